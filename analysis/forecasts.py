@@ -1,0 +1,98 @@
+"""Results of predicting runs that were not fitted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from analysis.notes import Note
+from analysis.results import Fit
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A held-out run, predicted. Errors are predicted minus measured: in units of the loss, and in percent.
+
+    measured is None for a run that is only predicted (not trained yet). inside: measured lies in [low, high].
+    """
+
+    row: int | None
+    name: str
+    params: float
+    tokens: float
+    flops: float
+    predicted: float
+    low: float | None
+    high: float | None
+    measured: float | None
+    error: float | None
+    error_percent: float | None
+    inside: bool | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """The errors over all held-out cells; coverage: share of cells inside their interval.
+
+    compute_ratio: the highest held-out flops over the highest fitted flops.
+    """
+
+    cells: int
+    mean_abs_error_percent: float
+    max_abs_error_percent: float
+    bias_percent: float
+    coverage: float | None
+    compute_ratio: float
+
+
+@dataclass(frozen=True, repr=False)
+class Forecast:
+    """Held-out cells predicted by the law fitted to the others. rule: what was held out, in words."""
+
+    fit: Fit
+    cells: tuple[Cell, ...]
+    score: Score | None
+    rule: str
+    level: float
+    warnings: tuple[Note, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "law": self.fit.law.name,
+            "rule": self.rule,
+            "level": self.level,
+            "score": None if self.score is None else asdict(self.score),
+            "cells": [asdict(cell) for cell in self.cells],
+            "fit": self.fit.to_dict(),
+            "warnings": [note.to_dict() for note in self.warnings],
+        }
+
+    def __repr__(self) -> str:
+        if self.score is None:
+            return f"Forecast({self.fit.law.name}: {len(self.cells)} predicted, none measured)"
+        return (
+            f"Forecast({self.fit.law.name}: {self.score.cells} held-out cells at up to "
+            f"{self.score.compute_ratio:.3g} x the fitted compute, mean error "
+            f"{self.score.mean_abs_error_percent:.2f} %)"
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One window of a rollout: fitted up to `limit` of the axis, scored on the runs beyond it."""
+
+    limit: float
+    fitted: int
+    score: Score
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Expanding-window scores along an axis (params, tokens or flops)."""
+
+    axis: str
+    law: str
+    steps: tuple[Step, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

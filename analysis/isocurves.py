@@ -1,0 +1,158 @@
+"""Results of the IsoFLOP analysis (Approach 2 of Hoffmann et al., arXiv 2203.15556) and of the envelope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.notes import Excluded, Note
+from analysis.results import Interval
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """The bottom of one IsoFLOP curve. bias: log of (these params / the fitted law's optimum), None without one."""
+
+    params: float
+    tokens: float
+    loss: float
+    params_interval: Interval | None = None
+    bias: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Runs of one compute level, by rising params; exactly one of `minimum` and `refusal` is set.
+
+    parabola: (c0, c1, c2) of loss = c0 + c1 x + c2 x^2 with x = log(params) - log(centre), or None where
+    there were too few points. rows: table row of each point, -1 for interpolated points.
+    """
+
+    flops: float
+    params: np.ndarray
+    tokens: np.ndarray
+    loss: np.ndarray
+    rows: np.ndarray
+    centre: float
+    parabola: tuple[float, float, float] | None
+    minimum: Minimum | None
+    refusal: str | None
+    notes: tuple[Note, ...] = ()
+
+    def valley(self, params) -> np.ndarray:
+        """The fitted parabola's loss at `params` (array); raises ValueError where there is no parabola."""
+        if self.parabola is None:
+            raise ValueError(f"no parabola at {self.flops:.3g} FLOPs: {self.refusal}")
+        c0, c1, c2 = self.parabola
+        x = np.log(np.asarray(params, float) / self.centre)
+        return c0 + c1 * x + c2 * x**2
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "flops": self.flops,
+            "params": self.params.tolist(),
+            "tokens": self.tokens.tolist(),
+            "loss": self.loss.tolist(),
+            "rows": self.rows.tolist(),
+            "centre": self.centre,
+            "parabola": None if self.parabola is None else list(self.parabola),
+            "minimum": None if self.minimum is None else asdict(self.minimum),
+            "refusal": self.refusal,
+            "notes": [note.to_dict() for note in self.notes],
+        }
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """y = coefficient * flops^exponent; interval is the exponent's."""
+
+    exponent: float
+    coefficient: float
+    interval: Interval | None = None
+
+    def __call__(self, flops) -> np.ndarray:
+        return self.coefficient * np.asarray(flops, float) ** self.exponent
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class IsoFlop:
+    """IsoFLOP curves and the power laws through their minima (None with fewer than two minima).
+
+    interpolated: the levels were made by interpolating each size's losses along tokens.
+    """
+
+    curves: tuple[Curve, ...]
+    params_law: PowerLaw | None
+    tokens_law: PowerLaw | None
+    method: str
+    interpolated: bool
+    level: float
+    resampled: str
+    draws: int
+    points: int
+    excluded: tuple[Excluded, ...]
+    warnings: tuple[Note, ...]
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def exponent(self) -> float | None:
+        """Of compute-optimal params in flops."""
+        return None if self.params_law is None else self.params_law.exponent
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "interpolated": self.interpolated,
+            "params": None if self.params_law is None else asdict(self.params_law),
+            "tokens": None if self.tokens_law is None else asdict(self.tokens_law),
+            "level": self.level,
+            "resampled": self.resampled,
+            "draws": self.draws,
+            "curves": [curve.to_dict() for curve in self.curves],
+            "points": self.points,
+            "excluded": [row.to_dict() for row in self.excluded],
+            "warnings": [note.to_dict() for note in self.warnings],
+            "notes": [note.to_dict() for note in self.notes],
+        }
+
+    def plot(self, **options):
+        """The curves with their minima (a matplotlib figure)."""
+        from analysis import plots
+
+        return plots.isoflop_curves(self, **options)
+
+    def __repr__(self) -> str:
+        found = sum(curve.minimum is not None for curve in self.curves)
+        exponent = "none" if self.exponent is None else f"{self.exponent:.4f}"
+        return f"IsoFlop({found} of {len(self.curves)} minima, exponent of params {exponent})"
+
+
+@dataclass(frozen=True, eq=False)
+class Envelope:
+    """Runs that no run of less or equal compute beats, by rising flops (Approach 1 of arXiv 2203.15556).
+
+    params_law, tokens_law and loss_law are power laws through them in flops, None with fewer than three runs.
+    """
+
+    rows: np.ndarray
+    flops: np.ndarray
+    params: np.ndarray
+    tokens: np.ndarray
+    loss: np.ndarray
+    params_law: PowerLaw | None
+    tokens_law: PowerLaw | None
+    loss_law: PowerLaw | None
+
+    def to_dict(self) -> dict[str, Any]:
+        laws: Mapping[str, PowerLaw | None] = {
+            "params_law": self.params_law,
+            "tokens_law": self.tokens_law,
+            "loss_law": self.loss_law,
+        }
+        arrays = {
+            name: getattr(self, name).tolist() for name in ("rows", "flops", "params", "tokens", "loss")
+        }
+        return arrays | {name: None if law is None else asdict(law) for name, law in laws.items()}
