@@ -1,0 +1,51 @@
+"""Thresholds of abilities: is there a break, in what, and would it be there with other seeds?
+
+`detect` takes the long table of ability scores and returns one verdict for each task and metric. The
+modules, in the order in which a verdict comes about: `cells` (rows to cells, and the gates that data must
+pass), `likelihood` and `fits` (scores given a curve, for thousands of data sets at once), `shapes` (the
+candidate curves), `null` (significance of a break by simulation under the smooth curve), `seeds` (two modes
+among seeds), `push` (does the metric make the jump), `places` (the three thresholds), `verdict`.
+"""
+
+from __future__ import annotations
+
+from analysis.thresholds.result import (
+    Calibration,
+    Caution,
+    Gates,
+    Places,
+    SeedSd,
+    Series,
+    Threshold,
+    Thresholds,
+)
+
+__all__ = [
+    "Calibration",
+    "Caution",
+    "Gates",
+    "Places",
+    "SeedSd",
+    "Series",
+    "Threshold",
+    "Thresholds",
+    "detect",
+]
+
+
+def detect(
+    abilities, axis="params", seed_sd=None, alpha=0.05, draws=500, seed=0, calibrate=False
+) -> Thresholds:
+    """Verdicts on every task and metric of a long table of ability scores.
+
+    abilities: a pandas DataFrame with the columns of the abilities table (task, metric, score or correct and
+    items, the axis column; optional seed, chance, stderr, cluster), or a Runs that holds one as `.abilities`.
+    axis: params, tokens, flops or loss_nats. seed_sd: standard deviation between seeds in logits, for tables
+    with one seed a size. alpha: level, for the false discovery rate over tasks. draws: most simulated data
+    sets per series. calibrate: also measure false positives and power on this very design.
+
+    Raises InputError, with every problem of the table at once.
+    """
+    from analysis.thresholds.detector import detect as run
+
+    return run(abilities, axis, seed_sd, alpha, draws, seed, calibrate)
