@@ -1,0 +1,113 @@
+"""What a run is trained and validated on, as one frozen value."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.errors import InputError
+
+PACKAGE_SOURCES = ("python-docs", "python-code")
+SOURCES = PACKAGE_SOURCES
+TOKENIZERS = ("bytes", "symbols")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The data of a study: all that decides its token stream and its validation set.
+
+    `context` and `tokenizer` left at 0 and "" take the value that fits the source and are never left unset:
+    128 tokens and bytes for text, 128 and its own symbols for `synthetic`, the longest item of the tasks
+    and the symbols for `abilities`.
+
+    Raises InputError with all problems at once.
+    """
+
+    source: str = "python-docs"  # python-docs | python-code | synthetic | abilities | a file or directory
+    tokenizer: str = ""  # bytes (256 + <start>, <end>) | symbols
+    context: int = 0  # T: tokens a sequence
+    order_seed: int = 0  # the one data order of a study
+    max_tokens: int | None = None  # cap on the unique training tokens; None: all there are
+    val_fraction: float = 0.05  # of the bytes of a text, held out by file or document
+    val_windows: int = 512  # windows of `context` tokens in the fixed validation set, at most
+    tasks: Mapping[str, float] = field(default_factory=dict)  # abilities: task -> rate, in any unit
+    eval_items: int = 1000  # test items a task, at most
+    contexts: int = 2048  # synthetic: number of contexts K
+    zipf: float = 1.5  # synthetic: exponent of the law of contexts
+
+    def __post_init__(self):
+        kind = self.kind
+        problems = [*self._problems_of_numbers(), *self._problems_of_names(kind)]
+        if problems:
+            raise InputError(*problems)
+        symbolic = kind in ("synthetic", "abilities")
+        object.__setattr__(self, "tokenizer", self.tokenizer or ("symbols" if symbolic else "bytes"))
+        longest, task = self._longest_item()
+        object.__setattr__(self, "context", self.context or longest or 128)
+        if self.context < longest:
+            raise InputError(
+                f"context: {self.context} tokens are too short for task {task!r}, which takes {longest}"
+            )
+        if self.max_tokens is not None and self.max_tokens < self.context:
+            raise InputError(
+                f"max_tokens: {self.max_tokens} is less than one sequence of {self.context} tokens"
+            )
+
+    @property
+    def kind(self) -> str:
+        """`source` if it names a built-in source, else "files"."""
+        return self.source if self.source in SOURCES else "files"
+
+    def _longest_item(self) -> tuple[int, str]:
+        if self.kind != "abilities":
+            return 0, ""
+        from lab.abilities import TASKS
+
+        return max((TASKS[name].row_length, name) for name in self.tasks)
+
+    def _problems_of_numbers(self):
+        least = {"context": 0, "order_seed": 0, "val_windows": 1, "eval_items": 1, "contexts": 2}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                yield f"{name}: {value!r} is not a whole number of at least {low}"
+        if self.max_tokens is not None and (not isinstance(self.max_tokens, int) or self.max_tokens < 1):
+            yield f"max_tokens: {self.max_tokens!r} is not a positive whole number"
+        if not 0 < self.val_fraction < 1:
+            yield f"val_fraction: {self.val_fraction!r} is not between 0 and 1"
+        if not (math.isfinite(self.zipf) and self.zipf > 1):
+            yield f"zipf: {self.zipf!r} is not above 1 (below, no power law in tokens)"
+
+    def _problems_of_names(self, kind: str):
+        if kind == "files" and not Path(self.source).exists():
+            near = difflib.get_close_matches(self.source, SOURCES, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"built-in sources: {', '.join(SOURCES)}"
+            yield f"source: {self.source!r} is neither a file or directory nor a built-in source; {hint}"
+        if self.tokenizer not in ("", *TOKENIZERS):
+            near = difflib.get_close_matches(self.tokenizer, TOKENIZERS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(TOKENIZERS)}"
+            yield f"tokenizer: {self.tokenizer!r} is unknown; {hint}"
+        elif self.tokenizer:
+            wanted = "symbols" if kind in ("synthetic", "abilities") else "bytes"
+            if self.tokenizer != wanted:
+                yield f"tokenizer: source {self.source!r} is written in {wanted}, not {self.tokenizer}"
+        if kind == "abilities":
+            yield from self._problems_of_tasks()
+        elif self.tasks:
+            yield f"tasks: only source 'abilities' has tasks, not {self.source!r}"
+
+    def _problems_of_tasks(self):
+        from lab.abilities import TASKS
+
+        if not self.tasks:
+            yield f"tasks: source 'abilities' needs at least one task, of {', '.join(TASKS)}"
+        for name, rate in self.tasks.items():
+            if name not in TASKS:
+                near = difflib.get_close_matches(name, TASKS, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(TASKS)}"
+                yield f"tasks: {name!r} is unknown; {hint}"
+            if not (isinstance(rate, (int, float)) and math.isfinite(rate) and rate > 0):
+                yield f"tasks: the rate of {name!r} is {rate!r}, not a positive number"

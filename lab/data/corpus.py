@@ -1,0 +1,93 @@
+"""A corpus: documents without duplicates in a fixed order, and the split into training and validation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lab.errors import InputError
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """D documents, back to back in the order of the SHA-256 of their text.
+
+    That order is as good as random, so that any head of the corpus is a sample of the whole, and it is the
+    same on every machine. Documents of one group (a file) stay on one side of the split.
+    """
+
+    text: np.ndarray  # uint8, UTF-8 of all documents
+    ends_D: np.ndarray  # int64, where each document ends in `text`
+    group_D: np.ndarray  # uint64, hash of the document's group
+    read: int  # documents before any was dropped
+    duplicates: int  # exact duplicates dropped
+    near_empty: int  # documents dropped for being shorter than the least length
+
+    @property
+    def lengths_D(self) -> np.ndarray:
+        return np.diff(self.ends_D, prepend=0)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the documents, their borders and their groups."""
+        total = hashlib.sha256(self.text)
+        total.update(self.ends_D.astype("<i8"))
+        total.update(self.group_D.astype("<u8"))
+        return total.hexdigest()
+
+
+def collect(documents: Iterable[tuple[str, bytes]], least_bytes: int = 1) -> Corpus:
+    """Corpus of (group, UTF-8 text) pairs. Exact duplicates go to the group of the smallest name."""
+    kept: dict[bytes, tuple[str, bytes]] = {}
+    read = duplicates = near_empty = 0
+    for group, text in documents:
+        read += 1
+        if len(text) < least_bytes:
+            near_empty += 1
+            continue
+        key = hashlib.sha256(text).digest()
+        if key in kept:
+            duplicates += 1
+            group = min(group, kept[key][0])
+        kept[key] = (group, text)
+    ordered = [kept[key] for key in sorted(kept)]
+    groups = {group: _hash64(group) for group, _ in ordered}
+    return Corpus(
+        text=np.frombuffer(b"".join(text for _, text in ordered), np.uint8),
+        ends_D=np.cumsum([len(text) for _, text in ordered], dtype=np.int64),
+        group_D=np.array([groups[group] for group, _ in ordered], np.uint64),
+        read=read,
+        duplicates=duplicates,
+        near_empty=near_empty,
+    )
+
+
+def split(corpus: Corpus, val_fraction: float, name: str) -> np.ndarray:
+    """Which documents are held out for validation: bool of shape (D,).
+
+    Groups are held out in the order of their hash while they fit into `val_fraction` of the bytes; at least
+    one is. Raises InputError when there are fewer than two groups.
+    """
+    groups, group_of_D = np.unique(corpus.group_D, return_inverse=True)
+    if len(groups) < 2:
+        raise InputError(
+            f"{name}: all text is one document, so none can be held out for validation; "
+            "separate documents by blank lines (.txt), lines (.jsonl) or files (directory)"
+        )
+    bytes_G = np.bincount(group_of_D, weights=corpus.lengths_D).astype(np.int64)
+    budget = val_fraction * bytes_G.sum()
+    held_G = np.zeros(len(groups), bool)
+    for g, size in enumerate(bytes_G):
+        if size <= budget:
+            held_G[g] = True
+            budget -= size
+    if not held_G.any():
+        held_G[np.argmin(bytes_G)] = True
+    return held_G[group_of_D]
+
+
+def _hash64(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

@@ -1,0 +1,61 @@
+"""Text as training sequences: documents framed, packed back to back, cut into windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lab.data.corpus import Corpus
+from lab.data.dataset import Validation
+from lab.data.tokenizers import ByteTokenizer
+from lab.errors import InputError
+
+
+def pack(corpus: Corpus, chosen_D: np.ndarray, tokenizer: ByteTokenizer) -> np.ndarray:
+    """Tokens of the chosen documents, `<start> bytes <end>` each, back to back: uint16."""
+    lengths = corpus.lengths_D[chosen_D]
+    tokens = np.empty(int(lengths.sum()) + 2 * len(lengths), np.uint16)
+    inside = np.ones(len(tokens), bool)
+    ends = np.cumsum(lengths + 2)
+    inside[ends - 1] = False
+    inside[ends - lengths - 2] = False
+    tokens[ends - 1] = tokenizer.end
+    tokens[ends - lengths - 2] = tokenizer.start
+    tokens[inside] = corpus.text[np.repeat(chosen_D, corpus.lengths_D)]
+    return tokens
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of T + 1 tokens with stride T: every token but the first is a target exactly once."""
+
+    tokens: np.ndarray
+    context: int
+    unique: int  # number of windows in use
+
+    def take(self, rows_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets (N, T), int32."""
+        windows = np.lib.stride_tricks.sliding_window_view(self.tokens, self.context + 1)[:: self.context]
+        rows = windows[rows_N].astype(np.int32)
+        return rows[:, :-1], rows[:, 1:]
+
+
+def windows(tokens: np.ndarray, context: int, max_tokens: int | None, name: str) -> Windows:
+    """All windows of a token stream, or its first `max_tokens`. Raises InputError when there is none."""
+    unique = (len(tokens) - 1) // context
+    if unique < 1:
+        raise InputError(f"{name}: {len(tokens)} tokens are less than one sequence of {context}")
+    if max_tokens is not None:
+        unique = min(unique, max_tokens // context)
+    return Windows(tokens, context, unique)
+
+
+def validation(
+    tokens: np.ndarray, context: int, at_most: int, tokenizer: ByteTokenizer, name: str
+) -> Validation:
+    """At most `at_most` windows spread evenly over the held-out stream."""
+    held_out = windows(tokens, context, None, f"{name} (the part held out for validation)")
+    chosen = np.linspace(0, held_out.unique - 1, min(at_most, held_out.unique)).round().astype(np.int64)
+    inputs, targets = held_out.take(chosen)
+    return Validation(inputs, targets, (targets < tokenizer.start).sum(axis=1))
