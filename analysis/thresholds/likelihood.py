@@ -1,0 +1,150 @@
+"""The likelihood of scores given a curve: chance level, ceiling, seeds that differ, any number of data sets.
+
+A curve lives on the continuous scale eta; a score's mean is p = g + (ceiling - g) F(eta). Two links: `logit`
+(F logistic) and `loglog` (F = exp(-exp(-eta)), which is a power law of the per-token loss pushed through an
+exact match of T tokens, p = exp(-T (N/c)^-a): T goes into the intercept; Schaeffer et al. 2304.15004, and
+Hu et al. 2310.03262, whose F(N) this is). Seeds differ by a standard deviation sigma on eta: beta-binomial
+with that variance, which is closed where the logit-normal integral is not (Williams 1982).
+
+Only the profile of each size matters to a fit: L[b, i, :] is the log-likelihood of data set b at size i as a
+function of eta on a grid, seeds already integrated. Tables of it make thousands of fits cheap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, gammaln
+
+LINKS = ("logit", "loglog")
+_SIGMAS = np.concatenate([[0.0], np.geomspace(0.02, 6.0, 40)])
+_LARGEST_CONCENTRATION = 1e7  # above it the beta is a point and gammaln loses the difference
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A grid of eta for one link. `chance` and `ceiling` bound the mean score; both unused for `identity`."""
+
+    link: str
+    eta: np.ndarray
+    chance: float = 0.0
+    ceiling: float = 1.0
+
+    @property
+    def step(self) -> float:
+        return float(self.eta[1] - self.eta[0])
+
+
+def count_scale(link: str, chance: float, ceiling: float = 1.0) -> Scale:
+    """The grid for proportions: from one in a million below to one in a million above."""
+    low, high = (-14.0, 14.0) if link == "logit" else (-5.0, 14.0)
+    return Scale(link, np.arange(low, high + 1e-9, 0.14), chance, ceiling)
+
+
+def mean_score(scale: Scale, eta: np.ndarray) -> np.ndarray:
+    """Mean score at eta, any shape; for the identity link the value itself."""
+    if scale.link == "identity":
+        return eta
+    unit = expit(eta) if scale.link == "logit" else np.exp(-np.exp(-np.clip(eta, -30, 700)))
+    return scale.chance + (scale.ceiling - scale.chance) * unit
+
+
+def score_slope(scale: Scale, eta: np.ndarray) -> np.ndarray:
+    """d mean / d eta, any shape."""
+    if scale.link == "identity":
+        return np.ones_like(eta)
+    if scale.link == "logit":
+        unit = expit(eta) * expit(-eta)
+    else:
+        down = np.exp(-np.clip(eta, -6, 700))
+        unit = down * np.exp(-down)
+    return (scale.ceiling - scale.chance) * unit
+
+
+def count_table(scale: Scale, correct: np.ndarray, items: float, sigma: float) -> np.ndarray:
+    """Log-likelihood of `correct` (U,) of `items` on the grid: (U, G), without the binomial coefficient.
+
+    `correct` and `items` need not be whole: clustered items count as fewer.
+    """
+    p = np.clip(mean_score(scale, scale.eta), 1e-12, 1 - 1e-12)
+    k = correct[:, None]
+    if sigma == 0.0:
+        return k * np.log(p) + (items - k) * np.log1p(-p)
+    spread = np.maximum((score_slope(scale, scale.eta) * sigma) ** 2, 1e-300)
+    concentration = np.minimum(p * (1 - p) / spread, _LARGEST_CONCENTRATION)
+    a, b = p * concentration, (1 - p) * concentration
+    fixed = gammaln(concentration) - gammaln(concentration + items) - gammaln(a) - gammaln(b)
+    return gammaln(k + a) + gammaln(items - k + b) + fixed
+
+
+def count_profiles(
+    scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarray, sigma: np.ndarray
+) -> np.ndarray:
+    """Profiles (B, K, G) of B data sets. correct (B, C); items (C,); size (C,) index of 0..K-1; sigma (B,)."""
+    out = np.zeros((len(correct), size.max() + 1, scale.eta.size))
+    nearest = np.abs(np.log(np.maximum(sigma, 1e-9)[:, None]) - np.log(np.maximum(_SIGMAS, 0.01))).argmin(1)
+    for which in np.unique(nearest):
+        rows = np.flatnonzero(nearest == which)
+        for n in np.unique(items):
+            cells = np.flatnonzero(items == n)
+            values, inverse = np.unique(correct[np.ix_(rows, cells)], return_inverse=True)
+            table = count_table(scale, values, n, float(_SIGMAS[which]))
+            inverse = inverse.reshape(rows.size, cells.size)
+            for j, cell in enumerate(cells):
+                out[rows, size[cell]] += table[inverse[:, j]]
+    return out
+
+
+def real_profiles(
+    scale: Scale, value: np.ndarray, variance: np.ndarray, size: np.ndarray, sigma: np.ndarray
+) -> np.ndarray:
+    """Profiles (B, K, G) of a continuous metric: value (B, C) is normal about eta, sd sqrt(sigma^2 + variance)."""
+    out = np.zeros((len(value), size.max() + 1, scale.eta.size))
+    for cell, where in enumerate(size):
+        total = (np.maximum(sigma, 1e-6) ** 2 + variance[cell])[:, None]
+        out[:, where] -= 0.5 * ((value[:, cell, None] - scale.eta) ** 2 / total + np.log(2 * np.pi * total))
+    return out
+
+
+def seed_sd(scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Between-seed sd on eta (B,) by pure error: spread within sizes beyond that of the items.
+
+    The spread of scores within a size, less the binomial part, is divided by (dp/d eta)^2 at the size's
+    mean (the delta method, so zeros and scores below chance need no logit); sizes are weighted by the
+    precision of their estimate, which depends on sigma and is iterated. Sizes with one seed say nothing.
+    """
+    score = correct / items
+    count = np.bincount(size)
+    sums = np.zeros((len(count), size.size))
+    sums[size, np.arange(size.size)] = 1
+    mean = (score @ sums.T) / count
+    spread = ((score - mean[:, size]) ** 2) @ sums.T / np.maximum(count - 1, 1)
+    pooled = (correct @ sums.T + 0.5) / (items @ sums.T + 1)
+    binomial = pooled * (1 - pooled) * ((1 / items) @ sums.T / count)
+    width = scale.ceiling - scale.chance
+    unit = np.clip((pooled - scale.chance) / width, 1e-4, 1 - 1e-4)
+    slope2 = (width * unit * (1 - unit)) ** 2
+    estimate, noise = (spread - binomial) / slope2, binomial / slope2
+    return np.sqrt(_weighted_variance(estimate, noise, count))
+
+
+def real_seed_sd(value: np.ndarray, variance: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """As `seed_sd` for a continuous metric: value (B, C), known error variance (C,)."""
+    count = np.bincount(size)
+    sums = np.zeros((len(count), size.size))
+    sums[size, np.arange(size.size)] = 1
+    mean = (value @ sums.T) / count
+    spread = ((value - mean[:, size]) ** 2) @ sums.T / np.maximum(count - 1, 1)
+    noise = np.broadcast_to(variance @ sums.T / count, spread.shape)
+    return np.sqrt(_weighted_variance(spread - noise, noise, count))
+
+
+def _weighted_variance(estimate: np.ndarray, noise: np.ndarray, count: np.ndarray) -> np.ndarray:
+    freedom = np.maximum(count - 1, 0)
+    variance = np.full(len(estimate), 0.1)
+    for _ in range(8):
+        weight = freedom / (noise + variance[:, None]) ** 2
+        total = np.maximum(weight.sum(1), 1e-300)
+        variance = np.maximum((weight * estimate).sum(1) / total, 1e-8)
+    return np.where(variance > 1e-6, variance, 0.0)

@@ -1,0 +1,162 @@
+"""Is there a break? The sup likelihood ratio of a hinge against smooth curves, by simulation.
+
+The elbow does not exist under the smooth curve, so chi-square and BIC thresholds for it are wrong (Davies
+1987). Here the statistic is simulated under the fitted smooth curve with the seed noise, and the noise is
+estimated afresh in every simulated table, as it was in the real one. Smooth means straight on the
+continuous scale, in logits or as a power law pushed through exact match, whichever fits better.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.thresholds import fits, likelihood
+from analysis.thresholds.likelihood import Scale
+
+
+@dataclass(frozen=True)
+class Design:
+    """What does not change between simulated tables: K sizes, C cells, items, chance.
+
+    x (K,) on the fitting scale (log10 of the axis, or minus the loss); size (C,) the index of each cell's
+    size; items (C,) effective items of a proportion, None for a continuous metric, whose error variance (C,)
+    is `variance`. ceilings: upper limits of the mean score to choose among. given_sd: seed sd, or None to
+    estimate it from the seeds.
+    """
+
+    x: np.ndarray
+    size: np.ndarray
+    items: np.ndarray | None
+    variance: np.ndarray | None
+    chance: float
+    ceilings: tuple[float, ...] = (1.0,)
+    given_sd: float | None = None
+
+    @property
+    def elbows(self) -> np.ndarray:
+        return fits.elbow_grid(self.x)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Fits of B tables. statistic (B,); seed_sd (B,); eta (B, K) of the best smooth curve and its `scale`
+    index (B,) into `scales`; hinge (B, 3) coefficients, elbow (B,), both of the best rising hinge."""
+
+    statistic: np.ndarray
+    seed_sd: np.ndarray
+    scales: tuple[Scale, ...]
+    scale: np.ndarray
+    line: np.ndarray
+    hinge: np.ndarray
+    hinge_scale: np.ndarray
+    elbow: np.ndarray
+
+
+def scales_of(design: Design, data: np.ndarray) -> tuple[Scale, ...]:
+    """The scales a smooth curve may be straight on; those a hinge is tried on come first."""
+    if design.items is None:
+        reach = max(float(np.ptp(data)), 1.0)
+        eta = np.linspace(data.min() - 2 * reach, data.max() + 2 * reach, 161)
+        return (Scale("identity", eta),)
+    logit = [likelihood.count_scale("logit", design.chance, top) for top in design.ceilings]
+    return tuple(logit) + tuple(
+        replace(likelihood.count_scale("loglog", design.chance, s.ceiling)) for s in logit
+    )
+
+
+def seed_sd_of(design: Design, data: np.ndarray) -> np.ndarray:
+    """Between-seed sd (B,) of tables (B, C): the given one, or by pure error."""
+    if design.given_sd is not None:
+        return np.full(len(data), design.given_sd)
+    if design.items is None:
+        return likelihood.real_seed_sd(data, design.variance, design.size)
+    scale = likelihood.count_scale("logit", design.chance, max(design.ceilings))
+    return likelihood.seed_sd(scale, data, design.items, design.size)
+
+
+def profiles_of(design: Design, scale: Scale, data: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Profiles (B, K, G) on one scale."""
+    if design.items is None:
+        return likelihood.real_profiles(scale, data, design.variance, design.size, sigma)
+    return likelihood.count_profiles(scale, data, design.items, design.size, sigma)
+
+
+def weigh(design: Design, data: np.ndarray, sigma: np.ndarray | None = None) -> Evidence:
+    """The sup likelihood ratio of tables (B, C): correct counts, or values of a continuous metric."""
+    sigma = seed_sd_of(design, data) if sigma is None else sigma
+    scales = scales_of(design, data)
+    rows = np.arange(len(data))
+    smooth, lines, bent, hinges, elbows, hinge_at = [], [], [], [], [], []
+    for number, scale in enumerate(scales):
+        profiles = profiles_of(design, scale, data, sigma)
+        line = fits.fit(scale, profiles, fits.line_design(design.x))
+        smooth.append(line.loglik[:, 0])
+        lines.append(line.coefficients[:, 0])
+        if scale.link == "loglog":
+            continue
+        hinge = fits.fit(scale, profiles, fits.hinge_design(design.x, design.elbows))
+        rising = np.where(hinge.coefficients[..., 2] > 0, hinge.loglik, -np.inf)
+        which = rising.argmax(1)
+        none = ~np.isfinite(rising[rows, which])
+        straight = np.concatenate([line.coefficients[:, 0], np.zeros((len(data), 1))], 1)
+        bent.append(np.maximum(rising[rows, which], line.loglik[:, 0]))
+        hinges.append(np.where(none[:, None], straight, hinge.coefficients[rows, which]))
+        elbows.append(np.where(none, np.nan, design.elbows[which]))
+        hinge_at.append(number)
+    smooth, bent = np.array(smooth), np.array(bent)
+    best, best_bent = smooth.argmax(0), bent.argmax(0)
+    return Evidence(
+        statistic=2 * (bent.max(0) - smooth.max(0)),
+        seed_sd=sigma,
+        scales=scales,
+        scale=best,
+        line=np.array(lines)[best, rows],
+        hinge=np.array(hinges)[best_bent, rows],
+        hinge_scale=np.array(hinge_at)[best_bent],
+        elbow=np.array(elbows)[best_bent, rows],
+    )
+
+
+def simulate(
+    design: Design,
+    scale: Scale,
+    eta: np.ndarray,
+    sigma: float | np.ndarray,
+    rng: np.random.Generator,
+    draws: int,
+) -> np.ndarray:
+    """Tables (draws, C) from eta (K,) or (draws, K) with normal seeds of sd `sigma` on the same scale."""
+    eta = np.broadcast_to(eta, (draws, design.x.size))[:, design.size]
+    eta = eta + np.broadcast_to(np.reshape(sigma, (-1, 1)), (draws, 1)) * rng.standard_normal(eta.shape)
+    if design.items is None:
+        return eta + np.sqrt(design.variance) * rng.standard_normal(eta.shape)
+    whole = np.maximum(np.rint(design.items), 1).astype(int)
+    score = np.clip(likelihood.mean_score(scale, eta), 0.0, 1.0)
+    return rng.binomial(whole, score) * (design.items / whole)
+
+
+def smooth_eta(design: Design, evidence: Evidence, row: int) -> tuple[Scale, np.ndarray]:
+    """Scale and eta (K,) of the best smooth curve of one table."""
+    line = evidence.line[row]
+    return evidence.scales[evidence.scale[row]], line[0] + line[1] * design.x
+
+
+def p_value(
+    design: Design, evidence: Evidence, draws: int, rng: np.random.Generator, enough: int = 30
+) -> tuple[float, int]:
+    """Share of simulated smooth tables with at least the observed statistic, and the tables simulated.
+
+    (exceeding + 1) / (draws + 1); stops once `enough` exceed (Besag and Clifford 1991), where p is far from
+    any level of interest, so clear cases cost little.
+    """
+    scale, eta = smooth_eta(design, evidence, 0)
+    observed = evidence.statistic[0] - 1e-6
+    exceeding = done = 0
+    while done < draws and exceeding < enough:
+        batch = min(100, draws - done)
+        tables = simulate(design, scale, eta, evidence.seed_sd[0], rng, batch)
+        exceeding += int((weigh(design, tables).statistic >= observed).sum())
+        done += batch
+    return (exceeding + 1) / (done + 1), done
