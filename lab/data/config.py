@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.errors import InputError
 
 PACKAGE_SOURCES = ("python-docs", "python-code")
-SOURCES = PACKAGE_SOURCES
+SOURCES = (*PACKAGE_SOURCES, "abilities")
 TOKENIZERS = ("bytes", "symbols")
 
 

@@ -24,7 +24,7 @@ FORMAT = 1
 _ALWAYS = ("context", "order_seed", "max_tokens", "val_windows")
 _BY_KIND = {
     "synthetic": ("contexts", "zipf"),
-    "abilities": ("tasks", "eval_items"),
+    "abilities": ("eval_items",),
 }
 _OF_TEXT = ("val_fraction",)
 
