@@ -1,0 +1,140 @@
+"""One run as data: frozen configuration in, content-addressed id out."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from lab.data import DataConfig
+
+# Raised whenever a change to the code alters the bits of a finished run. Part of every run id.
+NUMERICS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the decoder: L layers, M = width, H heads of K = width / heads, F = hidden."""
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    mlp: Literal["gelu", "gated"] = "gelu"
+    mlp_ratio: float = 4.0  # F / M; 8/3 gives a gated block the parameters of a plain one
+    tied: bool = False  # the output head is the transposed input table
+    qk_norm: bool = True  # RMS-normalise queries and keys (2302.05442)
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def hidden(self) -> int:
+        return round(self.width * self.mlp_ratio)
+
+    def problems(self):
+        for name in ("width", "layers", "heads"):
+            if getattr(self, name) < 1:
+                yield name, f"should be at least 1, is {getattr(self, name)}"
+        if self.mlp_ratio <= 0:
+            yield "mlp_ratio", f"should be positive, is {self.mlp_ratio}"
+        if self.width > 0 and self.heads > 0:
+            if self.width % self.heads:
+                yield "heads", f"should divide width {self.width}, is {self.heads}"
+            elif self.head_width % 2:
+                yield "heads", f"rotary positions need an even head width, {self.width}/{self.heads} is odd"
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with decoupled decay, and its schedule. Warmup and cooldown are part of the horizon."""
+
+    learning_rate: float = 4e-3  # peak
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    warmup_tokens: int = 50_000
+    cooldown: float = 0.2  # wsd: last part of the tokens, falling as 1 - sqrt (2405.18392)
+    final_fraction: float = 0.0  # learning rate at the end, as a part of the peak
+    weight_decay: float = 0.1  # multiplied by the learning rate; matrices only
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-8
+    clip: float = 1.0  # global gradient norm
+    z_loss: float = 0.0  # weight of log(Z)^2 (2204.02311)
+
+    def problems(self):
+        if self.learning_rate <= 0:
+            yield "learning_rate", f"should be positive, is {self.learning_rate}"
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                yield name, f"should be at least 0 and below 1, is {getattr(self, name)}"
+        for name in ("cooldown", "final_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                yield name, f"should lie between 0 and 1, is {getattr(self, name)}"
+        for name in ("warmup_tokens", "weight_decay", "z_loss"):
+            if getattr(self, name) < 0:
+                yield name, f"should not be negative, is {getattr(self, name)}"
+        for name in ("eps", "clip"):
+            if getattr(self, name) <= 0:
+                yield name, f"should be positive, is {getattr(self, name)}"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides the result of one training run. Names, paths and devices are not part of it."""
+
+    tokens: int
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    batch: int = 16  # sequences a step
+    seed: int = 0  # initialisation; the data order is data.order_seed
+    precision: Literal["float32", "bfloat16"] = "float32"  # of activations; masters are float32
+
+    def problems(self):
+        if self.batch < 1:
+            yield "batch", f"should be at least 1, is {self.batch}"
+        elif self.tokens < self.batch_tokens:
+            yield "tokens", f"should be at least one batch of {self.batch_tokens} tokens, is {self.tokens}"
+
+    @property
+    def batch_tokens(self) -> int:
+        return self.batch * self.data.context
+
+    @property
+    def steps(self) -> int:
+        """Whole batches in the budget, rounded to the nearest."""
+        return max(1, round(self.tokens / self.batch_tokens))
+
+    @property
+    def warmup_steps(self) -> int:
+        return min(round(self.optimizer.warmup_tokens / self.batch_tokens), self.steps)
+
+    @property
+    def hold_steps(self) -> int:
+        """The step at which the cooldown starts: where a branch leaves its trunk."""
+        if self.optimizer.schedule == "cosine":
+            return self.warmup_steps
+        return max(self.steps - round(self.optimizer.cooldown * self.steps), self.warmup_steps)
+
+    def describe(self, data_digest: str) -> dict:
+        """All that changes the result and nothing else, as plain JSON values."""
+        described = {"numerics": NUMERICS_VERSION, **asdict(self), "steps": self.steps}
+        del described["tokens"]  # two budgets that round to the same steps are the same run
+        described["data"] = {"digest": data_digest, "context": self.data.context}
+        return described
+
+    def run_id(self, data_digest: str) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON of :meth:`describe`."""
+        return digest(self.describe(data_digest))
+
+    def trunk_id(self, data_digest: str) -> str:
+        """Id of what all budgets of a warmup-stable-decay run share: everything but the end."""
+        described = self.describe(data_digest)
+        del described["steps"]
+        for name in ("cooldown", "final_fraction"):
+            del described["optimizer"][name]
+        return digest({"trunk": described})
+
+
+def digest(value) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,74 @@
+"""What must be settled before jax starts: virtual devices, threads, XLA flags, the compilation cache."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+# Dots are fused with their neighbours by the YNN library: 1.2 to 1.4 times faster steps on CPU.
+_CPU_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT"
+
+
+def configure(cpu_devices: int = 1, cores: tuple[int, ...] | None = None) -> None:
+    """Set up this process for jax, which must not have been imported yet.
+
+    Args:
+        cpu_devices: number of (virtual) CPU devices, where the CPU is the platform.
+        cores: processor numbers this process may use; the thread pools of XLA follow from it.
+
+    Flags that the user set in ``XLA_FLAGS`` win over ours.
+    """
+    if "jax" in sys.modules:
+        raise RuntimeError("lab.devices.configure must be called before jax is imported")
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = [given]
+    for flag in (_CPU_FLAGS, f"--xla_force_host_platform_device_count={cpu_devices}"):
+        if flag.split("=")[0] not in given:
+            flags.append(flag)
+    os.environ["XLA_FLAGS"] = " ".join(filter(None, flags))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # cache notices of XLA are not for the user
+
+
+def enable_compilation_cache() -> Path:
+    """Keep compiled programs between processes; returns the folder.
+
+    The path names the processor and the jaxlib version, because entries of another machine can be
+    rejected, or worse, contain instructions that this one lacks (jax#38445).
+    """
+    import jax
+    import jaxlib
+
+    folder = cache_folder() / "xla" / f"{_cpu_name()}-jaxlib{jaxlib.__version__}"
+    folder.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder
+
+
+def cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "scaling-law-lab"
+
+
+def available_cores() -> tuple[int, ...]:
+    """Processor numbers this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def _cpu_name() -> str:
+    name = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    parts = [
+        facts.get(f"{key}\t", facts.get(f"{key}\t\t", "")).strip()
+        for key in ("model name", "cpu family", "model")
+    ]
+    return "-".join("".join(c if c.isalnum() else "_" for c in part) for part in [name, *parts] if part)

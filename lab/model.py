@@ -1,0 +1,159 @@
+"""The decoder: pre-norm transformer with rotary positions. The one file that imports flax.
+
+Shapes are in the names: B sequences, T positions, S cached positions, M width, H heads, K head width,
+F hidden width, V vocabulary. Modules have no mutable state: ``init`` and ``apply`` are the whole interface,
+so that vmap, pmap, grad, optimisers and checkpoints see a plain nested dict of arrays.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lab.config import ModelConfig
+
+
+class Cache(NamedTuple):
+    """Keys and values of the positions already seen, and how many those are."""
+
+    key_LxBxSxHxK: jax.Array
+    value_LxBxSxHxK: jax.Array
+    length: jax.Array  # int32 scalar
+
+
+def init(key: jax.Array, config: ModelConfig, vocab: int) -> dict:
+    """Initial parameters: float32, a nested dict. Standard parametrisation.
+
+    Matrices have standard deviation 1/sqrt(fan_in); those that write into the residual stream are divided
+    by sqrt(2 L) more (GPT-2). The head's 1/M keeps the first logits small, so that the untrained loss is ln V.
+    """
+    return Decoder(config, vocab).init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+
+
+def apply(
+    params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int, dtype=jnp.float32
+) -> jax.Array:
+    """Logits float32 (B, T, V); position t sees tokens 0..t."""
+    return Decoder(config, vocab, dtype).apply({"params": params}, tokens_BxT)[0]
+
+
+def apply_cached(params: dict, tokens_BxT, cache: Cache, config: ModelConfig, vocab: int, window: int):
+    """Logits (B, T, V) for tokens that follow ``cache.length`` seen ones, and the cache grown by T.
+
+    Each position sees the last ``window`` ones: past the trained context, attention slides, since rotary
+    positions are relative. The caller sees to it that ``cache.length + T`` does not exceed the cache's S.
+    """
+    return Decoder(config, vocab, window=window).apply({"params": params}, tokens_BxT, cache)
+
+
+def empty_cache(config: ModelConfig, batch: int, positions: int) -> Cache:
+    shape = (config.layers, batch, positions, config.heads, config.head_width)
+    return Cache(jnp.zeros(shape), jnp.zeros(shape), jnp.int32(0))
+
+
+class Decoder(nn.Module):
+    config: ModelConfig
+    vocab: int
+    dtype: jnp.dtype = jnp.float32  # of activations; parameters stay float32
+    window: int | None = None  # positions seen back from each; None: all
+
+    @nn.compact
+    def __call__(self, tokens_BxT, cache: Cache | None = None):
+        c = self.config
+        table = nn.Embed(
+            self.vocab, c.width, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype, name="embed"
+        )
+        x_BxTxM = table(tokens_BxT)
+        start = 0 if cache is None else cache.length
+        grown = []
+        for layer in range(c.layers):  # unrolled: XLA fuses across layers, and narrow models are shallow
+            past = None if cache is None else (cache.key_LxBxSxHxK[layer], cache.value_LxBxSxHxK[layer])
+            attention = Attention(c, self.dtype, self.window, name=f"attention_{layer}")
+            out_BxTxM, kept = attention(self.norm(f"norm_a_{layer}", x_BxTxM), start, past)
+            x_BxTxM = x_BxTxM + out_BxTxM
+            mlp = Mlp(c, self.dtype, name=f"mlp_{layer}")
+            x_BxTxM = x_BxTxM + mlp(self.norm(f"norm_m_{layer}", x_BxTxM))
+            grown.append(kept)
+        x_BxTxM = self.norm("norm_final", x_BxTxM)
+        if c.tied:
+            # the table has unit rows at initialisation; 1/M gives the logits the size of an untied head's
+            logits_BxTxV = table.attend(x_BxTxM) / c.width
+        else:
+            logits_BxTxV = _dense(self.vocab, 1 / c.width, self.dtype, "head")(x_BxTxM)
+        if cache is None:
+            return logits_BxTxV.astype(jnp.float32), None
+        keys, values = (jnp.stack(part) for part in zip(*grown, strict=True))
+        return logits_BxTxV.astype(jnp.float32), Cache(keys, values, start + tokens_BxT.shape[1])
+
+    def norm(self, name, x):
+        return nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name=name)(x)
+
+
+class Attention(nn.Module):
+    config: ModelConfig
+    dtype: jnp.dtype
+    window: int | None
+
+    @nn.compact
+    def __call__(self, x_BxTxM, start, past):
+        c = self.config
+        B, T, M = x_BxTxM.shape
+        H, K = c.heads, c.head_width
+        # one product for queries, keys and values: three narrow ones reach a lower rate
+        qkv = _dense(3 * M, M**-0.5, self.dtype, "qkv")(x_BxTxM).reshape(B, T, 3, H, K)
+        q_BxTxHxK, k_BxTxHxK, v_BxTxHxK = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        if c.qk_norm:
+            q_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_q")(q_BxTxHxK)
+            k_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_k")(k_BxTxHxK)
+        positions_T = start + jnp.arange(T)
+        q_BxTxHxK, k_BxTxHxK = rotate(q_BxTxHxK, positions_T), rotate(k_BxTxHxK, positions_T)
+        kept = None
+        if past is not None:
+            k_BxTxHxK = jax.lax.dynamic_update_slice(past[0], k_BxTxHxK, (0, start, 0, 0))
+            v_BxTxHxK = jax.lax.dynamic_update_slice(past[1], v_BxTxHxK, (0, start, 0, 0))
+            kept = (k_BxTxHxK, v_BxTxHxK)
+        back_TxS = positions_T[:, None] - jnp.arange(k_BxTxHxK.shape[1])[None, :]
+        seen_TxS = back_TxS >= 0 if self.window is None else (back_TxS >= 0) & (back_TxS < self.window)
+        out_BxTxHxK = attend(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, seen_TxS)
+        out = _dense(M, (2 * c.layers * M) ** -0.5, self.dtype, "out")(out_BxTxHxK.reshape(B, T, M))
+        return out, kept
+
+
+class Mlp(nn.Module):
+    config: ModelConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_BxTxM):
+        c = self.config
+        up_BxTxF = _dense(c.hidden, c.width**-0.5, self.dtype, "up")(x_BxTxM)
+        if c.mlp == "gated":
+            gate_BxTxF = _dense(c.hidden, c.width**-0.5, self.dtype, "gate")(x_BxTxM)
+            act_BxTxF = nn.silu(gate_BxTxF) * up_BxTxF
+        else:
+            act_BxTxF = nn.gelu(up_BxTxF)
+        return _dense(c.width, (2 * c.layers * c.hidden) ** -0.5, self.dtype, "down")(act_BxTxF)
+
+
+def attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS):
+    """Softmax attention where ``seen_TxS``; batched products over (B, H), which XLA:CPU runs fastest."""
+    q_BxHxTxK, k_BxHxSxK, v_BxHxSxK = (a.swapaxes(1, 2) for a in (q_BxTxHxK, k_BxSxHxK, v_BxSxHxK))
+    scores_BxHxTxS = (q_BxHxTxK * q_BxHxTxK.shape[-1] ** -0.5) @ k_BxHxSxK.swapaxes(2, 3)
+    scores_BxHxTxS = jnp.where(seen_TxS, scores_BxHxTxS.astype(jnp.float32), -1e30)
+    weights_BxHxTxS = jax.nn.softmax(scores_BxHxTxS, axis=-1).astype(v_BxHxSxK.dtype)
+    return (weights_BxHxTxS @ v_BxHxSxK).swapaxes(1, 2)
+
+
+def rotate(x_BxTxHxK: jax.Array, positions_T: jax.Array, base: float = 10_000.0) -> jax.Array:
+    """Rotary positions (2104.09864): pairs (i, i + K/2) turned by position * base^(-2i/K)."""
+    half = x_BxTxHxK.shape[-1] // 2
+    frequency = base ** (-jnp.arange(half) / half)
+    angle_Tx1xI = positions_T[:, None, None] * frequency
+    cos, sin = jnp.cos(angle_Tx1xI).astype(x_BxTxHxK.dtype), jnp.sin(angle_Tx1xI).astype(x_BxTxHxK.dtype)
+    a, b = x_BxTxHxK[..., :half], x_BxTxHxK[..., half:]
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def _dense(features: int, std: float, dtype, name: str):
+    return nn.Dense(features, use_bias=False, dtype=dtype, kernel_init=nn.initializers.normal(std), name=name)

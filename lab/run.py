@@ -1,0 +1,306 @@
+"""From a configuration to a finished run folder: restore, train, evaluate, commit.
+
+What is resumed is decided in this order:
+1. a result that is there ends the matter;
+2. else the newest sound checkpoint of the run itself;
+3. else, for a branch, the trunk's checkpoint at the step where the cooldown starts;
+4. else the initial state.
+The data need no state of their own: a batch is a function of the step.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from lab import accounting, evaluate, optimizer, train
+from lab.checkpoint import Checkpoints
+from lab.config import RunConfig
+from lab.data import Dataset
+from lab.folder import RunFolder, write_json
+from lab.pack import STEPS_PER_CALL, Mode, Pack
+
+SCHEMA = 1
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; everything up to here is in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One message to whoever watches. ``phase``: compile, train, evaluate."""
+
+    phase: str
+    step: int
+    steps: int
+    loss_nats: float | None = None
+    tokens_per_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, or the trunk of several, and where it is kept."""
+
+    config: RunConfig
+    run_id: str
+    folder: RunFolder
+    trunk: RunFolder | None = None  # a branch starts from its trunk's checkpoint at hold_steps
+    branch_steps: tuple[int, ...] = ()  # a trunk: where its branches leave; empty for a run with a result
+
+    @property
+    def is_trunk(self) -> bool:
+        return bool(self.branch_steps)
+
+    @property
+    def end(self) -> int:
+        return max(self.branch_steps) if self.is_trunk else self.config.steps
+
+    @property
+    def hyper(self) -> optimizer.Hyper:
+        return optimizer.hyper(self.config, trunk=self.is_trunk)
+
+    def spec(self, dataset: Dataset, provenance: dict) -> dict:
+        return {
+            "schema": SCHEMA,
+            "kind": "trunk" if self.is_trunk else "run",
+            "run_id": self.run_id,
+            "config": asdict(self.config),
+            "data_digest": dataset.digest,
+            "provenance": provenance,
+        }
+
+
+@dataclass
+class Hooks:
+    """How the outside sees and steers a run. Called between chunks of steps."""
+
+    progress: Callable[[Progress], None] = lambda progress: None
+    warn: Callable[[str], None] = lambda text: None
+    should_stop: Callable[[], bool] = lambda: False
+    checkpoint_seconds: float = 30.0
+    provenance: dict = field(default_factory=dict)
+
+
+def run(jobs: list[Job], dataset: Dataset, mode: Mode = "serial", hooks: Hooks | None = None) -> None:
+    """Bring R jobs of one shape and horizon to their end, in lockstep. Finished ones must not be passed.
+
+    Raises:
+        Interrupted: when ``hooks.should_stop`` said so; call again to go on.
+    """
+    hooks = hooks or Hooks()
+    pack = Pack(jobs[0].config, dataset.vocab_size, mode, len(jobs))
+    _Lockstep(jobs, dataset, pack, hooks).run()
+
+
+class _Lockstep:
+    """The loop, for R jobs on one pack."""
+
+    def __init__(self, jobs: list[Job], dataset: Dataset, pack: Pack, hooks: Hooks):
+        horizons = {(job.end, job.config.batch, job.branch_steps) for job in jobs}
+        if len(horizons) > 1:
+            raise ValueError(f"runs in lockstep need one horizon, these have {sorted(horizons)}")
+        self.jobs, self.dataset, self.pack, self.hooks = jobs, dataset, pack, hooks
+        self.stores = [Checkpoints(job.folder.checkpoints) for job in jobs]
+        self.alive = set(range(len(jobs)))
+        self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
+        self.compile_seconds = self.train_seconds = 0.0
+
+    def run(self) -> None:
+        for job in self.jobs:
+            job.folder.write_spec(job.spec(self.dataset, self.hooks.provenance))
+        step, states = self._start()
+        for job in self.jobs:
+            job.folder.cut_metrics(step)
+        placed = self._train(step, self.pack.put(states))
+        for r in sorted(self.alive):
+            if not self.jobs[r].is_trunk:
+                self._finish(r, self.pack.get(placed, r).params)
+
+    def _start(self) -> tuple[int, list[train.State]]:
+        # a trunk may lack a branch point that lies before its newest checkpoint
+        missing = [m for store in self.stores for m in self.marks if m not in store.steps()]
+        at_most = min(missing) if missing else None
+        found = [self._newest(r, at_most) for r in range(len(self.jobs))]
+        # a kill can fall between the saves of a pack: go back to the newest step that all have
+        first = min(step for step, _ in found)
+        return first, [
+            state if step == first else self._newest(r, first)[1] for r, (step, state) in enumerate(found)
+        ]
+
+    def _newest(self, r: int, at_most: int | None) -> tuple[int, train.State]:
+        job, vocab = self.jobs[r], self.dataset.vocab_size
+        shapes = train.state_shapes(job.config, vocab)
+        found = self.stores[r].latest(shapes, at_most, self.hooks.warn)
+        if found is None and job.trunk is not None:
+            hold = job.config.hold_steps
+            found = hold, Checkpoints(job.trunk.checkpoints).restore(hold, shapes)
+        return found or (0, train.initial_state(job.config, vocab))
+
+    def _train(self, step: int, placed):
+        hypers = [job.hyper for job in self.jobs]
+        started = saved = segment = time.monotonic()
+        pending = None
+        first = True
+        batches = self._batches(step)
+        while step < self.end and self.alive:
+            # calls end at multiples of K and at marks, so that records do not depend on where a run resumed
+            n = min(
+                m - step
+                for m in (step - step % STEPS_PER_CALL + STEPS_PER_CALL, self.end, *self.marks)
+                if m > step
+            )
+            if first:
+                self.hooks.progress(Progress("compile", step, self.end))
+            placed, metrics = self.pack.advance(placed, *batches, n, hypers)
+            if first:  # the program was compiled inside the call; its steps are still under way
+                first, self.compile_seconds = False, time.monotonic() - started
+                segment = time.monotonic()
+            step += n
+            batches = self._batches(step)  # drawn while the devices work
+            if pending:
+                self._record(*pending)
+            pending = (step, n, metrics, time.monotonic())
+            stop = self.hooks.should_stop() and step < self.end
+            if step in self.marks or stop or time.monotonic() - saved > self.hooks.checkpoint_seconds:
+                self._record(*pending)
+                pending = None
+                if step in self.marks:
+                    self._append(step, kind="branch", seconds=time.monotonic() - segment)
+                    segment = time.monotonic()
+                self._save(step, placed)
+                saved = time.monotonic()
+            if stop:
+                raise Interrupted
+        if pending:
+            self._record(*pending)
+        self.train_seconds = time.monotonic() - started - self.compile_seconds
+        return placed
+
+    def _batches(self, step: int):
+        return self.dataset.batches(step, STEPS_PER_CALL, self.batch) if step < self.end else None
+
+    def _record(self, step: int, n: int, metrics, dispatched: float) -> None:
+        tokens = self.jobs[0].config.batch_tokens
+        for r in sorted(self.alive):
+            losses = np.asarray(metrics[r].loss_nats, np.float64)[:n]
+            norms = np.asarray(metrics[r].grad_norm, np.float64)[:n]
+            bad = np.flatnonzero(~(np.isfinite(losses) & np.isfinite(norms)))
+            if bad.size:
+                self._diverged(r, step - n + 1 + int(bad[0]))
+                continue
+            line = {
+                "step": step,
+                "tokens": step * tokens,
+                "loss_nats": float(losses.mean()),
+                "grad_norm": float(norms.mean()),
+            }
+            self.jobs[r].folder.append_metrics([line])
+            last = line["loss_nats"]
+        if self.alive:
+            speed = self.pack.runs * n * tokens / max(time.monotonic() - dispatched, 1e-9)
+            self.hooks.progress(Progress("train", step, self.end, last, speed))
+
+    def _append(self, step: int, **line) -> None:
+        for r in self.alive:
+            self.jobs[r].folder.append_metrics([{"step": step, **line}])
+
+    def _save(self, step: int, placed) -> None:
+        for r in sorted(self.alive):
+            self.stores[r].save(step, self.pack.get(placed, r))
+            for older in self.stores[r].steps():
+                if older < step and older not in self.marks:
+                    self.stores[r].delete(older)
+
+    def _diverged(self, r: int, step: int) -> None:
+        self.alive.discard(r)
+        job = self.jobs[r]
+        reason = f"loss or gradient not finite at step {step}"
+        self.hooks.warn(f"{job.run_id}: diverged: {reason}")
+        if job.is_trunk:
+            write_json(job.folder.path / "diverged.json", {"step": step, "reason": reason})
+        else:
+            commit_diverged(job, self.dataset, step, reason)
+
+    def _finish(self, r: int, params) -> None:
+        job = self.jobs[r]
+        self.hooks.progress(Progress("evaluate", job.end, job.end))
+        started = time.monotonic()
+        loss = evaluate.validate(params, job.config, self.dataset)
+        scores = evaluate.abilities(params, job.config, self.dataset)
+        seconds = time.monotonic() - started
+        Checkpoints(job.folder.final).save(job.end, params)
+        trunk_seconds = 0.0
+        if job.trunk is not None:  # the part of the trunk that this budget was the first to need
+            marks = [m for m in job.trunk.metrics() if m.get("kind") == "branch"]
+            trunk_seconds = sum(m["seconds"] for m in marks if m["step"] == job.config.hold_steps)
+        devices = len(self.pack.devices) / self.pack.runs
+        row = {
+            **_row(job, self.dataset),
+            "status": "ok",
+            "loss_nats": loss.nats,
+            "loss_se": loss.se,
+            "bits_per_byte": loss.bits_per_byte,
+            "train_loss_nats": _last_loss(job.folder),
+            "pack": self.pack.mode,
+            "device": self.pack.devices[0].device_kind,
+            "device_seconds": devices * (self.train_seconds + trunk_seconds) + seconds,
+            "compile_seconds": self.compile_seconds,
+        }
+        about = {
+            "run_id": job.run_id,
+            "params": row["params_total"],
+            "tokens": row["tokens"],
+            "flops": row["flops_exact"],
+        }
+        about |= {"loss_nats": loss.nats, "seed": job.config.seed, "cluster": None}
+        job.folder.commit({"schema": SCHEMA, "row": row, "abilities": [about | score for score in scores]})
+        for step in self.stores[r].steps():  # the trained parameters are in final/
+            self.stores[r].delete(step)
+
+
+def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str) -> None:
+    """Record a run that has no loss, so that it is shown and never fitted."""
+    job.folder.write_spec(job.spec(dataset, {}))
+    row = {
+        **_row(job, dataset),
+        "status": "diverged",
+        "loss_nats": None,
+        "diverged_step": step,
+        "reason": reason,
+    }
+    job.folder.commit({"schema": SCHEMA, "row": row, "abilities": []})
+
+
+def _row(job: Job, dataset: Dataset) -> dict:
+    """What is known of a run before it starts, in the columns of the table."""
+    config = job.config
+    params = accounting.count_params(config.model, dataset.vocab_size)
+    return {
+        "run_id": job.run_id,
+        "seed": config.seed,
+        "trunk": job.trunk.path.name if job.trunk else None,
+        "source": config.data.source,
+        "width": config.model.width,
+        "layers": config.model.layers,
+        "params_total": params.total,
+        "params_embedding": params.embedding,
+        "params_head": params.head,
+        "params_matrices": params.matrices,
+        "params_vectors": params.vectors,
+        "tokens": config.steps * config.batch_tokens,
+        "unique_tokens": dataset.unique_tokens,
+        "entropy_rate_nats": dataset.entropy_rate,
+        "batch_tokens": config.batch_tokens,
+        "learning_rate": config.optimizer.learning_rate,
+        **accounting.training_flops(config, dataset.vocab_size),
+        "energy_joules": None,
+        "energy_source": "none",
+        "git_commit": (job.folder.spec() or {}).get("provenance", {}).get("git_commit"),
+    }
+
+
+def _last_loss(folder: RunFolder) -> float | None:
+    losses = [line["loss_nats"] for line in folder.metrics() if "loss_nats" in line]
+    return losses[-1] if losses else None

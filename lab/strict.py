@@ -1,0 +1,117 @@
+"""From plain data (TOML, JSON) to frozen dataclasses, strictly: every error of a file at once.
+
+An unknown key, a wrong type or a missing value becomes one line with the file, the dotted key and, for a
+misspelling, the nearest valid key. The classes themselves say what is right: field types, ``Literal``
+choices, and an optional method ``problems()`` that yields ``(key, text)`` for what types cannot express.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+
+from lab.errors import InputError
+
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def build(cls, data: Mapping, where: str):
+    """An instance of the dataclass ``cls`` from ``data``; ``where`` names the file in the errors.
+
+    Raises:
+        InputError: with every problem found, one line each.
+    """
+    problems: list[str] = []
+    value = _dataclass(cls, data, where, "", problems)
+    if problems:
+        raise InputError(*problems)
+    return value
+
+
+def nearest(name: str, valid) -> str:
+    """The end of an error line: the nearest valid name, or all of them."""
+    valid = sorted(map(str, valid))
+    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"valid: {', '.join(valid)}"
+
+
+def _dataclass(cls, data, where, key, problems):
+    if not isinstance(data, Mapping):
+        problems.append(f"{where}: {key or 'the file'}: should be a table, is {data!r}")
+        return None
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}
+    before = len(problems)
+    for name in data:
+        if name not in known:
+            problems.append(f"{where}: {_join(key, name)}: no such key; {nearest(name, known)}")
+    values = {}
+    for name, field in known.items():
+        if name in data:
+            values[name] = _value(hints[name], data[name], where, _join(key, name), problems)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            problems.append(f"{where}: {_join(key, name)}: is missing")
+    if len(problems) > before:
+        return None
+    try:
+        value = cls(**values)
+    except InputError as error:  # a class that checks itself names its own keys
+        problems.extend(f"{where}: {_join(key, line)}" for line in error.problems)
+        return None
+    for name, text in getattr(value, "problems", tuple)():
+        problems.append(f"{where}: {_join(key, name)}: {text}")
+    return value
+
+
+def _value(hint, raw, where, key, problems):
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+
+    def wrong(right):
+        problems.append(f"{where}: {key}: should be {right}, is {raw!r}")
+
+    if origin in (typing.Union, types.UnionType):
+        options = [a for a in args if a is not type(None)]
+        if raw is None:
+            return None
+        for option in options[:-1]:
+            trial: list[str] = []
+            value = _value(option, raw, where, key, trial)
+            if not trial:
+                return value
+        return _value(options[-1], raw, where, key, problems)
+    if origin is typing.Literal:
+        if raw in args and not isinstance(raw, bool):
+            return raw
+        wrong(f"one of {', '.join(map(str, args))}; {nearest(raw, args)}")
+    elif is_dataclass(hint):
+        return _dataclass(hint, raw, where, key, problems)
+    elif origin is tuple:
+        if isinstance(raw, list | tuple):
+            return tuple(_value(args[0], item, where, f"{key}[{i}]", problems) for i, item in enumerate(raw))
+        wrong("a list")
+    elif origin is not None and issubclass(origin, Mapping):
+        if isinstance(raw, Mapping):
+            return {k: _value(args[1], v, where, _join(key, k), problems) for k, v in raw.items()}
+        wrong("a table")
+    elif hint is float and isinstance(raw, int | float) and not isinstance(raw, bool):
+        if raw != raw or raw in (float("inf"), float("-inf")):
+            return wrong("a finite number")
+        return float(raw)
+    elif (
+        hint is int and not isinstance(raw, bool) and isinstance(raw, int | float) and raw == int_or_nan(raw)
+    ):
+        return int(raw)  # 2e6 is a natural way to write a token budget
+    elif hint is not float and hint is not int and isinstance(hint, type) and isinstance(raw, hint):
+        return raw
+    else:
+        wrong(_NAMES.get(hint, str(hint)))
+    return None
+
+
+def int_or_nan(raw):
+    return int(raw) if abs(raw) < 2**63 else float("nan")
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else str(name)
