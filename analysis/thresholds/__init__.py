@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from analysis.thresholds.result import (
     Calibration,
-    Caution,
     Gates,
     Places,
     SeedSd,
@@ -22,7 +21,6 @@ from analysis.thresholds.result import (
 
 __all__ = [
     "Calibration",
-    "Caution",
     "Gates",
     "Places",
     "SeedSd",

@@ -81,7 +81,7 @@ def count_table(scale: Scale, correct: np.ndarray, items: float, sigma: float) -
 def count_profiles(
     scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarray, sigma: np.ndarray
 ) -> np.ndarray:
-    """Profiles (B, K, G) of B data sets. correct (B, C); items (C,); size (C,) index of 0..K-1; sigma (B,)."""
+    """Profiles (B, K, G). correct (B, C); items (C,); size (C,), the index 0..K-1 of a cell; sigma (B,)."""
     out = np.zeros((len(correct), size.max() + 1, scale.eta.size))
     nearest = np.abs(np.log(np.maximum(sigma, 1e-9)[:, None]) - np.log(np.maximum(_SIGMAS, 0.01))).argmin(1)
     for which in np.unique(nearest):
@@ -99,7 +99,7 @@ def count_profiles(
 def real_profiles(
     scale: Scale, value: np.ndarray, variance: np.ndarray, size: np.ndarray, sigma: np.ndarray
 ) -> np.ndarray:
-    """Profiles (B, K, G) of a continuous metric: value (B, C) is normal about eta, sd sqrt(sigma^2 + variance)."""
+    """Profiles (B, K, G) of a continuous metric: value (B, C) is normal, variance sigma^2 + `variance`."""
     out = np.zeros((len(value), size.max() + 1, scale.eta.size))
     for cell, where in enumerate(size):
         total = (np.maximum(sigma, 1e-6) ** 2 + variance[cell])[:, None]

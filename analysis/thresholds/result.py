@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.notes import Note
+
 VERDICTS = (
     "emergent",
     "smooth",
@@ -81,12 +83,6 @@ class Gates:
 
 
 @dataclass(frozen=True)
-class Caution:
-    code: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Series:
     """The verdict on one task and metric along one axis, its evidence, and the data to draw it.
 
@@ -108,7 +104,7 @@ class Series:
     models: tuple[tuple[str, float], ...]
     calibration: Calibration | None
     gates: Gates
-    warnings: tuple[Caution, ...]
+    warnings: tuple[Note, ...]
     chance: float | None
     x: np.ndarray
     score: np.ndarray
@@ -147,7 +143,7 @@ class Series:
             "models": [{"name": name, "weight": _number(weight)} for name, weight in self.models],
             "calibration": vars(self.calibration).copy() if self.calibration else None,
             "gates": {k: _number(v) if isinstance(v, float) else v for k, v in vars(self.gates).items()},
-            "warnings": [vars(w).copy() for w in self.warnings],
+            "warnings": [note.to_dict() for note in self.warnings],
         }
 
     def __repr__(self) -> str:

@@ -1,0 +1,166 @@
+"""The candidate curves fitted to one series, ranked by BIC over cells.
+
+BIC only ranks (the number of places tried for an elbow is no parameter it knows of): whether there is a
+break is decided by `null`. Its sample size is the number of cells, runs that could have differed, not items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.thresholds import fits, likelihood, seeds
+from analysis.thresholds.likelihood import Scale
+from analysis.thresholds.null import Design, profiles_of
+
+_CEILINGS = (0.97, 0.93, 0.88, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.12, 0.06)
+_UNKNOWN_SD = np.concatenate([[0.0], np.geomspace(0.05, 3.0, 14)])
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One fitted curve: eta = c0 + c1 x + c2 max(x - elbow, 0), or + c2 x^2 where elbow is None.
+
+    freedom: number of parameters. sd: the seed sd it was fitted with.
+    """
+
+    name: str
+    freedom: int
+    loglik: float
+    scale: Scale
+    coefficients: np.ndarray
+    elbow: float | None
+    sd: float
+    mixture: seeds.Mixture | None = None
+
+    def eta(self, x: np.ndarray) -> np.ndarray:
+        a, b, c = self.coefficients
+        return a + b * x + c * (x * x if self.elbow is None else np.maximum(x - self.elbow, 0.0))
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """Mean score on the fitting axis x; for a continuous metric in its own unit (nats)."""
+        if self.mixture is not None:
+            low, high = likelihood.mean_score(self.scale, self.mixture.modes)
+            return low + (high - low) * self.mixture.success(x)
+        eta = self.eta(x)
+        return np.exp(-eta) if self.scale.link == "identity" else likelihood.mean_score(self.scale, eta)
+
+
+def candidates(design: Design, data: np.ndarray, sd: float | None, with_mixture: bool) -> tuple[Shape, ...]:
+    """Every candidate at its best. data (C,); sd None: unknown, so each shape takes the sd that suits it."""
+    sds = np.array([sd]) if sd is not None else _UNKNOWN_SD
+    table = np.repeat(data[None], sds.size, 0)
+    extra = int(sd is None)
+    if design.items is None:
+        scale = _identity(data)
+        return _on_scale(design, scale, table, sds, ("flat", "power_law", "broken_power_law"), extra)
+    logit = likelihood.count_scale("logit", design.chance)
+    found = list(_on_scale(design, logit, table, sds, ("flat", "smooth", "hinge"), extra))
+    loglog = likelihood.count_scale("loglog", design.chance)
+    found += [
+        shape
+        for shape in _on_scale(design, loglog, table, sds, ("flat", "power_law", "broken_power_law"), extra)
+        if shape.name in ("power_law", "broken_power_law")
+    ]
+    capped = [
+        _line(design, likelihood.count_scale("logit", design.chance, top), table, sds, extra)
+        for top in _CEILINGS
+        if top > 1.05 * design.chance
+    ]
+    found.append(max(capped, key=lambda shape: shape.loglik))
+    if with_mixture:
+        mixture = seeds.fit_mixture(logit, data, design.items, design.x, design.size)
+        if mixture is not None:
+            none = np.zeros(3)
+            found.append(
+                Shape("seed_mixture", mixture.freedom, mixture.loglik, logit, none, None, 0.0, mixture)
+            )
+    return tuple(found)
+
+
+def weights(shapes: tuple[Shape, ...], cells: int) -> tuple[tuple[str, float], ...]:
+    """(name, weight), the best first; weights exp(-BIC / 2) that sum to 1."""
+    half = np.array([shape.loglik - 0.5 * shape.freedom * np.log(cells) for shape in shapes])
+    share = np.exp(half - half.max())
+    share /= share.sum()
+    order = np.argsort(-share)
+    return tuple((shapes[i].name, float(share[i])) for i in order)
+
+
+def ceilings(shapes: tuple[Shape, ...]) -> tuple[float, ...]:
+    """Upper limits for the break test: 1, and the sigmoid's where the data ask for one."""
+    best = {shape.name: shape for shape in shapes}
+    if "sigmoid" not in best or best["sigmoid"].coefficients[1] <= 0:
+        return (1.0,)
+    gain = 2 * (best["sigmoid"].loglik - best["smooth"].loglik)
+    return (1.0, best["sigmoid"].scale.ceiling) if gain > 4 else (1.0,)
+
+
+def _identity(data: np.ndarray) -> Scale:
+    reach = max(float(np.ptp(data)), 1.0)
+    return Scale("identity", np.linspace(data.min() - 2 * reach, data.max() + 2 * reach, 161))
+
+
+def _line(design: Design, scale: Scale, table: np.ndarray, sds: np.ndarray, extra: int) -> Shape:
+    profiles = profiles_of(design, scale, table, sds)
+    fit = fits.fit(scale, profiles, fits.line_design(design.x))
+    best = int(fit.loglik[:, 0].argmax())
+    a, b = fit.coefficients[best, 0]
+    return Shape(
+        "sigmoid", 3 + extra, float(fit.loglik[best, 0]), scale, np.array([a, b, 0.0]), None, float(sds[best])
+    )
+
+
+def _on_scale(
+    design: Design, scale: Scale, table: np.ndarray, sds: np.ndarray, names: tuple[str, str, str], extra: int
+) -> tuple[Shape, ...]:
+    """Flat, straight, bent upwards and non-monotone curves on one scale."""
+    x = design.x
+    profiles = profiles_of(design, scale, table, sds)
+    flat = fits.fit(scale, profiles, fits.flat_design(x))
+    line = fits.fit(scale, profiles, fits.line_design(x))
+    found = [
+        _best(names[0], 1 + extra, scale, flat, sds, lambda c: (c[0], 0.0, 0.0)),
+        _best(names[1], 2 + extra, scale, line, sds, lambda c: (c[0], c[1], 0.0)),
+    ]
+    if x.size < 4:
+        return tuple(found)
+    elbows = design.elbows
+    hinge = fits.fit(scale, profiles, fits.hinge_design(x, elbows))
+    before, after = hinge.coefficients[..., 1], hinge.coefficients[..., 1] + hinge.coefficients[..., 2]
+    rising = fits.Fit(hinge.coefficients, np.where((before >= 0) & (after > before), hinge.loglik, -np.inf))
+    level = fits.fit(scale, profiles, fits.hinge_design(x, elbows)[..., [0, 2]])
+    level_ok = fits.Fit(level.coefficients, np.where(level.coefficients[..., 1] > 0, level.loglik, -np.inf))
+    if np.isfinite(rising.loglik).any():
+        found.append(_best(names[2], 4 + extra, scale, rising, sds, tuple, elbows))
+    if np.isfinite(level_ok.loglik).any():  # the same curve with no slope before the elbow
+        bent = _best(names[2], 3 + extra, scale, level_ok, sds, lambda c: (c[0], 0.0, c[1]), elbows)
+        rivals = [s for s in found if s.name == names[2]]
+        penalty = 0.5 * np.log(design.size.size)
+        if not rivals or bent.loglik + penalty >= rivals[0].loglik:
+            found = [s for s in found if s.name != names[2]] + [bent]
+    if names[1] == "power_law" and scale.link == "loglog":
+        return tuple(found)
+    turning = fits.Fit(hinge.coefficients, np.where(before * after < 0, hinge.loglik, -np.inf))
+    shapes = []
+    if np.isfinite(turning.loglik).any():
+        shapes.append(_best("non_monotone", 4 + extra, scale, turning, sds, tuple, elbows))
+    bowl = fits.fit(scale, profiles, fits.quadratic_design(x))
+    vertex = -bowl.coefficients[..., 1] / np.where(
+        bowl.coefficients[..., 2] == 0, 1e-12, 2 * bowl.coefficients[..., 2]
+    )
+    inside = (vertex > x[0] + 0.15 * np.ptp(x)) & (vertex < x[-1] - 0.15 * np.ptp(x))
+    bowl = fits.Fit(bowl.coefficients, np.where(inside, bowl.loglik, -np.inf))
+    if np.isfinite(bowl.loglik).any():
+        shapes.append(_best("non_monotone", 3 + extra, scale, bowl, sds, tuple))
+    if shapes:
+        found.append(max(shapes, key=lambda s: s.loglik - 0.5 * s.freedom * np.log(design.size.size)))
+    return tuple(found)
+
+
+def _best(name, freedom, scale, fit: fits.Fit, sds, spread, elbows=None) -> Shape:
+    row, which = np.unravel_index(int(fit.loglik.argmax()), fit.loglik.shape)
+    elbow = None if elbows is None else float(elbows[which])
+    coefficients = np.array(spread(fit.coefficients[row, which]), float)
+    return Shape(name, freedom, float(fit.loglik[row, which]), scale, coefficients, elbow, float(sds[row]))
