@@ -50,5 +50,5 @@ def fingerprint(*arrays: np.ndarray) -> str:
     total = hashlib.sha256()
     for array in arrays:
         total.update(str(array.shape).encode())
-        total.update(np.ascontiguousarray(array, "<i4"))
+        total.update(np.ascontiguousarray(array, "<i8"))
     return total.hexdigest()

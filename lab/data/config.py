@@ -11,8 +11,9 @@ from pathlib import Path
 from lab.errors import InputError
 
 PACKAGE_SOURCES = ("python-docs", "python-code")
-SOURCES = (*PACKAGE_SOURCES, "abilities")
+SOURCES = (*PACKAGE_SOURCES, "synthetic", "abilities")
 TOKENIZERS = ("bytes", "symbols")
+MOST_CONTEXTS = 2**14  # beyond, the digits of a context take a larger table than the rest of a small model
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class DataConfig:
     """The data of a study: all that decides its token stream and its validation set.
 
     `context` and `tokenizer` left at 0 and "" take the value that fits the source and are never left unset:
-    128 tokens and bytes for text, 128 and its own symbols for `synthetic`, the longest item of the tasks
-    and the symbols for `abilities`.
+    128 tokens and bytes for text, 126 (42 whole records) and its own symbols for `synthetic`, the longest
+    item of the tasks and the symbols for `abilities`.
 
     Raises InputError with all problems at once.
     """
@@ -36,7 +37,7 @@ class DataConfig:
     tasks: Mapping[str, float] = field(default_factory=dict)  # abilities: task -> rate, in any unit
     eval_items: int = 1000  # test items a task, at most
     contexts: int = 2048  # synthetic: number of contexts K
-    zipf: float = 1.5  # synthetic: exponent of the law of contexts
+    zipf: float = 1.75  # synthetic: exponent of the law of contexts
 
     def __post_init__(self):
         kind = self.kind
@@ -45,11 +46,11 @@ class DataConfig:
             raise InputError(*problems)
         symbolic = kind in ("synthetic", "abilities")
         object.__setattr__(self, "tokenizer", self.tokenizer or ("symbols" if symbolic else "bytes"))
-        longest, task = self._longest_item()
-        object.__setattr__(self, "context", self.context or longest or 128)
-        if self.context < longest:
+        usual, least, needed_by = self._lengths()
+        object.__setattr__(self, "context", self.context or usual)
+        if self.context < least:
             raise InputError(
-                f"context: {self.context} tokens are too short for task {task!r}, which takes {longest}"
+                f"context: {self.context} tokens are too short for {needed_by}, which takes {least}"
             )
         if self.max_tokens is not None and self.max_tokens < self.context:
             raise InputError(
@@ -61,12 +62,16 @@ class DataConfig:
         """`source` if it names a built-in source, else "files"."""
         return self.source if self.source in SOURCES else "files"
 
-    def _longest_item(self) -> tuple[int, str]:
+    def _lengths(self) -> tuple[int, int, str]:
+        """Context taken when none is given, the least that will do, and what needs that."""
+        if self.kind == "synthetic":
+            return 126, 3, "a record"
         if self.kind != "abilities":
-            return 0, ""
+            return 128, 1, "a token"
         from lab.abilities import TASKS
 
-        return max((TASKS[name].row_length, name) for name in self.tasks)
+        longest, task = max((TASKS[name].row_length, name) for name in self.tasks)
+        return longest, longest, f"task {task!r}"
 
     def _problems_of_numbers(self):
         least = {"context": 0, "order_seed": 0, "val_windows": 1, "eval_items": 1, "contexts": 2}
@@ -74,6 +79,8 @@ class DataConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 yield f"{name}: {value!r} is not a whole number of at least {low}"
+        if isinstance(self.contexts, int) and self.contexts > MOST_CONTEXTS:
+            yield f"contexts: {self.contexts} is above {MOST_CONTEXTS}"
         if self.max_tokens is not None and (not isinstance(self.max_tokens, int) or self.max_tokens < 1):
             yield f"max_tokens: {self.max_tokens!r} is not a positive whole number"
         if not 0 < self.val_fraction < 1:
