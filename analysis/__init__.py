@@ -1,0 +1,43 @@
+"""Tables of runs in; scaling laws, allocations, forecasts and thresholds out.
+
+    import analysis as sl
+    runs = sl.read("runs/quickstart")
+    law = sl.fit(runs)
+    law.predict(params=1e9, tokens=2e10)
+
+Names load on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "read": "analysis.table",
+    "as_runs": "analysis.table",
+    "Runs": "analysis.table",
+    "fit": "analysis.fit",
+    "Fit": "analysis.results",
+    "isoflop": "analysis.isoflop",
+    "envelope": "analysis.isoflop",
+    "allocate": "analysis.allocate",
+    "forecast": "analysis.audit",
+    "rollout": "analysis.audit",
+    "detect": "analysis.thresholds",
+    "LAWS": "analysis.laws",
+    "SumLaw": "analysis.laws",
+    "FormulaLaw": "analysis.laws",
+    "Term": "analysis.laws",
+    "Parameter": "analysis.laws",
+    "coefficient": "analysis.laws",
+    "InputError": "analysis.errors",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

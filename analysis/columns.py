@@ -1,4 +1,4 @@
-"""Which column plays which role: params, tokens, flops, loss and their companions, under the names tables use."""
+"""Which column plays which role (params, tokens, flops, loss, ...), under the names that tables use."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.notes import Note
 
-# Names are compared in lower case without punctuation: "Model Size" is modelsize. The second tuple of a role is
-# consulted only when the first finds nothing, so that a table's `loss` is not disputed by its `loss_nats`.
-ALIASES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+# Names are compared in lower case without punctuation: "Model Size" is modelsize. The second tier of a role
+# is read only when the first finds nothing, so that a table's `loss` is not disputed by its `loss_nats`.
+_ALIASES: Mapping[str, tuple[str, str]] = {
     "params": (
-        ("params", "n", "parameters", "nparams", "numparams", "nparameters", "numparameters", "modelsize")
-        + ("modelparams", "modelparameters", "paramscount", "parametercount", "size"),
-        ("paramstotal", "totalparams", "totalparameters", "nonembeddingparams", "paramsnonembedding")
-        + ("paramsnoembed", "activeparams"),
+        "params n parameters nparams numparams nparameters numparameters modelsize modelparams "
+        "modelparameters paramscount parametercount",
+        "paramstotal totalparams totalparameters nonembeddingparams paramsnonembedding paramsnoembed size",
     ),
     "tokens": (
-        ("tokens", "d", "ntokens", "numtokens", "trainingtokens", "traintokens", "tokencount", "totaltokens")
-        + ("tokensseen", "datasetsize", "datasize", "trainingtokensd"),
-        ("t", "data"),
+        "tokens d ntokens numtokens trainingtokens traintokens tokencount totaltokens tokensseen "
+        "datasetsize datasize",
+        "t data",
     ),
     "flops": (
-        ("flops", "flop", "c", "compute", "trainingflop", "trainingflops", "trainflops", "trainflop")
-        + ("totalflops", "totalflop", "trainingcompute", "traincompute", "flopstotal"),
-        ("flops6nd", "flopsexact"),
+        "flops flop c compute trainingflop trainingflops trainflops trainflop totalflops totalflop "
+        "trainingcompute traincompute flopstotal",
+        "flops6nd flopsexact",
     ),
     "loss": (
-        ("loss", "l", "valloss", "validationloss", "evalloss", "testloss", "finalloss", "crossentropy")
-        + ("crossentropyloss", "lossval", "lossvalidation", "nll"),
-        ("lossnats", "trainloss", "trainingloss", "losstrain", "trainlossnats"),
+        "loss l valloss validationloss evalloss testloss finalloss crossentropy crossentropyloss "
+        "lossval lossvalidation nll",
+        "lossnats trainloss trainingloss losstrain trainlossnats",
     ),
-    "unique_tokens": (("uniquetokens", "u", "datauniquetokens"), ()),
-    "held_out": (("heldout", "holdout"), ()),
-    "seed": (("seed", "randomseed"), ()),
-    "status": (("status",), ()),
-    "cluster": (("cluster", "trunk"), ("runid", "run", "runname", "experiment", "name", "modelname")),
+    "unique_tokens": ("uniquetokens u datauniquetokens", ""),
+    "held_out": ("heldout holdout", ""),
+    "seed": ("seed randomseed", ""),
+    "status": ("status", ""),
+    "cluster": ("cluster trunk", "runid run runname experiment name modelname"),
 }
+ALIASES = {role: tuple(tuple(tier.split()) for tier in tiers) for role, tiers in _ALIASES.items()}
 NEEDED = ("params", "tokens", "flops", "loss")
 
 
@@ -101,6 +101,7 @@ def assign(
             continue
         for tier in tiers:
             found = [name for name in columns if normal(name) in tier and name not in roles.values()]
+            found.sort(key=lambda name: tier.index(normal(name)))
             if not found:
                 continue
             if len(found) > 1 and role in NEEDED and not _equal(columns, found):

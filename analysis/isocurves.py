@@ -14,7 +14,7 @@ from analysis.results import Interval
 
 @dataclass(frozen=True)
 class Minimum:
-    """The bottom of one IsoFLOP curve. bias: log of (these params / the fitted law's optimum), None without one."""
+    """The bottom of one IsoFLOP curve. bias: log(these params / a law's optimum), or None."""
 
     params: float
     tokens: float

@@ -1,0 +1,201 @@
+"""Newton's method on many fits of one law at once: the global search and the bootstrap are batches.
+
+Each fit has an exact Hessian, its own damping, and leaves the batch when it has converged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.law import Law
+from analysis.objectives import Rho
+
+# Half the squared Newton decrement is the objective that is still to be gained. Below these shares of the
+# objective a fit has converged; the second is what rounding may leave of it on a kinked objective.
+CONVERGED = 1e-14
+STALLED = 1e-9
+# Rounding alone keeps the squared residual of a log this high.
+ROUNDING = 1e-30
+CHUNK = 250
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """theta (B, P), value (B,) of the objective, decrement (B,) relative to it, converged (B,)."""
+
+    theta: np.ndarray
+    value: np.ndarray
+    decrement: np.ndarray
+    converged: np.ndarray
+
+    def __getitem__(self, index) -> Optimum:
+        return Optimum(self.theta[index], self.value[index], self.decrement[index], self.converged[index])
+
+
+def minimise(
+    law: Law,
+    x: np.ndarray,
+    target: np.ndarray,
+    rho: Rho,
+    theta: np.ndarray,
+    weights: np.ndarray | None = None,
+    steps: int = 100,
+) -> Optimum:
+    """Local optima from the starts theta (B, P), in chunks that fit the cache.
+
+    x (inputs, n) centred log inputs; target (n,) or (B, n) log of the measured loss; weights (n,), (B, n) or
+    None. A corner far below the residuals at the starts is approached in steps.
+    """
+    prepared = law.prepare(x)
+    parts = []
+    for start in range(0, len(theta), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        some = theta[chunk]
+        batch = (some.shape[0], x.shape[1])
+        y = np.broadcast_to(target[chunk] if target.ndim == 2 else target, batch)
+        w = None
+        if weights is not None:
+            w = np.broadcast_to(weights[chunk] if weights.ndim == 2 else weights, batch)
+        for corner in _corners(prepared, some, y, rho):
+            last = corner == rho.delta or rho.name == "squared"
+            smoothed = rho if last else replace(rho, name="huber", delta=corner)
+            if rho.name == "l1":
+                smoothed = replace(rho, smooth=corner)
+            found = _newton(law, prepared, y, smoothed, some, w, steps)
+            some = found.theta
+        if rho.name == "l1":
+            exact = rho.exact(rho.residual(y, prepared(some).value))
+            found = replace(found, value=exact.sum(axis=1) if w is None else (w * exact).sum(axis=1))
+        parts.append(found)
+    fields = zip(*((part.theta, part.value, part.decrement, part.converged) for part in parts), strict=True)
+    return Optimum(*(np.concatenate(field) for field in fields))
+
+
+def _corners(prepared: Callable, theta, y, rho: Rho) -> list[float]:
+    """Huber corners to go through, the last one the objective's own.
+
+    Newton sees only the rows inside the corner; far below the residuals that is none, and it would stop
+    anywhere. l1 is the limit of huber(r; d)/d: it ends at 1e-7 of the typical residual, where the optimum
+    differs from the kink's by about 1e-9 of the objective.
+    """
+    if rho.name == "squared":
+        return [rho.delta]
+    with np.errstate(all="ignore"):
+        residual = np.abs(rho.residual(y, prepared(theta).value))
+    scale = float(np.nanmedian(residual)) if np.isfinite(residual).any() else 1.0
+    end = max(1e-7 * scale, 1e-14) if rho.name == "l1" else rho.delta
+    if rho.name == "huber" and scale <= 20 * end:
+        return [end]
+    count = max(2, 1 + int(np.ceil(np.log10(max(scale / end, 1.0)))))
+    return [*np.geomspace(max(scale, end), end, count)[:-1].tolist(), end]
+
+
+def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int) -> Optimum:
+    low, high = law.bounds
+    count = len(theta)
+    theta = np.clip(theta, low, high)
+    best = Optimum(theta.copy(), np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, bool))
+    here = np.arange(count)
+    value, gradient, hessian = _local(prepared, theta, y, rho, w)
+    damping = np.full(count, 1e-6)
+    for _ in range(steps):
+        step, decrement = _step(theta, gradient, hessian, damping, low, high)
+        floor = ROUNDING * y.shape[1]
+        done = decrement <= CONVERGED * value + floor
+        stuck = damping > 1e7
+        leaving = done | stuck
+        best.theta[here], best.value[here] = theta, value
+        best.decrement[here] = decrement / (value + floor)
+        best.converged[here] = done | (decrement <= STALLED * value + floor)
+        if leaving.all():
+            return best
+        if leaving.mean() > 0.25:
+            stay = ~leaving
+            here, theta, value, gradient = here[stay], theta[stay], value[stay], gradient[stay]
+            hessian, damping, step, y = hessian[stay], damping[stay], step[stay], y[stay]
+            w = None if w is None else w[stay]
+            leaving = leaving[stay]
+        trial = np.clip(theta + step, low, high)
+        new_value, new_gradient, new_hessian = _local(prepared, trial, y, rho, w)
+        better = (new_value <= value) & ~leaving
+        theta = np.where(better[:, None], trial, theta)
+        value = np.where(better, new_value, value)
+        gradient = np.where(better[:, None], new_gradient, gradient)
+        hessian = np.where(better[:, None, None], new_hessian, hessian)
+        damping = np.where(better, np.where(damping < 1e-8, 0.0, damping / 30), np.maximum(damping * 8, 1e-5))
+    best.theta[here], best.value[here] = theta, value
+    return best
+
+
+def _local(prepared: Callable, theta, y, rho: Rho, w):
+    """Objective (B,), gradient (B, P) and Hessian (B, P, P)."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        law = prepared(theta)
+        rhos, slope, bend = rho.in_log_loss(y, law.value)
+        if w is not None:
+            rhos, slope, bend = w * rhos, w * slope, w * bend
+        value = rhos.sum(axis=1)
+        gradient = (law.jacobian @ slope[:, :, None])[:, :, 0]
+        hessian = law.hessian(bend, slope)
+    bad = ~(np.isfinite(value) & np.isfinite(gradient).all(axis=1) & np.isfinite(hessian).all(axis=(1, 2)))
+    if bad.any():
+        value[bad], gradient[bad], hessian[bad] = np.inf, 0.0, np.eye(theta.shape[1])
+    return value, gradient, hessian
+
+
+def _step(theta, gradient, hessian, damping, low, high):
+    """The damped Newton step (B, P), and half the squared decrement of the undamped one (B,).
+
+    Parameters that lie on a bound and are pushed against it stay. Where the Hessian is not positive definite
+    its eigenvalues are taken by their size, so that every step goes down.
+    """
+    width = theta.shape[1]
+    held = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+    gradient = np.where(held, 0.0, gradient)
+    free = ~held
+    hessian = hessian * (free[:, :, None] & free[:, None])
+    diagonal = np.abs(np.einsum("bii->bi", hessian))
+    ceiling = diagonal.max(axis=1, keepdims=True)
+    scale = np.sqrt(np.where(held, 1.0, np.maximum(diagonal, 1e-14 * ceiling + 1e-300)))
+    scaled = hessian / (scale[:, :, None] * scale[:, None])
+    scaled[:, np.arange(width), np.arange(width)] += np.where(held, 1.0, 0.0)
+    slope = gradient / scale
+    damped = scaled + damping[:, None, None] * np.eye(width)
+    ridge = 1e-13 * np.eye(width)
+    step = -np.linalg.solve(damped + ridge, slope[:, :, None])[:, :, 0]
+    gain = -(step * slope).sum(axis=1)
+    wrong = ~_positive(damped) | ~(gain >= 0)
+    if wrong.any():
+        sizes, axes = np.linalg.eigh(scaled[wrong])
+        sizes = np.maximum(np.abs(sizes), 1e-7) + damping[wrong, None]
+        along = (np.swapaxes(axes, 1, 2) @ slope[wrong, :, None])[:, :, 0]
+        step[wrong] = -(axes @ (along / sizes)[:, :, None])[:, :, 0]
+        gain[wrong] = -(step[wrong] * slope[wrong]).sum(axis=1)
+    step = step / scale
+    # Logs of coefficients and exponents move by at most this much at a time; a quadratic is not global.
+    longest = np.abs(step).max(axis=1)
+    step *= np.minimum(1.0, 4.0 / np.maximum(longest, 1e-300))[:, None]
+    return step, 0.5 * gain
+
+
+def _positive(matrices: np.ndarray) -> np.ndarray:
+    """Which of the symmetric matrices (B, P, P) are positive definite, by pivots of elimination."""
+    left = matrices.copy()
+    good = np.ones(len(matrices), bool)
+    for k in range(matrices.shape[1]):
+        pivot = left[:, k, k]
+        good &= pivot > 1e-12
+        safe = np.where(good, pivot, 1.0)
+        left[:, k + 1 :, k + 1 :] -= (
+            left[:, k + 1 :, k, None] * left[:, k, None, k + 1 :] / safe[:, None, None]
+        )
+    return good
+
+
+def curvature(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.ndarray, weights=None):
+    """Hessian (P, P) of the objective at theta (P,)."""
+    w = None if weights is None else weights[None]
+    return _local(law.prepare(x), theta[None], target[None], rho, w)[2][0]

@@ -1,0 +1,170 @@
+"""Fits a law to a table: global starts, polished optimum, certificate, intervals, and what must be said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from analysis.allocate import exponents
+from analysis.errors import InputError
+from analysis.estimator import Optimum, curvature, minimise
+from analysis.identify import refuse, remarks
+from analysis.intervals import bootstrap, interval
+from analysis.law import VANISHED, Law
+from analysis.laws import find
+from analysis.objectives import Rho
+from analysis.objectives import objective as make_objective
+from analysis.results import Basin, Certificate, Exponents, Fit, Objective
+from analysis.sample import Sample, sample
+from analysis.starts import starts
+from analysis.table import as_runs
+
+
+def fit(
+    runs: Any,
+    law: str | Law = "chinchilla",
+    objective: str = "huber",
+    delta: float | None = None,
+    residual: str = "log",
+    over_weight: float | None = None,
+    bootstrap: int = 1000,
+    method: str = "auto",
+    level: float = 0.95,
+    seed: int = 0,
+    exclude_held_out: bool = True,
+) -> Fit:
+    """The law that minimises the summed objective over the usable rows of `runs` (Runs, path, DataFrame).
+
+    objective: huber (corner `delta`, default 1e-3: arXiv 2203.15556, equation 10), l1 (what arXiv 2404.10102
+    published), squared, or asymmetric (l1 with `over_weight`, default 10, on rows predicted too high).
+    residual: `log` or `raw`. bootstrap: draws, 0 for none; its method: auto, clusters or wild.
+    Rows marked as held out are left for `forecast` unless exclude_held_out is false.
+    Raises InputError for tables from which the law cannot be determined, naming why.
+    """
+    law = find(law)
+    rho = make_objective(objective, delta, residual, over_weight)
+    if not 0 < level < 1:
+        raise InputError(f"level: {level} is not between 0 and 1")
+    if bootstrap < 0:
+        raise InputError(f"bootstrap: {bootstrap} is not a number of draws")
+    runs = as_runs(runs)
+    rows = sample(runs, law.inputs)
+    if exclude_held_out and rows.held_out.any():
+        rows = rows.where(~rows.held_out, "held out for the forecast")
+    return fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
+
+
+def fit_sample(
+    rows: Sample, law: Law, rho: Rho, draws: int, method: str, level: float, seed: int, source: str
+) -> Fit:
+    """`fit` on rows that are already chosen."""
+    refuse(rows, law, source)
+    x, target, centre = centred(rows, law, rho)
+    found = minimise(law, x, target, rho, starts(law, x, target, rho))
+    best = int(np.argmin(np.where(np.isfinite(found.value), found.value, np.inf)))
+    theta = found.theta[best]
+    certificate = _certificate(law, x, target, rho, found, best, centre)
+    value = float(found.value[best])
+    params = {name: float(values[0]) for name, values in law.to_public(theta[None], centre).items()}
+    loss = law.loss(params, rows.inputs)
+    residual = np.log(rows.loss) - np.log(loss)
+    scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
+    resampled, spread, drawn = bootstrap(law, x, target, rho, theta, rows, draws, method, level, seed)
+    draw_values = law.to_public(drawn.theta, centre) if draws else {}
+    intervals = {
+        name: interval(params[name], values, level, spread, positive=params[name] > 0)
+        for name, values in draw_values.items()
+    }
+    allocation = _allocation(law, params, draw_values, rows, level, spread)
+    data = {"row": rows.rows, **rows.inputs, "loss": rows.loss, "fitted": loss, "residual": residual}
+    result = Fit(
+        law=law,
+        params=params,
+        intervals=intervals,
+        level=level,
+        objective=Objective(
+            "asymmetric" if rho.name == "l1" and rho.over != 1 else rho.name,
+            rho.delta if rho.name == "huber" else None,
+            "raw" if rho.raw else "log",
+            value,
+            rho.over,
+        ),
+        certificate=certificate,
+        allocation=allocation,
+        points=len(rows),
+        excluded=rows.excluded,
+        warnings=remarks(rows, law, certificate, residual, value, drawn if draws else None),
+        notes=rows.notes,
+        data=data,
+        draws=draw_values,
+        resampled=resampled,
+        spread=spread,
+        noise=scaled,
+        source=source,
+    )
+    return result
+
+
+def centred(rows: Sample, law: Law, rho: Rho) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """Centred log inputs (inputs, n), log loss (n,), and the centre that leads back to the table's units.
+
+    For raw residuals the loss keeps its unit, because Huber's corner is stated in it.
+    """
+    logs = np.log(np.stack([rows.inputs[name] for name in law.inputs]))
+    middle = logs.mean(axis=1)
+    target = np.log(rows.loss)
+    level = 0.0 if rho.raw else float(target.mean())
+    centre = dict(zip(law.inputs, middle.tolist(), strict=True)) | {"loss": level}
+    return logs - middle[:, None], target - level, centre
+
+
+def _certificate(law: Law, x, target, rho: Rho, found: Optimum, best: int, centre: Mapping[str, float]):
+    theta = found.theta[best]
+    low, high = law.bounds
+    hits = []
+    for index, parameter in enumerate(law.parameters):
+        if theta[index] <= low[index] + 1e-6:
+            hits.append(
+                f"{parameter.name} = 0" if parameter.positive else f"{parameter.name} = {low[index]:g}"
+            )
+        elif theta[index] >= high[index] - 1e-6:
+            hits.append(f"{parameter.name} at its upper limit")
+    free = [index for index in range(len(theta)) if low[index] + 1e-6 < theta[index] < high[index] - 1e-6]
+    # At its corner l1 has no curvature; that of the squared residuals tells what the table identifies.
+    smooth = Rho("squared", rho.delta, rho.raw) if rho.name == "l1" else rho
+    hessian = curvature(law, x, target, smooth, theta)[np.ix_(free, free)]
+    scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
+    sizes = np.linalg.eigvalsh(hessian / (scale[:, None] * scale)) if free else np.ones(1)
+    smallest = float(np.abs(sizes).min())
+    basins: list[Basin] = []
+    lowest = float(found.value[best])
+    for index in np.argsort(found.value, kind="stable"):
+        value = float(found.value[index])
+        edge = (found.theta[index] <= low + 1e-6) | (found.theta[index] >= high - 1e-6)
+        gone = edge & (found.theta[index] <= VANISHED + 1e-6)
+        seen = [lowest, *(basin.value for basin in basins)]
+        new = all(abs(value - other) > 1e-6 * max(abs(other), 1e-300) for other in seen)
+        if new and found.converged[index] and not gone.any() and value > 1e-20 and len(basins) < 5:
+            at = law.to_public(found.theta[index][None], centre)
+            basins.append(Basin(value, {name: float(values[0]) for name, values in at.items()}))
+    return Certificate(
+        bool(found.converged[best]),
+        float(np.sqrt(2 * max(found.decrement[best], 0.0))),
+        tuple(basins),
+        float(sizes.max() / smallest) if smallest > 0 else float("inf"),
+        tuple(hits),
+        len(found.theta),
+    )
+
+
+def _allocation(law: Law, params, draws, rows: Sample, level: float, spread: float) -> Exponents | None:
+    if not {"params", "tokens"} <= set(law.inputs):
+        return None
+    flops = float((6 * rows.inputs["params"] * rows.inputs["tokens"]).max())
+    here = float(exponents(law, params, flops))
+    if not np.isfinite(here):
+        return None
+    pair = interval(here, exponents(law, draws, flops), level, spread) if draws else None
+    return Exponents(here, 1.0 - here, pair)

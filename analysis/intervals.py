@@ -1,0 +1,85 @@
+"""Intervals from bootstrap draws: of parameters, of what follows from them, and of new runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.estimator import Optimum
+from analysis.law import Law
+from analysis.objectives import Rho
+from analysis.resample import FEW, draws_of_rows, draws_wild
+from analysis.results import Fit, Interval
+from analysis.sample import Sample
+
+METHODS = ("auto", "clusters", "wild")
+
+
+def bootstrap(
+    law: Law, x, target, rho: Rho, theta, rows: Sample, draws: int, method: str, level: float, seed: int
+) -> tuple[str, float, Optimum]:
+    """(what was resampled, factor to widen by, the refits)."""
+    if method not in METHODS:
+        raise InputError(f"method: {method!r} is none of {', '.join(METHODS)}")
+    count = int(rows.clusters.max()) + 1
+    unit = f"{count} clusters ({rows.clustered_by})" if rows.clustered_by else f"{count} rows"
+    if not draws:
+        empty = Optimum(np.zeros((0, len(theta))), np.zeros(0), np.zeros(0), np.zeros(0, bool))
+        return "nothing", 1.0, empty
+    if method == "wild" or (method == "auto" and count < FEW):
+        from scipy.special import stdtrit
+
+        tail = 0.5 + level / 2
+        freedom = max(count - len(theta), 2)
+        spread = float(stdtrit(freedom, tail) / stdtrit(1e9, tail))
+        drawn = draws_wild(law, x, target, rho, theta, rows.clusters, draws, seed)
+        text = f"residuals of {unit}, wild bootstrap with Webb weights, t with {freedom} degrees of freedom"
+        return text, spread, drawn
+    drawn = draws_of_rows(law, x, target, rho, theta, rows.clusters, draws, seed)
+    return f"{unit} with replacement", 1.0, drawn
+
+
+def interval(
+    estimate: float, draws: np.ndarray, level: float, spread: float = 1.0, positive: bool = False
+) -> Interval:
+    """Percentiles of the draws, moved away from the estimate by the factor `spread` (in logs if positive)."""
+    low, high = widened(np.asarray(estimate, float), np.asarray(draws, float), level, spread, positive)
+    return float(low), float(high)
+
+
+def widened(estimate: np.ndarray, draws: np.ndarray, level: float, spread: float, positive: bool):
+    """(low, high) over the first axis of draws, ignoring draws that are not finite."""
+    tails = [50 * (1 - level), 50 * (1 + level)]
+    low, high = np.nanpercentile(np.where(np.isfinite(draws), draws, np.nan), tails, axis=0)
+    if spread == 1.0:
+        return low, high
+    if positive:
+        with np.errstate(divide="ignore"):
+            middle, low, high = np.log(estimate), np.log(low), np.log(high)
+        return np.exp(middle + spread * (low - middle)), np.exp(middle + spread * (high - middle))
+    return estimate + spread * (low - estimate), estimate + spread * (high - estimate)
+
+
+def prediction_interval(
+    fit: Fit, inputs: Mapping[str, Any], level: float, new_run: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of the loss at `inputs`; new_run adds the scatter of one run to the law's own uncertainty.
+
+    Each draw of the law is joined with one residual of the fit, drawn at random. Raises InputError when the
+    fit has no draws.
+    """
+    if not fit.draws:
+        raise InputError("this fit has no bootstrap draws; fit with bootstrap > 0 for intervals")
+    middle = fit.law.loss(fit.params, inputs)
+    count = len(next(iter(fit.draws.values())))
+    shape = (count,) + (1,) * middle.ndim
+    draws = {name: values.reshape(shape) for name, values in fit.draws.items()}
+    logs = np.log(fit.law.loss(draws, inputs))
+    if new_run:
+        rng = np.random.default_rng(0)
+        logs = logs + rng.choice(fit.noise, size=logs.shape)
+    low, high = widened(np.log(middle), logs, level, fit.spread, False)
+    return np.exp(low), np.exp(high)

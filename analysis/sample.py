@@ -1,0 +1,135 @@
+"""The rows of a table that a law can be fitted to, and for each other row the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.columns import ALIASES, NEEDED, normal
+from analysis.errors import InputError
+from analysis.notes import Excluded, Note
+from analysis.table import Runs, numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Usable rows. inputs: name -> (n,); loss (n,); rows (n,) into the table; held_out (n,).
+
+    clusters (n,): rows with one number depend on each other; clustered_by says how in words, and is empty
+    where every row is its own cluster.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    loss: np.ndarray
+    rows: np.ndarray
+    held_out: np.ndarray
+    clusters: np.ndarray
+    clustered_by: str
+    excluded: tuple[Excluded, ...]
+    notes: tuple[Note, ...]
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def where(self, keep: np.ndarray, reason: str = "") -> Sample:
+        """The rows where `keep`; with a reason the others join `excluded`."""
+        out = [Excluded(int(row), reason) for row in self.rows[~keep]] if reason else []
+        return replace(
+            self,
+            inputs={name: values[keep] for name, values in self.inputs.items()},
+            loss=self.loss[keep],
+            rows=self.rows[keep],
+            held_out=self.held_out[keep],
+            clusters=np.unique(self.clusters[keep], return_inverse=True)[1],
+            excluded=tuple(sorted((*self.excluded, *out), key=lambda item: item.row)),
+        )
+
+
+def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
+    """Rows with status ok, a positive finite loss and positive finite inputs.
+
+    Raises InputError when the table lacks a column that is needed, or no row can be used.
+    """
+    lacking = [role for role in (*inputs, "loss") if _values(runs, role) is None]
+    if lacking:
+        there = ", ".join(list(runs.columns)[:20]) or "none"
+        raise InputError(
+            *(f"{runs.source}: no column for {role}; name it with --columns {role}=..." for role in lacking),
+            f"{runs.source}: its columns are {there}",
+        )
+    reasons = np.full(len(runs), "", object)
+    status = runs.role("status")
+    if status is not None:
+        for row, value in enumerate(status.tolist()):
+            if value != "ok":
+                reasons[row] = f"status is {value!r}, not 'ok'"
+    for role in ("loss", *inputs):
+        values = _values(runs, role)
+        raw = runs.columns.get(runs.roles.get(role, role), values)
+        for row in np.flatnonzero(~(np.isfinite(values) & (values > 0)) & (reasons == "")):
+            reasons[row] = f"{role} is {_shown(raw[row], values[row])}"
+    keep = np.flatnonzero(reasons == "")
+    if not len(keep):
+        kinds = sorted(set(reasons.tolist()))
+        shown = "; ".join(kinds[:3]) + ("; ..." if len(kinds) > 3 else "")
+        raise InputError(f"{runs.source}: none of its {len(runs)} rows can be used: {shown}")
+    wanted = dict.fromkeys((*inputs, *(role for role in NEEDED if role != "loss")))
+    out = {role: _values(runs, role)[keep] for role in wanted if _values(runs, role) is not None}
+    clusters, clustered_by = _clusters(runs, keep, out)
+    loss = runs.columns["loss"][keep]
+    notes = list(runs.notes)
+    held = runs.role("held_out")
+    return Sample(
+        out,
+        loss,
+        keep,
+        np.zeros(len(keep), bool) if held is None else _truth(held[keep]),
+        clusters,
+        clustered_by,
+        tuple(Excluded(int(row), reasons[row]) for row in np.flatnonzero(reasons != "")),
+        tuple(notes),
+    )
+
+
+def _values(runs: Runs, role: str) -> np.ndarray | None:
+    values = runs.role(role)
+    return None if values is None else numbers(values)
+
+
+def _shown(raw, number: float) -> str:
+    if isinstance(raw, str) and raw.strip():
+        return f"{raw[:40]!r}, not a number" if np.isnan(number) else f"{raw[:40]!r}, not positive"
+    if np.isnan(number):
+        return "missing or not a number"
+    return f"{number:g}, not a positive finite number"
+
+
+def _truth(values: np.ndarray) -> np.ndarray:
+    """Booleans, 0 and 1, or the words true and yes."""
+    words = {"true", "yes", "1", "1.0", "t", "y"}
+    return np.array([str(value).strip().lower() in words for value in values.tolist()], bool)
+
+
+def _clusters(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:
+    """Which rows belong together: runs of one shape and seed, branches of one trunk, checkpoints of one run.
+
+    A column that merely names runs (`run`, `name`) makes clusters only where one name covers several token
+    counts, that is, checkpoints; equal names at equal tokens are independent repetitions.
+    """
+    alone = np.arange(len(keep))
+    column = runs.roles.get("cluster")
+    if column is None or column not in runs.columns:
+        return alone, ""
+    labels = [str(value) for value in runs.columns[column][keep].tolist()]
+    labels = [f"\0{i}" if label in ("", "None", "nan") else label for i, label in enumerate(labels)]
+    index = np.unique(labels, return_inverse=True)[1]
+    if index.max() + 1 == len(keep):
+        return alone, ""
+    if normal(column) in ALIASES["cluster"][1] and "tokens" in inputs:
+        order = np.lexsort((inputs["tokens"], index))
+        same = (np.diff(index[order]) == 0) & (np.diff(inputs["tokens"][order]) != 0)
+        if not same.any():
+            return alone, ""
+    return index, "runs of one shape and seed" if runs.store else f"rows of one {column!r}"

@@ -1,0 +1,132 @@
+"""Global starts: a grid over exponents with the coefficients projected out, or low-discrepancy points."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from analysis.law import VANISHED, Law, SumLaw
+from analysis.objectives import Rho
+
+# Logarithmic: an exponent of 0.02 hardly bends over a table's range, one of 3 is a cliff.
+LOWEST, HIGHEST = 0.02, 3.0
+REWEIGHTINGS = 4
+
+
+def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, weights=None, keep: int = 32) -> np.ndarray:
+    """(S, P) starts, the most promising first. x (inputs, n) centred log inputs, target (n,) log loss."""
+    if isinstance(law, SumLaw):
+        theta = _projected(law, x, target, weights)
+    else:
+        boxes = np.array([parameter.start for parameter in law.parameters])
+        points = halton(4096, len(boxes))
+        theta = boxes[:, 0] + points * (boxes[:, 1] - boxes[:, 0])
+        theta = _lifted(law, x, target, theta)
+    theta = np.clip(theta, *law.bounds)
+    with np.errstate(all="ignore"):
+        residual = rho.residual(target, law.prepare(x)(theta).value)
+    # Starts are ranked by their robust spread: at a start every row lies far outside a small Huber corner.
+    spread = np.abs(residual) if weights is None else weights * np.abs(residual)
+    value = np.where(np.isfinite(spread).all(axis=1), spread.sum(axis=1), np.inf)
+    order = np.argsort(value, kind="stable")
+    return theta[order[: 4 * keep] if isinstance(law, SumLaw) else order[:keep]][
+        _spread_out(len(order), keep)
+    ]
+
+
+def _spread_out(count: int, keep: int) -> slice:
+    """Every fourth of the best 4 keep: neighbours on the grid lead to the same optimum."""
+    return slice(0, None, 4) if count >= 4 * keep else slice(0, keep)
+
+
+def _lifted(law: Law, x, target, theta) -> np.ndarray:
+    """Random starts with their level corrected: coefficients of dimension loss are scaled to the data."""
+    with np.errstate(all="ignore"):
+        gap = np.nanmedian(target - law.prepare(x)(theta).value, axis=1)
+    gap = np.where(np.isfinite(gap), gap, 0.0)
+    values = {
+        p.name: np.exp(theta[:, i]) if p.positive else theta[:, i] for i, p in enumerate(law.parameters)
+    }
+    theta = theta.copy()
+    for index, parameter in enumerate(law.parameters):
+        power = parameter.units.get("loss")
+        if parameter.positive and power is not None:
+            theta[:, index] += gap * (power(values) if callable(power) else float(power))
+    return theta
+
+
+def _projected(law: SumLaw, x, target, weights) -> np.ndarray:
+    """For each point of a grid over exponents the best non-negative coefficients, by weighted squares.
+
+    Residuals relative to the measured loss stand for those of the log (variable projection: Golub and Pereyra
+    1973); four reweightings make them robust.
+    """
+    grid = _exponent_grid(len(law.exponents))
+    theta = np.zeros((len(grid), len(law.parameters)))
+    theta[:, len(law.terms) :] = grid
+    features = law.features(x)
+    columns = []
+    for (touched, _), feature in zip(law._layout, features, strict=True):
+        columns.append(np.exp(theta[:, touched] @ feature - target))
+    design = np.stack(columns, axis=1)
+    weight = np.ones((len(grid), len(target))) * (1.0 if weights is None else weights)
+    base = weight
+    for _ in range(REWEIGHTINGS):
+        factor = nonnegative(design, weight)
+        residual = np.abs(1.0 - (factor[:, None] @ design)[:, 0])
+        scale = np.maximum(1.5 * np.median(residual, axis=1, keepdims=True), 1e-9)
+        weight = base * np.minimum(1.0, scale / np.maximum(residual, 1e-300))
+    with np.errstate(divide="ignore"):
+        theta[:, : len(law.terms)] = np.maximum(np.log(factor), 0.5 * VANISHED)
+    return theta
+
+
+def _exponent_grid(width: int) -> np.ndarray:
+    if width == 0:
+        return np.zeros((1, 0))
+    if width <= 2:
+        axis = np.geomspace(LOWEST, HIGHEST, 64 if width == 1 else 24)
+        return np.stack(np.meshgrid(*[axis] * width, indexing="ij"), axis=-1).reshape(-1, width)
+    return LOWEST * (HIGHEST / LOWEST) ** halton(1500, width)
+
+
+def nonnegative(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted least squares of 1 on design (G, K, n) with coefficients >= 0: (G, K).
+
+    With few terms every subset of them is solved and the best feasible one taken, which is exact.
+    """
+    groups, terms, _ = design.shape
+    weighted = design * weight[:, None]
+    gram = weighted @ np.swapaxes(design, 1, 2)
+    right = weighted.sum(axis=2)
+    scale = np.sqrt(np.maximum(np.einsum("gkk->gk", gram), 1e-300))
+    gram = gram / (scale[:, :, None] * scale[:, None]) + 1e-13 * np.eye(terms)
+    right = right / scale
+    best = np.zeros((groups, terms))
+    gain = np.full(groups, -np.inf)
+    for size in range(1, terms + 1):
+        for chosen in combinations(range(terms), size):
+            part = np.ix_(range(groups), chosen, chosen)
+            answer = np.linalg.solve(gram[part], right[:, chosen, None])[:, :, 0]
+            # At its optimum a subset explains answer . right of the sum of squares.
+            explained = np.where((answer >= 0).all(axis=1), (answer * right[:, chosen]).sum(axis=1), -np.inf)
+            better = explained > gain
+            gain = np.where(better, explained, gain)
+            full = np.zeros((groups, terms))
+            full[:, chosen] = answer
+            best = np.where(better[:, None], full, best)
+    return best / scale
+
+
+def halton(count: int, width: int) -> np.ndarray:
+    """(count, width) points of the Halton sequence in the unit cube."""
+    primes = [p for p in range(2, 100) if all(p % q for q in range(2, p))][:width]
+    out = np.zeros((count, width))
+    for column, prime in enumerate(primes):
+        index, share = np.arange(1, count + 1), 1.0
+        while index.any():
+            share /= prime
+            out[:, column] += share * (index % prime)
+            index = index // prime
+    return out

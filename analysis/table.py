@@ -1,0 +1,326 @@
+"""The table: one row a run, from a store folder or any CSV, TSV, Parquet or JSON file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.columns import NEEDED, assign, terms
+from analysis.errors import InputError
+from analysis.notes import Note
+
+if TYPE_CHECKING:
+    import pandas
+
+# Identifiers such as 12e4567890ab read as numbers; these columns never are.
+_TEXT = "run_id study grid status trunk source device energy_source git_commit pack name cluster"
+TEXT = frozenset(_TEXT.split())
+_SUFFIX = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_NUMBER = re.compile(r"^\s*([+-]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKmMbBgGtT]?)\s*$")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Runs:
+    """A table of runs.
+
+    columns: name -> array (rows,), those of the source plus `params`, `tokens`, `flops`, `loss` as float64
+    (NaN where a value is missing or is no number). roles: role -> the column or the formula it comes from.
+    store: the source is a store folder of the laboratory. ability_rows: one mapping a score.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    roles: Mapping[str, str]
+    source: str
+    notes: tuple[Note, ...] = ()
+    store: bool = False
+    ability_rows: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def role(self, name: str) -> np.ndarray | None:
+        """The column that plays the role, or None."""
+        if name in NEEDED:
+            return self.columns.get(name)
+        column = self.roles.get(name)
+        return None if column is None else self.columns.get(column)
+
+    @cached_property
+    def frame(self) -> pandas.DataFrame:
+        """The table as pandas sees it; a new object that may be changed."""
+        import pandas
+
+        return pandas.DataFrame({name: integers(values) for name, values in self.columns.items()})
+
+    @cached_property
+    def abilities(self) -> pandas.DataFrame:
+        """Ability scores, long: one row for each run, task and metric. Empty for foreign tables."""
+        import pandas
+
+        names = "run_id study grid task metric params tokens flops loss_nats seed score correct items chance"
+        return pandas.DataFrame(list(self.ability_rows), columns=None if self.ability_rows else names.split())
+
+    def __repr__(self) -> str:
+        return f"Runs({self.source}: {len(self)} rows, {', '.join(self.roles)})"
+
+    def _repr_html_(self) -> str:
+        return self.frame._repr_html_()
+
+
+def read(path: str | Path, columns: Mapping[str, str] | None = None) -> Runs:
+    """The runs of a store folder, or of a .csv, .tsv, .parquet, .json or .jsonl file.
+
+    `columns` maps roles (params, tokens, flops, loss, held_out, seed, status, cluster, unique_tokens) to the
+    table's names, or to a sum or difference of them (`params=params_total-params_embedding`).
+    Raises InputError when the path, its format or its columns cannot be used.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if path.is_dir():
+        from analysis.store import read_store
+
+        raw, abilities, notes = read_store(path)
+        return table(raw, columns, str(path), notes, store=True, ability_rows=abilities)
+    return table(_file(path), columns, str(path))
+
+
+def as_runs(data: Any, columns: Mapping[str, str] | None = None) -> Runs:
+    """Runs from Runs, a path, a pandas DataFrame or a mapping of columns."""
+    if isinstance(data, Runs):
+        return data
+    if isinstance(data, str | Path):
+        return read(data, columns)
+    if not hasattr(data, "keys"):
+        raise InputError(
+            f"a table is Runs, a path, a DataFrame or a mapping of columns, not {type(data).__name__}"
+        )
+    raw = {str(name): np.asarray(data[name]) for name in data}
+    lengths = {name: values.shape for name, values in raw.items()}
+    if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
+        raise InputError(f"the columns must be one-dimensional and of one length, and are {lengths}")
+    return table(raw, columns, "table in memory")
+
+
+def table(
+    raw: Mapping[str, np.ndarray],
+    wanted: Mapping[str, str] | None,
+    source: str,
+    notes: Sequence[Note] = (),
+    store: bool = False,
+    ability_rows: Sequence[Mapping[str, Any]] = (),
+) -> Runs:
+    """Runs from raw columns: roles assigned, params, tokens and flops completed by 6 params tokens."""
+    notes = list(notes)
+    if store:
+        wanted = {"loss": "loss_nats", "tokens": "tokens", "held_out": "held_out", "status": "status"} | {
+            "seed": "seed",
+            "cluster": "cluster",
+            **(wanted or {}),
+        }
+        wanted = {role: column for role, column in wanted.items() if column in raw or role not in raw}
+        raw = dict(raw)
+        raw["params"], note = _matmul_params(raw)
+        notes.append(note)
+        wanted.setdefault("params", "params")
+        wanted.setdefault("flops", "6 params tokens")
+    derived = {role: name for role, name in (wanted or {}).items() if name == "6 params tokens"}
+    asked = {role: name for role, name in (wanted or {}).items() if role not in derived}
+    searched = {name: values for name, values in raw.items() if not (store and name.startswith("flops_"))}
+    roles, said = assign(searched if not asked.get("flops") else raw, asked, source)
+    notes += [] if store else said
+    out = dict(raw)
+    for role in NEEDED:
+        if role in roles:
+            out[role] = sum(
+                (-1.0 if part.startswith("-") else 1.0)
+                * numbers(raw[part if part in raw else part.lstrip("+-")])
+                for part in terms(roles[role], raw)
+            )
+    _complete(out, roles, source, notes)
+    return Runs(out, roles, source, tuple(notes), store, ability_rows)
+
+
+def _complete(out: dict[str, np.ndarray], roles: dict[str, str], source: str, notes: list[Note]) -> None:
+    have = {role for role in ("params", "tokens", "flops") if role in roles}
+    with np.errstate(all="ignore"):
+        if have == {"params", "tokens"}:
+            out["flops"], roles["flops"] = 6 * out["params"] * out["tokens"], "6 params tokens"
+            notes.append(Note("flops_6nd", "flops is 6 params tokens"))
+        elif have == {"params", "flops"}:
+            out["tokens"], roles["tokens"] = out["flops"] / (6 * out["params"]), "flops / (6 params)"
+            notes.append(Note("tokens_from_flops", "tokens is flops / (6 params)"))
+        elif have == {"tokens", "flops"}:
+            out["params"], roles["params"] = out["flops"] / (6 * out["tokens"]), "flops / (6 tokens)"
+            notes.append(Note("params_from_flops", "params is flops / (6 tokens)"))
+        elif len(have) == 3:
+            ratio = out["flops"] / (6 * out["params"] * out["tokens"])
+            ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
+            if len(ratio) and (ratio.max() > 1.02 or ratio.min() < 0.98):
+                text = f"flops is {ratio.min():.3g} to {ratio.max():.3g} times 6 params tokens"
+                notes.append(Note("flops_not_6nd", text))
+
+
+def _matmul_params(raw: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Note]:
+    """Parameters that multiply activations: an untied input table is a look-up, a tied one is the head too.
+
+    At 1e4 to 1e7 parameters the input table is a tenth to a half of the model and does no arithmetic;
+    counting it bends the law (Porian et al., arXiv 2406.19146, on what N should count).
+    """
+    total = numbers(raw["params_total"]) if "params_total" in raw else None
+    if total is None:
+        return np.full(len(next(iter(raw.values()), ())), np.nan), Note("params_missing", "no params_total")
+    embedding = np.nan_to_num(numbers(raw["params_embedding"])) if "params_embedding" in raw else 0.0
+    head = np.nan_to_num(numbers(raw["params_head"])) if "params_head" in raw else np.zeros(len(total))
+    text = (
+        "params is params_total without the input embedding table (a tied table counts, as the head); "
+        "choose with --columns params=params_total"
+    )
+    return np.where(head > 0, total - embedding, total), Note("params_counted", text)
+
+
+def numbers(values: np.ndarray) -> np.ndarray:
+    """float64 of a column, NaN where a value is no number; `70M`, `1.4B` and `1,000` are numbers."""
+    values = np.asarray(values)
+    if values.dtype.kind in "fiub":
+        return values.astype(float)
+    try:
+        return values.astype(float)
+    except (TypeError, ValueError):
+        return np.array([_number(value) for value in values.tolist()], float)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | int | float):
+        return float(value)
+    match = _NUMBER.match(value) if isinstance(value, str) else None
+    if match is None:
+        return float("nan")
+    return float(match[1].replace(",", "").replace("_", "")) * _SUFFIX.get(match[2].lower(), 1.0)
+
+
+def integers(values: np.ndarray) -> np.ndarray:
+    """Whole float columns as int64, for reading; anything else as it is."""
+    if (
+        values.dtype.kind == "f"
+        and len(values)
+        and np.all(np.abs(values) < 2**53)
+        and np.all(values % 1 == 0)
+    ):
+        return values.astype(np.int64)
+    return values
+
+
+def tidy(values: Sequence[Any], name: str) -> np.ndarray:
+    """An array of a column's values: float64 if all are numbers or missing, bool if all are, else objects."""
+    if name not in TEXT:
+        kinds = {type(value) for value in values}
+        if kinds == {bool}:
+            return np.array(values, bool)
+        if kinds <= {int, float, type(None)} and kinds & {int, float}:
+            return np.array(values, float)
+        if kinds == {str}:
+            try:
+                return np.array([value or "nan" for value in values]).astype(float)
+            except ValueError:
+                pass
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _file(path: Path) -> dict[str, np.ndarray]:
+    readers = {
+        ".csv": _csv,
+        ".tsv": _csv,
+        ".txt": _csv,
+        ".parquet": _parquet,
+        ".json": _json,
+        ".jsonl": _json,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"{path}: unknown format {path.suffix!r}; one of {', '.join(readers)}, or a store folder"
+        )
+    raw = reader(path)
+    if not raw or not len(next(iter(raw.values()))):
+        raise InputError(f"{path}: no rows")
+    return raw
+
+
+def _csv(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+            head = file.readline()
+            file.seek(0)
+            delimiter = max("\t;,", key=head.count) if path.suffix.lower() != ".tsv" else "\t"
+            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+    except (csv.Error, OSError) as error:
+        raise InputError(f"{path}: {error}") from None
+    if not rows:
+        raise InputError(f"{path}: empty file")
+    names = [name.strip() for name in rows.pop(0)]
+    if unnamed := [index for index, name in enumerate(names) if not name]:
+        for index in unnamed:
+            names[index] = f"column_{index}"
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(*(f"{path}: the column {name!r} occurs twice" for name in repeated))
+    if long := [index for index, row in enumerate(rows) if len(row) > len(names)]:
+        counts = [
+            f"{path}: row {index}: {len(rows[index])} values for {len(names)} columns" for index in long[:5]
+        ]
+        raise InputError(*counts)
+    if any(len(row) < len(names) for row in rows):
+        rows = [row + [""] * (len(names) - len(row)) for row in rows]
+    return {name: tidy(values, name) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
+
+
+def _parquet(path: Path) -> dict[str, np.ndarray]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        data = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0]}"
+        ) from None
+    return {name: tidy(data[name].to_pylist(), name) for name in data.column_names}
+
+
+def _json(path: Path) -> dict[str, np.ndarray]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = (
+            [json.loads(line) for line in text.splitlines() if line.strip()]
+            if path.suffix == ".jsonl"
+            else None
+        )
+        data = json.loads(text) if data is None else data
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{path}: {error}") from None
+    rows = data.get("rows") if isinstance(data, dict) else data
+    if isinstance(data, dict) and rows is None and all(isinstance(values, list) for values in data.values()):
+        if len({len(values) for values in data.values()}) > 1:
+            raise InputError(f"{path}: its columns differ in length")
+        return {name: tidy(values, name) for name, values in data.items()}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(
+            f"{path}: a table is {{columns, rows: [{{...}}]}}, a list of objects, or lists by column"
+        )
+    return by_column(rows)
+
+
+def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Columns of a list of rows; a key that a row lacks is missing there."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {name: tidy([row.get(name) for row in rows], name) for name in names}
