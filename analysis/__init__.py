@@ -5,7 +5,8 @@
     law = sl.fit(runs)
     law.predict(params=1e9, tokens=2e10)
 
-Names load on first use, so that importing the package costs nothing.
+Names load on first use, so that importing the package costs nothing. A module never has the name of a public
+function: importing it would put the module in the function's place.
 """
 
 from importlib import import_module
@@ -14,11 +15,11 @@ _HOME = {
     "read": "analysis.table",
     "as_runs": "analysis.table",
     "Runs": "analysis.table",
-    "fit": "analysis.fit",
+    "fit": "analysis.fitting",
     "Fit": "analysis.results",
-    "isoflop": "analysis.isoflop",
-    "envelope": "analysis.isoflop",
-    "allocate": "analysis.allocate",
+    "isoflop": "analysis.isoflops",
+    "envelope": "analysis.isoflops",
+    "allocate": "analysis.allocation",
     "forecast": "analysis.audit",
     "rollout": "analysis.audit",
     "detect": "analysis.thresholds",

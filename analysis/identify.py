@@ -183,6 +183,6 @@ def _serial(rows: Sample, residual: np.ndarray) -> str | None:
     if correlation < 2.6 / np.sqrt(pair.sum()) or correlation < 0.3:
         return None
     return (
-        f"residuals of neighbours in tokens at one size correlate by {correlation:.2f}: the law bends otherwise, "
-        f"or rows are checkpoints of one run; then name that column with --columns cluster=..."
+        f"residuals of neighbours in tokens at one size correlate by {correlation:.2f}: the law "
+        f"bends otherwise, or rows are checkpoints of one run; then name that column with --columns cluster=..."
     )

@@ -25,25 +25,19 @@ def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, weights=None, 
         theta = _lifted(law, x, target, theta)
     theta = np.clip(theta, *law.bounds)
     with np.errstate(all="ignore"):
-        residual = rho.residual(target, law.prepare(x)(theta).value)
+        residual = rho.residual(target, law.log_loss(theta, x))
     # Starts are ranked by their robust spread: at a start every row lies far outside a small Huber corner.
     spread = np.abs(residual) if weights is None else weights * np.abs(residual)
     value = np.where(np.isfinite(spread).all(axis=1), spread.sum(axis=1), np.inf)
     order = np.argsort(value, kind="stable")
-    return theta[order[: 4 * keep] if isinstance(law, SumLaw) else order[:keep]][
-        _spread_out(len(order), keep)
-    ]
-
-
-def _spread_out(count: int, keep: int) -> slice:
-    """Every fourth of the best 4 keep: neighbours on the grid lead to the same optimum."""
-    return slice(0, None, 4) if count >= 4 * keep else slice(0, keep)
+    # Neighbours on the grid lead to the same optimum: every fourth of the best is enough.
+    return theta[order[: 4 * keep : 4] if len(order) >= 4 * keep else order[:keep]]
 
 
 def _lifted(law: Law, x, target, theta) -> np.ndarray:
     """Random starts with their level corrected: coefficients of dimension loss are scaled to the data."""
     with np.errstate(all="ignore"):
-        gap = np.nanmedian(target - law.prepare(x)(theta).value, axis=1)
+        gap = np.nanmedian(target - law.log_loss(theta, x), axis=1)
     gap = np.where(np.isfinite(gap), gap, 0.0)
     values = {
         p.name: np.exp(theta[:, i]) if p.positive else theta[:, i] for i, p in enumerate(law.parameters)

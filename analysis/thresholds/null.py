@@ -39,6 +39,14 @@ class Design:
         return fits.elbow_grid(self.x)
 
 
+def replace_ceilings(design: Design, ceilings: tuple[float, ...]) -> Design:
+    return replace(design, ceilings=ceilings)
+
+
+def replace_sd(design: Design, sd: float) -> Design:
+    return replace(design, given_sd=sd)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Fits of B tables. statistic (B,); seed_sd (B,); eta (B, K) of the best smooth curve and its `scale`

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.allocate import exponents
+from analysis.allocation import exponents
 from analysis.errors import InputError
 from analysis.estimator import Optimum, curvature, minimise
 from analysis.identify import refuse, remarks
