@@ -83,9 +83,9 @@ class DataConfig:
             yield f"contexts: {self.contexts} is above {MOST_CONTEXTS}"
         if self.max_tokens is not None and (not isinstance(self.max_tokens, int) or self.max_tokens < 1):
             yield f"max_tokens: {self.max_tokens!r} is not a positive whole number"
-        if not 0 < self.val_fraction < 1:
+        if not (isinstance(self.val_fraction, (int, float)) and 0 < self.val_fraction < 1):
             yield f"val_fraction: {self.val_fraction!r} is not between 0 and 1"
-        if not (math.isfinite(self.zipf) and self.zipf > 1):
+        if not (isinstance(self.zipf, (int, float)) and math.isfinite(self.zipf) and self.zipf > 1):
             yield f"zipf: {self.zipf!r} is not above 1 (below, no power law in tokens)"
 
     def _problems_of_names(self, kind: str):
