@@ -1,2 +1,81 @@
-def main():
-    pass
+"""The ``lab`` command: a list of verbs, each imported only when it is called."""
+
+import difflib
+import sys
+from importlib import import_module
+
+VERBS = {
+    "Studies": {
+        "init": ("sweeps.verbs:init", "write a commented study file"),
+        "plan": ("sweeps.verbs:plan", "what a study trains, and what it costs, before it is paid"),
+        "run": ("sweeps.verbs:run", "train a study; the same command goes on after an interruption"),
+        "worker": ("sweeps.verbs:worker", "one worker on this machine's devices, for engines"),
+        "status": ("sweeps.verbs:status", "how far a study is, and what to do about failures"),
+        "table": ("analysis.verbs:table", "the table of runs as CSV, Parquet or JSON"),
+        "report": ("analysis.report.verb:report", "report.html and figures of a study"),
+        "plot": ("analysis.report.verb:plot", "single figures as SVG, PDF, PNG and CSV"),
+    },
+    "One model": {
+        "train": ("lab.verbs:train", "train one model"),
+        "eval": ("lab.verbs:evaluate", "loss and abilities of a trained model"),
+        "generate": ("lab.verbs:generate", "text from a trained model"),
+        "data": ("lab.data.verb:data", "what a data source holds"),
+    },
+    "Analysis of a study folder or of any table": {
+        "fit": ("analysis.verbs:fit", "a scaling law with intervals and a certificate"),
+        "isoflop": ("analysis.verbs:isoflop", "minima of loss at equal compute"),
+        "allocate": ("analysis.verbs:allocate", "compute-optimal parameters and tokens of a budget"),
+        "forecast": ("analysis.verbs:forecast", "predict held-out runs and score it"),
+        "thresholds": ("analysis.thresholds.verb:thresholds", "verdicts on emergent abilities"),
+    },
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb. Exit codes: 0 ok, 1 some runs failed, 2 usage or bad input, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    verbs = {name: entry for group in VERBS.values() for name, entry in group.items()}
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("scaling-law-lab"))
+        return 0
+    if argv[0] not in verbs:
+        close = difflib.get_close_matches(argv[0], verbs, n=1)
+        hint = f"did you mean `lab {close[0]}`?" if close else "`lab --help` lists the verbs"
+        print(f"error: no verb {argv[0]!r}; {hint}", file=sys.stderr)
+        return 2
+    module, function = verbs[argv[0]][0].split(":")
+    try:
+        return getattr(import_module(module), function)(argv[1:]) or 0
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing is left to say
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        if not hasattr(error, "problems"):  # the InputError of either package has them; all else is a bug
+            raise
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return 2
+
+
+def _help() -> str:
+    lines = ["usage: lab VERB [...]     `lab VERB --help` says more; --json prints one JSON object", ""]
+    for group, verbs in VERBS.items():
+        lines.append(group)
+        lines += [f"  {name:<11} {text}" for name, (_, text) in verbs.items()]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from lab.folder import completed_steps
+
 _DIGEST = "sha256"
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each save on its own account
 
@@ -35,9 +37,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the completed checkpoints, rising."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit() and p.is_dir())
+        return completed_steps(self.folder)
 
     def save(self, step: int, tree) -> None:
         """Write ``tree`` (arrays of any kind) as ``step``; returns when it is durable. Replaces nothing."""

@@ -40,7 +40,7 @@ def enable_compilation_cache() -> Path:
     import jax
     import jaxlib
 
-    folder = cache_folder() / "xla" / f"{_cpu_name()}-jaxlib{jaxlib.__version__}"
+    folder = cache_folder() / "xla" / f"{machine_name()}-jaxlib{jaxlib.__version__}"
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -60,7 +60,8 @@ def available_cores() -> tuple[int, ...]:
     return tuple(range(os.cpu_count() or 1))
 
 
-def _cpu_name() -> str:
+def machine_name() -> str:
+    """A name for machines whose compiled programs and speeds are interchangeable."""
     name = platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -37,6 +37,14 @@ def read_json(path: Path):
         return None
 
 
+def completed_steps(checkpoints: Path) -> list[int]:
+    """Steps of the completed checkpoints in a folder, rising; interrupted saves have other names."""
+    try:
+        return sorted(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
+    except FileNotFoundError:
+        return []
+
+
 class RunFolder:
     def __init__(self, path: Path):
         self.path = Path(path)

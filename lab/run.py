@@ -10,18 +10,16 @@ The data need no state of their own: a batch is a function of the step.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from lab import accounting, evaluate, optimizer, train
 from lab.checkpoint import Checkpoints
-from lab.config import RunConfig
 from lab.data import Dataset
 from lab.folder import RunFolder, write_json
+from lab.job import SCHEMA, Job
 from lab.pack import STEPS_PER_CALL, Mode, Pack
-
-SCHEMA = 1
 
 
 class Interrupted(Exception):
@@ -37,39 +35,7 @@ class Progress:
     steps: int
     loss_nats: float | None = None
     tokens_per_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run, or the trunk of several, and where it is kept."""
-
-    config: RunConfig
-    run_id: str
-    folder: RunFolder
-    trunk: RunFolder | None = None  # a branch starts from its trunk's checkpoint at hold_steps
-    branch_steps: tuple[int, ...] = ()  # a trunk: where its branches leave; empty for a run with a result
-
-    @property
-    def is_trunk(self) -> bool:
-        return bool(self.branch_steps)
-
-    @property
-    def end(self) -> int:
-        return max(self.branch_steps) if self.is_trunk else self.config.steps
-
-    @property
-    def hyper(self) -> optimizer.Hyper:
-        return optimizer.hyper(self.config, trunk=self.is_trunk)
-
-    def spec(self, dataset: Dataset, provenance: dict) -> dict:
-        return {
-            "schema": SCHEMA,
-            "kind": "trunk" if self.is_trunk else "run",
-            "run_id": self.run_id,
-            "config": asdict(self.config),
-            "data_digest": dataset.digest,
-            "provenance": provenance,
-        }
+    seconds_left: float | None = None
 
 
 @dataclass
@@ -83,15 +49,18 @@ class Hooks:
     provenance: dict = field(default_factory=dict)
 
 
-def run(jobs: list[Job], dataset: Dataset, mode: Mode = "serial", hooks: Hooks | None = None) -> None:
+def run(jobs: list[Job], dataset: Dataset, mode: Mode = "serial", hooks: Hooks | None = None) -> float | None:
     """Bring R jobs of one shape and horizon to their end, in lockstep. Finished ones must not be passed.
+
+    Returns:
+        seconds a step, compilation aside; None where too few steps were left to tell.
 
     Raises:
         Interrupted: when ``hooks.should_stop`` said so; call again to go on.
     """
     hooks = hooks or Hooks()
     pack = Pack(jobs[0].config, dataset.vocab_size, mode, len(jobs))
-    _Lockstep(jobs, dataset, pack, hooks).run()
+    return _Lockstep(jobs, dataset, pack, hooks).run()
 
 
 class _Lockstep:
@@ -107,7 +76,7 @@ class _Lockstep:
         self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
         self.compile_seconds = self.train_seconds = 0.0
 
-    def run(self) -> None:
+    def run(self) -> float | None:
         for job in self.jobs:
             job.folder.write_spec(job.spec(self.dataset, self.hooks.provenance))
         step, states = self._start()
@@ -117,6 +86,8 @@ class _Lockstep:
         for r in sorted(self.alive):
             if not self.jobs[r].is_trunk:
                 self._finish(r, self.pack.get(placed, r).params)
+        steps = self.end - step
+        return self.train_seconds / steps if steps > 4 * STEPS_PER_CALL else None
 
     def _start(self) -> tuple[int, list[train.State]]:
         # a trunk may lack a branch point that lies before its newest checkpoint
@@ -139,7 +110,7 @@ class _Lockstep:
         return found or (0, train.initial_state(job.config, vocab))
 
     def _train(self, step: int, placed):
-        hypers = [job.hyper for job in self.jobs]
+        hypers = [optimizer.hyper(job.config, trunk=job.is_trunk) for job in self.jobs]
         started = saved = segment = time.monotonic()
         pending = None
         first = True
@@ -199,8 +170,10 @@ class _Lockstep:
             self.jobs[r].folder.append_metrics([line])
             last = line["loss_nats"]
         if self.alive:
-            speed = self.pack.runs * n * tokens / max(time.monotonic() - dispatched, 1e-9)
-            self.hooks.progress(Progress("train", step, self.end, last, speed))
+            seconds = max(time.monotonic() - dispatched, 1e-9)
+            speed = self.pack.runs * n * tokens / seconds
+            left = (self.end - step) * seconds / n
+            self.hooks.progress(Progress("train", step, self.end, last, speed, left))
 
     def _append(self, step: int, **line) -> None:
         for r in self.alive:

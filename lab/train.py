@@ -1,6 +1,6 @@
 """The pure training step, and many of them in one call."""
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -40,7 +40,7 @@ def state_shapes(config: RunConfig, vocab: int) -> State:
     return jax.eval_shape(_initial(config.model, vocab), config.seed)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _initial(model: ModelConfig, vocab: int):
     def initial(seed):
         params = decoder.init(jax.random.key(seed), model, vocab)

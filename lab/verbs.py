@@ -1,0 +1,238 @@
+"""Verbs for one model: train, eval, generate."""
+
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lab.config import RunConfig
+from lab.data import DataConfig, Dataset
+from lab.errors import InputError
+from lab.folder import RunFolder, completed_steps
+from lab.job import Job
+from lab.strict import build
+
+Folder = Annotated[Path, tyro.conf.Positional]
+
+
+def load_data(config: DataConfig) -> Dataset:
+    """The data set, with a line on stderr while a corpus is built for the first time."""
+    from lab import data
+
+    def progress(done: int, total: int) -> None:
+        if done == total or done % 500 == 0:
+            print(f"building {config.source}: {done} of {total} files", file=sys.stderr, flush=True)
+
+    return data.load(config, progress=progress)
+
+
+def train(argv: list[str]) -> int:
+    def command(
+        out: Path,
+        config: Annotated[RunConfig, tyro.conf.arg(name="")],
+        devices: int = 1,
+        as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    ) -> int:
+        """Train one model into a run folder; the same command goes on after an interruption.
+
+        Args:
+            out: the run folder.
+            devices: spread each batch over this many devices (virtual ones on a CPU).
+            as_json: print the result as one JSON object.
+        """
+        return _train(out, config, devices, as_json)
+
+    return tyro.cli(command, args=argv, prog="lab train")
+
+
+def _train(out: Path, config: RunConfig, count: int, as_json: bool) -> int:
+    from lab import devices
+
+    # tables check themselves; through the loader all problems come out at once
+    config = build(RunConfig, asdict(config), "lab train")
+    devices.configure(count)
+    dataset = load_data(config.data)
+    devices.enable_compilation_cache()
+
+    from lab import provenance, run
+
+    folder = RunFolder(out)
+    run_id = config.run_id(dataset.digest)
+    spec = folder.spec()
+    if spec and spec["run_id"] != run_id:
+        raise InputError(f"{out}: holds run {spec['run_id']} of another configuration; choose another folder")
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
+    if folder.result() is None:
+        hooks = run.Hooks(
+            progress=_line, should_stop=lambda: bool(stopped), provenance=provenance.collect(), warn=_warn
+        )
+        try:
+            run.run([Job(config, run_id, folder)], dataset, "data" if count > 1 else "serial", hooks)
+        except run.Interrupted:
+            _warn("interrupted; the same command goes on from here")
+            return 130
+    result = folder.result()
+    if as_json:
+        print(json.dumps(result))
+    else:
+        _print_row(result["row"], result["abilities"])
+    return 0 if result["row"]["status"] == "ok" else 1
+
+
+def evaluate(argv: list[str]) -> int:
+    def command(folder: Folder, as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
+        """Loss and ability scores of a trained model, computed anew.
+
+        Args:
+            folder: a run folder, such as runs/quickstart/runs/<run id>.
+            as_json: print one JSON object.
+        """
+        config, params, dataset = _load(folder)
+
+        from lab import evaluate as evaluation
+
+        loss = evaluation.validate(params, config, dataset)
+        found = {
+            "loss_nats": loss.nats,
+            "loss_se": loss.se,
+            "bits_per_byte": loss.bits_per_byte,
+            "windows": loss.windows,
+        }
+        scores = evaluation.abilities(params, config, dataset)
+        if as_json:
+            print(json.dumps({**found, "abilities": scores}))
+        else:
+            _print_row(found, scores)
+        return 0
+
+    return tyro.cli(command, args=argv, prog="lab eval")
+
+
+def generate(argv: list[str]) -> int:
+    def command(
+        folder: Folder,
+        prompt: tuple[str, ...] = ("",),
+        tokens: int = 200,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 0.95,
+        seed: int = 0,
+        as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    ) -> int:
+        """Continue prompts with a trained model until it ends the document.
+
+        Args:
+            folder: a run folder.
+            prompt: one or more texts; an empty one starts a new document.
+            tokens: at most this many new tokens each.
+            temperature: 0 is greedy.
+            top_k: draw from the k most probable tokens; 0: from all.
+            top_p: draw from the smallest set that holds this much probability (1904.09751).
+            seed: of the draws.
+            as_json: print one JSON object.
+        """
+        from lab.generate import Sampling
+
+        sampling = Sampling(temperature, top_k, top_p)
+        problems = [f"--{key.replace('_', '-')}: {text}" for key, text in sampling.problems()]
+        if tokens < 1:
+            problems.append(f"--tokens: should be at least 1, is {tokens}")
+        if problems:
+            raise InputError(*problems)
+        config, params, dataset = _load(folder)
+
+        from lab.generate import generate as sample
+
+        text = dataset.tokenizer
+        prompts = [[text.start, *text.encode(p)] for p in prompt]
+        new = sample(
+            params,
+            prompts,
+            config.model,
+            dataset.vocab_size,
+            text.end,
+            dataset.context,
+            tokens,
+            sampling,
+            seed,
+        )
+        texts = [text.decode(t) for t in new]
+        if as_json:
+            pairs = zip(prompt, texts, strict=True)
+            print(json.dumps({"samples": [{"prompt": p, "text": t} for p, t in pairs]}))
+        else:
+            print("\n\n".join(p + t for p, t in zip(prompt, texts, strict=True)))
+        return 0
+
+    return tyro.cli(command, args=argv, prog="lab generate")
+
+
+def _load(path: Path):
+    """Configuration, parameters and data of a finished run."""
+    from lab import devices
+
+    folder = RunFolder(path)
+    spec = folder.spec()
+    if spec is None:
+        raise InputError(f"{path}: no spec.json here; should be a run folder, such as DIR/runs/<run id>")
+    steps = completed_steps(folder.final)
+    if not steps:
+        raise InputError(f"{path}: run {spec['run_id']} has no trained parameters (yet)")
+    config = build(RunConfig, spec["config"], str(path / "spec.json"))
+    devices.configure()
+    dataset = load_data(config.data)
+    if dataset.digest != spec["data_digest"]:
+        _warn(
+            f"the data differ from those of training: digest {dataset.digest[:12]}, was {spec['data_digest'][:12]}"
+        )
+    devices.enable_compilation_cache()
+
+    from lab import train as training
+    from lab.checkpoint import Checkpoints, DamagedCheckpoint
+
+    try:
+        shapes = training.state_shapes(config, dataset.vocab_size).params
+        return config, Checkpoints(folder.final).restore(steps[-1], shapes), dataset
+    except DamagedCheckpoint as damage:
+        raise InputError(str(damage)) from damage
+
+
+def _line(progress) -> None:
+    if progress.phase != "train":
+        print({"compile": "compiling", "evaluate": "evaluating"}[progress.phase], file=sys.stderr, flush=True)
+        return
+    speed = f"{progress.tokens_per_s:,.0f} tokens/s, {progress.seconds_left:.0f} s left"
+    text = f"step {progress.step}/{progress.steps}  loss {progress.loss_nats:.4f}  {speed}"
+    end = "\r" if sys.stderr.isatty() and progress.step < progress.steps else "\n"
+    if end == "\r" or progress.step % 200 == 0 or progress.step == progress.steps:
+        print(text, end=end, file=sys.stderr, flush=True)
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print_row(row: dict, scores: list[dict]) -> None:
+    keys = (
+        "run_id",
+        "status",
+        "params_total",
+        "tokens",
+        "flops_exact",
+        "loss_nats",
+        "loss_se",
+        "bits_per_byte",
+        "reason",
+    )
+    for key in keys:
+        if row.get(key) is not None:
+            value = row[key]
+            print(f"{key:<14} {value:.6g}" if isinstance(value, float) else f"{key:<14} {value}")
+    for score in scores:
+        print(f"{score['task']:<14} {score['metric']:<15} {score['score']:.4f}")

@@ -1,0 +1,147 @@
+"""Local workers: one process a core or accelerator, watched by this one.
+
+Workers are fresh processes (never forked: jax does not survive it) that are told their slot before jax starts.
+They talk in JSON lines; a worker that dies is replaced, and its claim falls to the others.
+"""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.devices import available_cores
+
+_REPLACEMENTS = 3  # a slot whose workers keep dying is given up
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a worker runs: its cores, its virtual devices, and its accelerator if there is one."""
+
+    cores: tuple[int, ...]
+    cpu_devices: int = 1
+    accelerator: int | None = None
+
+
+def slots(pack: str, workers: int | None) -> list[Slot]:
+    """One slot an accelerator where there are any, else one a core; all cores in one for a mapped pack."""
+    cores = available_cores()
+    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    if pack != "serial":
+        return [Slot(cores, cpu_devices=len(cores))]
+    if gpus and os.environ.get("JAX_PLATFORMS", "") != "cpu":
+        return [Slot(cores[i::gpus] or cores, accelerator=i) for i in range(min(workers or gpus, gpus))]
+    count = workers or len(cores)
+    return [Slot((cores[i % len(cores)],)) for i in range(count)]
+
+
+def run(study: Path, out: Path, places: list[Slot], tell: Callable[[dict], None]) -> int:
+    """Start a worker in each slot and pass on what they tell, until all have ended.
+
+    SIGINT and SIGTERM are passed to the workers, which checkpoint and release what they hold; a second one
+    kills them. Returns 0, 1 when cells were given up, 130 when interrupted.
+    """
+    events: queue.Queue = queue.Queue()
+    alive: dict[int, subprocess.Popen] = {}
+    left = dict.fromkeys(range(len(places)), _REPLACEMENTS)
+    codes: list[int] = []
+    signals = 0
+
+    def start(slot: int) -> None:
+        alive[slot] = _spawn(study, out, places[slot])
+        threading.Thread(target=_listen, args=(slot, alive[slot], events), daemon=True).start()
+
+    def stop(*_) -> None:
+        nonlocal signals
+        signals += 1
+        for process in alive.values():
+            process.send_signal(signal.SIGTERM if signals == 1 else signal.SIGKILL)
+        if signals == 1:
+            tell({"kind": "stopping"})
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for slot in range(len(places)):
+            start(slot)
+        while alive:
+            try:
+                slot, event = events.get(timeout=0.5)
+            except queue.Empty:
+                tell({"kind": "tick"})
+                continue
+            if event is not None:
+                tell({**event, "slot": slot})
+                continue
+            code = alive.pop(slot).wait()
+            if code in (0, 1, 130) or signals:
+                codes.append(code)
+            elif left[slot]:
+                left[slot] -= 1
+                tell(
+                    {
+                        "kind": "warning",
+                        "run_id": "",
+                        "text": f"worker {slot} died ({_why(code)}); starting another",
+                    }
+                )
+                start(slot)
+            else:
+                codes.append(1)
+                tell(
+                    {
+                        "kind": "warning",
+                        "run_id": "",
+                        "text": f"worker {slot} died ({_why(code)}) once too often",
+                    }
+                )
+    finally:
+        for process in alive.values():
+            process.kill()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signals or 130 in codes:
+        return 130
+    return 1 if any(codes) else 0
+
+
+def _spawn(study: Path, out: Path, slot: Slot) -> subprocess.Popen:
+    command = [sys.executable, "-m", "lab", "worker", str(study), "--out", str(out), "--events"]
+    command += ["--cpu-devices", str(slot.cpu_devices), "--parent", str(os.getpid())]
+    command += ["--cores", *map(str, slot.cores)]
+    environment = dict(os.environ)
+    if slot.accelerator is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = str(slot.accelerator)
+    # a session of its own: Ctrl-C reaches this process alone, which tells the workers once
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _listen(slot: int, process: subprocess.Popen, events: queue.Queue) -> None:
+    errors: list[str] = []
+    reader = threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True)
+    reader.start()
+    for line in process.stdout:
+        try:
+            events.put((slot, json.loads(line)))
+        except ValueError:
+            continue  # a library printed; only JSON lines are ours
+    reader.join(timeout=5)
+    if process.wait() not in (0, 1, 130, -signal.SIGTERM, -signal.SIGKILL) and errors:
+        events.put((slot, {"kind": "warning", "run_id": "", "text": errors[-1].strip()}))
+    events.put((slot, None))
+
+
+def _why(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,210 @@
+"""Verbs for studies: init, plan, run, worker, status."""
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lab.errors import InputError
+
+StudyFile = Annotated[Path, tyro.conf.Positional]
+Json = Annotated[bool, tyro.conf.arg(name="json")]
+
+
+def init(argv: list[str]) -> int:
+    def command(path: StudyFile = Path("study.toml")) -> int:
+        """Write a commented study file to start from.
+
+        Args:
+            path: where to write it; a file that is there is not replaced.
+        """
+        text = (files("sweeps") / "studies" / "example.toml").read_text()
+        try:
+            with open(path, "x") as file:
+                file.write(text)
+        except FileExistsError:
+            raise InputError(f"{path}: is there already; name another file") from None
+        print(
+            f"{path} written; `lab plan {path}` shows what it costs, `lab run {path} --out runs/mine` trains it"
+        )
+        return 0
+
+    return tyro.cli(command, args=argv, prog="lab init")
+
+
+def plan(argv: list[str]) -> int:
+    def command(study: StudyFile, out: Path | None = None, as_json: Json = False) -> int:
+        """The cells of a study with FLOPs, predicted seconds and parent, before anything is trained.
+
+        Args:
+            study: the study file.
+            out: the store it will run in, to see what is done there already.
+            as_json: print one JSON object.
+        """
+        from sweeps import planning
+
+        made = _plan(study)
+        print(planning.as_json(made, out) if as_json else planning.as_text(made, out))
+        return 0
+
+    return tyro.cli(command, args=argv, prog="lab plan")
+
+
+def run(argv: list[str]) -> int:
+    def command(
+        study: StudyFile,
+        out: Path,
+        workers: int | None = None,
+        retry_failed: bool = False,
+        as_json: Json = False,
+    ) -> int:
+        """Train what is missing of a study, on this machine's cores or accelerators.
+
+        Interrupt or kill it at any time: the same command goes on where it was. Finished cells are never
+        trained again.
+
+        Args:
+            study: the study file.
+            out: the store: a folder of run folders, which several studies may share.
+            workers: number of worker processes; one a core or accelerator by default.
+            retry_failed: try again what was given up on.
+            as_json: print one JSON object at the end.
+        """
+        return _run(study, out, workers, retry_failed, as_json)
+
+    return tyro.cli(command, args=argv, prog="lab run")
+
+
+def _run(study_path: Path, out: Path, workers: int | None, retry_failed: bool, as_json: bool) -> int:
+    from sweeps import planning
+    from sweeps.display import Display
+    from sweeps.engines import local
+    from sweeps.store import Store, check_writable
+
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers: should be at least 1, is {workers}")
+    check_writable(out)
+    made = _plan(study_path)
+    store = Store(out)
+    store.write_study(made, study_path.read_text())
+    if retry_failed:
+        for of in (*made.trunks, *made.cells):
+            store.forgive(of.run_id)
+    states = planning.states(made, store)
+    todo = [run_id for run_id, state in states.items() if state in ("new", "running")]
+    print(planning.headline(made, states), file=sys.stderr, flush=True)
+    code = 0
+    if todo:
+        places = local.slots(made.study.run.pack, workers)
+        copied = (
+            store.root / "studies" / f"{made.study.name}.toml"
+        )  # editing the file does not reach the workers
+        with Display(made, store) as display:
+            code = local.run(copied, out, places, display)
+    states = planning.states(made, store)
+    failed = [run_id for run_id, state in states.items() if state == "failed"]
+    again = f"lab run {study_path} --out {out}"
+    if code == 130:
+        print(f"interrupted; nothing is lost. To go on: {again}", file=sys.stderr)
+    elif failed:
+        print(
+            f"{len(failed)} failed: `lab status {out}` says why; to retry: {again} --retry-failed",
+            file=sys.stderr,
+        )
+    counts = Counter(states.values())
+    if as_json:
+        print(
+            json.dumps({"study": made.study.name, "out": str(out), "states": dict(counts), "failed": failed})
+        )
+    else:
+        print(f"{counts['done']} of {len(states)} runs done in {out}")
+    return 130 if code == 130 else 1 if failed or code else 0
+
+
+def worker(argv: list[str]) -> int:
+    def command(
+        study: StudyFile,
+        out: Path,
+        cores: tuple[int, ...] = (),
+        cpu_devices: int = 1,
+        parent: int | None = None,
+        events: bool = False,
+    ) -> int:
+        """One worker: claims cells of a study in a store until none is left. Engines start these.
+
+        Args:
+            study: the study file.
+            out: the store.
+            cores: processor numbers to use; all by default.
+            cpu_devices: virtual CPU devices, for packs of runs.
+            parent: stop when this process is no longer the parent.
+            events: tell in JSON lines on stdout instead of text on stderr.
+        """
+        from lab import devices
+
+        devices.configure(cpu_devices, cores or None)
+        return _work(study, out, parent, events)
+
+    return tyro.cli(command, args=argv, prog="lab worker")
+
+
+def _work(study: Path, out: Path, parent: int | None, as_events: bool) -> int:
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, lambda *_: stopped.append(1))
+    made = _plan(study)
+
+    from lab import devices, provenance
+    from lab.run import Interrupted
+    from sweeps.store import Store
+    from sweeps.worker import Event, Worker
+
+    devices.enable_compilation_cache()
+
+    def tell(event: Event) -> None:
+        if as_events:
+            print(json.dumps(asdict(event)), flush=True)
+        elif event.kind != "progress":
+            print(f"{event.kind} {event.run_id} {event.text}".rstrip(), file=sys.stderr, flush=True)
+
+    def should_stop() -> bool:
+        return bool(stopped) or (parent is not None and os.getppid() != parent)
+
+    try:
+        failed = Worker(made, Store(out), tell, should_stop, provenance.collect()).work()
+    except Interrupted:
+        return 130
+    return 1 if failed else 0
+
+
+def status(argv: list[str]) -> int:
+    def command(out: StudyFile, as_json: Json = False) -> int:
+        """How far the studies of a store are, what runs now, and what to do about failures.
+
+        Args:
+            out: the store.
+            as_json: print one JSON object.
+        """
+        from sweeps import state
+
+        found = state.collect(out)
+        print(json.dumps(found) if as_json else state.as_text(found, out))
+        return 0
+
+    return tyro.cli(command, args=argv, prog="lab status")
+
+
+def _plan(path: Path):
+    """The plan of a study file; builds or reads its data."""
+    from lab.verbs import load_data
+    from sweeps import plan as planned
+    from sweeps import study
+
+    return planned.make(study.load(path), load_data)
