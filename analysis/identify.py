@@ -184,5 +184,5 @@ def _serial(rows: Sample, residual: np.ndarray) -> str | None:
         return None
     return (
         f"residuals of neighbours in tokens at one size correlate by {correlation:.2f}: the law "
-        f"bends otherwise, or rows are checkpoints of one run; then name that column with --columns cluster=..."
+        f"bends otherwise, or rows are checkpoints of one run (then say --columns cluster=...)"
     )

@@ -1,0 +1,211 @@
+"""Predicts runs that were not fitted, and scores the predictions that can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.fitting import fit_sample
+from analysis.forecasts import Cell, Forecast, Rollout, Score, Step
+from analysis.identify import distinct
+from analysis.law import Law
+from analysis.laws import find
+from analysis.notes import Note
+from analysis.objectives import objective as make_objective
+from analysis.results import Fit
+from analysis.sample import Sample, sample
+from analysis.table import Runs, as_runs
+
+# Ten times the fitted compute is the distance at which forecasts are compared; less where the table is small.
+FACTORS = (10.0, 5.0, 3.0, 2.0)
+AXES = ("params", "tokens", "flops")
+
+
+def forecast(
+    runs: Any,
+    law: str | Law = "chinchilla",
+    objective: str = "huber",
+    delta: float | None = None,
+    residual: str = "log",
+    over_weight: float | None = None,
+    bootstrap: int = 1000,
+    method: str = "auto",
+    level: float = 0.9,
+    seed: int = 0,
+    holdout_factor: float | None = None,
+    at: Sequence[tuple[float, float]] = (),
+) -> Forecast:
+    """The law fitted to some rows, its predictions for the others.
+
+    Held out are the rows that the table marks (column held_out), or with holdout_factor f the rows of more
+    than 1/f of the largest compute; without either the largest f of 10, 5, 3, 2 that leaves a table to fit.
+    at: further (params, tokens) to predict; then nothing is held out unless asked for.
+    Raises InputError when no split leaves a table from which the law can be determined.
+    """
+    law = find(law)
+    rho = make_objective(objective, delta, residual, over_weight)
+    if holdout_factor is not None and not (np.isfinite(holdout_factor) and holdout_factor > 1):
+        raise InputError(f"holdout factor: {holdout_factor} is not a number above 1")
+    if bad := [pair for pair in at if not all(np.isfinite(v) and v > 0 for v in pair)]:
+        raise InputError(*(f"params and tokens must be positive numbers, not {pair}" for pair in bad))
+    runs = as_runs(runs)
+    rows = sample(runs, law.inputs)
+    options = (law, rho, bootstrap, method, level, seed, runs.source)
+    fitted, held, rule = _split(rows, holdout_factor, bool(at), options)
+    cells = _cells(fitted, rows.where(held), runs, level) + _unmeasured(fitted, at, level)
+    score = _score([cell for cell in cells if cell.measured is not None], rows.where(~held))
+    return Forecast(fitted, tuple(cells), score, rule, level, (*_scored(score, level), *fitted.warnings))
+
+
+def _split(rows: Sample, factor: float | None, asked: bool, options) -> tuple[Fit, np.ndarray, str]:
+    """(the fit, which rows are held out, the rule in words)."""
+    if rows.held_out.any() and factor is None:
+        return _fit(rows, rows.held_out, options), rows.held_out, "rows that the table marks as held out"
+    flops = _flops(rows)
+    if factor is None and asked:
+        nothing = np.zeros(len(rows), bool)
+        return _fit(rows, nothing, options), nothing, "nothing: all rows were fitted"
+    problems = None
+    for trial in FACTORS if factor is None else (factor,):
+        held = flops > flops.max() / trial
+        try:
+            fitted = _fit(rows, held, options)
+        except InputError as error:
+            problems = problems or error
+            continue
+        return fitted, held, f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
+    raise InputError(*problems.problems, "a smaller --holdout-factor leaves more rows to fit")
+
+
+def _fit(rows: Sample, held: np.ndarray, options) -> Fit:
+    law, rho, bootstrap, method, level, seed, source = options
+    kept = rows.where(~held, "held out")
+    return fit_sample(kept, law, rho, bootstrap, method, level, seed, source)
+
+
+def _flops(rows: Sample) -> np.ndarray:
+    if "flops" in rows.inputs:
+        return rows.inputs["flops"]
+    return rows.inputs["params"] * rows.inputs["tokens"] * 6
+
+
+def _cells(fitted: Fit, held: Sample, runs: Runs, level: float) -> list[Cell]:
+    if not len(held):
+        return []
+    predicted = fitted.law.loss(fitted.params, held.inputs)
+    low, high = _interval(fitted, held.inputs, level, len(held))
+    names = runs.columns.get("run_id")
+    absent = np.full(len(held), np.nan)
+    columns = [held.inputs.get(name, absent) for name in AXES]
+    cells = []
+    for index, row in enumerate(held.rows.tolist()):
+        measured = float(held.loss[index])
+        error = float(predicted[index]) - measured
+        inside = None if low is None else bool(low[index] <= measured <= high[index])
+        cells.append(
+            Cell(
+                row,
+                f"row {row}" if names is None else str(names[row]),
+                *(float(values[index]) for values in columns),
+                float(predicted[index]),
+                None if low is None else float(low[index]),
+                None if high is None else float(high[index]),
+                measured,
+                error,
+                100 * error / measured,
+                inside,
+            )
+        )
+    return sorted(cells, key=lambda cell: (cell.flops, cell.params))
+
+
+def _unmeasured(fitted: Fit, at: Sequence[tuple[float, float]], level: float) -> list[Cell]:
+    cells = []
+    for params, tokens in at:
+        inputs = {"params": np.array([params]), "tokens": np.array([tokens])}
+        inputs["flops"] = 6 * inputs["params"] * inputs["tokens"]
+        predicted = float(fitted.law.loss(fitted.params, inputs)[0])
+        low, high = _interval(fitted, inputs, level, 1)
+        bounds = (None, None) if low is None else (float(low[0]), float(high[0]))
+        place = (float(params), float(tokens), float(inputs["flops"][0]))
+        cells.append(Cell(None, "asked", *place, predicted, *bounds, None, None, None, None))
+    return cells
+
+
+def _interval(fitted: Fit, inputs, level: float, count: int):
+    if not fitted.draws:
+        return None, None
+    from analysis.intervals import prediction_interval
+
+    return prediction_interval(fitted, inputs, level, True)
+
+
+def _score(cells: Sequence[Cell], kept: Sample) -> Score | None:
+    if not cells:
+        return None
+    percent = np.array([cell.error_percent for cell in cells])
+    inside = [cell.inside for cell in cells if cell.inside is not None]
+    return Score(
+        cells=len(cells),
+        mean_abs_error_percent=float(np.abs(percent).mean()),
+        max_abs_error_percent=float(np.abs(percent).max()),
+        bias_percent=float(percent.mean()),
+        coverage=float(np.mean(inside)) if inside else None,
+        compute_ratio=float(max(cell.flops for cell in cells) / _flops(kept).max()),
+    )
+
+
+def _scored(score: Score | None, level: float) -> list[Note]:
+    if score is None or score.coverage is None or score.cells < 5:
+        return []
+    # Three standard deviations of a binomial share; cells of one run are alike, so this is no sharp test.
+    slack = 3 * np.sqrt(level * (1 - level) / score.cells)
+    if score.coverage < level - slack:
+        text = (
+            f"{score.coverage:.0%} of the held-out cells lie in their {level:.0%} interval; do not go further"
+        )
+        return [Note("held_out_missed", text)]
+    return []
+
+
+def rollout(
+    runs: Any,
+    axis: str = "flops",
+    law: str | Law = "chinchilla",
+    objective: str = "huber",
+    delta: float | None = None,
+    windows: int = 6,
+) -> Rollout:
+    """Fits up to a limit of `axis` and scores on everything beyond, for growing limits (no intervals).
+
+    Windows from which the law cannot be determined are left out. Raises InputError when none remains.
+    """
+    if axis not in AXES:
+        raise InputError(f"axis: {axis!r} is none of {', '.join(AXES)}")
+    law = find(law)
+    rho = make_objective(objective, delta, "log", None)
+    runs = as_runs(runs)
+    rows = sample(runs, tuple(dict.fromkeys((*law.inputs, axis))))
+    along = rows.inputs[axis]
+    limits = distinct(along)[:-1]
+    chosen = (
+        limits[np.unique(np.linspace(0, len(limits) - 1, 4 * windows).astype(int))] if len(limits) else []
+    )
+    steps = []
+    for limit in chosen:
+        inside = along <= limit * (1 + 1e-3)
+        try:
+            fitted = fit_sample(rows.where(inside), law, rho, 0, "auto", 0.9, 0, runs.source)
+        except InputError:
+            continue
+        cells = _cells(fitted, rows.where(~inside), runs, 0.9)
+        if cells:
+            score = _score(cells, rows.where(inside))
+            steps.append(Step(float(limit), int(inside.sum()), score))
+    if not steps:
+        raise InputError(f"{runs.source}: {law.name} cannot be fitted to any window along {axis}")
+    picked = np.unique(np.linspace(0, len(steps) - 1, windows).astype(int))
+    return Rollout(axis, law.name, tuple(steps[i] for i in picked))
