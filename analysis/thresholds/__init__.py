@@ -44,6 +44,6 @@ def detect(
 
     Raises InputError, with every problem of the table at once.
     """
-    from analysis.thresholds.detector import detect as run
+    from analysis.thresholds.detector import run
 
     return run(abilities, axis, seed_sd, alpha, draws, seed, calibrate)

@@ -8,7 +8,7 @@ continuous scale, in logits or as a power law pushed through exact match, whiche
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,14 +39,6 @@ class Design:
         return fits.elbow_grid(self.x)
 
 
-def replace_ceilings(design: Design, ceilings: tuple[float, ...]) -> Design:
-    return replace(design, ceilings=ceilings)
-
-
-def replace_sd(design: Design, sd: float) -> Design:
-    return replace(design, given_sd=sd)
-
-
 @dataclass(frozen=True)
 class Evidence:
     """Fits of B tables. statistic (B,); seed_sd (B,); eta (B, K) of the best smooth curve and its `scale`
@@ -69,9 +61,7 @@ def scales_of(design: Design, data: np.ndarray) -> tuple[Scale, ...]:
         eta = np.linspace(data.min() - 2 * reach, data.max() + 2 * reach, 161)
         return (Scale("identity", eta),)
     logit = [likelihood.count_scale("logit", design.chance, top) for top in design.ceilings]
-    return tuple(logit) + tuple(
-        replace(likelihood.count_scale("loglog", design.chance, s.ceiling)) for s in logit
-    )
+    return tuple(logit) + tuple(likelihood.count_scale("loglog", design.chance, s.ceiling) for s in logit)
 
 
 def seed_sd_of(design: Design, data: np.ndarray) -> np.ndarray:

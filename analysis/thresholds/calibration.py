@@ -1,0 +1,63 @@
+"""How often this very design would cry wolf, and how often it would see one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.thresholds import null
+from analysis.thresholds.evidence import Findings
+from analysis.thresholds.likelihood import Scale
+from analysis.thresholds.null import Design
+from analysis.thresholds.result import Calibration
+
+_SLOPES = (0.2, 3.2)  # logits a decade before and after a strong break
+_SOFT_SLOPES = (0.1, 1.0)  # log nats a decade
+
+
+def measure(found: Findings, alpha: float, rng: np.random.Generator, draws: int = 400) -> Calibration:
+    """False-positive rate under the fitted smooth curve, and power for a strong break, on the sizes, seeds,
+    items, chance and seed noise of one series.
+
+    Each simulated table is tested as the real one was: its own smooth curve and seed sd are fitted and a
+    table is drawn from them. One such draw each is enough, because those of all tables together give the
+    reference distribution (the warp-speed bootstrap, Giacomini, Politis and White 2013).
+    """
+    sd = found.evidence.seed_sd[0]
+    scale, eta = null.smooth_eta(found.design, found.evidence, 0)
+    false = rejected(found.design, scale, eta, sd, alpha, rng, draws)
+    strong = strong_break(found.design)
+    power = rejected(found.design, found.evidence.scales[0], strong, sd, alpha, rng, draws)
+    return Calibration(false, power, draws)
+
+
+def strong_break(design: Design) -> np.ndarray:
+    """eta (K,) of a strong break in the middle of the sizes: 0.2 then 3.2 logits a decade, from a score of
+    0.06 (above chance) at the elbow; on the loss axis a third of the range counts as a decade."""
+    decade = 1.0 if design.x[0] > 0 else np.ptp(design.x) / 3
+    x = (design.x - 0.5 * (design.x[0] + design.x[-1])) / decade
+    before, after = _SLOPES if design.items is not None else _SOFT_SLOPES
+    start = -2.7 if design.items is not None else 0.0
+    return start + before * x + (after - before) * np.maximum(x, 0.0)
+
+
+def rejected(
+    design: Design,
+    scale: Scale,
+    eta: np.ndarray,
+    sd: float,
+    alpha: float,
+    rng: np.random.Generator,
+    draws: int,
+) -> float:
+    """Share of tables simulated from eta (K,) whose break is significant at alpha."""
+    tables = null.simulate(design, scale, eta, sd, rng, draws)
+    outer = null.weigh(design, tables)
+    again = np.empty_like(tables, dtype=float)
+    for number, each in enumerate(outer.scales):
+        rows = np.flatnonzero(outer.scale == number)
+        if rows.size:
+            curve = outer.line[rows, :1] + outer.line[rows, 1:] * design.x
+            again[rows] = null.simulate(design, each, curve, outer.seed_sd[rows], rng, rows.size)
+    reference = null.weigh(design, again).statistic
+    exceeding = (reference[None] >= outer.statistic[:, None] - 1e-6).sum(1)
+    return float(((exceeding + 1) / (draws + 1) <= alpha).mean())

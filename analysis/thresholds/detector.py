@@ -1,0 +1,181 @@
+"""The whole way from a table to verdicts; `analysis.thresholds.detect` calls this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.notes import Note
+from analysis.thresholds import calibration, cells, evidence, push, verdict
+from analysis.thresholds.cells import Cells
+from analysis.thresholds.evidence import BENT, SMOOTH, Findings
+from analysis.thresholds.result import Calibration, Gates, SeedSd, Series, Thresholds
+
+_SOFT = ("gold_nats", "token_accuracy")  # continuous companions, the better one first
+
+
+@dataclass(frozen=True)
+class _Ruling:
+    verdict: str
+    notes: tuple[Note, ...]
+    q_value: float | None
+    broken: bool | None = None
+    share: float | None = None
+
+
+def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None) -> Thresholds:
+    """See `analysis.thresholds.detect`."""
+    problems = []
+    if not 0 < alpha < 1:
+        problems.append(f"alpha {alpha!r} is not between 0 and 1")
+    if draws < 99:
+        problems.append(f"draws {draws!r}: at least 99, for a p-value of 0.01")
+    if seed_sd is not None and not (np.isfinite(seed_sd) and seed_sd >= 0):
+        problems.append(f"seed_sd {seed_sd!r}: a standard deviation in logits, 0 or more")
+    if problems:
+        raise InputError(*problems)
+    built = [evidence.check_gates(one) for one in cells.build(_frame(abilities), axis, chance)]
+    noises = _noises(built, seed_sd)
+    found = []
+    for number, (one, (sd, freedom, _)) in enumerate(zip(built, noises, strict=True)):
+        rng = np.random.default_rng([seed, number])
+        if one.faults:
+            found.append(Findings(one, *evidence.design_of(one, None)[:2], sd, freedom))
+        else:
+            found.append(evidence.study(one, sd, freedom, alpha, draws, rng))
+    rulings = _rule(found, alpha)
+    series = []
+    for number, (one, ruling, (_, _, said)) in enumerate(zip(found, rulings, noises, strict=True)):
+        card = None
+        if calibrate and one.evidence is not None:
+            card = calibration.measure(one, alpha, np.random.default_rng([seed, number, 1]))
+        series.append(_series(one, ruling, said, card))
+    return Thresholds(tuple(series), axis, alpha)
+
+
+def _frame(abilities):
+    """The long table as a DataFrame; a run that two studies share counts once."""
+    frame = abilities
+    if hasattr(abilities, "abilities"):
+        own = abilities.abilities
+        frame = own if len(own) or getattr(abilities, "store", False) else abilities.frame
+    keys = [name for name in ("run_id", "task", "metric", "cluster") if name in frame]
+    if "run_id" in keys and frame["run_id"].notna().all():
+        frame = frame[~frame.duplicated(keys)]
+    if "status" in frame:
+        frame = frame[frame["status"].isna() | (frame["status"] == "ok")]
+    return frame
+
+
+def _noises(built: list[Cells], given: float | None) -> list[tuple[SeedSd, int, tuple[Note, ...]]]:
+    """The seed sd of each series: its own, else the given one, else that of the other tasks."""
+    own = [evidence.own_seed_sd(one) if not one.faults else (None, 0) for one in built]
+    out = []
+    for one, (value, freedom) in zip(built, own, strict=True):
+        if value is not None:
+            out.append((SeedSd(value, "estimated"), freedom, ()))
+            continue
+        if given is not None and not one.continuous:
+            out.append((SeedSd(float(given), "given"), 0, ()))
+            continue
+        donors = [
+            (other.task, sd, df)
+            for other, (sd, df) in zip(built, own, strict=True)
+            if sd is not None and other.metric == one.metric
+        ]
+        if donors:
+            variance = sum(df * sd**2 for _, sd, df in donors) / sum(df for _, _, df in donors)
+            names = ", ".join(sorted({task for task, _, _ in donors}))
+            note = Note("seed_sd_pooled", f"the spread between seeds is that of {names}")
+            out.append((SeedSd(float(np.sqrt(variance)), "pooled"), 0, (note,)))
+        else:
+            out.append((SeedSd(None, "unknown"), 0, ()))
+    return out
+
+
+def false_discovery(p: list[float | None]) -> list[float | None]:
+    """Benjamini-Hochberg q-values (1995); None stays None and is no test."""
+    tested = [i for i, value in enumerate(p) if value is not None]
+    order = sorted(tested, key=lambda i: p[i])
+    q: list[float | None] = [None] * len(p)
+    least = 1.0
+    for rank in range(len(order), 0, -1):
+        least = min(least, p[order[rank - 1]] * len(order) / rank)
+        q[order[rank - 1]] = least
+    return q
+
+
+def _rule(found: list[Findings], alpha: float) -> list[_Ruling]:
+    """Verdicts: the family of the false discovery rate is all tasks of one metric; then companions."""
+    q: list[float | None] = [None] * len(found)
+    for metric in {one.cells.metric for one in found}:
+        family = [i for i, one in enumerate(found) if one.cells.metric == metric]
+        for i, value in zip(family, false_discovery([found[i].p_value for i in family]), strict=True):
+            q[i] = value
+    first = []
+    for one, value in zip(found, q, strict=True):
+        word, notes = verdict.decide(one, value, alpha)
+        first.append(_Ruling(word, tuple(notes), value, None if one.p_value is None else word == "emergent"))
+    return [_with_companion(i, found, first, alpha) for i in range(len(found))]
+
+
+def _with_companion(i: int, found: list[Findings], first: list[_Ruling], alpha: float) -> _Ruling:
+    one, ruling = found[i], first[i]
+    if one.cells.metric in _SOFT or one.cells.continuous:
+        return ruling
+    for metric in _SOFT:
+        for j, other in enumerate(found):
+            if other.cells.metric != metric or other.cells.task != one.cells.task or other.p_value is None:
+                continue
+            smooth = other.shape(*SMOOTH)
+            share = (
+                None if smooth is None or one.cells.faults else push.explained(one.cells, other.cells, smooth)
+            )
+            word, notes, broken = verdict.combine(
+                one, ruling.verdict, other, first[j].verdict, first[j].q_value, share, alpha
+            )
+            kept = ruling.notes if word == ruling.verdict else ()
+            return replace(ruling, verdict=word, notes=kept + tuple(notes), broken=broken, share=share)
+    return replace(ruling, broken=None)
+
+
+def _series(found: Findings, ruling: _Ruling, said: tuple[Note, ...], card: Calibration | None) -> Series:
+    one = found.cells
+    notes = one.faults + ruling.notes + one.notes + said
+    if found.below_chance:
+        notes += (Note("below_chance", "scores lie below the chance level, which is then no floor"),)
+    grid = np.zeros(0)
+    leading, smooth = found.shape(), found.shape(*SMOOTH)
+    drawn = found.shape(*BENT) if ruling.verdict == "emergent" and found.shape(*BENT) else leading
+    if leading is not None:
+        grid = np.linspace(one.x[0], one.x[-1], 160)
+    return Series(
+        task=one.task,
+        metric=one.metric,
+        axis=one.axis,
+        verdict=ruling.verdict,
+        leading=None if leading is None else leading.name,
+        seed_sd=found.seed_sd,
+        p_value=found.p_value,
+        q_value=ruling.q_value,
+        thresholds=found.places,
+        models=found.weights,
+        calibration=card,
+        gates=Gates(
+            valid=not one.faults,
+            above_chance=bool(found.beats_chance[-1]) if found.beats_chance.size else None,
+            continuous_break=ruling.broken,
+            metric_explains=ruling.share,
+        ),
+        warnings=notes,
+        chance=one.chance,
+        x=one.place[one.size],
+        score=one.score,
+        seed=one.seed,
+        items=one.raw_items,
+        grid=(-grid if one.axis == "loss_nats" else 10.0**grid) if grid.size else grid,
+        leading_curve=drawn.score(grid) if grid.size else grid,
+        smooth_curve=smooth.score(grid) if grid.size and smooth is not None else np.zeros(0),
+    )

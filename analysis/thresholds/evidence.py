@@ -1,0 +1,211 @@
+"""All that is measured on one series before anybody says what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.stats import chi2, f
+
+from analysis.thresholds import fits, gates, likelihood, null, places, seeds, shapes
+from analysis.thresholds.cells import Cells
+from analysis.thresholds.likelihood import Scale
+from analysis.thresholds.null import Design, Evidence
+from analysis.thresholds.result import Places, SeedSd
+
+SMOOTH = ("smooth", "power_law", "sigmoid")
+BENT = ("hinge", "broken_power_law")
+FEWEST_SIZES = 4
+
+
+@dataclass(frozen=True)
+class Findings:
+    """design and data (C,) as fitted; freedom: degrees of freedom of the seed sd (0: not estimated).
+
+    p_value: of a rising break; None where seeds are unknown or sizes too few. slope_p: of any trend, with its
+    sign in `trend`. change: 95 % interval of the score's change from the smallest to the largest size under
+    the smooth curve. falls, rises: p-values of a fall before and a rise after a turn (`turn_up`), or the
+    reverse. bimodal: sizes whose seeds fall into two modes. beats_chance (K,). resolved: sizes whose score is
+    neither at its floor nor at its ceiling. withstands: largest seed sd at which the break of a series
+    without seeds would still be significant.
+    """
+
+    cells: Cells
+    design: Design
+    data: np.ndarray
+    seed_sd: SeedSd
+    freedom: int
+    shapes: tuple[shapes.Shape, ...] = ()
+    weights: tuple[tuple[str, float], ...] = ()
+    evidence: Evidence | None = None
+    p_value: float | None = None
+    slope_p: float | None = None
+    trend: int = 0
+    change: tuple[float, float] = (-np.inf, np.inf)
+    turn_p: float | None = None
+    turn_up: bool = True
+    turn_size: float = 0.0
+    bimodal: tuple[int, ...] = ()
+    beats_chance: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    resolved: int = 0
+    withstands: float | None = None
+    places: Places = field(default_factory=Places)
+    below_chance: bool = False
+
+    def shape(self, *names: str) -> shapes.Shape | None:
+        """The best-ranked shape, of `names` if any are given."""
+        for name, _ in self.weights:
+            if not names or name in names:
+                return next(s for s in self.shapes if s.name == name)
+        return None
+
+    def weight(self, *names: str) -> float:
+        return sum(w for name, w in self.weights if name in names)
+
+
+def design_of(cells: Cells, given_sd: float | None) -> tuple[Design, np.ndarray, bool]:
+    """Design, data (C,), and whether scores lie so far below chance that it is no floor for them."""
+    if cells.continuous:
+        return (
+            Design(cells.x, cells.size, None, cells.variance, 0.0, given_sd=given_sd),
+            cells.value,
+            False,
+        )
+    total = np.bincount(cells.size, cells.items)
+    deficit = (cells.chance - cells.pooled) / np.sqrt(
+        np.maximum(cells.chance * (1 - cells.chance), 1e-12) / total
+    )
+    below = bool(cells.chance > 0 and deficit.max() > 4)
+    floor = 0.0 if below else cells.chance
+    return Design(cells.x, cells.size, cells.items, None, floor, given_sd=given_sd), cells.correct, below
+
+
+def own_seed_sd(cells: Cells) -> tuple[float | None, int]:
+    """Seed sd by pure error and its degrees of freedom; None below three, which say next to nothing."""
+    freedom = int((cells.seeds - 1).sum())
+    if freedom < 3:
+        return None, freedom
+    design, data, _ = design_of(cells, None)
+    return float(null.seed_sd_of(design, data[None])[0]), freedom
+
+
+def study(
+    cells: Cells, sd: SeedSd, freedom: int, alpha: float, draws: int, rng: np.random.Generator
+) -> Findings:
+    """Everything about one series whose data passed the gates. sd: as decided for this series."""
+    given = None if sd.source in ("estimated", "unknown") else sd.value
+    design, data, below = design_of(cells, given)
+    freedom = freedom if sd.source == "estimated" else 0
+    known = sd.source != "unknown"
+    bimodal = () if cells.continuous else tuple(seeds.two_modes(cells.correct, cells.items, cells.size))
+    with_mixture = not cells.continuous and cells.seeds.max() >= 2
+    found = shapes.candidates(design, data, sd.value if known else None, with_mixture)
+    if not cells.continuous:
+        design = replace(design, ceilings=shapes.ceilings(found))
+    ranked = shapes.weights(found, cells.size.size)
+    out = {"cells": cells, "design": design, "data": data, "seed_sd": sd, "freedom": freedom}
+    out |= {"shapes": found, "weights": ranked, "bimodal": bimodal, "below_chance": below}
+    if not cells.continuous:
+        out["beats_chance"] = places.detectable_sizes(data[None], cells.items, cells.size, cells.chance)[0]
+        out["resolved"] = _resolved(cells)
+    else:
+        out["resolved"] = cells.x.size
+    if cells.x.size >= 2 and known:
+        out |= _trend(design, data, found, sd.value, freedom, rng)
+    if cells.x.size >= FEWEST_SIZES:
+        if known:
+            evidence = null.weigh(design, data[None])
+            out["evidence"] = evidence
+            out["p_value"], _ = null.p_value(design, evidence, draws, rng)
+            out |= _turn(design, data, found, sd.value, freedom)
+        else:
+            out["withstands"] = _withstands(design, data, alpha, rng)
+        result = Findings(**out)
+        shape = result.shape(*BENT) if _bent(result, alpha) else result.shape(*SMOOTH, *BENT)
+        if shape is not None and result.shape().name not in ("flat",):
+            out["places"] = places.locate(cells, design, data, shape, freedom, rng)
+    return Findings(**out)
+
+
+def _bent(result: Findings, alpha: float) -> bool:
+    return result.p_value is not None and result.p_value <= alpha
+
+
+def _resolved(cells: Cells) -> int:
+    total = np.bincount(cells.size, cells.items)
+    hits = np.bincount(cells.size, cells.correct)
+    floor = cells.chance * total
+    above = hits - floor > np.maximum(2 * np.sqrt(floor), 3)
+    return int((above & (total - hits > 3)).sum())
+
+
+def _line_loglik(design: Design, scale: Scale, data: np.ndarray, sd: float, *designs: np.ndarray):
+    profiles = null.profiles_of(design, scale, data[None], np.array([sd]))
+    return [fits.fit(scale, profiles, d) for d in designs]
+
+
+def _tail(ratio: float, freedom: int) -> float:
+    return float(f.sf(ratio, 1, freedom) if freedom > 0 else chi2.sf(ratio, 1))
+
+
+def _trend(
+    design: Design, data: np.ndarray, found, sd: float, freedom: int, rng: np.random.Generator
+) -> dict:
+    scale = next(s for s in found if s.name == "flat").scale
+    flat, line = _line_loglik(design, scale, data, sd, fits.flat_design(design.x), fits.line_design(design.x))
+    ratio = max(0.0, 2 * float(line.loglik[0, 0] - flat.loglik[0, 0]))
+    a, b = line.coefficients[0, 0]
+    tables = null.simulate(design, scale, a + b * design.x, sd, rng, 200)
+    profiles = null.profiles_of(design, scale, tables, np.full(200, sd))
+    again = fits.fit(scale, profiles, fits.line_design(design.x)).coefficients[:, 0]
+    ends = again[:, :1] + again[:, 1:] * design.x[[0, -1]]
+    score = likelihood.mean_score(scale, ends)
+    change = np.quantile(score[:, 1] - score[:, 0], (0.025, 0.975))
+    return {
+        "slope_p": _tail(ratio, freedom),
+        "trend": int(np.sign(b)),
+        "change": (float(change[0]), float(change[1])),
+    }
+
+
+def _turn(design: Design, data: np.ndarray, found, sd: float, freedom: int) -> dict:
+    """Is there a turn: slopes of both signs, each significant by itself (an intersection-union test)?"""
+    scale = next(s for s in found if s.name == "flat").scale
+    hinge = fits.hinge_design(design.x, design.elbows)
+    plateau = hinge.copy()
+    plateau[..., 1] -= hinge[..., 2]  # min(x, elbow): no slope after the elbow
+    full, level, after = _line_loglik(
+        design, scale, data, sd, hinge, hinge[..., [0, 2]], plateau[..., [0, 1]]
+    )
+    before = full.coefficients[0, :, 1]
+    beyond = before + full.coefficients[0, :, 2]
+    value = np.where(before * beyond < 0, full.loglik[0], -np.inf)
+    which = int(value.argmax())
+    if not np.isfinite(value[which]):
+        return {"turn_p": 1.0}
+    left = _tail(max(0.0, 2 * float(value[which] - level.loglik.max())), freedom)
+    right = _tail(max(0.0, 2 * float(value[which] - after.loglik.max())), freedom)
+    eta = hinge[which] @ full.coefficients[0, which]
+    score = likelihood.mean_score(scale, eta)
+    up = bool(before[which] < 0)
+    extreme = score.min() if up else score.max()
+    size = min(abs(score[0] - extreme), abs(score[-1] - extreme))
+    return {"turn_p": max(left, right), "turn_up": up, "turn_size": float(size)}
+
+
+def _withstands(design: Design, data: np.ndarray, alpha: float, rng: np.random.Generator) -> float | None:
+    """Largest seed sd (of a coarse list) at which the break is still significant; None if at none."""
+    largest = None
+    for sd in (0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6):
+        trial = replace(design, given_sd=sd)
+        p, _ = null.p_value(trial, null.weigh(trial, data[None]), 200, rng, enough=20)
+        if p > alpha:
+            break
+        largest = sd
+    return largest
+
+
+def check_gates(cells: Cells) -> Cells:
+    """The cells with their faults and remarks."""
+    faults, remarks = gates.check(cells)
+    return replace(cells, faults=faults, notes=cells.notes + remarks)

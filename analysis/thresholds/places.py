@@ -1,0 +1,107 @@
+"""Where it happens: elbow, half and detectable, each with an interval in the axis' own unit."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import binom, chi2, f
+
+from analysis.thresholds import fits, likelihood
+from analysis.thresholds.cells import Cells
+from analysis.thresholds.null import Design, profiles_of, simulate
+from analysis.thresholds.result import Places, Threshold
+from analysis.thresholds.shapes import Shape
+
+_LEVEL = 0.95
+
+
+def cutoff(freedom: int, level: float = _LEVEL) -> float:
+    """Drop of twice the log-likelihood for one parameter; wider when the seed sd rests on few seeds."""
+    return float(f.ppf(level, 1, freedom) if freedom > 0 else chi2.ppf(level, 1))
+
+
+def detectable_sizes(correct: np.ndarray, items: np.ndarray, size: np.ndarray, chance: float) -> np.ndarray:
+    """Sizes (B, K) whose pooled count is too high for chance (one-sided 2.5 %); for chance 0, one lucky hit
+    is allowed for. correct (B, C), effective."""
+    sums = np.zeros((size.max() + 1, size.size))
+    sums[size, np.arange(size.size)] = 1
+    total = np.maximum(np.rint(items @ sums.T), 1)
+    hits = np.rint(correct @ sums.T)
+    return binom.sf(hits - 1, total, np.maximum(chance, 1 / total)) < 0.025
+
+
+def locate(
+    cells: Cells, design: Design, data: np.ndarray, shape: Shape, freedom: int, rng: np.random.Generator
+) -> Places:
+    """The three thresholds of a series under its fitted `shape`.
+
+    elbow: profile likelihood over its place, none for a shape without one. half and detectable: tables are
+    drawn from the fitted shape with its seed noise and items, and refitted (200 of them). Nothing is
+    extrapolated: a threshold outside the sizes measured is None.
+    """
+    elbow = _elbow(cells, design, data, shape, freedom)
+    if cells.continuous:
+        return Places(elbow=elbow)
+    seen = np.flatnonzero(detectable_sizes(data[None], design.items, design.size, design.chance)[0])
+    first = float(cells.place[seen[0]]) if seen.size else None
+    if shape.mixture is not None or shape.name in ("flat", "non_monotone"):
+        return Places(elbow, Threshold(), Threshold(first, None))
+    tables = simulate(design, shape.scale, shape.eta(design.x), shape.sd, rng, 200)
+    found = detectable_sizes(tables, design.items, design.size, design.chance)
+    firsts = cells.place[found.argmax(1)][found.any(1)]
+    spread = None
+    if first is not None and firsts.size > 20:
+        spread = tuple(float(v) for v in np.quantile(firsts, (0.025, 0.975), method="nearest"))
+    return Places(elbow, _half(cells, design, shape, tables), Threshold(first, spread))
+
+
+def _elbow(cells: Cells, design: Design, data: np.ndarray, shape: Shape, freedom: int) -> Threshold:
+    if shape.elbow is None or shape.name == "non_monotone":
+        return Threshold()
+    x = design.x
+    fine = np.linspace(x[0] + 0.02 * np.ptp(x), x[-1] - 0.02 * np.ptp(x), 121)
+    profiles = profiles_of(design, shape.scale, data[None], np.array([shape.sd]))
+    full = fits.fit(shape.scale, profiles, fits.hinge_design(x, fine))
+    level = fits.fit(shape.scale, profiles, fits.hinge_design(x, fine)[..., [0, 2]])
+    bent = full.coefficients[0, :, 2] > 0
+    rising = bent & (full.coefficients[0, :, 1] >= 0)
+    value = np.where(rising, full.loglik[0], np.where(bent, level.loglik[0], -np.inf))
+    if not np.isfinite(value).any():
+        return Threshold(_unit(cells, shape.elbow), None)
+    inside = 2 * (value.max() - value) <= cutoff(freedom)
+    ends = [_unit(cells, v) for v in (fine[inside].min(), fine[inside].max())]
+    return Threshold(_unit(cells, float(fine[value.argmax()])), (min(ends), max(ends)))
+
+
+def _half(cells: Cells, design: Design, shape: Shape, tables: np.ndarray) -> Threshold:
+    x = design.x
+    grid = np.linspace(x[0], x[-1], 400)
+    target = 0.5 * (design.chance + shape.scale.ceiling)
+    here = _crossing(grid, shape.score(grid)[None], target)[0]
+    if np.isnan(here):
+        return Threshold()
+    profiles = profiles_of(design, shape.scale, tables, np.full(len(tables), shape.sd))
+    elbows = [] if shape.elbow is None else design.elbows
+    designs = fits.line_design(x) if shape.elbow is None else fits.hinge_design(x, elbows)
+    which, coefficients, _ = fits.fit(shape.scale, profiles, designs).best()
+    if shape.elbow is None:
+        eta = coefficients[:, :1] + coefficients[:, 1:] * grid
+    else:
+        bent = np.maximum(grid - elbows[which][:, None], 0)
+        eta = coefficients[:, :1] + coefficients[:, 1:2] * grid + coefficients[:, 2:] * bent
+    spread = _crossing(grid, likelihood.mean_score(shape.scale, eta), target)
+    spread = spread[~np.isnan(spread)]
+    if spread.size < 20:
+        return Threshold(_unit(cells, here), None)
+    ends = [_unit(cells, float(v)) for v in np.quantile(spread, (0.025, 0.975))]
+    return Threshold(_unit(cells, here), (min(ends), max(ends)))
+
+
+def _crossing(grid: np.ndarray, curves: np.ndarray, target: float) -> np.ndarray:
+    """First place (B,) where a curve (B, G) reaches the target; NaN where it starts above or never does."""
+    above = curves >= target
+    at = grid[above.argmax(1)]
+    return np.where(above.any(1) & ~above[:, 0], at, np.nan)
+
+
+def _unit(cells: Cells, x: float) -> float:
+    return float(-x if cells.axis == "loss_nats" else 10.0**x)

@@ -1,0 +1,184 @@
+"""From findings to one word: questions are asked in a fixed order, and the first answer stands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.notes import Note
+from analysis.thresholds.evidence import BENT, FEWEST_SIZES, SMOOTH, Findings
+from analysis.thresholds.seeds import FEWEST_SEEDS
+
+FLOOR = 0.02  # of the way from chance to 1: below it a score says nothing about what lies underneath
+MARGIN = 0.1  # a change of score (or of log nats) that is surely smaller is none
+TINY = 0.02  # and one that is surely smaller than this is none even when it is significant
+_LOTTERY_SD = 1.5  # logits: seeds of one size at 0.2 and 0.8 are no noise about a curve
+
+
+def decide(found: Findings, q_value: float | None, alpha: float) -> tuple[str, list[Note]]:
+    """The verdict on a series by its own scores, and the remarks that go with it."""
+    cells = found.cells
+    if cells.faults:
+        return "invalid", []
+    sizes, most_seeds = cells.x.size, int(cells.seeds.max())
+    if sizes < FEWEST_SIZES:
+        text = f"{sizes} size{'s' * (sizes > 1)}: a break needs {FEWEST_SIZES}, and 8 are good"
+        return "undecided", [Note("few_sizes", text)]
+    if _at_floor(found):
+        items = int(np.nanmedian(cells.raw_items))
+        text = (
+            f"no size scores more than {FLOOR:g} above chance: with {items} items a cell nothing "
+            "below is seen; score the log-probability of the answers (gold_nats), or add sizes"
+        )
+        return "floor_limited", [Note("at_floor", text)]
+    if found.seed_sd.source == "unknown":
+        return "undecided", [_seeds_needed(found, alpha)]
+    if found.bimodal:
+        at = ", ".join(f"{cells.place[i]:.4g}" for i in found.bimodal)
+        text = f"at {at} {cells.axis} seeds fall into two modes: size sets the odds of success, not the score"
+        return "seed_bimodal", [Note("two_modes", text)]
+    lottery = not cells.continuous and found.seed_sd.source == "estimated" and most_seeds < FEWEST_SEEDS
+    if lottery and (found.seed_sd.value > _LOTTERY_SD or found.weight("seed_mixture") > 0.8):
+        text = (
+            f"seeds of one size differ by {found.seed_sd.value:.1f} logits: with {most_seeds} seeds two "
+            "modes and one wide one look alike; 8 seeds at the sizes in between would tell"
+        )
+        return "undecided", [Note("seeds_differ", text)]
+    if found.turn_p is not None and found.turn_p <= alpha and found.turn_size > TINY:
+        kind = "falls, then rises" if found.turn_up else "rises, then falls"
+        text = f"the score {kind}, both significant (p = {found.turn_p:.2g})"
+        return "u_shaped", [Note("turn", text)]
+    if found.p_value is not None and found.p_value <= alpha:
+        return _broken(found, q_value, alpha)
+    return _unbroken(found, alpha)
+
+
+def _broken(found: Findings, q_value: float | None, alpha: float) -> tuple[str, list[Note]]:
+    cells = found.cells
+    if q_value is not None and q_value > alpha:
+        text = f"p = {found.p_value:.2g}, but q = {q_value:.2g} over all tasks: of many, some look broken"
+        return "undecided", [Note("multiplicity", text)]
+    if not cells.continuous and not found.beats_chance[-1]:
+        return "undecided", [Note("not_above_chance", "a break, but the largest size does not beat chance")]
+    if found.trend < 0:
+        text = "the score falls over most sizes and the fall slows down: no ability appears"
+        return "inverse", [Note("falling", text)]
+    notes = []
+    shape = found.shape(*BENT)
+    if shape is not None and shape.elbow is not None and shape.elbow > cells.x[-3]:
+        text = (
+            "only the last two sizes lie beyond the elbow: one more size would tell a break from a lucky run"
+        )
+        notes.append(Note("last_sizes", text))
+    if not cells.continuous and found.beats_chance[0] and cells.pooled[0] - cells.chance > MARGIN:
+        text = f"the smallest size already scores {cells.pooled[0]:.2g}: it speeds up, it does not appear"
+        notes.append(Note("accelerates", text))
+    return "emergent", notes
+
+
+def _unbroken(found: Findings, alpha: float) -> tuple[str, list[Note]]:
+    cells, (low, high) = found.cells, found.change
+    small = max(abs(low), abs(high))
+    unit = "of the log nats" if cells.continuous else "of score"
+    if small <= TINY or (found.slope_p > alpha and small <= MARGIN):
+        return "flat", [Note("bound", f"the change over all sizes is below {small:.2g} {unit} (95 %)")]
+    if found.slope_p <= alpha:
+        if found.trend < 0:
+            return "inverse", []
+        return _smooth(found)
+    if not cells.continuous and not found.beats_chance.any():
+        text = f"no size beats chance, and a change of {small:.2g} cannot be excluded: more items or seeds"
+        return "floor_limited", [Note("few_items", text)]
+    text = f"no trend (p = {found.slope_p:.2g}), nor its absence: the change is {low:+.2f} to {high:+.2f}"
+    return "undecided", [Note("imprecise", text + "; more seeds or items")]
+
+
+def _smooth(found: Findings) -> tuple[str, list[Note]]:
+    """Not broken is not yet smooth: the rise must have been seen, and the straight curve preferred."""
+    cells = found.cells
+    if found.resolved < 3:
+        between = _transition(found)
+        text = (
+            f"the score goes from floor to ceiling between {between} {cells.axis}: no test on it can tell a "
+            "steep smooth curve from a break; add sizes there, or gold_nats or token_accuracy"
+        )
+        return "undecided", [Note("unresolved", text)]
+    if found.weight(*BENT) > found.weight("flat", *SMOOTH):
+        text = (
+            f"a bent curve fits better, but not significantly (p = {found.p_value:.2g}): more seeds or sizes"
+        )
+        return "undecided", [Note("leaning", text)]
+    return "smooth", []
+
+
+def combine(
+    hard: Findings,
+    verdict: str,
+    soft: Findings,
+    soft_verdict: str,
+    soft_q: float | None,
+    share: float | None,
+    alpha,
+) -> tuple[str, list[Note], bool | None]:
+    """Verdict on a thresholded metric given a continuous one of the same runs.
+
+    Returns the verdict, remarks, and whether the continuous scale breaks (None where it was not tested).
+    Only a verdict on a jump is reconsidered: one that the metric alone can make (Schaeffer et al.
+    2304.15004), or one too fast to test by itself while the loss shows it (Du et al. 2403.15796).
+    """
+    if soft.p_value is None or soft_verdict in ("invalid", "seed_bimodal"):
+        return verdict, [], None
+    name = soft.cells.metric
+    broken = soft_verdict == "emergent"
+    if verdict in ("invalid", "seed_bimodal", "u_shaped", "inverse"):
+        return verdict, [], broken
+    if verdict == "floor_limited":
+        if soft_verdict == "flat":
+            return "flat", [Note("flat_below", f"{name} does not move either")], broken
+        return verdict, [], broken
+    jumps = verdict == "emergent" or looks_emergent(hard)
+    if broken and jumps and hard.beats_chance[-1]:
+        text = f"{name} breaks too (p = {soft.p_value:.2g}, q = {soft_q:.2g}): not the metric's doing"
+        return "emergent", [Note("continuous_break", text)], True
+    if jumps and soft_verdict == "smooth" and share is not None:
+        if share >= 0.5:
+            text = f"{name} is smooth, and pushed through the metric it makes {share:.0%} of the jump"
+            return "metric_artifact", [Note("metric_makes_it", text)], False
+        if verdict == "emergent":
+            text = f"{name} is smooth, but pushed through the metric it makes only {share:.0%} of the jump"
+            return "emergent", [Note("metric_does_not", text)], False
+    return verdict, [], broken
+
+
+def looks_emergent(found: Findings) -> bool:
+    """As the eye sees it (Wei et al. 2206.07682): near chance at the small sizes, well above at the large."""
+    cells = found.cells
+    gain = (cells.pooled - cells.chance) / (1 - cells.chance)
+    low = int(np.argmax(gain > 0.1)) if (gain > 0.1).any() else gain.size
+    return bool(gain[-1] - gain[0] > 0.3 and (low >= 2 or np.diff(gain).max() > 0.4))
+
+
+def _at_floor(found: Findings) -> bool:
+    cells = found.cells
+    if cells.continuous or cells.chance > FLOOR:
+        return False
+    return bool((cells.pooled - cells.chance).max() < FLOOR * (1 - cells.chance))
+
+
+def _transition(found: Findings) -> str:
+    step = int(np.diff(found.cells.pooled).argmax())
+    return f"{found.cells.place[step]:.4g} and {found.cells.place[step + 1]:.4g}"
+
+
+def _seeds_needed(found: Findings, alpha: float) -> Note:
+    cells = found.cells
+    unit = "log nats" if cells.continuous else "logits"
+    if found.withstands is None:
+        stands = "no break even if seeds do not differ at all"
+    else:
+        stands = f"a break would stand (p <= {alpha:g}) with a seed sd of up to {found.withstands:g} {unit}"
+    plan = f"3 seeds at each of the {cells.x.size} sizes"
+    if not cells.continuous and np.nanmedian(cells.raw_items) < 1000:
+        plan += ", of 1,000 items each,"
+    return Note(
+        "one_seed", f"one seed a size: {stands}; {plan} would settle it, or --seed-sd gives the spread"
+    )
