@@ -99,10 +99,10 @@ def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int) -> 
     theta = np.clip(theta, low, high)
     best = Optimum(theta.copy(), np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, bool))
     here = np.arange(count)
-    value, gradient, hessian = _local(prepared, theta, y, rho, w)
+    value, gradient, hessian, metric = _local(prepared, theta, y, rho, w)
     damping = np.full(count, 1e-6)
     for _ in range(steps):
-        step, decrement = _step(theta, gradient, hessian, damping, low, high)
+        step, decrement = _step(theta, gradient, hessian, damping[:, None] * metric, low, high)
         floor = ROUNDING * y.shape[1]
         done = decrement <= CONVERGED * value + floor
         stuck = damping > 1e7
@@ -116,22 +116,28 @@ def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int) -> 
             stay = ~leaving
             here, theta, value, gradient = here[stay], theta[stay], value[stay], gradient[stay]
             hessian, damping, step, y = hessian[stay], damping[stay], step[stay], y[stay]
+            metric = metric[stay]
             w = None if w is None else w[stay]
             leaving = leaving[stay]
         trial = np.clip(theta + step, low, high)
-        new_value, new_gradient, new_hessian = _local(prepared, trial, y, rho, w)
+        new_value, new_gradient, new_hessian, new_metric = _local(prepared, trial, y, rho, w)
         better = (new_value <= value) & ~leaving
         theta = np.where(better[:, None], trial, theta)
         value = np.where(better, new_value, value)
         gradient = np.where(better[:, None], new_gradient, gradient)
         hessian = np.where(better[:, None, None], new_hessian, hessian)
+        metric = np.where(better[:, None], new_metric, metric)
         damping = np.where(better, np.where(damping < 1e-8, 0.0, damping / 30), np.maximum(damping * 8, 1e-5))
     best.theta[here], best.value[here] = theta, value
     return best
 
 
 def _local(prepared: Callable, theta, y, rho: Rho, w):
-    """Objective (B,), gradient (B, P) and Hessian (B, P, P)."""
+    """Objective (B,), gradient (B, P), Hessian (B, P, P), and the metric (B, P) in which steps are damped.
+
+    The metric is the curvature that the rows would have on a smooth objective. The Hessian's own diagonal will
+    not do: one row at its kink outweighs all others there, and nothing moves along the edge any more.
+    """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         law = prepared(theta)
         rhos, slope, bend = rho.in_log_loss(y, law.value)
@@ -140,10 +146,12 @@ def _local(prepared: Callable, theta, y, rho: Rho, w):
         value = rhos.sum(axis=1)
         gradient = (law.jacobian @ slope[:, :, None])[:, :, 0]
         hessian = law.hessian(bend, slope)
+        stiff = np.abs(slope).mean(axis=1) / np.maximum(np.abs(y - law.value).mean(axis=1), 1e-300)
+        metric = stiff[:, None] * np.einsum("bpn,bpn->bp", law.jacobian, law.jacobian)
     bad = ~(np.isfinite(value) & np.isfinite(gradient).all(axis=1) & np.isfinite(hessian).all(axis=(1, 2)))
     if bad.any():
-        value[bad], gradient[bad], hessian[bad] = np.inf, 0.0, np.eye(theta.shape[1])
-    return value, gradient, hessian
+        value[bad], gradient[bad], hessian[bad], metric[bad] = np.inf, 0.0, np.eye(theta.shape[1]), 1.0
+    return value, gradient, hessian, metric
 
 
 def _step(theta, gradient, hessian, damping, low, high):
@@ -163,14 +171,14 @@ def _step(theta, gradient, hessian, damping, low, high):
     scaled = hessian / (scale[:, :, None] * scale[:, None])
     scaled[:, np.arange(width), np.arange(width)] += np.where(held, 1.0, 0.0)
     slope = gradient / scale
-    damped = scaled + damping[:, None, None] * np.eye(width)
-    ridge = 1e-13 * np.eye(width)
-    step = -np.linalg.solve(damped + ridge, slope[:, :, None])[:, :, 0]
+    ridge = damping / scale**2 + 1e-13
+    damped = scaled + ridge[:, None] * np.eye(width)
+    step = -np.linalg.solve(damped, slope[:, :, None])[:, :, 0]
     gain = -(step * slope).sum(axis=1)
     wrong = ~_positive(damped) | ~(gain >= 0)
     if wrong.any():
-        sizes, axes = np.linalg.eigh(scaled[wrong])
-        sizes = np.maximum(np.abs(sizes), 1e-7) + damping[wrong, None]
+        sizes, axes = np.linalg.eigh(damped[wrong])
+        sizes = np.maximum(np.abs(sizes), 1e-7)
         along = (np.swapaxes(axes, 1, 2) @ slope[wrong, :, None])[:, :, 0]
         step[wrong] = -(axes @ (along / sizes)[:, :, None])[:, :, 0]
         gain[wrong] = -(step[wrong] * slope[wrong]).sum(axis=1)
