@@ -7,6 +7,7 @@ it is. Licences: PSF (Python), BSD 3-clause (NumPy, SciPy, pandas).
 from __future__ import annotations
 
 import ast
+import gc
 import importlib.metadata
 import importlib.util
 import inspect
@@ -22,6 +23,8 @@ LIBRARIES = ("numpy", "scipy", "pandas")
 NOT_READ = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 LEAST_BYTES = 32  # a shorter docstring says nothing ("Return self.")
 
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
 Progress = Callable[[int, int], None]
 
 
@@ -33,7 +36,15 @@ def versions() -> dict[str, str]:
 
 def build(source: str, progress: Progress | None = None) -> Corpus:
     """Corpus of `python-docs` (docstrings, and the topics of Python's help) or `python-code` (the files)."""
-    return collect(_documents(source, progress), LEAST_BYTES)
+    # Syntax trees hold no cycles, and looking for some among everything that jax has loaded takes longer than
+    # parsing them.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return collect(_documents(source, progress), LEAST_BYTES)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _documents(source: str, progress: Progress | None) -> Iterator[tuple[str, bytes]]:
@@ -77,14 +88,12 @@ def docstrings(code: bytes) -> Iterator[str]:
         return
     while todo:
         node = todo.pop()
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(node, _DOCUMENTED):
             text = _docstring(node)
             if text is not None:
                 yield inspect.cleandoc(text)
-        for block in ("body", "orelse", "handlers", "finalbody"):
-            children = getattr(node, block, ())
-            if isinstance(children, list):
-                todo.extend(children)
+        for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+            todo.extend(child for child in getattr(node, block, ()) if hasattr(child, "body"))
 
 
 def _docstring(node) -> str | None:
