@@ -93,7 +93,8 @@ def docstrings(code: bytes) -> Iterator[str]:
             if text is not None:
                 yield inspect.cleandoc(text)
         for block in ("body", "orelse", "handlers", "finalbody", "cases"):
-            todo.extend(child for child in getattr(node, block, ()) if hasattr(child, "body"))
+            children = getattr(node, block, ())
+            todo.extend(child for child in children if hasattr(child, "body") or isinstance(child, ast.Match))
 
 
 def _docstring(node) -> str | None:
