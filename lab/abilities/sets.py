@@ -9,13 +9,16 @@ from lab.data.draws import Draws
 from lab.data.tokenizers import SymbolTokenizer
 
 TOKENIZER = SymbolTokenizer(ALPHABET)
+ROUND = (
+    2**14
+)  # items drawn at a time for a test set; fixed, so that a smaller set is the head of a larger one
 
 
 def training_items(task: Task, draws: Draws, count: int) -> Items:
-    """`count` items (>= 1) that are in no test set, with repetition."""
+    """`count` items that are in no test set, with repetition."""
     parts: list[Items] = []
     missing = count
-    while missing > 0:
+    while missing > 0 or not parts:
         drawn = task.draw(draws, int(missing / (1 - task.test_share) * 1.05) + 16)
         kept = drawn.pick(~in_test(drawn.identity_N, task.test_share)).pick(slice(missing))
         parts.append(kept)
@@ -24,11 +27,11 @@ def training_items(task: Task, draws: Draws, count: int) -> Items:
 
 
 def test_items(task: Task, at_most: int) -> Items:
-    """Different held-out items, always the same ones; fewer than `at_most` when the task has no more."""
+    """The first `at_most` of the task's held-out items, all different; fewer when the task has no more."""
     draws = Draws("test items", task.name)
     found: Items | None = None
     while found is None or len(found) < at_most:
-        drawn = task.draw(draws, int(at_most / task.test_share * 1.2) + 1024)
+        drawn = task.draw(draws, ROUND)
         held_out = drawn.pick(in_test(drawn.identity_N, task.test_share))
         before = 0 if found is None else len(found)
         found = _joined([held_out] if found is None else [found, held_out])

@@ -107,15 +107,15 @@ def load(config: DataConfig, digest_of: Callable[..., str]) -> Dataset:
     law = source(config.contexts, config.zipf)
     tokenizer = law.tokenizer
 
-    def rows(purpose: str, number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        draws = Draws("synthetic", purpose, config.order_seed, number)
-        return frame(law.symbols(draws, count, config.context // RECORD), config.context, tokenizer)
+    def rows(count: int, *key: str | int) -> tuple[np.ndarray, np.ndarray]:
+        symbols = law.symbols(Draws("synthetic", *key), count, config.context // RECORD)
+        return frame(symbols, config.context, tokenizer)
 
     stream = Blocks(
-        lambda j: rows("training", j, BLOCK),
+        lambda j: rows(BLOCK, "training", config.order_seed, j),
         None if config.max_tokens is None else config.max_tokens // config.context,
     )
-    inputs, targets = rows("validation", 0, config.val_windows)
+    inputs, targets = rows(config.val_windows, "validation")
     validation = Validation(
         inputs.astype(np.int32), targets.astype(np.int32), (targets != UNSCORED).sum(axis=1)
     )

@@ -1,0 +1,208 @@
+"""Every task against a plain reference: answers, chance levels, and that train and test never meet."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from lab.abilities import TASKS
+from lab.abilities.items import ALPHABET, hashes, in_test, repeats
+from lab.abilities.sets import TOKENIZER, ability_set, lay_out, test_items, training_items
+from lab.data.draws import Draws
+
+test_items.__test__ = False  # a function of the package, no test
+NAMES = list(TASKS)
+
+
+def texts(symbols):
+    return ["".join(ALPHABET[s] for s in row) for row in symbols]
+
+
+def number(text):
+    return int(text, 32)
+
+
+def recall_answer(prompt):
+    listed, asked = prompt.split("+")
+    table = dict(zip(listed[::2], listed[1::2], strict=True))
+    return "".join(table[key] for key in asked)
+
+
+def addition_answer(prompt):
+    first, second = prompt.split("+")
+    return f"{int(first) + int(second):04d}"[::-1]
+
+
+def modular_answer(prompt):
+    return ALPHABET[sum(map(number, prompt.split("+"))) % 31]
+
+
+REFERENCE = {
+    "copy": lambda prompt: prompt,
+    "reverse": lambda prompt: prompt[::-1],
+    "parity": lambda prompt: str([prompt[i] for i in (1, 6, 10)].count("1") % 2),
+    "addition": addition_answer,
+    "recall": recall_answer,
+    "modular": modular_answer,
+    "sort": lambda prompt: "".join(sorted(prompt, key=ALPHABET.index)),
+    "count": lambda prompt: ALPHABET[prompt[1:].count(prompt[0])],
+}
+
+DIFFICULTY = {
+    "copy": lambda prompt: len(prompt) - len(set(prompt)),
+    "reverse": lambda prompt: len(prompt) - len(set(prompt)),
+    "parity": lambda prompt: [prompt[i] for i in (1, 6, 10)].count("1"),
+    "addition": lambda prompt: sum(int(prompt[3 - p : 3]) + int(prompt[7 - p :]) >= 10**p for p in (1, 2, 3)),
+    "recall": lambda prompt: sum(7 - prompt[:16:2].index(key) for key in prompt[17:]),
+    "modular": lambda prompt: int(sum(map(number, prompt.split("+"))) >= 31),
+    "sort": lambda prompt: sum(number(a) > number(b) for i, a in enumerate(prompt) for b in prompt[i + 1 :]),
+    "count": lambda prompt: prompt[1:].count(prompt[0]),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "coin"])
+def test_answers_and_difficulty_are_those_of_the_reference(name):
+    items = TASKS[name].draw(Draws("reference", name), 400)
+    prompts = texts(items.prompts_NxP)
+    assert texts(items.answers_NxA) == [REFERENCE[name](prompt) for prompt in prompts]
+    assert items.difficulty_N.tolist() == [DIFFICULTY[name](prompt) for prompt in prompts]
+
+
+def test_the_coin_has_nothing_to_do_with_the_prompt():
+    """Equal prompts, drawn again, get all four labels; and no symbol at any place tells the label."""
+    task = TASKS["coin"]
+    items = task.draw(Draws("coin"), 40_000)
+    labels = items.answers_NxA[:, 0]
+    assert np.abs(np.bincount(labels, minlength=4) - 10_000).max() < 4.5 * math.sqrt(7500)
+    table = np.zeros((12, 32, 4))
+    for place in range(12):
+        np.add.at(table, (place, items.prompts_NxP[:, place], labels), 1)
+    expected = table.sum(axis=2, keepdims=True) / 4
+    chi2 = ((table - expected) ** 2 / expected).sum(axis=(1, 2))  # 96 degrees of freedom a place
+    assert (np.abs(chi2 - 96) < 4.5 * math.sqrt(2 * 96)).all()
+    # The label of a prompt is no function of it: another stream labels the same prompts otherwise.
+    again = test_items(task, 500), ability_set(task, 500, 20).targets_NxT
+    np.testing.assert_array_equal(
+        again[0].answers_NxA[:, 0], again[1].max(axis=1, where=again[1] < 34, initial=-1)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lengths_tags_and_symbols_are_those_the_task_states(name):
+    task = TASKS[name]
+    items = task.draw(Draws("lengths", name), 50)
+    assert items.prompts_NxP.shape == (50, task.prompt_length)
+    assert items.answers_NxA.shape == (50, task.answer_length)
+    assert items.prompts_NxP.dtype == items.answers_NxA.dtype == np.uint8
+    assert max(items.prompts_NxP.max(), items.answers_NxA.max()) < len(ALPHABET)
+    assert len({task.tag for task in TASKS.values()}) == len(TASKS)
+    assert len(ALPHABET) + 2 == TOKENIZER.vocab_size <= 42
+    assert name == task.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_chance_is_the_best_answer_that_does_not_read_the_prompt(name):
+    task = TASKS[name]
+    count = 60_000
+    answers = task.draw(Draws("chance", name), count).answers_NxA
+    places = np.array([np.bincount(column, minlength=32).max() for column in answers.T]) / count
+    most = places.mean()
+    # The most frequent of many symbols is above its probability by up to about three standard errors.
+    error = math.sqrt(most * (1 - most) / count)
+    assert -3.5 * error < most - task.token_accuracy_chance < 4.5 * error
+    if task.exact_match_chance > 1e-4:
+        best = Counter(texts(answers)).most_common(1)[0][1] / count
+        error = math.sqrt(best / count)
+        assert -3.5 * error < best - task.exact_match_chance < 5.5 * error
+    assert task.chance["gold_nats"] is None
+
+
+def test_chance_of_long_answers_by_counting():
+    assert TASKS["copy"].exact_match_chance == pytest.approx(32.0**-12)
+    assert TASKS["recall"].exact_match_chance == pytest.approx(16.0**-4)
+    # The likeliest sorted answer has eight different symbols: 8! of the 32^8 prompts give it.
+    assert TASKS["sort"].exact_match_chance == pytest.approx(40320 / 32**8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_and_test_never_share_an_item(name):
+    task = TASKS[name]
+    held_out = test_items(task, 1000)
+    trained = training_items(task, Draws("train", name), 30_000)
+    assert len(trained) == 30_000
+    tested = set(texts(held_out.prompts_NxP))
+    assert len(tested) == len(held_out) > 400
+    assert not tested & set(texts(trained.prompts_NxP))
+    assert in_test(held_out.identity_N, task.test_share).all()
+    drawn = task.draw(Draws("share", name), 20_000)
+    assert in_test(drawn.identity_N, task.test_share).mean() == pytest.approx(task.test_share, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["addition", "modular"])
+def test_a_sum_of_swapped_operands_is_the_same_identity(name):
+    task = TASKS[name]
+    held_out = {tuple(sorted(p.split("+"))) for p in texts(test_items(task, 1000).prompts_NxP)}
+    trained = {
+        tuple(sorted(p.split("+")))
+        for p in texts(training_items(task, Draws("train", name), 30_000).prompts_NxP)
+    }
+    assert not held_out & trained
+    both = ability_set(task, 1000, task.row_length)
+    clusters = {}
+    for prompt, cluster in zip(texts(test_items(task, 1000).prompts_NxP), both.cluster_N, strict=True):
+        clusters.setdefault(tuple(sorted(prompt.split("+"))), set()).add(int(cluster))
+    assert all(len(numbers) == 1 for numbers in clusters.values())
+    assert len(clusters) == len(set(both.cluster_N.tolist()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_score_the_answer_and_its_end_only(name):
+    task = TASKS[name]
+    items = task.draw(Draws("rows", name), 20)
+    for context in (task.row_length, task.row_length + 5):
+        inputs, targets = lay_out(task, items, context)
+        assert inputs.shape == targets.shape == (20, context)
+        for n, (prompt, answer) in enumerate(
+            zip(texts(items.prompts_NxP), texts(items.answers_NxA), strict=True)
+        ):
+            scored = np.flatnonzero(targets[n] >= 0)
+            written = [TOKENIZER.start, *TOKENIZER.encode(f"{task.tag}{prompt}={answer}")]
+            assert inputs[n, : len(written)].tolist() == written
+            assert (inputs[n, len(written) :] == TOKENIZER.end).all()
+            assert scored[0] == len(prompt) + 2  # where `=` is read and the answer begins
+            assert targets[n, scored].tolist() == [*TOKENIZER.encode(answer), TOKENIZER.end]
+
+
+def test_the_answer_mask_leaves_out_the_end():
+    test = ability_set(TASKS["copy"], 10, 27)
+    assert test.answer_NxT.sum(axis=1).tolist() == [12] * 10
+    assert ((test.targets_NxT >= 0).sum(axis=1) == 13).all()
+    assert test.answer_length == 12
+
+
+def test_a_small_task_gives_all_its_held_out_items():
+    """Modulo 31 has 961 pairs; the test set is every held-out one, however many are asked for."""
+    pairs = np.array([(a, b) for a in range(31) for b in range(31)])
+    share = in_test(hashes(np.sort(pairs, axis=1)), TASKS["modular"].test_share).sum()
+    assert len(test_items(TASKS["modular"], 1000)) == len(test_items(TASKS["modular"], 5000)) == share
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_test_items_are_always_the_same(name):
+    more, fewer = test_items(TASKS[name], 300), test_items(TASKS[name], 300)
+    np.testing.assert_array_equal(more.prompts_NxP, fewer.prompts_NxP)
+    np.testing.assert_array_equal(more.answers_NxA, fewer.answers_NxA)
+
+
+def test_hashes_spread_and_tell_rows_apart():
+    rows = np.array([(a, b, c) for a in range(32) for b in range(32) for c in range(32)])
+    values = hashes(rows)
+    assert len(np.unique(values)) == len(rows)
+    octiles = np.bincount((values >> np.uint64(61)).astype(int), minlength=8)
+    assert np.abs(octiles - len(rows) / 8).max() < 4.5 * math.sqrt(len(rows) * 7 / 64)
+    assert hashes(rows[:, :2])[0] != hashes(rows)[0]  # length counts too
+
+
+def test_repeats():
+    assert repeats(np.array([[1, 2, 3], [1, 1, 2], [5, 5, 5]])).tolist() == [0, 1, 2]
