@@ -1,0 +1,31 @@
+"""Figures of a study, each a function that returns a `Plot`: the figure, its words, and its numbers.
+
+Titles stand beside the figure, not in it, as papers want them. The same input gives the same bytes in SVG,
+PDF, PNG and CSV.
+"""
+
+from analysis.plots.ability import ability
+from analysis.plots.compute import loss_compute
+from analysis.plots.contour import law_contour
+from analysis.plots.cost import cost
+from analysis.plots.frontier import frontier
+from analysis.plots.holdout import holdout
+from analysis.plots.isoflop import isoflop_curves
+from analysis.plots.learning import LearningCurve, learning_curves
+from analysis.plots.plot import Plot, save
+from analysis.plots.style import palette
+
+__all__ = [
+    "LearningCurve",
+    "Plot",
+    "ability",
+    "cost",
+    "frontier",
+    "holdout",
+    "isoflop_curves",
+    "law_contour",
+    "learning_curves",
+    "loss_compute",
+    "palette",
+    "save",
+]

@@ -1,0 +1,241 @@
+"""An ability against size and against loss, its thresholded and its continuous metric side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.plots.plot import Plot, settle
+from analysis.plots.style import (
+    FORMATS,
+    INK,
+    LABELS,
+    LAW,
+    MUTED,
+    PAPER,
+    axes,
+    count,
+    halo,
+    log_ticks,
+    look,
+    palette,
+    plain,
+    power,
+    spread,
+)
+from analysis.thresholds.result import Series
+
+_METRICS = ("exact_match", "gold_nats", "token_accuracy")
+_AXES = ("params", "tokens", "flops", "loss_nats")
+
+
+def chosen(series: Sequence[Series]) -> tuple[Series, ...]:
+    """Of one task's series, those to draw: on each axis one metric that jumps, and one that does not."""
+    kept = []
+    for axis in _AXES:
+        there = {one.metric: one for one in series if one.axis == axis}
+        sharp = [name for name in there if not _continuous(name)]
+        sharp.sort(
+            key=lambda name: (name != "exact_match", _METRICS.index(name) if name in _METRICS else 9, name)
+        )
+        smooth = [name for name in there if _continuous(name)] or sharp[1:2]
+        kept += [there[name] for name in (*sharp[:1], *smooth[:1])]
+    return tuple(kept)
+
+
+def ability(series: Sequence[Series], colours=None) -> Plot:
+    """One task: columns are metrics, rows are axes; seeds as points, the leading shape and the smooth null.
+
+    series: those of one task, at least one (on several axes where there are). Raises ValueError otherwise.
+    """
+    import pandas
+
+    if not series or len({one.task for one in series}) > 1:
+        raise ValueError("ability() draws the series of one task")
+    drawn = chosen(series)
+    kinds = list(dict.fromkeys(one.axis for one in drawn))
+    metrics = list(dict.fromkeys(one.metric for one in drawn))
+    sizes = [value for one in series if one.axis == "params" for value in one.x]
+    colours = colours or palette(sizes)
+    hints = {}
+    with look():
+        figure, grid = axes(0.35 + 2.35 * len(kinds), len(kinds), len(metrics), squeeze=False)
+        for one in drawn:
+            panel = grid[kinds.index(one.axis)][metrics.index(one.metric)]
+            hints |= _panel(panel, one, colours)
+        for panel in grid.flat:
+            if not panel.has_data():
+                panel.set_axis_off()
+        _key(figure, grid[0][0])
+        settle(figure)
+    first = drawn[0]
+    title = f"{first.task}: {words(first.verdict)}"
+    slug = re.sub(r"[^a-z0-9]+", "-", first.task.lower()).strip("-")[:40] or "task"
+    caption = (
+        "Points are runs, one a seed. Red: the best-supported shape; grey dashes: the smooth null that a"
+    )
+    caption += (
+        " break must beat. The red bar is the elbow with its 95 % interval; the diamond marks half-way, the"
+    )
+    caption += (
+        " triangle the first size whose score surely beats chance. Better is always to the right on the"
+    )
+    caption += " loss axis." if "loss_nats" in kinds else " right."
+    caption = caption if "loss_nats" in kinds else caption.rsplit(" Better", 1)[0]
+    alt = "; ".join(f"{label(one.metric)} against {LABELS[one.axis]}: {words(one.verdict)}" for one in drawn)
+    data = pandas.concat([_data(one) for one in series], ignore_index=True)
+    return Plot(f"ability_{slug}", title, caption, f"Ability {first.task}. {alt}.", figure, data, hints)
+
+
+def words(verdict: str) -> str:
+    return verdict.replace("_", " ")
+
+
+def label(metric: str) -> str:
+    known = {"exact_match": "exact match", "gold_nats": "nats per answer token"}
+    return known.get(metric, metric.replace("_", " "))
+
+
+def _continuous(metric: str) -> bool:
+    return metric.endswith("nats")
+
+
+def _panel(panel, one: Series, colours) -> dict[str, list[str]]:
+    falling = one.axis == "loss_nats"
+    x, score = np.asarray(one.x, float), np.asarray(one.score, float)
+    limits = (
+        spread(x, 0.1, 2)
+        if not falling
+        else (x.min() - 0.07 * np.ptp(x) - 0.01, x.max() + 0.07 * np.ptp(x) + 0.01)
+    )
+    _x_axis(panel, one.axis, limits, falling)
+    nats = _continuous(one.metric)
+    curves = [np.asarray(curve, float) for curve in (one.leading_curve, one.smooth_curve) if len(curve)]
+    _y_axis(panel, nats, score, curves)
+    elbow = one.thresholds.elbow
+    if elbow.interval is not None and np.isfinite(elbow.interval).all():
+        panel.axvspan(*np.clip(elbow.interval, *limits), color=LAW, alpha=0.11, lw=0, zorder=0)
+    if elbow.value is not None:
+        panel.axvline(elbow.value, color=LAW, lw=1.1, alpha=0.8, zorder=1)
+    if len(one.smooth_curve):
+        panel.plot(one.grid, one.smooth_curve, color=MUTED, lw=1.2, ls=(0, (4, 2)), zorder=2)
+    if len(one.leading_curve):
+        panel.plot(one.grid, one.leading_curve, color=LAW, lw=1.7, zorder=3)
+    if one.chance is not None and not nats:
+        panel.axhline(one.chance, color="#aab2c0", lw=1, ls=(0, (1, 2)), zorder=1)
+    shade = [colours(value) for value in x] if one.axis == "params" else ["#44546a"] * len(x)
+    gid = f"ability-{one.axis}-{one.metric}".replace("_", "-")
+    panel.scatter(x, score, s=26, c=shade, edgecolors=PAPER, linewidths=0.6, zorder=5, gid=gid, clip_on=False)
+    _places(panel, one)
+    panel.set_title(f"{label(one.metric)}\n{words(one.verdict)}", fontsize=9.5)
+    show = FORMATS.get(one.axis, plain)
+    unit = " nats" if nats else ""
+    return {
+        gid: [
+            f"seed {seed}, {show(a)} {one.axis}: {plain(b)}{unit}"
+            for seed, a, b in zip(one.seed, x, score, strict=True)
+        ]
+    }
+
+
+def _x_axis(panel, kind: str, limits, falling: bool) -> None:
+    if falling:
+        panel.set_xlim(limits[1], limits[0])
+        panel.locator_params(axis="x", nbins=4)
+        panel.set_xlabel("loss (nats per token)")
+        return
+    panel.set_xscale("log")
+    panel.set_xlim(*limits)
+    ticks = log_ticks(*limits, 4)
+    panel.set_xticks(ticks, [FORMATS[kind](tick) for tick in ticks])
+    panel.set_xticks([], minor=True)
+    panel.set_xlabel({"params": "parameters", "tokens": "tokens", "flops": "FLOPs"}[kind])
+
+
+def _y_axis(panel, nats: bool, score, curves) -> None:
+    if not nats:
+        panel.set_ylim(-0.04, 1.04)
+        panel.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+        return
+    values = np.concatenate([score, *curves])
+    low, high = spread(
+        np.clip(values, score[score > 0].min() / 3 if (score > 0).any() else 1e-9, None), 0.08, 1.6
+    )
+    if high / low < 8:
+        panel.set_ylim(max(0.0, low - 0.1 * (high - low)), high)
+        panel.locator_params(axis="y", nbins=5)
+        return
+    panel.set_yscale("log")
+    panel.set_ylim(low, high)
+    ticks = log_ticks(low, high, 5)
+    panel.set_yticks(ticks, [plain(tick) if tick >= 1e-3 else power(tick) for tick in ticks])
+    panel.set_yticks([], minor=True)
+
+
+def _places(panel, one: Series) -> None:
+    half, seen = one.thresholds.half, one.thresholds.detectable
+    if half.value is not None and len(one.leading_curve) > 1:
+        order = np.argsort(one.grid)
+        y = float(np.interp(half.value, np.asarray(one.grid)[order], np.asarray(one.leading_curve)[order]))
+        if half.interval is not None:
+            panel.plot(half.interval, [y, y], color=LAW, lw=1.6, alpha=0.55, zorder=4)
+        panel.plot(half.value, y, "D", ms=5.5, color=LAW, mec=PAPER, mew=0.8, zorder=6)
+    if seen.value is not None:
+        bottom = panel.get_xaxis_transform()
+        panel.plot(
+            seen.value,
+            0.0,
+            "^",
+            ms=7,
+            color=INK,
+            mec=PAPER,
+            mew=0.8,
+            zorder=6,
+            clip_on=False,
+            transform=bottom,
+        )
+    elbow = one.thresholds.elbow
+    if elbow.value is not None:
+        text = FORMATS.get(one.axis, plain)(elbow.value)
+        said = panel.annotate(
+            f"elbow {count(elbow.value) if one.axis == 'params' else text}",
+            (elbow.value, 0.5),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3, 0),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="center",
+            fontsize=8,
+            color=LAW,
+        )
+        halo(said)
+
+
+def _key(figure, panel) -> None:
+    handles = [
+        panel.plot([], [], color=LAW, lw=1.7, label="leading shape")[0],
+        panel.plot([], [], color=MUTED, lw=1.2, ls=(0, (4, 2)), label="smooth null")[0],
+        panel.plot([], [], color="#aab2c0", lw=1, ls=(0, (1, 2)), label="chance")[0],
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5, handlelength=1.8)
+
+
+def _data(one: Series):
+    import pandas
+
+    common = {"task": one.task, "metric": one.metric, "axis": one.axis}
+    cells = {**common, "kind": "run", "x": one.x, "score": one.score, "seed": one.seed, "items": one.items}
+    parts = [pandas.DataFrame(cells)]
+    for kind, curve in (("leading shape", one.leading_curve), ("smooth null", one.smooth_curve)):
+        if len(curve):
+            parts.append(pandas.DataFrame({**common, "kind": kind, "x": one.grid, "score": curve}))
+    for kind, place in vars(one.thresholds).items():
+        if place.value is not None:
+            low, high = place.interval or (np.nan, np.nan)
+            parts.append(
+                pandas.DataFrame({**common, "kind": kind, "x": [place.value], "low": [low], "high": [high]})
+            )
+    return pandas.concat(parts, ignore_index=True)

@@ -1,0 +1,155 @@
+"""Loss against compute: every run's way, the runs' ends, their lower envelope, and what the law says is best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.isocurves import Envelope
+from analysis.plots.learning import LearningCurve
+from analysis.plots.plot import Plot, settle
+from analysis.plots.style import (
+    INK,
+    LAW,
+    PAPER,
+    axes,
+    count,
+    halo,
+    log_axis,
+    look,
+    palette,
+    plain,
+    power,
+    size_key,
+    spread,
+)
+from analysis.plots.valley import valley
+from analysis.results import Fit
+from analysis.table import Runs
+
+
+def loss_compute(
+    runs: Runs,
+    fit: Fit | None = None,
+    curves: Sequence[LearningCurve] = (),
+    envelope: Envelope | None = None,
+    colours=None,
+) -> Plot:
+    """Loss against training compute (Hoffmann et al., arXiv 2203.15556, figure 2).
+
+    runs: their finite losses are the points, filled where fitted, open where held out. fit: adds the loss on
+    the law's compute-optimal frontier. envelope: adds the line through the runs that no cheaper run beats.
+    """
+    import pandas
+
+    frame = finished(runs)
+    colours = colours or palette(runs.columns["params"])
+    with look():
+        figure, axis = axes(3.9)
+        rows = [frame.assign(kind="run")]
+        for curve in curves:
+            flops = 6 * curve.params * curve.tokens
+            axis.plot(flops, curve.loss, lw=0.8, alpha=0.45, color=colours(curve.params), zorder=1)
+            part = {"kind": "learning curve", "run_id": curve.run_id, "params": curve.params}
+            part |= {"tokens": curve.tokens, "flops": flops, "loss": curve.loss}
+            rows.append(pandas.DataFrame(part))
+        limits = spread(frame["flops"], 0.12, 3)
+        if envelope is not None and len(envelope.flops) > 1:
+            axis.plot(
+                envelope.flops, envelope.loss, color=INK, lw=1.2, zorder=3, label="envelope of the runs"
+            )
+            part = {"kind": "envelope", "params": envelope.params, "tokens": envelope.tokens}
+            rows.append(pandas.DataFrame(part | {"flops": envelope.flops, "loss": envelope.loss}))
+        if fit is not None:
+            rows += _frontier(axis, fit, limits)
+        hints = _points(axis, frame, colours)
+        top = float(frame["loss"].max()) if len(frame) else 1.0
+        low = [float(frame["loss"].min())] if len(frame) else [1.0]
+        log_axis(axis, "x", "flops", limits)
+        log_axis(axis, "y", "loss_nats", (min(low) * 0.96, top * 1.12))
+        size_key(figure, frame["params"].unique(), colours)
+        _legend(axis, bool(frame["held_out"].any()))
+        settle(figure)
+    held = int(frame["held_out"].sum())
+    said = f"Each point is the validated end of a run; thin lines are training losses on the way ({len(curves)})."
+    said += " Open points were held out of the fit." if held else ""
+    said += " The dashed line is the loss that the fitted law expects of the best split of each budget;"
+    said = said if fit is not None else said.rsplit(" The dashed", 1)[0]
+    said += " runs above it were too small or too large for their compute." if fit is not None else ""
+    alt = (
+        f"Scatter of validation loss against training compute for {len(frame)} runs of "
+        f"{frame['params'].nunique()} sizes, on logarithmic axes."
+    )
+    if len(frame):
+        alt += f" The lowest loss is {frame['loss'].min():.3g} nats per token at {power(frame['flops'].max())} FLOPs or less."
+    data = pandas.concat(rows, ignore_index=True)
+    return Plot("loss_compute", "Loss against compute", said, alt, figure, data, hints)
+
+
+def finished(runs: Runs):
+    """Runs that are ok with finite positive params, tokens, flops and loss, as a small DataFrame."""
+    import pandas
+
+    frame = pandas.DataFrame(
+        {name: np.asarray(runs.columns[name], float) for name in ("params", "tokens", "flops", "loss")}
+    )
+    for name, role in (("run_id", None), ("seed", "seed"), ("held_out", "held_out")):
+        values = runs.columns.get(name) if role is None else runs.role(role)
+        if values is not None:
+            frame[name] = list(values)
+    if "held_out" not in frame:
+        frame["held_out"] = False
+    frame["held_out"] = frame["held_out"].map(lambda v: str(v).strip().lower() in ("true", "1", "1.0", "yes"))
+    keep = np.isfinite(frame[["params", "tokens", "flops", "loss"]]).all(axis=1) & (frame["loss"] > 0)
+    status = runs.role("status")
+    if status is not None:
+        keep &= np.asarray(status) == "ok"
+    return frame[keep].sort_values(["params", "flops"], kind="stable").reset_index(drop=True)
+
+
+def _frontier(axis, fit: Fit, limits) -> list:
+    import pandas
+
+    best = valley(fit, np.geomspace(*limits, 60))
+    if best is None:
+        return []
+    axis.plot(best.flops, best.loss, color=LAW, lw=1.6, ls=(0, (4, 2)), zorder=4, label="law, best split")
+    part = {"kind": "law frontier", "params": best.params, "tokens": best.tokens}
+    return [pandas.DataFrame(part | {"flops": best.flops, "loss": best.loss})]
+
+
+def _points(axis, frame, colours) -> dict[str, list[str]]:
+    hints: dict[str, list[str]] = {}
+    for held, part in frame.groupby("held_out", sort=True):
+        colour = [colours(value) for value in part["params"]]
+        gid = "held-out-runs" if held else "runs"
+        axis.scatter(
+            part["flops"],
+            part["loss"],
+            s=24,
+            facecolors=PAPER if held else colour,
+            edgecolors=colour if held else PAPER,
+            linewidths=1.4 if held else 0.5,
+            zorder=5,
+            gid=gid,
+        )
+        hints[gid] = [
+            f"{count(row.params)} params, {count(row.tokens)} tokens: {plain(row.loss)} nats"
+            for row in part.itertuples()
+        ]
+    return hints
+
+
+def _legend(axis, held: bool) -> None:
+    handles, labels = [], []
+    for line in axis.get_lines():
+        if str(line.get_label()).startswith(("law", "envelope")):
+            handles.append(line)
+            labels.append(line.get_label())
+    if held:
+        handles.append(axis.plot([], [], "o", ms=5, mfc=PAPER, mec=INK, mew=1.2)[0])
+        labels.append("held out")
+    if handles:
+        for text in axis.legend(handles, labels, loc="upper right", handlelength=1.8, fontsize=9).get_texts():
+            halo(text)

@@ -1,0 +1,72 @@
+"""What the runs cost: FLOPs and device seconds, by size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.plots.plot import Plot, settle
+from analysis.plots.style import INK, MUTED, axes, count, look, palette, power
+from analysis.table import Runs, numbers
+
+_MOST = 14
+
+
+def cost(runs: Runs, colours=None) -> Plot:
+    """Sums over the runs of each grid and size, of all that spent something, whatever became of them."""
+    import pandas
+
+    frame = pandas.DataFrame({"params": np.asarray(runs.columns["params"], float)})
+    frame["grid"] = [str(v) if v is not None else "" for v in runs.columns.get("grid", [""] * len(runs))]
+    spent = "flops_6nd" if "flops_6nd" in runs.columns else "flops"
+    frame["flops"] = numbers(runs.columns[spent]) if spent in runs.columns else np.nan
+    frame["device_seconds"] = (
+        numbers(runs.columns["device_seconds"]) if "device_seconds" in runs.columns else np.nan
+    )
+    if "device_seconds" in runs.columns:  # a cell that was never trained has spent nothing
+        frame = frame[np.isfinite(frame["device_seconds"])]
+    frame = frame[np.isfinite(frame["params"])]
+    # Rows that never finished lack the split of their params: sizes are told apart to three digits.
+    table = frame.groupby(["grid", "params"], sort=True).agg(
+        runs=("flops", "size"), flops=("flops", "sum"), device_seconds=("device_seconds", "sum")
+    )
+    table = table.reset_index()
+    colours = colours or palette(frame["params"])
+    shown = table.tail(_MOST) if len(table) > _MOST else table
+    several = table["grid"].nunique() > 1
+    with look():
+        figure, panels = axes(0.9 + 0.3 * max(len(shown), 2), 1, 2, sharey=True)
+        places = np.arange(len(shown))[::-1]
+        names = [
+            f"{row.grid + '  ' if several and row.grid else ''}{count(row.params)}  ×{row.runs}"
+            for row in shown.itertuples()
+        ]
+        for panel, column, title, text in (
+            (panels[0], "flops", "FLOPs (6 N D)", power),
+            (panels[1], "device_seconds", "device seconds", lambda v: f"{v:,.0f}" if v >= 10 else f"{v:.1f}"),
+        ):
+            values = shown[column].to_numpy(float)
+            panel.barh(places, values, height=0.62, color=[colours(value) for value in shown["params"]])
+            for place, value in zip(places, values, strict=True):
+                panel.annotate(
+                    text(value) if value > 0 else "–",
+                    (max(value, 0.0), place),
+                    xytext=(4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=8.5,
+                    color=INK,
+                )
+            panel.set_title(title)
+            panel.set_xlim(0, max(float(np.nanmax(values, initial=0.0)), 1e-9) * 1.42)
+            panel.set_xticks([])
+            panel.grid(False)
+            panel.spines["bottom"].set_visible(False)
+        panels[0].set_yticks(places, names)
+        panels[0].set_ylabel("params × runs", color=MUTED)
+        panels[0].tick_params(axis="y", labelcolor=INK)
+        settle(figure)
+    seconds = float(table["device_seconds"].sum())
+    caption = f"Together {power(float(table['flops'].sum()))} FLOPs and {seconds:,.0f} device seconds"
+    caption += " (a device is a core or an accelerator; seconds are those of training and evaluation)."
+    alt = f"Bars of FLOPs and device seconds for {len(table)} sizes."
+    return Plot("cost", "What it cost", caption, alt, figure, table)

@@ -1,0 +1,124 @@
+"""Predicted against measured: the runs that were held out, beside the residuals of those that were fitted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.forecasts import Cell, Forecast
+from analysis.plots.plot import Plot, settle
+from analysis.plots.style import (
+    INK,
+    LAW,
+    MUTED,
+    PAPER,
+    axes,
+    count,
+    log_axis,
+    look,
+    palette,
+    plain,
+    power,
+    spread,
+)
+
+_MOST = 14
+
+
+def holdout(forecast: Forecast, colours=None) -> Plot:
+    """Left: residuals of the fitted runs against compute. Right: each held-out run and its interval.
+
+    Both in percent of the law's loss, measured minus law: above zero the run is worse than the law says.
+    """
+    import pandas
+
+    fit = forecast.fit
+    flops = np.asarray(fit.data["flops"], float)
+    params = np.asarray(fit.data["params"], float)
+    residual = 100 * np.expm1(np.asarray(fit.data["residual"], float))
+    cells = tuple(sorted(forecast.cells, key=lambda cell: (cell.flops, cell.params, cell.name)))
+    shown = [cell for cell in cells if cell.measured is not None] or list(cells)
+    if len(shown) > _MOST:  # the widest errors are the ones to see
+        worst = sorted(shown, key=lambda cell: -abs(cell.error_percent or 0.0))[:_MOST]
+        shown = [cell for cell in shown if cell in worst]
+    colours = colours or palette([*params, *(cell.params for cell in cells)])
+    with look():
+        share = [1.0, float(np.clip(0.13 * len(shown), 0.5, 1.5))]
+        figure, (left, right) = axes(3.5, 1, 2, sharey=True, width_ratios=share)
+        for axis in (left, right):
+            axis.axhline(0, color=LAW, lw=1.4, zorder=2)
+        hue = [colours(value) for value in params]
+        left.scatter(
+            flops, residual, s=22, c=hue, edgecolors=PAPER, linewidths=0.5, zorder=3, gid="residuals"
+        )
+        log_axis(left, "x", "flops", spread(flops, 0.1, 3), 4)
+        left.set_xlabel("compute (FLOPs)")
+        left.set_ylabel("measured minus law (%)")
+        left.set_title("fitted")
+        right.set_title("held out")
+        hints = {"residuals": _said(fit, residual)} | _cells(right, shown, colours)
+        _limits(left, residual, shown)
+        settle(figure)
+    columns = {"kind": "fitted", "flops": flops, "params": params, "tokens": fit.data["tokens"]}
+    columns |= {"measured": fit.data["loss"], "predicted": fit.data["fitted"], "error_percent": -residual}
+    table = pandas.DataFrame([vars(cell) | {"kind": "held out"} for cell in cells])
+    data = pandas.concat([pandas.DataFrame(columns), table], ignore_index=True)
+    caption = "Zero is the law. Left, what the fit leaves over; right, runs it never saw: the grey bar is the"
+    caption += f" {forecast.level:.0%} interval predicted for a new run, the point what was measured."
+    if len(cells) > len(shown):
+        caption += f" Shown are the {len(shown)} of {len(cells)} with the largest errors; the table has all."
+    alt = f"Residuals of {len(flops)} fitted runs in percent and errors of {len(cells)} held-out runs"
+    if forecast.score is not None:
+        alt += f", which average {forecast.score.mean_abs_error_percent:.2g} percent"
+    return Plot("holdout", "Predicted against measured", caption, alt + ".", figure, data, hints)
+
+
+def _said(fit, residual) -> list[str]:
+    rows = zip(fit.data["params"], fit.data["tokens"], residual, strict=True)
+    return [f"{count(n)} params, {count(d)} tokens: {r:+.2f} % against the law" for n, d, r in rows]
+
+
+def _cells(axis, cells: list[Cell], colours) -> dict[str, list[str]]:
+    hints = []
+    places = np.arange(len(cells))
+    for place, cell in zip(places, cells, strict=True):
+        if cell.low is not None and cell.high is not None:
+            low, high = (100 * (edge / cell.predicted - 1) for edge in (cell.low, cell.high))
+            axis.plot([place, place], [low, high], color="#c9ced8", lw=6, solid_capstyle="butt", zorder=1)
+    measured = [(place, cell) for place, cell in zip(places, cells, strict=True) if cell.measured is not None]
+    if measured:
+        axis.scatter(
+            [place for place, _ in measured],
+            [100 * (cell.measured / cell.predicted - 1) for _, cell in measured],
+            s=34,
+            facecolors=[colours(cell.params) for _, cell in measured],
+            edgecolors=[LAW if cell.inside is False else PAPER for _, cell in measured],
+            linewidths=1.2,
+            zorder=3,
+            gid="held-out-cells",
+        )
+    for _, cell in measured:
+        where = {True: "inside its interval", False: "OUTSIDE its interval", None: "no interval"}[cell.inside]
+        hints.append(
+            f"{count(cell.params)} params, {count(cell.tokens)} tokens, {power(cell.flops)} FLOPs: measured "
+            f"{plain(cell.measured)}, predicted {plain(cell.predicted)}, {where}"
+        )
+    axis.set_xlim(-0.7, max(len(cells), 1) - 0.3)
+    axis.set_xticks(
+        places, [f"{count(c.params)} × {count(c.tokens)}" for c in cells], rotation=90, fontsize=8
+    )
+    axis.tick_params(axis="x", length=0)
+    axis.grid(False, axis="x")
+    axis.set_xlabel("params × tokens", color=MUTED)
+    return {"held-out-cells": hints}
+
+
+def _limits(axis, residual, cells: list[Cell]) -> None:
+    values = [*residual.tolist(), 0.0]
+    for cell in cells:
+        for edge in (cell.low, cell.high, cell.measured):
+            if edge is not None:
+                values.append(100 * (edge / cell.predicted - 1))
+    largest = max(abs(value) for value in values if np.isfinite(value))
+    axis.set_ylim(-1.12 * largest - 0.01, 1.12 * largest + 0.01)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:+.3g}" if value else "0")
+    axis.tick_params(axis="y", labelcolor=INK)

@@ -1,0 +1,74 @@
+"""Learning curves out of the run folders of a store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analysis.table import Runs
+
+_BINS = 28
+
+
+@dataclass(frozen=True, eq=False)
+class LearningCurve:
+    """Training loss of one run, averaged within bins even in log tokens: tokens, loss (n,); params a number.
+
+    trunk: the run has no result of its own, its branches have.
+    """
+
+    run_id: str
+    params: float
+    tokens: np.ndarray
+    loss: np.ndarray
+    trunk: bool
+
+
+def learning_curves(runs: Runs, most: int = 120) -> tuple[LearningCurve, ...]:
+    """The curves of the table's runs and of their trunks; of more than `most`, every k-th by params.
+
+    Empty for tables that are no store. Lines that are torn, or without a finite positive loss, are left out.
+    """
+    folder = Path(runs.source) / "runs"
+    if not runs.store or "run_id" not in runs.columns or not folder.is_dir():
+        return ()
+    wanted: dict[str, tuple[float, bool]] = {}
+    trunks = runs.columns.get("trunk", [None] * len(runs))
+    for run_id, trunk, params in zip(runs.columns["run_id"], trunks, runs.columns["params"], strict=True):
+        wanted[str(run_id)] = float(params), False
+        if isinstance(trunk, str) and trunk:
+            wanted.setdefault(trunk, (float(params), True))
+    order = sorted((name for name in wanted if np.isfinite(wanted[name][0])), key=lambda n: (wanted[n][0], n))
+    order = order[:: -(-len(order) // most)] if order else []
+    found = (_curve(folder / name / "metrics.jsonl", name, *wanted[name]) for name in order)
+    return tuple(curve for curve in found if curve is not None)
+
+
+def _curve(path: Path, run_id: str, params: float, trunk: bool) -> LearningCurve | None:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return None
+    points = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+            if record.get("kind", "train") == "train":
+                points.append((float(record["tokens"]), float(record["loss_nats"])))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    values = np.array(points, float).reshape(-1, 2)
+    values = values[np.isfinite(values).all(axis=1) & (values > 0).all(axis=1)]
+    if len(values) < 2:
+        return None
+    tokens, loss = values[np.argsort(values[:, 0], kind="stable")].T
+    edges = np.geomspace(tokens[0], tokens[-1] * (1 + 1e-12), _BINS + 1)
+    place = np.clip(np.searchsorted(edges, tokens, side="right") - 1, 0, _BINS - 1)
+    number = np.bincount(place, minlength=_BINS)
+    full = number > 0
+    mean_tokens = np.exp(np.bincount(place, np.log(tokens), _BINS)[full] / number[full])
+    mean_loss = np.bincount(place, loss, _BINS)[full] / number[full]
+    return LearningCurve(run_id, params, mean_tokens, mean_loss, trunk)

@@ -1,0 +1,128 @@
+"""A finished figure with its words and its numbers, and how it is written: equal input, equal bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+from analysis.plots.style import look
+
+if TYPE_CHECKING:
+    import pandas
+
+FORMATS = ("svg", "pdf", "png", "csv")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Plot:
+    """A figure ready to be shown.
+
+    name: a file name without suffix. caption: how to read it. alt: what it shows, for those who do not see
+    it. data: the numbers drawn. hints: gid of a group of marks in the SVG -> one line for each mark.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure
+    data: pandas.DataFrame
+    hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def svg(self) -> str:
+        """The SVG document (to a hundredth of a point), with its title, its description and the hints as titles of the marks."""
+        text = _render(self.figure, "svg").decode("utf-8")
+        text = re.sub(r"<!DOCTYPE[^>]*>\s*", "", text)
+        text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r'\b(d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
+        for gid, lines in self.hints.items():
+            text = _hinted(text, gid, lines)
+        said = f"<title>{escape(self.title)}</title>\n <desc>{escape(self.alt)}</desc>\n "
+        return re.sub(r"(<svg\b[^>]*>\s*)", lambda found: found[1] + said, text, count=1)
+
+    def csv(self) -> str:
+        return self.data.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+    def _repr_png_(self) -> bytes:
+        return _render(self.figure, "png")
+
+    def __repr__(self) -> str:
+        return f"Plot({self.name}: {self.title}; {len(self.data)} rows)"
+
+
+def save(plot: Plot, folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write NAME.svg, .pdf, .png and .csv into the folder (made if missing); the paths written."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for kind in formats:
+        path = folder / f"{plot.name}.{kind}"
+        if kind == "csv":
+            content = plot.csv().encode("utf-8")
+        elif kind == "svg":
+            content = plot.svg().encode("utf-8")
+        else:
+            content = _render(plot.figure, kind)
+        path.write_bytes(content)
+        paths.append(path)
+    return paths
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out once; later drawings, in any format, keep the places."""
+    with look():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def _render(figure: Figure, kind: str) -> bytes:
+    # Dates, versions and creators would make equal figures differ.
+    metadata = {
+        "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        "png": {"Software": None},
+    }[kind]
+    stream = io.BytesIO()
+    with look():
+        figure.savefig(stream, format=kind, dpi=200 if kind == "png" else 72, metadata=metadata)
+    return stream.getvalue()
+
+
+def _hinted(svg: str, gid: str, lines: Sequence[str]) -> str:
+    """The marks of the group `gid`, in drawing order, get a <title> each: a tooltip without any script.
+
+    A group whose number of marks is not that of the lines stays as it is (marks outside the axes are not
+    drawn), so that no mark ever carries the words of another.
+    """
+    start = svg.find(f'<g id="{gid}">')
+    if start < 0:
+        return svg
+    end = _end_of_group(svg, start)
+    body = svg[start:end]
+    plain = re.sub(r"<defs>.*?</defs>", lambda found: " " * len(found[0]), body, flags=re.DOTALL)
+    marks = list(re.finditer(r"<(use|path)\b[^>]*/>", plain))
+    if len(marks) != len(lines):
+        return svg
+    parts, last = [], 0
+    for mark, line in zip(marks, lines, strict=True):
+        tag = body[mark.start() : mark.end()]
+        said = f"{tag[:-2].rstrip()}><title>{escape(line)}</title></{mark[1]}>"
+        parts += [body[last : mark.start()], said]
+        last = mark.end()
+    return svg[:start] + "".join([*parts, body[last:]]) + svg[end:]
+
+
+def _end_of_group(svg: str, start: int) -> int:
+    depth = 0
+    for tag in re.finditer(r"<g\b[^>]*?(/?)>|</g>", svg[start:]):
+        depth += -1 if tag[0] == "</g>" else (0 if tag[1] else 1)
+        if depth == 0:
+            return start + tag.end()
+    return len(svg)

@@ -1,0 +1,208 @@
+"""One look for all figures: sizes, colours, ticks that people read.
+
+Colours: one sequential map, keyed by log params and the same in every figure; vermilion for what a law says.
+Both hold for the common colour deficiencies (the map is viridis without its pale end, the accent is from
+Okabe and Ito's set), and no meaning hangs on colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+INK, MUTED, RULE, PAPER = "#1d2433", "#667085", "#e7e9ee", "#ffffff"
+LAW, SECOND, THIRD = "#c8401f", "#0a6fb0", "#7a5195"
+# At this width 10 pt type stays legible when a phone shows the figure at 340 px.
+WIDTH = 5.2
+
+RC = {
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.size": 9.5,
+    "axes.labelsize": 9.5,
+    "axes.labelcolor": MUTED,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.edgecolor": "#c3c8d2",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.unicode_minus": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": "#c3c8d2",
+    "ytick.color": "#c3c8d2",
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "text.color": INK,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "scaling-law-lab",
+    "pdf.fonttype": 42,
+    "path.simplify": True,
+}
+
+_SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+@contextmanager
+def look():
+    """Matplotlib's settings of this module, for the time of the block."""
+    with rc_context(RC):
+        yield
+
+
+def axes(height: float = 3.5, rows: int = 1, columns: int = 1, width: float = WIDTH, **options):
+    """A Figure with its Axes (one, or an array), laid out when drawn. Sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.06, hspace=0.06)
+    return figure, figure.subplots(rows, columns, **options)
+
+
+def count(value: float) -> str:
+    """950, 12k, 3.4M, 1.2B: params and tokens as people say them."""
+    if not np.isfinite(value):
+        return "–"
+    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def power(value: float) -> str:
+    """10¹², or 3×10¹²."""
+    if not np.isfinite(value) or value <= 0:
+        return "–"
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    digits = f"{value / 10**exponent:.2g}"
+    if float(digits) == 10:
+        digits, exponent = "1", exponent + 1
+    ten = "10" + str(exponent).translate(_SUPERSCRIPT)
+    return ten if digits == "1" else f"{digits}×{ten}"
+
+
+def plain(value: float) -> str:
+    return f"{value:.4g}"
+
+
+FORMATS = {"params": count, "tokens": count, "flops": power, "loss_nats": plain, "seconds": count}
+LABELS = {
+    "params": "parameters",
+    "tokens": "training tokens",
+    "flops": "training compute (FLOPs)",
+    "loss_nats": "validation loss (nats per token)",
+}
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round places between low and high (both positive): powers of ten, or 1-2-5 or finer within few decades."""
+    if not (0 < low < high < np.inf):
+        return [low]
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+    sets = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(np.arange(10, 100) / 10))
+    best: list[float] = []
+    for mantissas in sets:
+        ticks = [float(f"{m}e{e}") for e in range(first, last + 1) for m in mantissas]
+        ticks = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+        if len(ticks) > most:
+            if len(best) >= 2 or mantissas == (1,):
+                step = -(-len(ticks) // most)
+                return best if len(best) >= 3 else ticks[::step]
+            step = -(-len(ticks) // most)
+            return ticks[::step]
+        if len(ticks) > len(best):
+            best = ticks
+        if len(best) >= max(3, most - 1):
+            break
+    return best
+
+
+def log_axis(axis: Axes, which: str, kind: str, limits: tuple[float, float], most: int = 6) -> None:
+    """Make x or y logarithmic from limits[0] to limits[1], with ticks and label of `kind`."""
+    one = getattr(axis, f"{which}axis")
+    getattr(axis, f"set_{which}scale")("log")
+    getattr(axis, f"set_{which}lim")(*limits)
+    ticks = log_ticks(min(limits), max(limits), most)
+    one.set_major_locator(FixedLocator(ticks))
+    one.set_minor_locator(NullLocator())
+    one.set_major_formatter(FixedFormatter([FORMATS[kind](tick) for tick in ticks]))
+    getattr(axis, f"set_{which}label")(LABELS.get(kind, kind))
+
+
+def spread(values: Iterable[float], margin: float = 0.06, least: float = 1.15) -> tuple[float, float]:
+    """Limits of a log axis round the positive finite values: margin as a share of the log range."""
+    found = np.asarray([v for v in values if np.isfinite(v) and v > 0], float)
+    if not len(found):
+        return 1.0, 10.0
+    low, high = np.log(found.min()), np.log(found.max())
+    room = max(margin * (high - low), 0.5 * np.log(least))
+    return float(np.exp(low - room)), float(np.exp(high + room))
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours by params; the same for all figures that are made with one palette."""
+
+    low: float
+    high: float
+
+    def __call__(self, params: float):
+        if not (np.isfinite(params) and params > 0) or self.high <= self.low:
+            place = 0.5
+        else:
+            place = np.log(params / self.low) / np.log(self.high / self.low)
+        return colormaps["viridis"](0.04 + 0.78 * float(np.clip(place, 0.0, 1.0)))
+
+
+def palette(params: Iterable[float]) -> Palette:
+    found = [float(v) for v in params if np.isfinite(v) and v > 0]
+    return Palette(min(found, default=1.0), max(found, default=1.0))
+
+
+def size_key(figure: Figure, sizes: Iterable[float], colours: Palette, title: str = "params") -> None:
+    """A row of dots above the axes that names the sizes; of many sizes, a few."""
+    sizes = sorted({float(f"{size:.3g}") for size in sizes})
+    if len(sizes) > 7:
+        sizes = [sizes[i] for i in np.unique(np.linspace(0, len(sizes) - 1, 6).round().astype(int))]
+    handles = [Line2D([], [], ls="", label=title)]
+    for size in sizes:
+        handles.append(
+            Line2D([], [], ls="", marker="o", ms=5.5, mew=0, color=colours(size), label=count(size))
+        )
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=len(handles),
+        handlelength=0.7,
+        handletextpad=0.3,
+        columnspacing=0.8,
+        borderpad=0,
+        borderaxespad=0.2,
+        fontsize=9,
+        labelcolor=MUTED,
+    )
+
+
+def halo(text) -> None:
+    """A rim of paper round a label that lies on lines."""
+    from matplotlib.patheffects import withStroke
+
+    text.set_path_effects([withStroke(linewidth=2.6, foreground=PAPER)])

@@ -1,0 +1,175 @@
+"""What stands below the figures: the table of runs, the costs, the settings, and how to go on."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from analysis.report.findings import totals
+from analysis.report.html import Markup, duration, items, number, power, table, text
+from analysis.report.study import Study
+from analysis.table import numbers
+
+_MOST_ROWS = 400
+_COLUMNS = (
+    ("run_id", "run", "content-addressed id: the folder under runs/"),
+    ("status", "status", ""),
+    ("grid", "grid", ""),
+    ("seed", "seed", ""),
+    ("held_out", "held out", "predicted, not fitted"),
+    ("params", "params", "parameters as the law counts them"),
+    ("tokens", "tokens", "training tokens"),
+    ("flops", "FLOPs", "6 params tokens"),
+    ("loss", "loss", "validation loss, nats per token"),
+    ("bits_per_byte", "bits/byte", ""),
+    ("learning_rate", "rate", "peak learning rate"),
+    ("device_seconds", "seconds", "device seconds"),
+    ("why", "why it is not fitted", ""),
+)
+_WHOLE = ("seed",)
+
+
+def runs_table(study: Study) -> str:
+    """All runs, those that are not ok first; of very many, the first few hundred."""
+    runs = study.runs
+    status = np.array([str(value) for value in runs.columns.get("status", ["ok"] * len(runs))], object)
+    order = np.argsort(status == "ok", kind="stable")
+    shown = order[:_MOST_ROWS]
+    reasons = why_not(study)
+    there = [column for column in _COLUMNS if column[0] in runs.columns or (column[0] == "why" and reasons)]
+    rows, classes = [], []
+    for index in shown.tolist():
+        rows.append([reasons.get(index, "") if name == "why" else _value(runs, name, index) for name, *_ in there])
+        classes.append("" if status[index] == "ok" else "off")
+    counted = ", ".join(f"{number} {name}" for name, number in Counter(status.tolist()).most_common())
+    said = f"{len(runs)} runs: {counted}."
+    if len(order) > len(shown):
+        command = f"lab table {shlex.quote(str(study.path))}"
+        said += f" The first {len(shown)} are shown; {command} prints them all."
+    header = [(name, help) for _, name, help in there]
+    return f"<p>{text(said)}</p>" + table(header, rows, "Runs", sortable=True, classes=classes)
+
+
+def why_not(study: Study) -> dict[int, str]:
+    """Row of the table -> why it is in no fit."""
+    found: dict[int, str] = {}
+    ids = study.runs.columns.get("run_id")
+    place = {} if ids is None else {str(name): index for index, name in enumerate(ids.tolist())}
+    for group in study.groups:
+        own = group.runs.columns.get("run_id")
+        for excluded in group.fit.excluded if group.fit is not None else ():
+            row = excluded.row if own is None else place.get(str(own[excluded.row]), excluded.row)
+            found[row] = excluded.reason
+    status = study.runs.role("status")
+    for index, value in enumerate([] if status is None else status.tolist()):
+        if value != "ok":
+            found[index] = _failure(study, index) or f"status is {value!r}, not 'ok'"
+    return found
+
+
+def _failure(study: Study, index: int) -> str:
+    """The one line that a run left behind when it was given up."""
+    import json
+
+    if not study.runs.store:
+        return ""
+    name = str(study.runs.columns["run_id"][index])
+    try:
+        said = json.loads((study.path / "runs" / name / "failure.json").read_bytes())
+        return f"{said['error']} (after {said['attempts']} attempts)"[:300]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _value(runs, name: str, index: int) -> Any:
+    value = runs.columns[name][index]
+    if name == "held_out":
+        return "yes" if str(value).strip().lower() in ("true", "1", "1.0", "yes") else ""
+    if name == "run_id":
+        return Markup(f"<code>{text(value)}</code>")
+    if isinstance(value, np.generic):
+        value = value.item()
+    if name in _WHOLE and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def cost_text(study: Study) -> str:
+    """FLOPs, device time and energy, each measured or said to be missing."""
+    flops, seconds = totals(study)
+    columns = study.runs.columns
+    pairs = [("training compute", f"{power(flops)} FLOPs" if flops > 0 else "not known")]
+    pairs.append(("device time", duration(seconds) if seconds > 0 else "not recorded"))
+    if "compile_seconds" in columns and np.isfinite(compiled := float(np.nansum(numbers(columns["compile_seconds"])))):
+        pairs.append(("of it compilation", duration(compiled) if compiled > 0 else "none recorded"))
+    if flops > 0 and seconds > 0:
+        pairs.append(("speed", f"{power(flops / seconds)} FLOP/s a device"))
+    devices = sorted({str(value) for value in columns.get("device", []) if isinstance(value, str) and value})
+    if devices:
+        pairs.append(("devices", ", ".join(devices[:6])))
+    return items([*pairs, ("energy", _energy(columns))])
+
+
+def _energy(columns) -> str:
+    joules = numbers(columns["energy_joules"]) if "energy_joules" in columns else np.zeros(0)
+    sources = [str(value) for value in columns.get("energy_source", [])]
+    known = np.isfinite(joules)
+    if not known.any():
+        return "not measured: no energy counter was read, and no guess is printed in its place"
+    kinds = sorted({source for source, there in zip(sources, known, strict=False) if there})
+    said = f"{number(float(joules[known].sum()) / 3.6e6, 3)} kWh"
+    guess = any("estimate" in kind for kind in kinds)
+    said += " ESTIMATED, not measured" if guess else " measured"
+    return f"{said} ({', '.join(kinds) or 'source not stated'}; {int(known.sum())} of {len(known)} runs)"
+
+
+def settings(study: Study) -> str:
+    """Study files, versions, digests and settings."""
+    source = study.provenance
+    parts = []
+    for name, content in source.studies.items():
+        parts.append(
+            f"<details><summary>Study file <code>{text(name)}</code></summary>"
+            f'<pre tabindex="0">{text(content)}</pre></details>'
+        )
+    machine = {key: value for key, value in source.common.items() if not key.startswith("run.")}
+    ours = {key: value for key, value in source.common.items() if key.startswith("run.")}
+    for title, values, shown in (
+        ("Versions, data and machine", machine, True),
+        ("Settings that all runs share", ours, False),
+        ("Settings that differ between runs", source.varied, False),
+    ):
+        if values:
+            rows = [(Markup(f"<code>{text(key)}</code>"), value) for key, value in sorted(values.items())]
+            inner = table((("setting", ""), ("value", "")), rows, title)
+            parts.append(f"<details{' open' if shown else ''}><summary>{title}</summary>{inner}</details>")
+    if not parts:
+        parts.append("<p>This table carries no settings: it was not written by a study.</p>")
+    else:
+        parts.append(f'<p class="fine">Read from the specs of {source.specs} runs.</p>')
+    return "".join(parts)
+
+
+def go_on(study: Study) -> str:
+    """Commands that lead on from here."""
+    where = shlex.quote(str(study.path))
+    toml = next(iter(study.provenance.studies), None)
+    commands = []
+    if study.runs.store:
+        status = study.runs.role("status")
+        waiting = 0 if status is None else sum(value in ("unfinished", "failed") for value in status.tolist())
+        said = f"train the {waiting} runs that are missing" if waiting else "after adding sizes or budgets, train only what is new"
+        commands.append((f"lab run {shlex.quote(f'{study.path}/studies/{toml}') if toml else 'STUDY.toml'} --out {where}", said))
+    commands += [
+        (f"lab fit {where} --bootstrap 4000", "the law again, with more draws"),
+        (f"lab forecast {where} --holdout-factor 3", "hold out more, and see how far the law carries"),
+        (f"lab allocate {where} --flops 1e15", "the best size and tokens for a budget"),
+    ]
+    if len(study.runs.ability_rows):
+        commands.append((f"lab thresholds {where} --axis loss_nats", "the abilities against loss"))
+    commands.append((f"lab plot {where} --out figures", "the figures as SVG, PDF, PNG and CSV"))
+    rows = "".join(f"<li><code>{text(command)}</code><span>{text(said)}</span></li>" for command, said in commands)
+    return f'<ul class="commands">{rows}</ul>'

@@ -1,0 +1,80 @@
+"""Which figures a study has, drawn with one set of colours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from analysis import plots
+from analysis.plots import Plot
+from analysis.report.findings import by_task
+from analysis.report.study import Group, Study, finished
+
+# In the order of the page; `lab plot` takes these names.
+KINDS = ("loss_compute", "law_contour", "holdout", "frontier", "isoflop", "ability", "cost")
+
+
+def drawings(study: Study) -> Iterator[tuple[str, Callable[[], Plot]]]:
+    """(kind, function that draws it) for every figure that the study has the data for."""
+    params = [np.asarray(group.runs.columns["params"], float) for group in study.groups]
+    laws = [group for group in study.groups if group.fit is not None]
+    shown = laws or [group for group in study.groups if finished(group.runs).any()][:1]
+    for index, group in enumerate(shown):
+        suffix = "" if len(shown) == 1 or not group.name else _slug(group.name)
+        colours = plots.palette(group.runs.columns["params"])
+        for kind, draw in _of_group(group, colours):
+            yield kind, lambda draw=draw, suffix=suffix, name=group.name: _named(draw(), suffix, name)
+        del index
+    for series in by_task(study).values():
+        if any(one.x.size for one in series):
+            yield "ability", lambda series=series: plots.ability(series)
+    if finished(study.runs).any() and len(params):
+        yield "cost", lambda: plots.cost(study.runs, plots.palette(np.concatenate(params)))
+
+
+def _of_group(group: Group, colours) -> Iterator[tuple[str, Callable[[], Plot]]]:
+    runs, fit, forecast, iso, envelope = (
+        group.runs,
+        group.fit,
+        group.forecast,
+        group.isoflop,
+        group.envelope,
+    )
+    yield (
+        "loss_compute",
+        lambda: plots.loss_compute(runs, fit, plots.learning_curves(runs), envelope, colours),
+    )
+    if fit is not None:
+        yield "law_contour", lambda: plots.law_contour(fit, forecast, colours)
+    if forecast is not None:
+        yield "holdout", lambda: plots.holdout(forecast, colours)
+    split = fit is not None and fit.allocation is not None
+    minima = iso is not None and any(curve.minimum is not None for curve in iso.curves)
+    if split or minima:
+        yield "frontier", lambda: plots.frontier(fit, iso, envelope)
+    if iso is not None and iso.curves:
+        yield "isoflop", lambda: plots.isoflop_curves(iso, colours)
+
+
+def _named(plot: Plot, suffix: str, name: str) -> Plot:
+    if not suffix:
+        return plot
+    return replace(plot, name=f"{plot.name}_{suffix}", title=f"{plot.title}: {name}")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "runs"
+
+
+def distinct(figures: list[Plot]) -> list[Plot]:
+    """File names that differ, also where two tasks differ only in punctuation."""
+    seen: dict[str, int] = {}
+    out = []
+    for plot in figures:
+        seen[plot.name] = seen.get(plot.name, 0) + 1
+        number = seen[plot.name]
+        out.append(plot if number == 1 else replace(plot, name=f"{plot.name}-{number}"))
+    return out

@@ -1,0 +1,256 @@
+"""The findings in words: what was trained, the law, its held-out error, the allocation, the abilities."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from analysis.law import tidy_formula
+from analysis.plots.ability import label, words
+from analysis.plots.style import FORMATS, plain
+from analysis.report.html import Markup, count, duration, items, number, power, span, table, text
+from analysis.report.study import Group, Study, finished
+from analysis.table import numbers
+
+_UNITS = {"E": "nats per token", "A": "", "B": "", "alpha": "", "beta": ""}
+_MEANING = {
+    "E": "irreducible loss: what no size and no amount of data takes away",
+    "alpha": "how fast the loss falls with parameters",
+    "beta": "how fast the loss falls with tokens",
+    "A": "size of the part that parameters reduce",
+    "B": "size of the part that tokens reduce",
+}
+
+
+def findings(study: Study) -> str:
+    """The cards of the first page, as HTML."""
+    cards = []
+    laws = [group for group in study.groups if group.fit is not None]
+    for group in laws:
+        cards += [_law(group), _held_out(group), _allocation(group)]
+    if not laws:
+        cards.append(_no_law(study))
+    cards.append(_abilities(study))
+    cards.append(_warnings(study))
+    return "".join(cards)
+
+
+def summary(study: Study) -> str:
+    """One sentence of what was trained, plain text."""
+    runs = study.runs
+    good = finished(runs)
+    params = np.asarray(runs.columns["params"], float)
+    tokens = np.asarray(runs.columns["tokens"], float)
+    known = np.isfinite(params) & np.isfinite(tokens)
+    if not good.any():
+        return f"{len(runs)} runs are listed, none has finished yet."
+    sizes = len({f"{value:.3g}" for value in params[good & known]})
+    said = f"{good.sum()} of {len(runs)} runs" if good.sum() < len(runs) else f"{len(runs)} runs"
+    said += f" finished: {sizes} model sizes of {span(*_ends(params[good & known]), count)} parameters,"
+    said += f" trained on {span(*_ends(tokens[good & known]), count)} tokens."
+    flops, seconds = totals(study)
+    said += f" Together {power(flops)} FLOPs" if flops > 0 else ""
+    said += f" in {duration(seconds)} of device time." if seconds > 0 else ("." if flops > 0 else "")
+    return said
+
+
+def totals(study: Study) -> tuple[float, float]:
+    """FLOPs (exact where counted) and device seconds of all runs that spent any."""
+    columns = study.runs.columns
+    spent = next(name for name in ("flops_exact", "flops_6nd", "flops") if name in columns)
+    flops = numbers(columns[spent])
+    if "device_seconds" not in columns:
+        return float(np.nansum(flops[finished(study.runs)])), 0.0
+    seconds = numbers(columns["device_seconds"])
+    return float(np.nansum(flops[np.isfinite(seconds)])), float(np.nansum(seconds))
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
+
+
+def _card(kind: str, title: str, body: str, name: str = "") -> str:
+    where = f'<span class="where">{text(name)}</span>' if name else ""
+    return f'<article class="card {kind}"><h3>{text(title)}{where}</h3>{body}</article>'
+
+
+def _law(group: Group) -> str:
+    fit = group.fit
+    level = f"{fit.level:.0%}"
+    body = f'<p class="formula">{formula(tidy_formula(fit.law, fit.params))}</p>'
+    if fit.law.name == "chinchilla":
+        body += f"<p>{text(_in_words(fit))}</p>"
+    rows = []
+    for name, value in fit.params.items():
+        pair = fit.intervals.get(name)
+        meaning = _MEANING.get(name, "") if fit.law.name.startswith("chinchilla") else ""
+        rows.append((Markup(symbol(name)), number(value), "–" if pair is None else span(*pair), meaning))
+    body += table((("", ""), ("fitted", ""), (f"{level} interval", ""), ("what it is", "")), rows, "")
+    objective, certificate = fit.objective, fit.certificate
+    said = f"{fit.points} runs, {objective.name} on {objective.residual} residuals"
+    said += f" (corner {objective.delta:g})" if objective.delta else ""
+    said += f"; intervals from {len(next(iter(fit.draws.values()), ()))} draws of {fit.resampled}"
+    said += "; a certified optimum" if certificate.converged else "; NOT a certified optimum"
+    said += f" (relative gradient {certificate.gradient_norm:.1g}, {certificate.starts} starts)."
+    body += f'<p class="fine">{text(said)} {text(fit.law.source)}.</p>'
+    return _card("law wide", "The law", body, group.name)
+
+
+def formula(line: str) -> str:
+    """The law's formula as HTML: powers raised, params and tokens as N and D."""
+    out = text(line)
+    out = re.sub(r"\^(-?[\w.]+)", r"<sup>\1</sup>", out)
+    out = re.sub(r"\bparams\b", "<i>N</i>", out)
+    out = re.sub(r"\btokens\b", "<i>D</i>", out)
+    out = re.sub(r"\bflops\b", "<i>C</i>", out)
+    return out.replace("loss", "<i>L</i>", 1).replace("*", " · ").replace("/", " / ").replace("< / ", "</")
+
+
+def symbol(name: str) -> str:
+    greek = {"alpha": "α", "beta": "β", "gamma": "γ", "eta": "η"}
+    return f"<i>{text(greek.get(name, name))}</i>"
+
+
+def _in_words(fit) -> str:
+    p = fit.params
+    said = f"With more parameters (N) and more tokens (D) the loss falls towards {plain(p['E'])} nats per token"
+    if "E" in fit.intervals:
+        said += f" ({span(*fit.intervals['E'])})"
+    said += f". Twice the parameters take {1 - 2 ** -p['alpha']:.0%} off the part that is owed to size,"
+    said += f" twice the tokens {1 - 2 ** -p['beta']:.0%} off the part that is owed to data."
+    at = int(np.argmax(fit.data["flops"] if "flops" in fit.data else fit.data["params"] * fit.data["tokens"]))
+    n, d = float(fit.data["params"][at]), float(fit.data["tokens"][at])
+    owed = p["A"] / n ** p["alpha"], p["B"] / d ** p["beta"]
+    said += f" At the largest fitted run ({count(n)} parameters, {count(d)} tokens) the law's loss of"
+    said += f" {plain(p['E'] + sum(owed))} is {plain(p['E'])} irreducible, {owed[0]:.2g} size, {owed[1]:.2g} data."
+    return said
+
+
+def _held_out(group: Group) -> str:
+    forecast = group.forecast
+    if forecast is None or forecast.score is None:
+        why = group.refusals.get("forecast", "no run was held out, so nothing checks the law beyond its own data")
+        return _card("held", "Held-out error", f'<p class="big none">–</p><p>{text(why)}.</p>', group.name)
+    score = forecast.score
+    runs = "run" if score.cells == 1 else "runs"
+    big = f'<p class="big">{score.mean_abs_error_percent:.2g}<small> %</small></p>'
+    said = f"mean error of the predicted loss of {score.cells} {runs} that the law never saw, at up to"
+    said += f" {score.compute_ratio:.2g} times the compute it was fitted on."
+    body = f"{big}<p>{text(said)}</p>"
+    inside = [cell.inside for cell in forecast.cells if cell.inside is not None]
+    if inside:
+        kind = "good" if score.coverage >= 0.5 else "bad"
+        verdict = f"{sum(inside)} of {len(inside)} inside their {forecast.level:.0%} interval"
+        body += f'<p><span class="chip {kind}">{text(verdict)}</span></p>'
+    worst = f"Largest error {score.max_abs_error_percent:.2g} %, mean signed error {score.bias_percent:+.2g} %"
+    worst += f" (predicted minus measured). Held out: {forecast.rule}."
+    return _card("held", "Held-out error", body + f'<p class="fine">{text(worst)}</p>', group.name)
+
+
+def _allocation(group: Group) -> str:
+    fit, best = group.fit, group.allocation
+    if fit.allocation is None or best is None:
+        why = group.refusals.get("allocation", f"the law {fit.law.name} does not split compute")
+        return _card("split", "Where to spend compute", f"<p>{text(why)}.</p>", group.name)
+    a, b = fit.allocation.params_exponent, fit.allocation.tokens_exponent
+    body = f'<p class="big">{10**a:.2g}×<small> params</small> · {10**b:.2g}×<small> tokens</small></p>'
+    said = "is the best use of ten times the compute: params grow as compute to the power "
+    said += f"{a:.2f}" + ("" if fit.allocation.interval is None else f" ({span(*fit.allocation.interval)})")
+    others = []
+    if group.isoflop is not None and group.isoflop.exponent is not None:
+        others.append(f"{group.isoflop.exponent:.2f} by IsoFLOP minima")
+    if group.envelope is not None and group.envelope.params_law is not None:
+        others.append(f"{group.envelope.params_law.exponent:.2f} by the envelope of the runs")
+    said += f"; {' and '.join(others)}." if others else "."
+    here = f"At {power(best.flops)} FLOPs, the most that was trained: {count(best.params)} parameters"
+    here += f" ({span(*best.intervals['params'], count)})" if "params" in best.intervals else ""
+    here += f", {count(best.tokens)} tokens ({best.tokens / best.params:.3g} a parameter),"
+    here += f" loss {plain(best.loss)}."
+    wrong = next((d for d in best.deviations if d.factor == 2.0), None)
+    if wrong is not None:
+        here += f" Twice that size at the same compute wastes {wrong.extra_flops:.0%} of it."
+    body += f'<p>{text(said)}</p><p class="fine">{text(here)}</p>'
+    return _card("split", "Where to spend compute", body, group.name)
+
+
+def _no_law(study: Study) -> str:
+    reasons = [(group.name or "all runs", group.refusals.get("law", "")) for group in study.groups]
+    reasons = [pair for pair in reasons if pair[1]] or [("all runs", "there are no runs yet")]
+    body = "<p>No law was fitted, because the runs so far cannot determine one:</p>" + items(reasons)
+    return _card("law wide", "The law", body)
+
+
+def _abilities(study: Study) -> str:
+    if not study.thresholds:
+        if not len(study.runs.ability_rows):
+            return ""
+        return _card("wide", "Abilities", items(study.refusals.items()))
+    rows = []
+    for series in by_task(study).values():
+        first = headline(series)
+        chip = f'<span class="chip v-{text(first.verdict)}">{text(words(first.verdict))}</span>'
+        rows.append(f"<li>{chip}<div><b>{text(first.task)}</b> {text(evidence(first, series))}</div></li>")
+    body = f'<ul class="verdicts">{"".join(rows)}</ul>'
+    if study.refusals:
+        body += f'<p class="fine">{text("; ".join(f"{key}: {why}" for key, why in study.refusals.items()))}</p>'
+    return _card("wide", "Abilities", body)
+
+
+def by_task(study: Study) -> dict[str, list]:
+    """Series of each task, in order of appearance."""
+    tasks: dict[str, list] = {}
+    for one in study.thresholds:
+        tasks.setdefault(one.task, []).append(one)
+    return tasks
+
+
+def headline(series: list):
+    """The series whose verdict stands for the task: exact match against size, or what is nearest to it."""
+    return min(series, key=lambda one: (one.axis != "params", one.metric != "exact_match"))
+
+
+def evidence(first, series: list) -> str:
+    """The verdict's evidence in a line, plain text."""
+    show = FORMATS.get(first.axis, plain)
+    parts = []
+    elbow = first.thresholds.elbow
+    if elbow.value is not None and first.verdict in ("emergent", "metric_artifact", "undecided"):
+        where = "" if elbow.interval is None else f" ({span(*elbow.interval, show)})"
+        parts.append(f"elbow at {show(elbow.value)} parameters{where}" if first.axis == "params" else
+                     f"elbow at {show(elbow.value)} {first.axis}{where}")  # fmt: skip
+    low, high = _score_ends(first)
+    if first.x.size:
+        parts.append(f"{label(first.metric)} {low:.2g} at the smallest size, {high:.2g} at the largest")
+    if first.chance is not None:
+        parts.append(f"chance {first.chance:.2g}")
+    if first.p_value is not None:
+        parts.append(f"p {_p(first.p_value)} against a smooth curve")
+    parts.append(f"{len(first.sizes)} sizes × {first.seeds} seeds")
+    others = [one for one in series if one is not first and one.axis == first.axis]
+    parts += [f"{label(one.metric)}: {words(one.verdict)}" for one in others]
+    loss = next((one for one in series if one.axis == "loss_nats" and one.metric == first.metric), None)
+    if loss is not None and loss.thresholds.elbow.value is not None and loss.verdict == "emergent":
+        parts.append(f"in loss the elbow is at {plain(loss.thresholds.elbow.value)} nats")
+    said = "; ".join(parts) + "."
+    return said + "".join(f" {note.text[:1].upper()}{note.text[1:]}." for note in first.warnings[:2])
+
+
+def _p(value: float) -> str:
+    return "below 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def _score_ends(one) -> tuple[float, float]:
+    if not one.x.size:
+        return float("nan"), float("nan")
+    sizes = one.sizes
+    ends = sizes[[0, -1]] if one.axis != "loss_nats" else sizes[[-1, 0]]
+    return tuple(float(one.score[one.x == end].mean()) for end in ends)
+
+
+def _warnings(study: Study) -> str:
+    notes = study.warnings
+    if not notes:
+        return ""
+    rows = "".join(f"<li>{text(note.text)} <code>{text(note.code)}</code></li>" for note in notes)
+    return _card("wide warn", "Read with care", f"<ul>{rows}</ul>")

@@ -1,0 +1,156 @@
+"""Everything a report says, computed before a line of it is written. What cannot be had is None, with why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.notes import Note
+from analysis.report.provenance import Provenance, provenance
+from analysis.results import Allocation, Fit
+from analysis.table import Runs, read
+
+# Draws for intervals: their ends move by a few percent of their width from 500 to 5,000, and it is a page
+# that people wait for.
+DRAWS = 500
+MOST_GROUPS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs of one grid and source: what one law can describe. `refusals` says why a part is None."""
+
+    name: str
+    runs: Runs
+    fit: Fit | None
+    forecast: Any | None
+    isoflop: Any | None
+    envelope: Any | None
+    allocation: Allocation | None
+    refusals: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A store (or a foreign table) with all that was found in it. groups: those with a law first."""
+
+    name: str
+    path: Path
+    runs: Runs
+    groups: tuple[Group, ...]
+    thresholds: tuple[Any, ...]
+    refusals: dict[str, str]
+    provenance: Provenance
+
+    @property
+    def law(self) -> Group | None:
+        """The group whose law comes first, or None when no law could be fitted."""
+        return next((group for group in self.groups if group.fit is not None), None)
+
+    @property
+    def warnings(self) -> list[Note]:
+        """Of all results, each text once; remarks that only say how a column was read are left out."""
+        found: list[Note] = []
+        for group in self.groups:
+            for result in (group.fit, group.forecast, group.isoflop):
+                found += [] if result is None else list(result.warnings)
+        found += [note for note in self.runs.notes if note.code in ("unreadable_files", "params_missing")]
+        return list({note.text: note for note in found}.values())
+
+
+def gather(path: str | Path, draws: int = DRAWS) -> Study:
+    """Read a store folder or a table, fit and detect. Raises InputError only when there is nothing to read."""
+    path = Path(path)
+    runs = read(path)
+    refusals: dict[str, str] = {}
+    groups = [_group(name, part, draws) for name, part in _parts(runs)[:MOST_GROUPS]]
+    groups.sort(key=lambda group: (group.fit is None, -len(group.runs)))
+    return Study(
+        _name(runs, path),
+        path,
+        runs,
+        tuple(groups),
+        _thresholds(runs, refusals),
+        refusals,
+        provenance(runs, path),
+    )
+
+
+def subset(runs: Runs, keep: np.ndarray) -> Runs:
+    """The rows where `keep`, without the ability scores."""
+    return replace(runs, columns={name: values[keep] for name, values in runs.columns.items()}, ability_rows=())
+
+
+def finished(runs: Runs) -> np.ndarray:
+    """Which rows are ok, by status where there is one, and have a positive loss (rows,)."""
+    loss = np.asarray(runs.columns.get("loss", np.full(len(runs), np.nan)), float)
+    status = runs.role("status")
+    good = np.isfinite(loss) & (loss > 0)
+    return good if status is None else good & (np.asarray(status) == "ok")
+
+
+def _name(runs: Runs, path: Path) -> str:
+    studies = sorted({str(name) for name in runs.columns.get("study", []) if isinstance(name, str) and name})
+    return studies[0] if len(studies) == 1 else path.resolve().stem if path.is_file() else path.resolve().name
+
+
+def _parts(runs: Runs) -> list[tuple[str, Runs]]:
+    """Runs by grid and source, those with most distinct sizes and budgets first."""
+    names = [name for name in ("grid", "source") if runs.store and name in runs.columns]
+    if not names:
+        return [("", runs)] if len(runs) else []
+    texts = [[str(value) if value is not None else "" for value in runs.columns[name]] for name in names]
+    keys = np.array([" · ".join(filter(None, parts)) for parts in zip(*texts, strict=True)], object)
+    parts = [(str(key), subset(runs, keys == key)) for key in sorted(set(keys.tolist()))]
+    alone = len(parts) == 1
+    parts.sort(key=lambda item: -_cells(item[1]))
+    return [("" if alone else name, part) for name, part in parts]
+
+
+def _cells(runs: Runs) -> int:
+    good = finished(runs)
+    pairs = zip(runs.columns["params"][good], runs.columns["tokens"][good], strict=True)
+    sizes, budgets = zip(*pairs, strict=True) if good.any() else ((), ())
+    return min(len(set(sizes)), len(set(budgets))) * 10_000 + int(good.sum())
+
+
+def _group(name: str, runs: Runs, draws: int) -> Group:
+    import analysis as sl
+
+    refusals: dict[str, str] = {}
+
+    def attempt(what: str, function, *arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except InputError as error:
+            refusals[what] = "; ".join(error.problems)
+            return None
+
+    fit = attempt("law", sl.fit, runs, bootstrap=draws)
+    forecast = isoflop = envelope = allocation = None
+    if fit is not None:
+        forecast = attempt("forecast", sl.forecast, runs, bootstrap=draws)
+        isoflop = attempt("isoflop", sl.isoflop, runs, bootstrap=draws)
+        envelope = attempt("envelope", sl.envelope, runs)
+        flops = np.asarray(runs.columns["flops"], float)[finished(runs)]
+        allocation = attempt("allocation", sl.allocate, fit, float(flops.max()))
+    return Group(name, runs, fit, forecast, isoflop, envelope, allocation, refusals)
+
+
+def _thresholds(runs: Runs, refusals: dict[str, str]) -> tuple[Any, ...]:
+    """Series along params, then along the loss."""
+    if not len(runs.ability_rows):
+        return ()
+    from analysis.thresholds import detect
+
+    series: list[Any] = []
+    for axis in ("params", "loss_nats"):
+        try:
+            series += detect(runs, axis=axis, draws=DRAWS).series
+        except InputError as error:
+            refusals[f"abilities along {axis}"] = "; ".join(error.problems)
+    return tuple(series)

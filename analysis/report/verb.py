@@ -1,0 +1,129 @@
+"""`lab report` and `lab plot`."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Write one self-contained page about a study, and its figures as SVG, PDF, PNG and CSV."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """A store folder, or a table (.csv, .parquet, .json)."""
+    out: Path | None = None
+    """The HTML file (default: report.html in the store folder)."""
+    title: str | None = None
+    """The page's title (default: the study's name)."""
+    json: bool = False
+    """Print what was found as one JSON object."""
+
+
+@dataclass(frozen=True)
+class PlotOptions:
+    """Draw figures of a study or a table: SVG, PDF, PNG, and their numbers as CSV."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """A store folder, or a table (.csv, .parquet, .json)."""
+    figures: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """loss_compute, law_contour, holdout, frontier, isoflop, ability, cost (default: all there is data for)."""
+    out: Path = Path("figures")
+    """The folder to write to."""
+    json: bool = False
+    """Print what was written as one JSON object."""
+
+
+def report(argv: list[str]) -> int:
+    """`lab report DIR [--out FILE] [--title TEXT] [--json]`"""
+    options = tyro.cli(ReportOptions, args=argv, prog="lab report")
+    from analysis.report.build import write
+
+    done = write(options.path, options.out, options.title)
+    if options.json:
+        print(json.dumps(_plain(_found(done)), allow_nan=False))
+    else:
+        print(done.path)
+        _note(f"{len(done.figures)} figures in {done.path.parent / 'figures'}; {done.size / 1e6:.2f} MB, opens offline")
+    return 0
+
+
+def plot(argv: list[str]) -> int:
+    """`lab plot TABLE_OR_STORE [FIGURE ...] [--out DIR] [--json]`"""
+    options = tyro.cli(PlotOptions, args=argv, prog="lab plot")
+    from analysis.columns import nearest
+    from analysis.errors import InputError
+    from analysis.plots import save
+    from analysis.report.figures import KINDS, distinct, drawings
+    from analysis.report.study import gather
+
+    if unknown := [name for name in options.figures if name not in KINDS]:
+        raise InputError(*(f"no figure {name!r}{nearest(name, KINDS)}" for name in unknown))
+    study = gather(options.path)
+    chosen = [(kind, draw) for kind, draw in drawings(study) if not options.figures or kind in options.figures]
+    missing = [name for name in options.figures if name not in {kind for kind, _ in chosen}]
+    if missing or not chosen:
+        why = "; ".join(f"{what}: {text}" for group in study.groups for what, text in group.refusals.items())
+        names = ", ".join(missing) or "any figure"
+        raise InputError(f"{options.path}: no data for {names}" + (f" ({why})" if why else ""))
+    figures = distinct([draw() for _, draw in chosen])
+    paths = [path for figure in figures for path in save(figure, options.out)]
+    if options.json:
+        listed = [
+            {"name": f.name, "title": f.title, "caption": f.caption, "rows": len(f.data)} for f in figures
+        ]
+        print(json.dumps({"figures": listed, "files": [str(path) for path in paths]}))
+    else:
+        print("\n".join(str(path) for path in paths))
+    return 0
+
+
+def _found(done) -> dict[str, Any]:
+    study = done.study
+    return {
+        "report": str(done.path),
+        "bytes": done.size,
+        "figures": list(done.figures),
+        "runs": len(study.runs),
+        "groups": [
+            {
+                "name": group.name,
+                "fit": None if group.fit is None else group.fit.to_dict(),
+                "forecast": _without_fit(group.forecast),
+                "allocation": None if group.allocation is None else group.allocation.to_dict(),
+                "refusals": group.refusals,
+            }
+            for group in study.groups
+        ],
+        "abilities": [one.to_dict() for one in study.thresholds],
+        "warnings": [note.to_dict() for note in study.warnings],
+    }
+
+
+def _without_fit(forecast) -> dict[str, Any] | None:
+    if forecast is None:
+        return None
+    return {key: value for key, value in forecast.to_dict().items() if key != "fit"}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: null. NumPy scalars become numbers."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
