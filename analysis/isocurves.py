@@ -27,8 +27,8 @@ class Minimum:
 class Curve:
     """Runs of one compute level, by rising params; exactly one of `minimum` and `refusal` is set.
 
-    parabola: (c0, c1, c2) of loss = c0 + c1 x + c2 x^2 with x = log(params) - log(centre), or None where
-    there were too few points. rows: table row of each point, -1 for interpolated points.
+    parabola: (c0, c1, c2) of loss = c0 + c1 x + c2 x^2 with x = log(params / centre), a fourth number for a
+    cubic, or None where there were too few points. rows: table row of each point, -1 if interpolated.
     """
 
     flops: float
@@ -37,18 +37,17 @@ class Curve:
     loss: np.ndarray
     rows: np.ndarray
     centre: float
-    parabola: tuple[float, float, float] | None
+    parabola: tuple[float, ...] | None
     minimum: Minimum | None
     refusal: str | None
     notes: tuple[Note, ...] = ()
 
     def valley(self, params) -> np.ndarray:
-        """The fitted parabola's loss at `params` (array); raises ValueError where there is no parabola."""
+        """The fitted polynomial's loss at `params` (array); raises ValueError where there is no parabola."""
         if self.parabola is None:
             raise ValueError(f"no parabola at {self.flops:.3g} FLOPs: {self.refusal}")
-        c0, c1, c2 = self.parabola
         x = np.log(np.asarray(params, float) / self.centre)
-        return c0 + c1 * x + c2 * x**2
+        return np.polynomial.polynomial.polyval(x, self.parabola)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -82,6 +81,7 @@ class IsoFlop:
     """IsoFLOP curves and the power laws through their minima (None with fewer than two minima).
 
     interpolated: the levels were made by interpolating each size's losses along tokens.
+    corrected_law: of params, with the method's bias against a fitted law taken off; None without a law.
     """
 
     curves: tuple[Curve, ...]
@@ -96,6 +96,7 @@ class IsoFlop:
     excluded: tuple[Excluded, ...]
     warnings: tuple[Note, ...]
     notes: tuple[Note, ...] = ()
+    corrected_law: PowerLaw | None = None
 
     @property
     def exponent(self) -> float | None:
@@ -108,6 +109,7 @@ class IsoFlop:
             "interpolated": self.interpolated,
             "params": None if self.params_law is None else asdict(self.params_law),
             "tokens": None if self.tokens_law is None else asdict(self.tokens_law),
+            "params_corrected": None if self.corrected_law is None else asdict(self.corrected_law),
             "level": self.level,
             "resampled": self.resampled,
             "draws": self.draws,

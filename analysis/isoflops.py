@@ -1,0 +1,222 @@
+"""IsoFLOP curves: at equal compute, the size at which the loss is lowest, and how it grows with compute.
+
+Approach 2 of Hoffmann et al. (arXiv 2203.15556), with what it is known to get wrong: minima at the edge are
+refused, compute is never rounded to labels, and the parabola's bias is measured against a fitted law.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from analysis.allocation import optimum
+from analysis.errors import InputError
+from analysis.intervals import interval
+from analysis.isocurves import Curve, Envelope, IsoFlop, Minimum, PowerLaw
+from analysis.levels import Level, levels_of, sizes_of
+from analysis.notes import Note
+from analysis.resample import WEBB
+from analysis.results import Fit
+from analysis.sample import sample
+from analysis.table import as_runs
+from analysis.valley import METHODS, Valley, robust_weights
+
+# A minimum within this share of the curve's width of its ends is seen from one side only.
+MARGIN = 0.1
+NEEDED = {"parabola": 4, "cubic": 6, "akima": 5}
+
+
+def isoflop(
+    runs: Any,
+    method: str = "auto",
+    law: Fit | None = None,
+    bootstrap: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    exclude_held_out: bool = True,
+) -> IsoFlop:
+    """Curves of equal compute with their minima, and the power laws of compute-optimal params and tokens.
+
+    method: parabola, cubic or akima in log params; auto is cubic where most levels have six sizes (a parabola
+    is biased on wide grids), else parabola. Where the table has no levels of equal compute, each size's
+    losses are interpolated along tokens to common ones. law: a fit that the method's bias is measured by.
+    Raises InputError when the table has no level with enough sizes.
+    """
+    if method not in ("auto", *METHODS):
+        raise InputError(f"method: {method!r} is none of auto, {', '.join(METHODS)}")
+    runs = as_runs(runs)
+    rows = sample(runs, ("params", "tokens", "flops"))
+    if exclude_held_out and rows.held_out.any():
+        rows = rows.where(~rows.held_out, "held out for the forecast")
+    levels, interpolated, notes = levels_of(rows, runs.source)
+    if method == "auto":
+        rich = [sizes_of(one.params) >= NEEDED["cubic"] for one in levels]
+        method = "cubic" if np.mean(rich) > 0.5 else "parabola"
+    rng = np.random.default_rng(seed)
+    curves, drawn = [], []
+    signs = rng.choice(
+        np.concatenate([-WEBB, WEBB]), size=(bootstrap, 1 + max(g.clusters.max() for g in levels))
+    )
+    for one in levels:
+        curve, minima = _curve(one, method, law, signs, level)
+        curves.append(curve)
+        drawn.append(minima)
+    good = [index for index, curve in enumerate(curves) if curve.minimum is not None]
+    flops = np.array([curves[index].flops for index in good])
+    best = [
+        np.array([getattr(curves[index].minimum, name) for index in good]) for name in ("params", "tokens")
+    ]
+    draws = np.array([drawn[index] for index in good]).reshape(len(good), -1)
+    params_law, tokens_law = (
+        _power(flops, values, draws if sign > 0 else np.log(flops / 6)[:, None] - draws, level)
+        for values, sign in zip(best, (1, -1), strict=True)
+    )
+    corrected = None
+    if law is not None and len(good) > 1 and all(curves[i].minimum.bias is not None for i in good):
+        bias = np.array([curves[index].minimum.bias for index in good])
+        corrected = _power(flops, best[0] * np.exp(-bias), draws - bias[:, None], level)
+    return IsoFlop(
+        curves=tuple(curves),
+        params_law=params_law,
+        tokens_law=tokens_law,
+        corrected_law=corrected,
+        method=method,
+        interpolated=interpolated,
+        level=level,
+        resampled="residuals within levels, wild bootstrap with Webb weights" if bootstrap else "nothing",
+        draws=bootstrap,
+        points=len(rows),
+        excluded=rows.excluded,
+        warnings=tuple(_remarks(curves, good)),
+        notes=(*rows.notes, *notes),
+    )
+
+
+def _power(flops: np.ndarray, values: np.ndarray, draws: np.ndarray, level: float) -> PowerLaw | None:
+    """The power law through the minima; its interval from the draws of log values (levels, draws)."""
+    if len(flops) < 2:
+        return None
+    exponent, coefficient = power_law(flops, values)
+    pair = None
+    if draws.shape[1] and len(flops) > 2:
+        x = np.log(flops) - np.log(flops).mean()
+        seen = np.isfinite(draws)
+        count = seen.sum(axis=0)
+        y, weight = np.where(seen, draws, 0.0), seen * 1.0
+        middle = (weight * x[:, None]).sum(axis=0) / np.maximum(count, 1)
+        moved = (x[:, None] - middle) * weight
+        slopes = (moved * y).sum(axis=0) / np.maximum((moved**2).sum(axis=0), 1e-300)
+        usable = slopes[count >= 3]
+        pair = interval(exponent, usable, level) if len(usable) > 20 else None
+    return PowerLaw(exponent, coefficient, pair)
+
+
+def power_law(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, float]:
+    """(exponent, coefficient) of y = coefficient x^exponent by (weighted) least squares on the logs."""
+    log_x, log_y = np.log(x), np.log(y)
+    weight = np.ones(len(log_x)) if weight is None else np.asarray(weight, float)
+    middle_x, middle_y = np.average(log_x, weights=weight), np.average(log_y, weights=weight)
+    moved = log_x - middle_x
+    exponent = float((weight * moved * (log_y - middle_y)).sum() / (weight * moved**2).sum())
+    return exponent, float(np.exp(middle_y - exponent * middle_x))
+
+
+def _curve(
+    one: Level, method: str, law: Fit | None, signs: np.ndarray, level: float
+) -> tuple[Curve, np.ndarray]:
+    """The curve of a level, and its bootstrap's log best params (draws,), NaN where a draw has none."""
+    centre = float(np.exp(np.log(one.params).mean()))
+    x = np.log(one.params / centre)
+    none = np.full(len(signs), np.nan)
+    curve = Curve(
+        one.flops, one.params, one.tokens, one.loss, one.rows, centre, None, None, None, one.notes
+    )  # fmt: skip
+    sizes = sizes_of(one.params)
+    if sizes < NEEDED[method]:
+        return replace(curve, refusal=f"{sizes} sizes; {method} needs {NEEDED[method]}"), none
+    weight = robust_weights(x, one.loss)
+    shape = Valley("cubic" if method == "cubic" else "parabola", x, weight)
+    curve = replace(curve, parabola=tuple(shape.coefficients(one.loss).tolist()))
+    valley = Valley(method, x, weight) if method == "akima" else shape
+    at, why = valley.minimum(one.loss)
+    if why:
+        return replace(curve, refusal=why), none
+    draws = none
+    pair = None
+    if len(signs):
+        fitted, residual = valley.fitted(one.loss), valley.residual(one.loss)
+        draws = valley.minima(fitted + signs[:, one.clusters] * residual)
+        inside = np.isfinite(draws)
+        if inside.mean() < 0.5:
+            return replace(
+                curve, refusal="fewer than half of the bootstrap draws have an inner minimum"
+            ), none
+        draws = draws + np.log(centre)
+        pair = tuple(np.exp(interval(np.log(centre) + at, draws, level)))
+    params = centre * float(np.exp(at))
+    bias = None if law is None else _bias(one, valley, law, centre)
+    loss = float(valley.value(one.loss, at))
+    found = Minimum(params, one.flops / 6 / params, loss, pair, bias)
+    notes = list(curve.notes)
+    if not x.min() + MARGIN * np.ptp(x) <= at <= x.max() - MARGIN * np.ptp(x):
+        notes.append(Note("off_centre", "the minimum lies in the outer tenth of the sizes"))
+    return replace(curve, minimum=found, notes=tuple(notes)), draws
+
+
+def _bias(one: Level, valley: Valley, law: Fit, centre: float) -> float | None:
+    """What the method does to the law's own losses at these sizes: log(its minimum / the law's optimum)."""
+    flops = np.full(len(one.params), one.flops)
+    inputs = {"params": one.params, "tokens": flops / 6 / one.params, "flops": flops}
+    at, why = valley.minimum(law.law.loss(law.params, inputs))
+    true = float(optimum(law.law, law.params, one.flops))
+    return None if why or not np.isfinite(true) else float(np.log(centre) + at - true)
+
+
+def _remarks(curves: list[Curve], good: list[int]) -> list[Note]:
+    said = []
+    refused = [curve for curve in curves if curve.refusal]
+    if refused:
+        shown = "; ".join(f"{curve.flops:.3g} FLOPs: {curve.refusal}" for curve in refused[:5])
+        said.append(
+            Note("minima_refused", f"{len(refused)} of {len(curves)} levels have no minimum: {shown}")
+        )
+    if len(good) < 2:
+        said.append(Note("no_exponent", "an exponent needs at least two minima"))
+    elif len(good) < 4:
+        said.append(Note("few_levels", f"the exponent rests on {len(good)} minima"))
+    if len(good) > 1:
+        span = curves[good[-1]].flops / curves[good[0]].flops
+        if span < 10:
+            said.append(Note("one_decade", f"the minima span a factor of {span:.3g} in compute only"))
+    shifts = [
+        np.log(curves[i].minimum.params / curves[i].centre) / max(np.ptp(np.log(curves[i].params)), 1e-9)
+        for i in good
+    ]
+    if len(shifts) > 2 and abs(np.polyfit(range(len(shifts)), shifts, 1)[0]) * (len(shifts) - 1) > 0.3:
+        said.append(
+            Note("drift", "the minima wander across the grids as compute grows, which bends the exponent")
+        )
+    return said
+
+
+def envelope(runs: Any, exclude_held_out: bool = False) -> Envelope:
+    """The runs that no run of less or equal compute beats, and power laws through them (Approach 1).
+
+    Raises InputError when the table has no usable row.
+    """
+    rows = sample(as_runs(runs), ("params", "tokens", "flops"))
+    if exclude_held_out and rows.held_out.any():
+        rows = rows.where(~rows.held_out, "held out for the forecast")
+    flops, loss = rows.inputs["flops"], rows.loss
+    order = np.lexsort((loss, flops))
+    lowest = np.minimum.accumulate(loss[order])
+    first = np.concatenate([[True], lowest[1:] < lowest[:-1]])
+    kept = order[first]
+    picked = {name: rows.inputs[name][kept] for name in ("flops", "params", "tokens")}
+    laws = [
+        PowerLaw(*power_law(picked["flops"], values)) if len(kept) > 2 else None
+        for values in (picked["params"], picked["tokens"], loss[kept])
+    ]
+    return Envelope(rows.rows[kept], picked["flops"], picked["params"], picked["tokens"], loss[kept], *laws)

@@ -1,0 +1,135 @@
+"""The bottom of a curve of loss over log params: parabola, cubic, or Akima spline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+METHODS = ("parabola", "cubic", "akima")
+# Points of the Akima spline a gap, as in Porian et al. (arXiv 2406.19146).
+FINE = 25
+# Rows beyond this many robust standard deviations lose weight.
+CORNER = 2.5
+
+
+@dataclass(frozen=True, eq=False)
+class Valley:
+    """A method on fixed x (n,) and weights (n,); losses (n,) or draws of them (B, n) come later."""
+
+    method: str
+    x: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def _degree(self) -> int:
+        return {"parabola": 2, "cubic": 3}[self.method]
+
+    @cached_property
+    def _solve(self) -> np.ndarray:
+        """(degree + 1, n): losses to polynomial coefficients, lowest order first."""
+        basis = self.x[:, None] ** np.arange(self._degree + 1)
+        root = np.sqrt(self.weight)[:, None]
+        return np.linalg.pinv(root * basis) * root.T
+
+    def coefficients(self, loss: np.ndarray) -> np.ndarray:
+        """(..., degree + 1) of losses (..., n)."""
+        return loss @ self._solve.T
+
+    def value(self, loss: np.ndarray, at: float) -> float:
+        """The fitted loss at `at`."""
+        if self.method == "akima":
+            return float(np.exp(_akima(*_merged(self.x, np.log(loss), self.weight))(at)))
+        return float(np.polynomial.polynomial.polyval(at, self.coefficients(loss)))
+
+    def fitted(self, loss: np.ndarray) -> np.ndarray:
+        """Fitted losses (n,); the Akima spline passes through its points, so a cubic stands for its noise."""
+        return _polynomial(self).coefficients(loss) @ (
+            self.x ** np.arange(_polynomial(self)._degree + 1)[:, None]
+        )
+
+    def residual(self, loss: np.ndarray) -> np.ndarray:
+        """Residuals (n,), each freed from the pull of the fit on its own point (HC3)."""
+        smooth = _polynomial(self)
+        basis = self.x[:, None] ** np.arange(smooth._degree + 1)
+        leverage = np.einsum("nk,kn->n", basis, smooth._solve)
+        return (loss - self.fitted(loss)) / np.maximum(1 - leverage, 0.2)
+
+    def minimum(self, loss: np.ndarray) -> tuple[float, str | None]:
+        """(x of the lowest loss, None), or (nan, the reason why there is none)."""
+        at = float(self.minima(loss[None])[0])
+        if np.isfinite(at):
+            return at, None
+        if self.method != "akima" and self._degree == 2 and self.coefficients(loss)[2] <= 0:
+            return at, "the curve has no valley"
+        edge = "smallest" if self._edge(loss) < 0 else "largest"
+        return at, f"the minimum lies at or beyond the {edge} size"
+
+    def _edge(self, loss: np.ndarray) -> float:
+        if self.method == "akima":
+            return float(self.x[np.argmin(loss)] - self.x.mean())
+        grid = np.linspace(self.x.min(), self.x.max(), 101)
+        curve = np.polynomial.polynomial.polyval(grid, self.coefficients(loss))
+        return float(grid[np.argmin(curve)] - self.x.mean())
+
+    def minima(self, loss: np.ndarray) -> np.ndarray:
+        """x of the lowest loss (B,) of losses (B, n); NaN where it is no inner minimum."""
+        low, high = self.x.min(), self.x.max()
+        if self.method == "akima":
+            return np.array(
+                [_akima_minimum(self.x, np.log(np.maximum(one, 1e-300)), self.weight) for one in loss]
+            )
+        c = self.coefficients(loss)
+        with np.errstate(all="ignore"):
+            if self._degree == 2:
+                at = np.where(c[:, 2] > 0, -c[:, 1] / (2 * c[:, 2]), np.nan)
+            else:
+                # The root of the derivative where the second derivative is positive.
+                at = (-c[:, 2] + np.sqrt(c[:, 2] ** 2 - 3 * c[:, 1] * c[:, 3])) / (3 * c[:, 3])
+                at = np.where(np.abs(c[:, 3]) < 1e-12 * np.abs(c[:, 2]), -c[:, 1] / (2 * c[:, 2]), at)
+                at = np.where(2 * c[:, 2] + 6 * c[:, 3] * at > 0, at, np.nan)
+        return np.where((at > low) & (at < high), at, np.nan)
+
+
+def _polynomial(valley: Valley) -> Valley:
+    return valley if valley.method != "akima" else Valley("cubic", valley.x, valley.weight)
+
+
+def robust_weights(x: np.ndarray, loss: np.ndarray, rounds: int = 10) -> np.ndarray:
+    """Huber weights (n,) about a cubic (a parabola with fewer than 7 sizes); all one for few points."""
+    weight = np.ones(len(x))
+    if len(x) < 6:
+        return weight
+    method = "cubic" if len(np.unique(np.round(x, 3))) >= 7 else "parabola"
+    for _ in range(rounds):
+        residual = np.abs(loss - Valley(method, x, weight).fitted(loss))
+        scale = 1.4826 * np.median(residual)
+        if scale < 1e-12:
+            break
+        weight = np.minimum(1.0, (CORNER * scale / np.maximum(residual, 1e-300)))
+    return weight
+
+
+def _merged(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rising x with the weighted mean of y at each."""
+    values, index = np.unique(x, return_inverse=True)
+    total = np.bincount(index, weight)
+    return values, np.bincount(index, weight * y) / total
+
+
+def _akima(x: np.ndarray, y: np.ndarray):
+    from scipy.interpolate import Akima1DInterpolator
+
+    return Akima1DInterpolator(x, y)
+
+
+def _akima_minimum(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+    values, means = _merged(x, y, weight)
+    grid = np.concatenate([np.linspace(a, b, FINE, endpoint=False) for a, b in pairwise(values)])
+    curve = _akima(values, means)(grid)
+    at = int(np.argmin(curve))
+    if at == 0 or means[-1] <= curve[at] or at == len(grid) - 1:
+        return float("nan")
+    return float(grid[at])
