@@ -69,7 +69,7 @@ def test_digests_follow_what_is_drawn():
 
 
 def test_test_sets_do_not_depend_on_the_study():
-    """Other order, other company, fewer items: the head of the same set, so that runs can be paired by item."""
+    """Other order, other company, fewer items: the head of the same set, so runs pair item by item."""
     one = load(config({"copy": 1, "sort": 1}, order_seed=1)).ability_sets()
     two = load(config({"copy": 5, "sort": 1, "coin": 1}, eval_items=100)).ability_sets()
     for name in ("copy", "sort"):
