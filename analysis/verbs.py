@@ -1,0 +1,294 @@
+"""The verbs `lab fit`, `isoflop`, `allocate`, `forecast` and `table`: arguments in, text or JSON out.
+
+Each takes the arguments after its name and returns the exit code. What was asked for goes to stdout.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from analysis.errors import InputError
+from analysis.table import Runs, integers, read
+
+Table = Annotated[Path, tyro.conf.Positional]
+Objective = Literal["huber", "l1", "squared", "asymmetric"]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Fit a scaling law to a table of runs, with a certificate and intervals."""
+
+    table: Table
+    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
+    columns: str = ""
+    """Which columns are what: params=N,tokens=D,loss=val_loss, or a difference, params=total-embedding."""
+    law: str = "chinchilla"
+    """The law: chinchilla, chinchilla-tied, kaplan, coupled, overtraining, power-flops-offset, ..."""
+    objective: Objective = "huber"
+    """What is summed over the residuals. l1 is the limit of a small delta; asymmetric is l1, weighted."""
+    delta: float | None = None
+    """Huber's corner (1e-3)."""
+    residual: Literal["log", "raw"] = "log"
+    """Residuals of the log loss or of the loss."""
+    over_weight: float | None = None
+    """Weight of runs predicted too high (1; 10 for asymmetric)."""
+    bootstrap: int = 1000
+    """Draws for the intervals; 0 for none."""
+    method: Literal["auto", "clusters", "wild"] = "auto"
+    """What the bootstrap draws: clusters of runs with replacement, or their residuals."""
+    level: float | None = None
+    """Level of the intervals (0.95; forecasts 0.9)."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    include_held_out: bool = False
+    """Fit the rows that are marked as held out too."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True)
+class AllocateOptions(FitOptions):
+    """Fit a law and say how to spend a compute budget: params, tokens, loss, and what deviating costs."""
+
+    flops: float = 0.0
+    """The budget in FLOPs, at 6 params tokens."""
+
+
+@dataclass(frozen=True)
+class ForecastOptions(FitOptions):
+    """Predict held-out runs from the others and score the prediction, or predict a run that is not there."""
+
+    holdout_factor: float | None = None
+    """Hold out the runs of more than 1/FACTOR of the largest compute (else: the rows the table marks)."""
+    params: float | None = None
+    """Predict a run of this size (with --tokens)."""
+    tokens: float | None = None
+    """Predict a run of that many tokens (with --params)."""
+    rollout: Literal["params", "tokens", "flops"] | None = None
+    """Also fit growing windows along this axis and score each on what lies beyond."""
+
+
+@dataclass(frozen=True)
+class IsoFlopOptions:
+    """Find the compute-optimal size at each level of compute, and how it grows."""
+
+    table: Table
+    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
+    columns: str = ""
+    """Which columns are what, as in params=N,flops=C,loss=val_loss."""
+    method: Literal["auto", "parabola", "cubic", "akima"] = "auto"
+    """The curve through a level: cubic where sizes suffice, else a parabola."""
+    law: str = "chinchilla"
+    """The law against which the method's bias is measured; empty for none."""
+    bootstrap: int = 1000
+    """Draws for the intervals; 0 for none."""
+    level: float = 0.95
+    """Level of the intervals."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    include_held_out: bool = False
+    """Use the rows that are marked as held out too."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Print the table of runs: one row a run, or one row an ability score."""
+
+    table: Table
+    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
+    columns: str = ""
+    """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
+    format: Literal["csv", "json", "parquet"] = "csv"
+    """The format of the output; parquet needs --out."""
+    abilities: bool = False
+    """The ability scores, long, instead of the runs."""
+    out: Path | None = None
+    """A file to write to instead of stdout."""
+    json: bool = False
+    """The same as --format json: {columns, rows}."""
+
+
+def fit(argv: list[str]) -> int:
+    """`lab fit TABLE`."""
+    options = tyro.cli(FitOptions, args=argv, prog="lab fit")
+    from analysis.show import fit_text
+
+    return _show(options, _fit(options), fit_text)
+
+
+def allocate(argv: list[str]) -> int:
+    """`lab allocate TABLE --flops C`."""
+    options = tyro.cli(AllocateOptions, args=argv, prog="lab allocate")
+    from analysis.allocation import allocate as best
+    from analysis.show import allocation_text
+
+    if not options.flops > 0:
+        raise InputError("--flops: a budget above 0 is needed, as in --flops 1e20")
+    return _show(options, best(_fit(options), options.flops), allocation_text)
+
+
+def forecast(argv: list[str]) -> int:
+    """`lab forecast TABLE [--params N --tokens D]`."""
+    options = tyro.cli(ForecastOptions, args=argv, prog="lab forecast")
+    from analysis.audit import forecast as predict
+    from analysis.audit import rollout
+    from analysis.show import forecast_text, rollout_text
+
+    if (options.params is None) != (options.tokens is None):
+        raise InputError("--params and --tokens go together: the run to predict")
+    runs = _read(options)
+    shared = {name: getattr(options, name) for name in ("law", "objective", "delta")}
+    result = predict(
+        runs,
+        **shared,
+        residual=options.residual,
+        over_weight=options.over_weight,
+        bootstrap=options.bootstrap,
+        method=options.method,
+        level=options.level or 0.9,
+        seed=options.seed,
+        holdout_factor=options.holdout_factor,
+        at=() if options.params is None else ((options.params, options.tokens),),
+    )
+    if options.rollout is None:
+        return _show(options, result, forecast_text)
+    rolled = rollout(runs, options.rollout, **shared)
+    if options.json:
+        return _print({**result.to_dict(), "rollout": rolled.to_dict()})
+    print(forecast_text(result), rollout_text(rolled), sep="\n\n")
+    return 0
+
+
+def isoflop(argv: list[str]) -> int:
+    """`lab isoflop TABLE`."""
+    options = tyro.cli(IsoFlopOptions, args=argv, prog="lab isoflop")
+    from analysis.isoflops import isoflop as minima
+    from analysis.show import isoflop_text
+
+    runs = _read(options)
+    law = _law_or_none(runs, options)
+    result = minima(
+        runs,
+        options.method,
+        law,
+        options.bootstrap,
+        options.level,
+        options.seed,
+        not options.include_held_out,
+    )
+    return _show(options, result, isoflop_text)
+
+
+def table(argv: list[str]) -> int:
+    """`lab table DIR`."""
+    options = tyro.cli(TableOptions, args=argv, prog="lab table")
+    runs = _read(options)
+    if options.abilities:
+        from analysis.table import by_column
+
+        columns = by_column(list(runs.ability_rows))
+    else:
+        columns = dict(runs.columns)
+    form = "json" if options.json else options.format
+    if form == "parquet":
+        return _parquet(columns, options.out)
+    values = {name: integers(column).tolist() for name, column in columns.items()}
+    rows = zip(*values.values(), strict=True)
+    if form == "json":
+        from analysis.show import dumps
+
+        text = dumps({"columns": list(values), "rows": [dict(zip(values, row, strict=True)) for row in rows]})
+        text += "\n"
+    else:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(values)
+        writer.writerows(["" if value is None or value != value else value for value in row] for row in rows)
+        text = buffer.getvalue()
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        _writable(options.out).write_text(text, encoding="utf-8")
+    return 0
+
+
+def _parquet(columns: dict[str, Any], out: Path | None) -> int:
+    if out is None:
+        raise InputError("--format parquet is binary: name a file with --out")
+    import pyarrow
+    import pyarrow.parquet
+
+    lists = {name: integers(column).tolist() for name, column in columns.items()}
+    clean = {
+        name: [None if value is None or value != value else value for value in values]
+        for name, values in lists.items()
+    }
+    pyarrow.parquet.write_table(pyarrow.table(clean), _writable(out))
+    return 0
+
+
+def _writable(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise InputError(f"--out: {path.parent}: no such folder")
+    return path
+
+
+def _read(options: Any) -> Runs:
+    from analysis.columns import parse_map
+
+    return read(options.table, parse_map(options.columns) or None)
+
+
+def _fit(options: FitOptions):
+    from analysis.fitting import fit as fit_law
+
+    return fit_law(
+        _read(options),
+        options.law,
+        options.objective,
+        options.delta,
+        options.residual,
+        options.over_weight,
+        options.bootstrap,
+        options.method,
+        options.level or 0.95,
+        options.seed,
+        not options.include_held_out,
+    )
+
+
+def _law_or_none(runs: Runs, options: IsoFlopOptions):
+    """The law to measure bias by; a table that has levels but determines no law simply goes without."""
+    if not options.law:
+        return None
+    from analysis.fitting import fit as fit_law
+    from analysis.laws import find
+
+    law = find(options.law)
+    try:
+        return fit_law(runs, law, bootstrap=0, exclude_held_out=not options.include_held_out)
+    except InputError:
+        return None
+
+
+def _show(options: Any, result: Any, text) -> int:
+    if options.json:
+        return _print(result.to_dict())
+    print(text(result))
+    return 0
+
+
+def _print(value: Any) -> int:
+    from analysis.show import dumps
+
+    print(dumps(value))
+    return 0
