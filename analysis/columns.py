@@ -44,16 +44,16 @@ ALIASES = {role: tuple(tuple(tier.split()) for tier in tiers) for role, tiers in
 NEEDED = ("params", "tokens", "flops", "loss")
 
 
-def parse_map(text: str) -> dict[str, str]:
+def parse_map(text: str, option: str = "--columns") -> dict[str, str]:
     """`params=N,tokens=D` as {"params": "N", "tokens": "D"}. Raises InputError on anything else."""
     pairs: dict[str, str] = {}
     problems = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         role, separator, column = (piece.strip() for piece in part.partition("="))
         if not separator or not column:
-            problems.append(f"--columns: {part!r} is not role=column, as in params=N,tokens=D,loss=val_loss")
+            problems.append(f"{option}: {part!r} is not name=value, as in params=N,tokens=D")
         elif role in pairs:
-            problems.append(f"--columns: the role {role!r} is given twice")
+            problems.append(f"{option}: {role!r} is given twice")
         else:
             pairs[role] = column
     if problems:

@@ -60,10 +60,12 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
             f"{runs.source}: its columns are {there}",
         )
     reasons = np.full(len(runs), "", object)
+    notes = list(runs.notes)
+    reasons, notes = _one_grid(runs, reasons, notes)
     status = runs.role("status")
     if status is not None:
         for row, value in enumerate(status.tolist()):
-            if value != "ok":
+            if value != "ok" and reasons[row] == "":
                 reasons[row] = f"status is {value!r}, not 'ok'"
     for role in ("loss", *inputs):
         values = _values(runs, role)
@@ -79,7 +81,6 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
     out = {role: _values(runs, role)[keep] for role in wanted if _values(runs, role) is not None}
     clusters, clustered_by = _clusters(runs, keep, out)
     loss = runs.columns["loss"][keep]
-    notes = list(runs.notes)
     held = runs.role("held_out")
     return Sample(
         out,
@@ -91,6 +92,29 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
         tuple(Excluded(int(row), reasons[row]) for row in np.flatnonzero(reasons != "")),
         tuple(notes),
     )
+
+
+def _one_grid(runs: Runs, reasons: np.ndarray, notes: list[Note]) -> tuple[np.ndarray, list[Note]]:
+    """Of a store, the rows of its largest grid: losses on different sources are different quantities."""
+    if not runs.store or "grid" not in runs.columns:
+        return reasons, notes
+    texts = [runs.columns[name].tolist() for name in ("grid", "source") if name in runs.columns]
+    labels = [" on ".join(str(part) for part in row if part is not None) for row in zip(*texts, strict=True)]
+    usable = runs.role("status") == "ok" if runs.role("status") is not None else np.ones(len(runs), bool)
+    cells: dict[str, set] = {}
+    for row in np.flatnonzero(usable):
+        cells.setdefault(labels[row], set()).add((runs.columns["params"][row], runs.columns["tokens"][row]))
+    if len(cells) < 2:
+        return reasons, notes
+    largest = max(sorted(cells), key=lambda label: len(cells[label]))
+    for row, label in enumerate(labels):
+        if label != largest:
+            reasons[row] = f"another grid: {label}"
+    others = ", ".join(label for label in sorted(cells) if label != largest)
+    text = (
+        f"of the store's grids the largest is fitted, {largest}; not {others} (choose with --where grid=...)"
+    )
+    return reasons, [*notes, Note("grid_chosen", text)]
 
 
 def _values(runs: Runs, role: str) -> np.ndarray | None:

@@ -6,14 +6,14 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.columns import NEEDED, assign, terms
+from analysis.columns import NEEDED, assign, nearest, terms
 from analysis.errors import InputError
 from analysis.notes import Note
 
@@ -67,6 +67,27 @@ class Runs:
 
         names = "run_id study grid task metric params tokens flops loss_nats seed score correct items chance"
         return pandas.DataFrame(list(self.ability_rows), columns=None if self.ability_rows else names.split())
+
+    def where(self, **equal: Any) -> Runs:
+        """The rows whose columns have these values: runs.where(grid="language"). InputError if none."""
+        keep = np.ones(len(self), bool)
+        for name, value in equal.items():
+            if name not in self.columns:
+                raise InputError(f"{self.source}: no column {name!r}{nearest(name, self.columns)}")
+            column = self.columns[name]
+            wanted = numbers(np.array([value], object))[0]
+            same = np.array([str(item) == str(value) for item in column.tolist()], bool)
+            keep &= same | (numbers(column) == wanted if np.isfinite(wanted) else False)
+            if not keep.any():
+                seen = sorted({str(item) for item in column.tolist()})
+                raise InputError(
+                    f"{self.source}: no row where {name} is {value!r}{nearest(str(value), seen)}"
+                )
+        columns = {name: values[keep] for name, values in self.columns.items()}
+        scores = [
+            row for row in self.ability_rows if all(str(row.get(k)) == str(v) for k, v in equal.items())
+        ]
+        return replace(self, columns=columns, ability_rows=scores)
 
     def __repr__(self) -> str:
         return f"Runs({self.source}: {len(self)} rows, {', '.join(self.roles)})"

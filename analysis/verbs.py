@@ -29,6 +29,8 @@ class FitOptions:
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     columns: str = ""
     """Which columns are what: params=N,tokens=D,loss=val_loss, or a difference, params=total-embedding."""
+    where: str = ""
+    """Only rows with these values, as in grid=language or train_dataset=c4,seed=0."""
     law: str = "chinchilla"
     """The law: chinchilla, chinchilla-tied, kaplan, coupled, overtraining, power-flops-offset, ..."""
     objective: Objective = "huber"
@@ -83,6 +85,8 @@ class IsoFlopOptions:
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     columns: str = ""
     """Which columns are what, as in params=N,flops=C,loss=val_loss."""
+    where: str = ""
+    """Only rows with these values, as in grid=language."""
     method: Literal["auto", "parabola", "cubic", "akima"] = "auto"
     """The curve through a level: cubic where sizes suffice, else a parabola."""
     law: str = "chinchilla"
@@ -107,6 +111,8 @@ class TableOptions:
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     columns: str = ""
     """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
+    where: str = ""
+    """Only rows with these values, as in grid=language."""
     format: Literal["csv", "json", "parquet"] = "csv"
     """The format of the output; parquet needs --out."""
     abilities: bool = False
@@ -245,7 +251,8 @@ def _writable(path: Path) -> Path:
 def _read(options: Any) -> Runs:
     from analysis.columns import parse_map
 
-    return read(options.table, parse_map(options.columns) or None)
+    runs = read(options.table, parse_map(options.columns) or None)
+    return runs.where(**parse_map(options.where, "--where")) if options.where else runs
 
 
 def _fit(options: FitOptions):
