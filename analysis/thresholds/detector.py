@@ -11,7 +11,7 @@ from analysis.notes import Note
 from analysis.thresholds import calibration, cells, evidence, push, verdict
 from analysis.thresholds.cells import Cells
 from analysis.thresholds.evidence import BENT, SMOOTH, Findings
-from analysis.thresholds.result import Calibration, Gates, SeedSd, Series, Thresholds
+from analysis.thresholds.result import Calibration, Gates, Places, SeedSd, Series, Threshold, Thresholds
 
 _SOFT = ("gold_nats", "token_accuracy")  # continuous companions, the better one first
 
@@ -23,10 +23,11 @@ class _Ruling:
     q_value: float | None
     broken: bool | None = None
     share: float | None = None
+    companion: int | None = None
 
 
-def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None) -> Thresholds:
-    """See `analysis.thresholds.detect`."""
+def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, progress=None) -> Thresholds:
+    """See `analysis.thresholds.detect`. chance: level by task; progress: called with one line a series."""
     problems = []
     if not 0 < alpha < 1:
         problems.append(f"alpha {alpha!r} is not between 0 and 1")
@@ -41,6 +42,8 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None) ->
     found = []
     for number, (one, (sd, freedom, _)) in enumerate(zip(built, noises, strict=True)):
         rng = np.random.default_rng([seed, number])
+        if progress is not None:
+            progress(f"{number + 1}/{len(built)} {one.task}/{one.metric}")
         if one.faults:
             found.append(Findings(one, *evidence.design_of(one, None)[:2], sd, freedom))
         else:
@@ -51,7 +54,8 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None) ->
         card = None
         if calibrate and one.evidence is not None:
             card = calibration.measure(one, alpha, np.random.default_rng([seed, number, 1]))
-        series.append(_series(one, ruling, said, card))
+        soft = None if ruling.companion is None else found[ruling.companion]
+        series.append(_series(one, ruling, _places(one, ruling.verdict, soft), said, card))
     return Thresholds(tuple(series), axis, alpha)
 
 
@@ -137,11 +141,27 @@ def _with_companion(i: int, found: list[Findings], first: list[_Ruling], alpha: 
                 one, ruling.verdict, other, first[j].verdict, first[j].q_value, share, alpha
             )
             kept = ruling.notes if word == ruling.verdict else ()
-            return replace(ruling, verdict=word, notes=kept + tuple(notes), broken=broken, share=share)
+            return replace(
+                ruling, verdict=word, notes=kept + tuple(notes), broken=broken, share=share, companion=j
+            )
     return replace(ruling, broken=None)
 
 
-def _series(found: Findings, ruling: _Ruling, said: tuple[Note, ...], card: Calibration | None) -> Series:
+def _places(found: Findings, word: str, soft: Findings | None) -> Places:
+    """The thresholds that mean something under a verdict: an elbow only where there may be a break."""
+    own = found.places
+    if word == "emergent" and own.elbow.value is None and soft is not None:
+        return replace(own, elbow=soft.places.elbow)
+    if word in ("emergent", "undecided"):
+        return own
+    if word in ("smooth", "metric_artifact"):
+        return replace(own, elbow=Threshold())
+    return Places(elbow=Threshold(), half=Threshold(), detectable=own.detectable)
+
+
+def _series(
+    found: Findings, ruling: _Ruling, places: Places, said: tuple[Note, ...], card: Calibration | None
+) -> Series:
     one = found.cells
     notes = one.faults + ruling.notes + one.notes + said
     if found.below_chance:
@@ -160,7 +180,7 @@ def _series(found: Findings, ruling: _Ruling, said: tuple[Note, ...], card: Cali
         seed_sd=found.seed_sd,
         p_value=found.p_value,
         q_value=ruling.q_value,
-        thresholds=found.places,
+        thresholds=places,
         models=found.weights,
         calibration=card,
         gates=Gates(

@@ -62,20 +62,19 @@ def score_slope(scale: Scale, eta: np.ndarray) -> np.ndarray:
     return (scale.ceiling - scale.chance) * unit
 
 
-def count_table(scale: Scale, correct: np.ndarray, items: float, sigma: float) -> np.ndarray:
-    """Log-likelihood of `correct` (U,) of `items` on the grid: (U, G), without the binomial coefficient.
+def count_loglik(scale: Scale, eta: np.ndarray, correct: np.ndarray, items: np.ndarray, sigma: float):
+    """Log-likelihood of `correct` of `items` where the mean curve is at eta; all three broadcast.
 
-    `correct` and `items` need not be whole: clustered items count as fewer.
+    Without the binomial coefficient. Counts need not be whole: clustered items count as fewer.
     """
-    p = np.clip(mean_score(scale, scale.eta), 1e-12, 1 - 1e-12)
-    k = correct[:, None]
+    p = np.clip(mean_score(scale, eta), 1e-12, 1 - 1e-12)
     if sigma == 0.0:
-        return k * np.log(p) + (items - k) * np.log1p(-p)
-    spread = np.maximum((score_slope(scale, scale.eta) * sigma) ** 2, 1e-300)
+        return correct * np.log(p) + (items - correct) * np.log1p(-p)
+    spread = np.maximum((score_slope(scale, eta) * sigma) ** 2, 1e-300)
     concentration = np.minimum(p * (1 - p) / spread, _LARGEST_CONCENTRATION)
     a, b = p * concentration, (1 - p) * concentration
     fixed = gammaln(concentration) - gammaln(concentration + items) - gammaln(a) - gammaln(b)
-    return gammaln(k + a) + gammaln(items - k + b) + fixed
+    return gammaln(correct + a) + gammaln(items - correct + b) + fixed
 
 
 def count_profiles(
@@ -89,7 +88,7 @@ def count_profiles(
         for n in np.unique(items):
             cells = np.flatnonzero(items == n)
             values, inverse = np.unique(correct[np.ix_(rows, cells)], return_inverse=True)
-            table = count_table(scale, values, n, float(_SIGMAS[which]))
+            table = count_loglik(scale, scale.eta, values[:, None], n, float(_SIGMAS[which]))
             inverse = inverse.reshape(rows.size, cells.size)
             for j, cell in enumerate(cells):
                 out[rows, size[cell]] += table[inverse[:, j]]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from analysis.thresholds.likelihood import Scale, count_table
+from analysis.thresholds.likelihood import Scale, count_loglik
 
 FEWEST_SEEDS = 5  # with fewer, two modes and one wide one cannot be told apart
 _NEAREST_MODES = 0.2  # modes closer than this in score are no two kinds of outcome
@@ -96,17 +96,13 @@ def fit_mixture(
     centre, width = x.mean(), max(np.ptp(x), 1e-9)
     z = (x[size] - centre) / width
 
-    def cell_logliks(eta: float, sigma: float) -> np.ndarray:
-        point = Scale(scale.link, np.array([eta]), scale.chance, scale.ceiling)
-        return np.array(
-            [count_table(point, correct[i : i + 1], items[i], sigma)[0, 0] for i in range(z.size)]
-        )
-
     def loss(theta: np.ndarray) -> float:
         a, b, lower, gap, low_sd, high_sd = theta
         odds = a + b * z
-        down = cell_logliks(lower, np.exp(low_sd)) - np.logaddexp(0, odds)
-        up = cell_logliks(lower + np.exp(gap), np.exp(high_sd)) - np.logaddexp(0, -odds)
+        down = count_loglik(scale, lower, correct, items, np.exp(low_sd)) - np.logaddexp(0, odds)
+        up = count_loglik(scale, lower + np.exp(gap), correct, items, np.exp(high_sd)) - np.logaddexp(
+            0, -odds
+        )
         return -np.logaddexp(down, up).sum()
 
     share = np.clip((logits > 0.5 * (low + high)).mean(), 0.05, 0.95)

@@ -11,6 +11,7 @@ from analysis.thresholds.seeds import FEWEST_SEEDS
 FLOOR = 0.02  # of the way from chance to 1: below it a score says nothing about what lies underneath
 MARGIN = 0.1  # a change of score (or of log nats) that is surely smaller is none
 TINY = 0.02  # and one that is surely smaller than this is none even when it is significant
+LEAST_RISE = 0.05  # of score (or of log nats), from the smallest to the largest size
 _LOTTERY_SD = 1.5  # logits: seeds of one size at 0.2 and 0.8 are no noise about a curve
 
 
@@ -62,9 +63,14 @@ def _broken(found: Findings, q_value: float | None, alpha: float) -> tuple[str, 
     if found.trend < 0:
         text = "the score falls over most sizes and the fall slows down: no ability appears"
         return "inverse", [Note("falling", text)]
-    notes = []
     shape = found.shape(*BENT)
-    if shape is not None and shape.elbow is not None and shape.elbow > cells.x[-3]:
+    rise = 0.0 if shape is None else _rise(found, shape)
+    if rise < LEAST_RISE:
+        word, notes = _unbroken(found, alpha)
+        text = f"a bend (p = {found.p_value:.2g}) that lifts the score by {max(rise, 0):.2g} only"
+        return word, [*notes, Note("slight", text)]
+    notes = []
+    if shape.elbow > cells.x[-3]:
         text = (
             "only the last two sizes lie beyond the elbow: one more size would tell a break from a lucky run"
         )
@@ -73,6 +79,12 @@ def _broken(found: Findings, q_value: float | None, alpha: float) -> tuple[str, 
         text = f"the smallest size already scores {cells.pooled[0]:.2g}: it speeds up, it does not appear"
         notes.append(Note("accelerates", text))
     return "emergent", notes
+
+
+def _rise(found: Findings, shape) -> float:
+    ends = found.cells.x[[0, -1]]
+    low, high = shape.eta(ends) if found.cells.continuous else shape.score(ends)
+    return float(high - low)
 
 
 def _unbroken(found: Findings, alpha: float) -> tuple[str, list[Note]]:
