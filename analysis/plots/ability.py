@@ -16,7 +16,6 @@ from analysis.plots.style import (
     MUTED,
     PAPER,
     axes,
-    count,
     halo,
     log_ticks,
     look,
@@ -27,7 +26,8 @@ from analysis.plots.style import (
 )
 from analysis.thresholds.result import Series
 
-_METRICS = ("exact_match", "gold_nats", "token_accuracy")
+# A curve of more rows than this tells a reader of the CSV nothing more.
+_CURVE_ROWS = 60
 _AXES = ("params", "tokens", "flops", "loss_nats")
 
 
@@ -37,9 +37,7 @@ def chosen(series: Sequence[Series]) -> tuple[Series, ...]:
     for axis in _AXES:
         there = {one.metric: one for one in series if one.axis == axis}
         sharp = [name for name in there if not _continuous(name)]
-        sharp.sort(
-            key=lambda name: (name != "exact_match", _METRICS.index(name) if name in _METRICS else 9, name)
-        )
+        sharp.sort(key=lambda name: (name != "exact_match", name))
         smooth = [name for name in there if _continuous(name)] or sharp[1:2]
         kept += [there[name] for name in (*sharp[:1], *smooth[:1])]
     return tuple(kept)
@@ -61,7 +59,7 @@ def ability(series: Sequence[Series], colours=None) -> Plot:
     colours = colours or palette(sizes)
     hints = {}
     with look():
-        figure, grid = axes(0.35 + 2.35 * len(kinds), len(kinds), len(metrics), squeeze=False)
+        figure, grid = axes(0.3 + 2.15 * len(kinds), len(kinds), len(metrics), squeeze=False)
         for one in drawn:
             panel = grid[kinds.index(one.axis)][metrics.index(one.metric)]
             hints |= _panel(panel, one, colours)
@@ -74,16 +72,11 @@ def ability(series: Sequence[Series], colours=None) -> Plot:
     title = f"{first.task}: {words(first.verdict)}"
     slug = re.sub(r"[^a-z0-9]+", "-", first.task.lower()).strip("-")[:40] or "task"
     caption = (
-        "Points are runs, one a seed. Red: the best-supported shape; grey dashes: the smooth null that a"
+        "Points are runs, one a seed. Red: the best-supported shape; grey dashes: the smooth curve that a "
+        "break must beat. Red bar: the elbow with its 95% interval; diamond: half-way; triangle: the first "
+        "size that surely beats chance."
     )
-    caption += (
-        " break must beat. The red bar is the elbow with its 95 % interval; the diamond marks half-way, the"
-    )
-    caption += (
-        " triangle the first size whose score surely beats chance. Better is always to the right on the"
-    )
-    caption += " loss axis." if "loss_nats" in kinds else " right."
-    caption = caption if "loss_nats" in kinds else caption.rsplit(" Better", 1)[0]
+    caption += " On the loss axis better models stand to the right." if "loss_nats" in kinds else ""
     alt = "; ".join(f"{label(one.metric)} against {LABELS[one.axis]}: {words(one.verdict)}" for one in drawn)
     data = pandas.concat([_data(one) for one in series], ignore_index=True)
     return Plot(f"ability_{slug}", title, caption, f"Ability {first.task}. {alt}.", figure, data, hints)
@@ -199,15 +192,16 @@ def _places(panel, one: Series) -> None:
     elbow = one.thresholds.elbow
     if elbow.value is not None:
         text = FORMATS.get(one.axis, plain)(elbow.value)
+        falls = _continuous(one.metric)  # the label stands where the curve is not
         said = panel.annotate(
-            f"elbow {count(elbow.value) if one.axis == 'params' else text}",
-            (elbow.value, 0.5),
+            f"elbow {text}",
+            (elbow.value, 0.03 if falls else 0.97),
             xycoords=("data", "axes fraction"),
             xytext=(-3, 0),
             textcoords="offset points",
             rotation=90,
             ha="right",
-            va="center",
+            va="bottom" if falls else "top",
             fontsize=8,
             color=LAW,
         )
@@ -231,7 +225,9 @@ def _data(one: Series):
     parts = [pandas.DataFrame(cells)]
     for kind, curve in (("leading shape", one.leading_curve), ("smooth null", one.smooth_curve)):
         if len(curve):
-            parts.append(pandas.DataFrame({**common, "kind": kind, "x": one.grid, "score": curve}))
+            few = slice(None, None, max(1, len(curve) // _CURVE_ROWS))
+            rows = {**common, "kind": kind, "x": one.grid[few], "score": curve[few]}
+            parts.append(pandas.DataFrame(rows))
     for kind, place in vars(one.thresholds).items():
         if place.value is not None:
             low, high = place.interval or (np.nan, np.nan)

@@ -1,4 +1,4 @@
-"""Loss against compute: every run's way, the runs' ends, their lower envelope, and what the law says is best."""
+"""Loss against compute: the way of every run, its end, the lower envelope, and what the law expects."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def loss_compute(
     frame = finished(runs)
     colours = colours or palette(runs.columns["params"])
     with look():
-        figure, axis = axes(3.9)
+        figure, axis = axes(3.7)
         rows = [frame.assign(kind="run")]
         for curve in curves:
             flops = 6 * curve.params * curve.tokens
@@ -72,17 +72,19 @@ def loss_compute(
         _legend(axis, bool(frame["held_out"].any()))
         settle(figure)
     held = int(frame["held_out"].sum())
-    said = f"Each point is the validated end of a run; thin lines are training losses on the way ({len(curves)})."
+    said = "Each point is the validated end of a run"
+    said += f"; thin lines are training losses on the way ({len(curves)})." if curves else "."
     said += " Open points were held out of the fit." if held else ""
-    said += " The dashed line is the loss that the fitted law expects of the best split of each budget;"
-    said = said if fit is not None else said.rsplit(" The dashed", 1)[0]
-    said += " runs above it were too small or too large for their compute." if fit is not None else ""
-    alt = (
-        f"Scatter of validation loss against training compute for {len(frame)} runs of "
-        f"{frame['params'].nunique()} sizes, on logarithmic axes."
-    )
+    if fit is not None:
+        said += (
+            " The dashed line is the loss that the law expects of the best split of each budget; runs above "
+            "it were too small or too large for their compute."
+        )
+    alt = f"Scatter of validation loss against training compute for {len(frame)} runs of "
+    alt += f"{frame['params'].nunique()} sizes, on logarithmic axes."
     if len(frame):
-        alt += f" The lowest loss is {frame['loss'].min():.3g} nats per token at {power(frame['flops'].max())} FLOPs or less."
+        alt += f" The lowest loss is {plain(frame['loss'].min())} nats per token,"
+        alt += f" the most compute {power(frame['flops'].max())} FLOPs."
     data = pandas.concat(rows, ignore_index=True)
     return Plot("loss_compute", "Loss against compute", said, alt, figure, data, hints)
 

@@ -42,7 +42,7 @@ def law_contour(fit: Fit, forecast: Forecast | None = None, colours=None) -> Plo
     colours = colours or palette(runs["params"])
     flops, params = spread(runs["flops"], 0.1, 4), spread(runs["params"], 0.14, 2)
     with look():
-        figure, axis = axes(4.0)
+        figure, axis = axes(3.7)
         _map(axis, fit, flops, params)
         best = valley(fit, np.geomspace(*flops, 60))
         if best is not None:
@@ -142,7 +142,7 @@ def _marks(axis, runs, colours) -> dict[str, list[str]]:
             gid=gid,
         )
         hints[gid] = [
-            f"{count(r.params)} params, {count(r.tokens)} tokens: measured {plain(r.loss)}, law {plain(r.fitted)}"
+            f"{count(r.params)} params, {count(r.tokens)} tokens: {plain(r.loss)}, law {plain(r.fitted)}"
             for r in part.itertuples()
         ]
     return hints
@@ -172,7 +172,7 @@ def _along(fit: Fit, colours) -> Plot:
     fine = np.geomspace(*limits, 100)
     line = fit.predict(**{name: fine})
     with look():
-        figure, axis = axes(3.7)
+        figure, axis = axes(3.5)
         axis.plot(fine, line, color=LAW, lw=1.8, zorder=3)
         shown = [colours(value) if np.isfinite(value) else INK for value in params]
         axis.scatter(x, loss, s=24, c=shown, edgecolors=PAPER, linewidths=0.5, zorder=4, gid="map-runs")

@@ -36,7 +36,7 @@ def frontier(fit: Fit | None = None, iso: IsoFlop | None = None, envelope: Envel
     flops = np.geomspace(low, high * _BEYOND, 60)
     rows, shown, texts = [], {"params": [], "tokens": []}, []
     with look():
-        figure, panels = axes(5.0, 2, 1, sharex=True)
+        figure, panels = axes(4.7, 2, 1, sharex=True)
         both = dict(zip(("params", "tokens"), panels, strict=True))
         for axis in panels:
             axis.axvspan(high, high * _BEYOND * 3, color="#f3f4f7", lw=0, zorder=0)
@@ -67,7 +67,7 @@ def frontier(fit: Fit | None = None, iso: IsoFlop | None = None, envelope: Envel
             loc="lower left", bbox_to_anchor=(-0.01, 1.0), fontsize=9, handlelength=1.6, borderpad=0
         )
         settle(figure)
-    caption = "How the best size and the best number of tokens grow with compute, by each approach: "
+    caption = "How the best size and number of tokens grow with compute. Exponents are those of the size: "
     caption += (
         "; ".join(texts) + ". Where the approaches disagree by more than the band, the split is not settled."
     )
@@ -91,7 +91,7 @@ def _law(both, fit: Fit, flops, rows, shown, texts) -> None:
     name = "fitted law"
     if fit.allocation is not None:
         text = _exponent(fit.allocation.params_exponent, fit.allocation.interval)
-        name = f"fitted law: params ~ compute^{text}"
+        name = f"fitted law, exponent {text}"
     texts.append(name)
     for kind, line, band in (
         ("params", best.params, best.params_band),
@@ -114,7 +114,7 @@ def _isoflop(both, iso: IsoFlop, flops, rows, shown, texts) -> None:
     found = [curve for curve in iso.curves if curve.minimum is not None]
     name = f"IsoFLOP minima ({len(found)})"
     if iso.params_law is not None:
-        name += f": {_exponent(iso.params_law.exponent, iso.params_law.interval)}"
+        name += f", exponent {_exponent(iso.params_law.exponent, iso.params_law.interval)}"
     if not found:
         return
     texts.append(name)
@@ -142,7 +142,7 @@ def _envelope(both, envelope: Envelope, flops, rows, shown, texts) -> None:
         return
     name = f"envelope of the runs ({len(envelope.flops)})"
     if envelope.params_law is not None:
-        name += f": {_exponent(envelope.params_law.exponent, envelope.params_law.interval)}"
+        name += f", exponent {_exponent(envelope.params_law.exponent, envelope.params_law.interval)}"
     texts.append(name)
     for kind, law in (("params", envelope.params_law), ("tokens", envelope.tokens_law)):
         if law is not None:

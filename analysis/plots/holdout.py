@@ -43,7 +43,7 @@ def holdout(forecast: Forecast, colours=None) -> Plot:
     colours = colours or palette([*params, *(cell.params for cell in cells)])
     with look():
         share = [1.0, float(np.clip(0.13 * len(shown), 0.5, 1.5))]
-        figure, (left, right) = axes(3.5, 1, 2, sharey=True, width_ratios=share)
+        figure, (left, right) = axes(3.3, 1, 2, sharey=True, width_ratios=share)
         for axis in (left, right):
             axis.axhline(0, color=LAW, lw=1.4, zorder=2)
         hue = [colours(value) for value in params]
@@ -74,7 +74,7 @@ def holdout(forecast: Forecast, colours=None) -> Plot:
 
 def _said(fit, residual) -> list[str]:
     rows = zip(fit.data["params"], fit.data["tokens"], residual, strict=True)
-    return [f"{count(n)} params, {count(d)} tokens: {r:+.2f} % against the law" for n, d, r in rows]
+    return [f"{count(n)} params, {count(d)} tokens: {r:+.2f}% against the law" for n, d, r in rows]
 
 
 def _cells(axis, cells: list[Cell], colours) -> dict[str, list[str]]:

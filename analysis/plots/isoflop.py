@@ -36,7 +36,7 @@ def isoflop_curves(iso: IsoFlop, colours=None) -> Plot:
     colours = colours or palette(params)
     rows, hints, drawn = [], {}, 0
     with look():
-        figure, axis = axes(3.9)
+        figure, axis = axes(3.7)
         for rank, curve in enumerate(iso.curves):
             shade = _COMPUTE(rank / max(1, len(iso.curves) - 1))
             hints |= _curve(axis, curve, shade, colours, rank)

@@ -11,6 +11,7 @@ import numpy as np
 from analysis.table import Runs
 
 _BINS = 28
+_BIN_WIDTH = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +66,12 @@ def _curve(path: Path, run_id: str, params: float, trunk: bool) -> LearningCurve
     if len(values) < 2:
         return None
     tokens, loss = values[np.argsort(values[:, 0], kind="stable")].T
-    edges = np.geomspace(tokens[0], tokens[-1] * (1 + 1e-12), _BINS + 1)
-    place = np.clip(np.searchsorted(edges, tokens, side="right") - 1, 0, _BINS - 1)
-    number = np.bincount(place, minlength=_BINS)
+    # A cooldown spans little of log tokens: as many bins as a trunk has would only show its noise.
+    bins = int(np.clip(np.log(tokens[-1] / tokens[0]) / _BIN_WIDTH, 3, _BINS))
+    edges = np.geomspace(tokens[0], tokens[-1] * (1 + 1e-12), bins + 1)
+    place = np.clip(np.searchsorted(edges, tokens, side="right") - 1, 0, bins - 1)
+    number = np.bincount(place, minlength=bins)
     full = number > 0
-    mean_tokens = np.exp(np.bincount(place, np.log(tokens), _BINS)[full] / number[full])
-    mean_loss = np.bincount(place, loss, _BINS)[full] / number[full]
+    mean_tokens = np.exp(np.bincount(place, np.log(tokens), bins)[full] / number[full])
+    mean_loss = np.bincount(place, loss, bins)[full] / number[full]
     return LearningCurve(run_id, params, mean_tokens, mean_loss, trunk)

@@ -37,7 +37,7 @@ class Plot:
     hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def svg(self) -> str:
-        """The SVG document (to a hundredth of a point), with its title, its description and the hints as titles of the marks."""
+        """The SVG document, to a hundredth of a point, with title and description; marks have their hints."""
         text = _render(self.figure, "svg").decode("utf-8")
         text = re.sub(r"<!DOCTYPE[^>]*>\s*", "", text)
         text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -17,6 +17,7 @@ _MOST_ROWS = 400
 _COLUMNS = (
     ("run_id", "run", "content-addressed id: the folder under runs/"),
     ("status", "status", ""),
+    ("why", "not fitted because", ""),
     ("grid", "grid", ""),
     ("seed", "seed", ""),
     ("held_out", "held out", "predicted, not fitted"),
@@ -27,7 +28,6 @@ _COLUMNS = (
     ("bits_per_byte", "bits/byte", ""),
     ("learning_rate", "rate", "peak learning rate"),
     ("device_seconds", "seconds", "device seconds"),
-    ("why", "why it is not fitted", ""),
 )
 _WHOLE = ("seed",)
 
@@ -42,7 +42,9 @@ def runs_table(study: Study) -> str:
     there = [column for column in _COLUMNS if column[0] in runs.columns or (column[0] == "why" and reasons)]
     rows, classes = [], []
     for index in shown.tolist():
-        rows.append([reasons.get(index, "") if name == "why" else _value(runs, name, index) for name, *_ in there])
+        rows.append(
+            [reasons.get(index, "") if name == "why" else _value(runs, name, index) for name, *_ in there]
+        )
         classes.append("" if status[index] == "ok" else "off")
     counted = ", ".join(f"{number} {name}" for name, number in Counter(status.tolist()).most_common())
     said = f"{len(runs)} runs: {counted}."
@@ -103,7 +105,9 @@ def cost_text(study: Study) -> str:
     columns = study.runs.columns
     pairs = [("training compute", f"{power(flops)} FLOPs" if flops > 0 else "not known")]
     pairs.append(("device time", duration(seconds) if seconds > 0 else "not recorded"))
-    if "compile_seconds" in columns and np.isfinite(compiled := float(np.nansum(numbers(columns["compile_seconds"])))):
+    if "compile_seconds" in columns and np.isfinite(
+        compiled := float(np.nansum(numbers(columns["compile_seconds"])))
+    ):
         pairs.append(("of it compilation", duration(compiled) if compiled > 0 else "none recorded"))
     if flops > 0 and seconds > 0:
         pairs.append(("speed", f"{power(flops / seconds)} FLOP/s a device"))
@@ -161,8 +165,9 @@ def go_on(study: Study) -> str:
     if study.runs.store:
         status = study.runs.role("status")
         waiting = 0 if status is None else sum(value in ("unfinished", "failed") for value in status.tolist())
-        said = f"train the {waiting} runs that are missing" if waiting else "after adding sizes or budgets, train only what is new"
-        commands.append((f"lab run {shlex.quote(f'{study.path}/studies/{toml}') if toml else 'STUDY.toml'} --out {where}", said))
+        said = f"train the {waiting} runs that are missing" if waiting else "train what you add to the study"
+        file = shlex.quote(str(study.path / "studies" / toml)) if toml else "STUDY.toml"
+        commands.append((f"lab run {file} --out {where}", said))
     commands += [
         (f"lab fit {where} --bootstrap 4000", "the law again, with more draws"),
         (f"lab forecast {where} --holdout-factor 3", "hold out more, and see how far the law carries"),
@@ -171,5 +176,7 @@ def go_on(study: Study) -> str:
     if len(study.runs.ability_rows):
         commands.append((f"lab thresholds {where} --axis loss_nats", "the abilities against loss"))
     commands.append((f"lab plot {where} --out figures", "the figures as SVG, PDF, PNG and CSV"))
-    rows = "".join(f"<li><code>{text(command)}</code><span>{text(said)}</span></li>" for command, said in commands)
+    rows = "".join(
+        f"<li><code>{text(command)}</code><span>{text(said)}</span></li>" for command, said in commands
+    )
     return f'<ul class="commands">{rows}</ul>'

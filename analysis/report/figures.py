@@ -14,7 +14,7 @@ from analysis.report.findings import by_task
 from analysis.report.study import Group, Study, finished
 
 # In the order of the page; `lab plot` takes these names.
-KINDS = ("loss_compute", "law_contour", "holdout", "frontier", "isoflop", "ability", "cost")
+KINDS = ("loss_compute", "law_contour", "holdout", "isoflop", "frontier", "ability", "cost")
 
 
 def drawings(study: Study) -> Iterator[tuple[str, Callable[[], Plot]]]:
@@ -22,12 +22,11 @@ def drawings(study: Study) -> Iterator[tuple[str, Callable[[], Plot]]]:
     params = [np.asarray(group.runs.columns["params"], float) for group in study.groups]
     laws = [group for group in study.groups if group.fit is not None]
     shown = laws or [group for group in study.groups if finished(group.runs).any()][:1]
-    for index, group in enumerate(shown):
+    for group in shown:
         suffix = "" if len(shown) == 1 or not group.name else _slug(group.name)
         colours = plots.palette(group.runs.columns["params"])
         for kind, draw in _of_group(group, colours):
             yield kind, lambda draw=draw, suffix=suffix, name=group.name: _named(draw(), suffix, name)
-        del index
     for series in by_task(study).values():
         if any(one.x.size for one in series):
             yield "ability", lambda series=series: plots.ability(series)
@@ -51,12 +50,12 @@ def _of_group(group: Group, colours) -> Iterator[tuple[str, Callable[[], Plot]]]
         yield "law_contour", lambda: plots.law_contour(fit, forecast, colours)
     if forecast is not None:
         yield "holdout", lambda: plots.holdout(forecast, colours)
+    if iso is not None and iso.curves:
+        yield "isoflop", lambda: plots.isoflop_curves(iso, colours)
     split = fit is not None and fit.allocation is not None
     minima = iso is not None and any(curve.minimum is not None for curve in iso.curves)
     if split or minima:
         yield "frontier", lambda: plots.frontier(fit, iso, envelope)
-    if iso is not None and iso.curves:
-        yield "isoflop", lambda: plots.isoflop_curves(iso, colours)
 
 
 def _named(plot: Plot, suffix: str, name: str) -> Plot:

@@ -13,7 +13,6 @@ from analysis.report.html import Markup, count, duration, items, number, power, 
 from analysis.report.study import Group, Study, finished
 from analysis.table import numbers
 
-_UNITS = {"E": "nats per token", "A": "", "B": "", "alpha": "", "beta": ""}
 _MEANING = {
     "E": "irreducible loss: what no size and no amount of data takes away",
     "alpha": "how fast the loss falls with parameters",
@@ -78,22 +77,24 @@ def _card(kind: str, title: str, body: str, name: str = "") -> str:
 def _law(group: Group) -> str:
     fit = group.fit
     level = f"{fit.level:.0%}"
-    body = f'<p class="formula">{formula(tidy_formula(fit.law, fit.params))}</p>'
+    said = f'<p class="formula">{formula(tidy_formula(fit.law, fit.params))}</p>'
     if fit.law.name == "chinchilla":
-        body += f"<p>{text(_in_words(fit))}</p>"
+        said += f"<p>{text(_in_words(fit))}</p>"
     rows = []
     for name, value in fit.params.items():
         pair = fit.intervals.get(name)
         meaning = _MEANING.get(name, "") if fit.law.name.startswith("chinchilla") else ""
         rows.append((Markup(symbol(name)), number(value), "–" if pair is None else span(*pair), meaning))
-    body += table((("", ""), ("fitted", ""), (f"{level} interval", ""), ("what it is", "")), rows, "")
+    header = (("", ""), ("fitted", ""), (f"{level} interval", ""), ("what it is", ""))
+    values = table(header, rows)
     objective, certificate = fit.objective, fit.certificate
-    said = f"{fit.points} runs, {objective.name} on {objective.residual} residuals"
-    said += f" (corner {objective.delta:g})" if objective.delta else ""
-    said += f"; intervals from {len(next(iter(fit.draws.values()), ()))} draws of {fit.resampled}"
-    said += "; a certified optimum" if certificate.converged else "; NOT a certified optimum"
-    said += f" (relative gradient {certificate.gradient_norm:.1g}, {certificate.starts} starts)."
-    body += f'<p class="fine">{text(said)} {text(fit.law.source)}.</p>'
+    how = f"{fit.points} runs, {objective.name} on {objective.residual} residuals"
+    how += f" (corner {objective.delta:g})" if objective.delta else ""
+    how += f"; intervals from {len(next(iter(fit.draws.values()), ()))} draws of {fit.resampled}"
+    how += "; a certified optimum" if certificate.converged else "; NOT a certified optimum"
+    how += f" (relative gradient {certificate.gradient_norm:.1g}, {certificate.starts} starts)."
+    body = f'<div class="pair"><div>{said}</div><div>{values}</div></div>'
+    body += f'<p class="fine">{text(how)} {text(fit.law.source)}.</p>'
     return _card("law wide", "The law", body, group.name)
 
 
@@ -114,7 +115,9 @@ def symbol(name: str) -> str:
 
 def _in_words(fit) -> str:
     p = fit.params
-    said = f"With more parameters (N) and more tokens (D) the loss falls towards {plain(p['E'])} nats per token"
+    said = (
+        f"With more parameters (N) and more tokens (D) the loss falls towards {plain(p['E'])} nats per token"
+    )
     if "E" in fit.intervals:
         said += f" ({span(*fit.intervals['E'])})"
     said += f". Twice the parameters take {1 - 2 ** -p['alpha']:.0%} off the part that is owed to size,"
@@ -123,18 +126,20 @@ def _in_words(fit) -> str:
     n, d = float(fit.data["params"][at]), float(fit.data["tokens"][at])
     owed = p["A"] / n ** p["alpha"], p["B"] / d ** p["beta"]
     said += f" At the largest fitted run ({count(n)} parameters, {count(d)} tokens) the law's loss of"
-    said += f" {plain(p['E'] + sum(owed))} is {plain(p['E'])} irreducible, {owed[0]:.2g} size, {owed[1]:.2g} data."
-    return said
+    said += f" {plain(p['E'] + sum(owed))} is {plain(p['E'])} irreducible,"
+    return f"{said} {owed[0]:.2g} size, {owed[1]:.2g} data."
 
 
 def _held_out(group: Group) -> str:
     forecast = group.forecast
     if forecast is None or forecast.score is None:
-        why = group.refusals.get("forecast", "no run was held out, so nothing checks the law beyond its own data")
+        why = group.refusals.get(
+            "forecast", "no run was held out, so nothing checks the law beyond its own data"
+        )
         return _card("held", "Held-out error", f'<p class="big none">–</p><p>{text(why)}.</p>', group.name)
     score = forecast.score
     runs = "run" if score.cells == 1 else "runs"
-    big = f'<p class="big">{score.mean_abs_error_percent:.2g}<small> %</small></p>'
+    big = f'<p class="big">{score.mean_abs_error_percent:.2g}<small>%</small></p>'
     said = f"mean error of the predicted loss of {score.cells} {runs} that the law never saw, at up to"
     said += f" {score.compute_ratio:.2g} times the compute it was fitted on."
     body = f"{big}<p>{text(said)}</p>"
@@ -143,7 +148,7 @@ def _held_out(group: Group) -> str:
         kind = "good" if score.coverage >= 0.5 else "bad"
         verdict = f"{sum(inside)} of {len(inside)} inside their {forecast.level:.0%} interval"
         body += f'<p><span class="chip {kind}">{text(verdict)}</span></p>'
-    worst = f"Largest error {score.max_abs_error_percent:.2g} %, mean signed error {score.bias_percent:+.2g} %"
+    worst = f"Largest error {score.max_abs_error_percent:.2g}%, mean signed error {score.bias_percent:+.2g}%"
     worst += f" (predicted minus measured). Held out: {forecast.rule}."
     return _card("held", "Held-out error", body + f'<p class="fine">{text(worst)}</p>', group.name)
 
@@ -193,7 +198,9 @@ def _abilities(study: Study) -> str:
         rows.append(f"<li>{chip}<div><b>{text(first.task)}</b> {text(evidence(first, series))}</div></li>")
     body = f'<ul class="verdicts">{"".join(rows)}</ul>'
     if study.refusals:
-        body += f'<p class="fine">{text("; ".join(f"{key}: {why}" for key, why in study.refusals.items()))}</p>'
+        body += (
+            f'<p class="fine">{text("; ".join(f"{key}: {why}" for key, why in study.refusals.items()))}</p>'
+        )
     return _card("wide", "Abilities", body)
 
 
@@ -212,32 +219,35 @@ def headline(series: list):
 
 def evidence(first, series: list) -> str:
     """The verdict's evidence in a line, plain text."""
+    said = "No cell can be used." if not first.x.size else _rise(first, series)
+    if first.p_value is not None:
+        said += f" Against a smooth curve p {_p(first.p_value)}."
+    others = [one for one in series if one is not first and one.axis == first.axis]
+    if others:
+        listed = ", ".join(f"{label(one.metric)} {words(one.verdict)}" for one in others)
+        said += f" By other metrics: {listed}."
+    return said + "".join(f" Note: {note.text}." for note in first.warnings[:2])
+
+
+def _rise(first, series: list) -> str:
     show = FORMATS.get(first.axis, plain)
-    parts = []
+    low, high = _score_ends(first)
+    said = f"{label(first.metric)} goes from {number(low, 2)} at the smallest size to {number(high, 2)}"
+    said += f" at the largest ({len(first.sizes)} sizes × {first.seeds} seeds"
+    said += ")" if first.chance is None else f"; chance is {number(first.chance, 2)})"
     elbow = first.thresholds.elbow
     if elbow.value is not None and first.verdict in ("emergent", "metric_artifact", "undecided"):
+        unit = {"params": "parameters", "loss_nats": "nats of loss"}.get(first.axis, first.axis)
         where = "" if elbow.interval is None else f" ({span(*elbow.interval, show)})"
-        parts.append(f"elbow at {show(elbow.value)} parameters{where}" if first.axis == "params" else
-                     f"elbow at {show(elbow.value)} {first.axis}{where}")  # fmt: skip
-    low, high = _score_ends(first)
-    if first.x.size:
-        parts.append(f"{label(first.metric)} {low:.2g} at the smallest size, {high:.2g} at the largest")
-    if first.chance is not None:
-        parts.append(f"chance {first.chance:.2g}")
-    if first.p_value is not None:
-        parts.append(f"p {_p(first.p_value)} against a smooth curve")
-    parts.append(f"{len(first.sizes)} sizes × {first.seeds} seeds")
-    others = [one for one in series if one is not first and one.axis == first.axis]
-    parts += [f"{label(one.metric)}: {words(one.verdict)}" for one in others]
+        said += f", with an elbow at {show(elbow.value)}{where} {unit}"
     loss = next((one for one in series if one.axis == "loss_nats" and one.metric == first.metric), None)
     if loss is not None and loss.thresholds.elbow.value is not None and loss.verdict == "emergent":
-        parts.append(f"in loss the elbow is at {plain(loss.thresholds.elbow.value)} nats")
-    said = "; ".join(parts) + "."
-    return said + "".join(f" {note.text[:1].upper()}{note.text[1:]}." for note in first.warnings[:2])
+        said += f", in loss at {plain(loss.thresholds.elbow.value)} nats"
+    return said + "."
 
 
 def _p(value: float) -> str:
-    return "below 0.001" if value < 0.001 else f"{value:.2g}"
+    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
 
 
 def _score_ends(one) -> tuple[float, float]:

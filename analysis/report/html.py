@@ -1,4 +1,4 @@
-"""Small pieces of HTML. Whatever comes from a file goes through `text`, so that no name of a task is markup."""
+"""Small pieces of HTML. Whatever comes from a file goes through `text`: no name of a task is markup."""
 
 from __future__ import annotations
 
@@ -60,14 +60,12 @@ def table(
 
     classes: one for each row, or none. Cells that are `Markup` go in as they are.
     """
-    head = "".join(
-        f'<th scope="col"{f" title={chr(34)}{text(help)}{chr(34)}" if help else ""}>{text(name)}</th>'
-        for name, help in header
-    )
-    body = []
+    body, right = [], set()
     for index, row in enumerate(rows):
         kind = f' class="{text(classes[index])}"' if index < len(classes) and classes[index] else ""
+        right |= {place for place, value in enumerate(row) if _is_number(value)}
         body.append(f"<tr{kind}>{''.join(_cell(value) for value in row)}</tr>")
+    head = "".join(_head(name, help, place in right) for place, (name, help) in enumerate(header))
     title = f"<caption>{text(caption)}</caption>" if caption else ""
     mark = ' class="sortable"' if sortable else ""
     return (
@@ -82,10 +80,19 @@ class Markup(str):
     __slots__ = ()
 
 
+def _head(name: str, help: str, right: bool) -> str:
+    said = f' title="{text(help)}"' if help else ""
+    return f'<th scope="col"{said}{" class=n" if right else ""}>{text(name)}</th>'
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, Markup):
         return f"<td>{value}</td>"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         return f"<td>{text(number(value) if value is None or isinstance(value, bool) else value)}</td>"
     plain = repr(float(value)) if math.isfinite(value) else ""
     return f'<td class="n" data-v="{plain}">{text(number(value))}</td>'

@@ -53,7 +53,9 @@ def provenance(runs: Runs, path: Path) -> Provenance:
                 values.setdefault(setting, {})[value] = None
                 seen[setting] = seen.get(setting, 0) + 1
     common = {key: next(iter(found)) for key, found in values.items() if len(found) == 1}
-    common = {key: value if seen[key] == specs else f"{value} (where stated)" for key, value in common.items()}
+    common = {
+        key: value if seen[key] == specs else f"{value} (where stated)" for key, value in common.items()
+    }
     varied = {key: _several(list(found)) for key, found in values.items() if len(found) > 1}
     return Provenance(studies, common, varied, specs)
 

@@ -18,6 +18,8 @@ from analysis.table import Runs, read
 # that people wait for.
 DRAWS = 500
 MOST_GROUPS = 4
+# Simulated data sets a series; the smallest p-value is one over these. `lab thresholds` takes more.
+THRESHOLD_DRAWS = {"params": 299, "loss_nats": 99}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,11 @@ class Study:
         return list({note.text: note for note in found}.values())
 
 
-def gather(path: str | Path, draws: int = DRAWS) -> Study:
-    """Read a store folder or a table, fit and detect. Raises InputError only when there is nothing to read."""
+def gather(path: str | Path, draws: int = DRAWS, abilities: bool = True) -> Study:
+    """Read a store folder or a table, fit, and detect unless `abilities` is false.
+
+    Raises InputError only when there is nothing to read.
+    """
     path = Path(path)
     runs = read(path)
     refusals: dict[str, str] = {}
@@ -74,7 +79,7 @@ def gather(path: str | Path, draws: int = DRAWS) -> Study:
         path,
         runs,
         tuple(groups),
-        _thresholds(runs, refusals),
+        _thresholds(runs, refusals) if abilities else (),
         refusals,
         provenance(runs, path),
     )
@@ -82,7 +87,9 @@ def gather(path: str | Path, draws: int = DRAWS) -> Study:
 
 def subset(runs: Runs, keep: np.ndarray) -> Runs:
     """The rows where `keep`, without the ability scores."""
-    return replace(runs, columns={name: values[keep] for name, values in runs.columns.items()}, ability_rows=())
+    return replace(
+        runs, columns={name: values[keep] for name, values in runs.columns.items()}, ability_rows=()
+    )
 
 
 def finished(runs: Runs) -> np.ndarray:
@@ -148,9 +155,9 @@ def _thresholds(runs: Runs, refusals: dict[str, str]) -> tuple[Any, ...]:
     from analysis.thresholds import detect
 
     series: list[Any] = []
-    for axis in ("params", "loss_nats"):
+    for axis, draws in THRESHOLD_DRAWS.items():
         try:
-            series += detect(runs, axis=axis, draws=DRAWS).series
+            series += detect(runs, axis=axis, draws=draws).series
         except InputError as error:
             refusals[f"abilities along {axis}"] = "; ".join(error.problems)
     return tuple(series)

@@ -33,7 +33,7 @@ class PlotOptions:
     path: Annotated[Path, tyro.conf.Positional]
     """A store folder, or a table (.csv, .parquet, .json)."""
     figures: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """loss_compute, law_contour, holdout, frontier, isoflop, ability, cost (default: all there is data for)."""
+    """loss_compute, law_contour, holdout, isoflop, frontier, ability, cost (default: all with data)."""
     out: Path = Path("figures")
     """The folder to write to."""
     json: bool = False
@@ -50,7 +50,8 @@ def report(argv: list[str]) -> int:
         print(json.dumps(_plain(_found(done)), allow_nan=False))
     else:
         print(done.path)
-        _note(f"{len(done.figures)} figures in {done.path.parent / 'figures'}; {done.size / 1e6:.2f} MB, opens offline")
+        folder = done.path.parent / "figures"
+        _note(f"{done.size / 1e6:.2f} MB, opens offline; {len(done.figures)} figures in {folder}")
     return 0
 
 
@@ -65,8 +66,10 @@ def plot(argv: list[str]) -> int:
 
     if unknown := [name for name in options.figures if name not in KINDS]:
         raise InputError(*(f"no figure {name!r}{nearest(name, KINDS)}" for name in unknown))
-    study = gather(options.path)
-    chosen = [(kind, draw) for kind, draw in drawings(study) if not options.figures or kind in options.figures]
+    study = gather(options.path, abilities=not options.figures or "ability" in options.figures)
+    chosen = [
+        (kind, draw) for kind, draw in drawings(study) if not options.figures or kind in options.figures
+    ]
     missing = [name for name in options.figures if name not in {kind for kind, _ in chosen}]
     if missing or not chosen:
         why = "; ".join(f"{what}: {text}" for group in study.groups for what, text in group.refusals.items())
