@@ -52,6 +52,11 @@ def optimum(law: Law, params: Mapping[str, Any], flops) -> np.ndarray:
     return np.where(inner, 0.5 * (low + high), np.nan)
 
 
+def spends_compute(law: Law) -> bool:
+    """Whether the law says what to choose at a budget: it hangs on params and tokens and nothing else."""
+    return {"params", "tokens"} <= set(law.inputs) <= {"params", "tokens", "flops"}
+
+
 def _flops(law: Law, flops) -> dict[str, Any]:
     return {"flops": np.asarray(flops, float)} if "flops" in law.inputs else {}
 
@@ -92,8 +97,8 @@ def allocate(fit: Fit, flops: float) -> Allocation:
     law = fit.law
     if not (np.isfinite(flops) and flops > 0):
         raise InputError(f"flops: {flops} is not a positive number")
-    if not {"params", "tokens"} <= set(law.inputs):
-        raise InputError(f"the law {law.name} has no params and tokens to choose between; fit chinchilla")
+    if not spends_compute(law):
+        raise InputError(f"the law {law.name} is not one of params and tokens alone; fit chinchilla")
     log_n = float(optimum(law, fit.params, flops))
     if not np.isfinite(log_n):
         raise InputError(

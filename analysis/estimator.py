@@ -102,10 +102,16 @@ def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int) -> 
     value, gradient, hessian, metric = _local(prepared, theta, y, rho, w)
     damping = np.full(count, 1e-6)
     for _ in range(steps):
-        step, decrement = _step(theta, gradient, hessian, damping[:, None] * metric, low, high)
+        step, decrement = _step(theta, gradient, hessian, damping, metric, low, high)
         floor = ROUNDING * y.shape[1]
+        # A heavily damped step promises little wherever it stands, and a free one anything along an edge
+        # between kinks. Damped by the rows' smooth curvature it tells what a typical residual could gain.
+        doubt = (damping > 1) & ((decrement <= STALLED * value + floor) | (damping > 1e12))
+        if doubt.any():
+            free = (theta[doubt], gradient[doubt], hessian[doubt], np.ones(doubt.sum()), metric[doubt])
+            decrement[doubt] = _step(*free, low, high)[1]
         done = decrement <= CONVERGED * value + floor
-        stuck = damping > 1e7
+        stuck = damping > 1e12
         leaving = done | stuck
         best.theta[here], best.value[here] = theta, value
         best.decrement[here] = decrement / (value + floor)
@@ -135,8 +141,8 @@ def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int) -> 
 def _local(prepared: Callable, theta, y, rho: Rho, w):
     """Objective (B,), gradient (B, P), Hessian (B, P, P), and the metric (B, P) in which steps are damped.
 
-    The metric is the curvature that the rows would have on a smooth objective. The Hessian's own diagonal will
-    not do: one row at its kink outweighs all others there, and nothing moves along the edge any more.
+    The metric is the curvature that the rows would have on a smooth objective. The Hessian's own diagonal
+    will not do: one row at its kink outweighs all others there, and nothing moves along the edge any more.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         law = prepared(theta)
@@ -154,8 +160,8 @@ def _local(prepared: Callable, theta, y, rho: Rho, w):
     return value, gradient, hessian, metric
 
 
-def _step(theta, gradient, hessian, damping, low, high):
-    """The damped Newton step (B, P), and half the squared decrement of the undamped one (B,).
+def _step(theta, gradient, hessian, damping, metric, low, high):
+    """The damped Newton step (B, P), and half of -step . gradient (B,): half the squared decrement.
 
     Parameters that lie on a bound and are pushed against it stay. Where the Hessian is not positive definite
     its eigenvalues are taken by their size, so that every step goes down.
@@ -167,11 +173,12 @@ def _step(theta, gradient, hessian, damping, low, high):
     hessian = hessian * (free[:, :, None] & free[:, None])
     diagonal = np.abs(np.einsum("bii->bi", hessian))
     ceiling = diagonal.max(axis=1, keepdims=True)
-    scale = np.sqrt(np.where(held, 1.0, np.maximum(diagonal, 1e-14 * ceiling + 1e-300)))
+    lowest = np.maximum(1e-14 * ceiling, 1e-9 * metric) + 1e-200
+    scale = np.sqrt(np.where(held, 1.0, np.maximum(diagonal, lowest)))
     scaled = hessian / (scale[:, :, None] * scale[:, None])
     scaled[:, np.arange(width), np.arange(width)] += np.where(held, 1.0, 0.0)
     slope = gradient / scale
-    ridge = damping / scale**2 + 1e-13
+    ridge = damping[:, None] * metric / scale**2 + 1e-13
     damped = scaled + ridge[:, None] * np.eye(width)
     step = -np.linalg.solve(damped, slope[:, :, None])[:, :, 0]
     gain = -(step * slope).sum(axis=1)

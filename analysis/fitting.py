@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.allocation import exponents
+from analysis.allocation import exponents, spends_compute
 from analysis.errors import InputError
 from analysis.estimator import Optimum, curvature, minimise
 from analysis.identify import refuse, remarks
@@ -160,7 +160,7 @@ def _certificate(law: Law, x, target, rho: Rho, found: Optimum, best: int, centr
 
 
 def _allocation(law: Law, params, draws, rows: Sample, level: float, spread: float) -> Exponents | None:
-    if not {"params", "tokens"} <= set(law.inputs):
+    if not spends_compute(law):
         return None
     flops = float((6 * rows.inputs["params"] * rows.inputs["tokens"]).max())
     here = float(exponents(law, params, flops))

@@ -167,39 +167,39 @@ class SumLaw(Law):
         return "loss = " + " + ".join(str(term) for term in self.terms)
 
     @cached_property
-    def _layout(self) -> list[tuple[list[int], list[tuple[int, float]]]]:
-        """For each term: the parameters it touches, and the (input, sign) of each exponent's feature."""
-        layout = []
-        for index, term in enumerate(self.terms):
-            touched, features = [index], []
-            for name, power in term.powers.items():
-                touched.append(len(self.terms) + self.exponents.index(power.lstrip("-")))
-                features.append((self.inputs.index(name), 1.0 if power.startswith("-") else -1.0))
-            layout.append((touched, features))
-        return layout
+    def layout(self) -> tuple[tuple[int, ...], ...]:
+        """For each term, the parameters it touches: its coefficient and its exponents, each once."""
+        return tuple(
+            (index, *dict.fromkeys(self._place(power) for power in term.powers.values()))
+            for index, term in enumerate(self.terms)
+        )
+
+    def _place(self, power: str) -> int:
+        return len(self.terms) + self.exponents.index(power.lstrip("-"))
 
     def features(self, x: np.ndarray) -> list[np.ndarray]:
         """For each term, its log's derivatives in the parameters it touches: (touched, n), x (inputs, n)."""
-        ones = np.ones((1, x.shape[1]))
-        return [
-            np.concatenate([ones] + [sign * x[None, index] for index, sign in features])
-            for _, features in self._layout
-        ]
+        out = []
+        for term, touched in zip(self.terms, self.layout, strict=True):
+            feature = np.zeros((len(touched), x.shape[1]))
+            feature[0] = 1.0
+            for name, power in term.powers.items():
+                sign = 1.0 if power.startswith("-") else -1.0
+                feature[touched.index(self._place(power))] += sign * x[self.inputs.index(name)]
+            out.append(feature)
+        return out
 
     def evaluate(self, theta: np.ndarray, x: np.ndarray, features=None) -> SumEvaluation:
         """Log loss and its derivatives at theta (B, P) for centred log inputs x (inputs, n)."""
         features = features or self.features(x)
         logs = np.stack(
-            [
-                theta[:, touched] @ feature
-                for (touched, _), feature in zip(self._layout, features, strict=True)
-            ]
+            [theta[:, touched] @ feature for touched, feature in zip(self.layout, features, strict=True)]
         )
         top = logs.max(axis=0)
         shares = np.exp(logs - top)
         total = shares.sum(axis=0)
         shares /= total
-        return SumEvaluation(top + np.log(total), shares, self._layout, features, theta.shape[1])
+        return SumEvaluation(top + np.log(total), shares, self.layout, features, theta.shape[1])
 
     def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Log loss (B, n) alone."""
@@ -230,7 +230,7 @@ class SumEvaluation:
 
     value: np.ndarray
     shares: np.ndarray
-    layout: list
+    layout: tuple[tuple[int, ...], ...]
     features: list[np.ndarray]
     width: int
 
@@ -238,7 +238,7 @@ class SumEvaluation:
     def jacobian(self) -> np.ndarray:
         """(B, P, n)"""
         out = np.zeros((self.value.shape[0], self.width, self.value.shape[1]))
-        for share, (touched, _), feature in zip(self.shares, self.layout, self.features, strict=True):
+        for share, touched, feature in zip(self.shares, self.layout, self.features, strict=True):
             for parameter, slope in zip(touched, feature, strict=True):
                 out[:, parameter] += share * slope
         return out
@@ -247,7 +247,7 @@ class SumEvaluation:
         """sum over rows of outer J J' + inner (second derivative): (B, P, P) for weights (B, n)."""
         jacobian = self.jacobian
         out = (jacobian * (outer - inner)[:, None]) @ np.swapaxes(jacobian, 1, 2)
-        for share, (touched, _), feature in zip(self.shares, self.layout, self.features, strict=True):
+        for share, touched, feature in zip(self.shares, self.layout, self.features, strict=True):
             pairs = (feature[:, None] * feature[None]).reshape(-1, feature.shape[1])
             block = ((inner * share) @ pairs.T).reshape(-1, len(touched), len(touched))
             out[:, np.array(touched)[:, None], touched] += block

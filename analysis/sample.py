@@ -119,6 +119,8 @@ def _one_grid(runs: Runs, reasons: np.ndarray, notes: list[Note]) -> tuple[np.nd
 
 def _values(runs: Runs, role: str) -> np.ndarray | None:
     values = runs.role(role)
+    if values is None and role not in ALIASES:
+        values = runs.columns.get(role)
     return None if values is None else numbers(values)
 
 

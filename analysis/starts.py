@@ -61,7 +61,7 @@ def _projected(law: SumLaw, x, target, weights) -> np.ndarray:
     theta[:, len(law.terms) :] = grid
     features = law.features(x)
     columns = []
-    for (touched, _), feature in zip(law._layout, features, strict=True):
+    for touched, feature in zip(law.layout, features, strict=True):
         columns.append(np.exp(theta[:, touched] @ feature - target))
     design = np.stack(columns, axis=1)
     weight = np.ones((len(grid), len(target))) * (1.0 if weights is None else weights)

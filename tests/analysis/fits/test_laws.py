@@ -1,0 +1,102 @@
+"""Derivatives against finite differences; a law that a user adds."""
+
+import numpy as np
+import pytest
+
+import analysis as sl
+from analysis import jets
+from analysis.laws import LAWS, FormulaLaw, Parameter, coefficient
+from analysis.objectives import Rho
+
+MIXED = FormulaLaw(
+    "saturating",
+    lambda p, x: (
+        p["E"] + p["A"] * jets.exp(-p["k"] * jets.log(x["params"] + 1.0)) / (x["tokens"] ** p["beta"] + 1.0)
+    ),
+    ("params", "tokens"),
+    (coefficient("E", {"loss": 1}), coefficient("A", {"loss": 1}), Parameter("k"), Parameter("beta")),
+    "loss = E + A (params + 1)^-k / (tokens^beta + 1)",
+    "none",
+)
+
+
+@pytest.mark.parametrize("law", [*LAWS.values(), MIXED], ids=lambda law: law.name)
+def test_gradient_and_hessian_are_exact(law):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(len(law.inputs), 7))
+    theta = np.array([rng.uniform(0.2, 0.9) for _ in law.parameters])
+    step = 1e-5
+    outer, inner = np.zeros((1, 7)), rng.normal(size=(1, 7))
+    here = law.evaluate(theta[None], x)
+    for index in range(len(theta)):
+        moved = np.repeat(theta[None], 2, axis=0)
+        moved[:, index] += [step, -step]
+        around = law.evaluate(moved, x)
+        slope = (around.value[0] - around.value[1]) / (2 * step)
+        np.testing.assert_allclose(here.jacobian[0, index], slope, rtol=1e-6, atol=1e-8)
+        bend = (around.jacobian[0] - around.jacobian[1]) / (2 * step)
+        np.testing.assert_allclose(
+            here.hessian(outer, inner)[0, index], bend @ inner[0], rtol=1e-5, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
+def test_public_and_inner_parameters_agree(law):
+    """The law in the table's units is the law in the fit's units, whatever the centre."""
+    rng = np.random.default_rng(1)
+    centre = {name: rng.uniform(10, 20) for name in law.inputs} | {"loss": 1.1}
+    theta = np.array([rng.uniform(0.2, 0.9) for _ in law.parameters])
+    x = rng.normal(size=(len(law.inputs), 5))
+    public = {name: values[0] for name, values in law.to_public(theta[None], centre).items()}
+    inputs = {name: np.exp(row + centre[name]) for name, row in zip(law.inputs, x, strict=True)}
+    np.testing.assert_allclose(
+        np.log(law.loss(public, inputs)) - 1.1, law.evaluate(theta[None], x).value[0], rtol=1e-9
+    )
+    np.testing.assert_allclose(law.to_inner(public, centre), theta, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "rho", [Rho("huber", 0.1, False), Rho("squared", 1, False, 3.0), Rho("huber", 0.1, True, 2.0)]
+)
+def test_objective_derivatives(rho):
+    target = np.linspace(-0.5, 0.6, 9)[None]
+    log_loss = np.linspace(0.3, -0.31, 9)[None]
+    step = 1e-6
+    _, slope, bend = rho.in_log_loss(target, log_loss)
+    up, down = rho.in_log_loss(target, log_loss + step), rho.in_log_loss(target, log_loss - step)
+    np.testing.assert_allclose(slope, (up[0] - down[0]) / (2 * step), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(bend, (up[1] - down[1]) / (2 * step), rtol=1e-5, atol=1e-6)
+
+
+def test_a_users_law_gets_everything():
+    """A dozen lines: Chinchilla with a term in the learning rate's distance from its optimum."""
+    mine = FormulaLaw(
+        "chinchilla-with-rate",
+        lambda p, x: (
+            (p["E"] + p["A"] / x["params"] ** p["alpha"] + p["B"] / x["tokens"] ** p["beta"])
+            * (1 + p["k"] * (jets.log(x["rate"]) - p["best"]) ** 2)
+        ),
+        ("params", "tokens", "rate"),
+        (
+            coefficient("E", {"loss": 1}),
+            coefficient("A", {"loss": 1, "params": "alpha"}),
+            coefficient("B", {"loss": 1, "tokens": "beta"}),
+            Parameter("alpha"),
+            Parameter("beta"),
+            Parameter("k", high=2.0, start=(0.0, 0.3)),
+            Parameter("best", low=-5.0, high=5.0, start=(-2.0, 2.0)),
+        ),
+        "loss = (E + A/params^alpha + B/tokens^beta) (1 + k log(rate/best)^2)",
+        "none",
+    )
+    rng = np.random.default_rng(0)
+    table = {"params": 10 ** rng.uniform(7, 9.5, 80), "tokens": 10 ** rng.uniform(8.3, 10.8, 80)}
+    table["rate"] = np.exp(rng.uniform(-1.5, 1.5, 80))
+    truth = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37, "k": 0.05, "best": 0.4}
+    table["loss"] = mine.loss(truth, table) * np.exp(0.001 * rng.standard_normal(80))
+    law = sl.fit(table, law=mine, bootstrap=100)
+    assert law.certificate.converged
+    assert law.params["k"] == pytest.approx(0.05, abs=0.003)
+    assert law.intervals["alpha"][0] < 0.35 < law.intervals["alpha"][1]
+    low, high = law.predict_interval(params=1e10, tokens=1e11, rate=1.5)
+    assert low < law.predict(params=1e10, tokens=1e11, rate=1.5) < high
