@@ -14,7 +14,7 @@ import numpy as np
 
 from lab.data.corpus import Corpus
 
-_COUNTS = ("read", "duplicates", "near_empty")
+_COUNTS = ("read", "duplicates", "near_duplicates", "near_empty")
 
 
 def default_folder() -> Path:

@@ -10,6 +10,8 @@ import numpy as np
 
 from lab.errors import InputError
 
+LONG_LINE = 24  # bytes; shorter lines repeat by chance ("Returns", "-------")
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -24,6 +26,7 @@ class Corpus:
     group_D: np.ndarray  # uint64, hash of the document's group
     read: int  # documents before any was dropped
     duplicates: int  # exact duplicates dropped
+    near_duplicates: int  # documents dropped because most of their lines had been met before
     near_empty: int  # documents dropped for being shorter than the least length
 
     @property
@@ -39,8 +42,14 @@ class Corpus:
         return total.hexdigest()
 
 
-def collect(documents: Iterable[tuple[str, bytes]], least_bytes: int = 1) -> Corpus:
-    """Corpus of (group, UTF-8 text) pairs. Exact duplicates go to the group of the smallest name."""
+def collect(
+    documents: Iterable[tuple[str, bytes]], least_bytes: int = 1, most_repeated: float = 1.0
+) -> Corpus:
+    """Corpus of (group, UTF-8 text) pairs. Exact duplicates go to the group of the smallest name.
+
+    Documents shorter than `least_bytes` are dropped, and those of whose long lines more than `most_repeated`
+    (by bytes) stand in a document kept before.
+    """
     kept: dict[bytes, tuple[str, bytes]] = {}
     read = duplicates = near_empty = 0
     for group, text in documents:
@@ -54,6 +63,9 @@ def collect(documents: Iterable[tuple[str, bytes]], least_bytes: int = 1) -> Cor
             group = min(group, kept[key][0])
         kept[key] = (group, text)
     ordered = [kept[key] for key in sorted(kept)]
+    unlike = _without_near_duplicates(ordered, most_repeated) if most_repeated < 1 else ordered
+    near_duplicates = len(ordered) - len(unlike)
+    ordered = unlike
     groups = {group: _hash64(group) for group, _ in ordered}
     return Corpus(
         text=np.frombuffer(b"".join(text for _, text in ordered), np.uint8),
@@ -61,8 +73,21 @@ def collect(documents: Iterable[tuple[str, bytes]], least_bytes: int = 1) -> Cor
         group_D=np.array([groups[group] for group, _ in ordered], np.uint64),
         read=read,
         duplicates=duplicates,
+        near_duplicates=near_duplicates,
         near_empty=near_empty,
     )
+
+
+def _without_near_duplicates(documents: list[tuple[str, bytes]], most: float) -> list[tuple[str, bytes]]:
+    seen: set[bytes] = set()
+    kept = []
+    for group, text in documents:
+        lines = {line for line in map(bytes.strip, text.split(b"\n")) if len(line) >= LONG_LINE}
+        repeated = sum(map(len, lines & seen))
+        if repeated <= most * sum(map(len, lines)):
+            kept.append((group, text))
+            seen |= lines
+    return kept
 
 
 def split(corpus: Corpus, val_fraction: float, name: str) -> np.ndarray:

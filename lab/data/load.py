@@ -74,6 +74,7 @@ def _load_text(config: DataConfig, cache: Path | None, progress: Progress | None
         "documents": len(held_D),
         "documents_read": corpus.read,
         "duplicates_dropped": corpus.duplicates,
+        "near_duplicates_dropped": corpus.near_duplicates,
         "near_empty_dropped": corpus.near_empty,
         "groups": len(np.unique(corpus.group_D)),
         "train_bytes": train_bytes,

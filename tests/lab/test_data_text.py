@@ -90,6 +90,20 @@ def test_documents_of_a_group_stay_together():
     assert 0.1 < held_D.mean() <= 0.2
 
 
+def test_documents_of_mostly_repeated_lines_are_dropped():
+    lines = [f"line {n} is long enough to count" for n in range(40)]
+    texts = ["\n".join(lines[:20]), "\n".join(lines[20:]), "\n".join([*lines[:12], "short"]), "short"]
+    documents = [(str(n), text.encode()) for n, text in enumerate(texts)]
+    assert len(collect(documents).ends_D) == 4
+    corpus = collect(documents, most_repeated=0.5)
+    # Of the two that share lines, the one that comes first in the order of hashes is kept.
+    assert len(corpus.ends_D) == 3
+    assert corpus.near_duplicates == 1
+    half = [("a", "\n".join(lines[:4]).encode()), ("b", "\n".join(lines[2:6]).encode())]
+    assert collect(half, most_repeated=0.5).near_duplicates == 0
+    assert collect(half, most_repeated=0.49).near_duplicates == 1
+
+
 def test_the_order_of_the_files_does_not_matter(tmp_path):
     texts = [f"document {n}" for n in range(50)]
     one = load(DataConfig(source=write_jsonl(tmp_path / "a.jsonl", texts), context=8))
