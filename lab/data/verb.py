@@ -7,12 +7,14 @@ import sys
 from dataclasses import dataclass, fields
 from typing import Literal
 
+import numpy as np
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from lab.data.config import DataConfig
 from lab.data.dataset import Dataset
 from lab.data.load import load
+from lab.data.tokenizers import Tokenizer
 
 SAMPLES = 3  # training sequences shown
 
@@ -98,8 +100,18 @@ def inspect(dataset: Dataset) -> dict:
         "validation_tokens_scored": held_out.scored,
         "order_seed": dataset.config.order_seed,
         "digest": dataset.digest,
-        "samples": [dataset.tokenizer.decode(row) for row in inputs_KxBxT[0]],
+        "samples": [_with_marks(dataset.tokenizer, row) for row in inputs_KxBxT[0]],
     }
+
+
+def _with_marks(tokenizer: Tokenizer, tokens_T: np.ndarray) -> str:
+    """Text in which <start> and <end> are written out."""
+    marks = {tokenizer.start: "<start>", tokenizer.end: "<end>"}
+    places = np.flatnonzero(np.isin(tokens_T, list(marks)))
+    text = [tokenizer.decode(part) for part in np.split(tokens_T, places)]  # decoding leaves the marks out
+    return text[0] + "".join(
+        marks[int(tokens_T[place])] + rest for place, rest in zip(places, text[1:], strict=True)
+    )
 
 
 def _shown(value) -> str:
