@@ -62,7 +62,7 @@ def fit_sample(
     """`fit` on rows that are already chosen."""
     refuse(rows, law, source)
     x, target, centre = centred(rows, law, rho)
-    found = minimise(law, x, target, rho, starts(law, x, target, rho))
+    found = search(law, x, target, rho)
     best = int(np.argmin(np.where(np.isfinite(found.value), found.value, np.inf)))
     theta = found.theta[best]
     certificate = _certificate(law, x, target, rho, found, best, centre)
@@ -105,6 +105,27 @@ def fit_sample(
         source=source,
     )
     return result
+
+
+def search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
+    """Polished optima from global starts.
+
+    The way to the kinks of l1 is long: there only the distinct optima of a Huber corner at the size of the
+    residuals go it, since the two objectives share their basins.
+    """
+    begin = starts(law, x, target, rho)
+    if rho.name != "l1":
+        return minimise(law, x, target, rho, begin)
+    residual = rho.residual(target, law.log_loss(begin[:1], x))
+    corner = max(0.3 * float(np.median(np.abs(residual))), 1e-9)
+    smooth = minimise(law, x, target, Rho("huber", corner, rho.raw, rho.over), begin)
+    order = np.argsort(smooth.value, kind="stable")
+    kept: list[int] = []
+    for index in order:
+        far = all(np.abs(smooth.theta[index] - smooth.theta[other]).max() > 1e-4 for other in kept)
+        if far and len(kept) < 6:
+            kept.append(int(index))
+    return minimise(law, x, target, rho, smooth.theta[kept])
 
 
 def centred(rows: Sample, law: Law, rho: Rho) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:

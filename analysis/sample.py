@@ -69,7 +69,7 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
                 reasons[row] = f"status is {value!r}, not 'ok'"
     for role in ("loss", *inputs):
         values = _values(runs, role)
-        raw = runs.columns.get(runs.roles.get(role, role), values)
+        raw = runs.written.get(role, values)
         for row in np.flatnonzero(~(np.isfinite(values) & (values > 0)) & (reasons == "")):
             reasons[row] = f"{role} is {_shown(raw[row], values[row])}"
     keep = np.flatnonzero(reasons == "")

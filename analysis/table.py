@@ -33,7 +33,8 @@ class Runs:
 
     columns: name -> array (rows,), those of the source plus `params`, `tokens`, `flops`, `loss` as float64
     (NaN where a value is missing or is no number). roles: role -> the column or the formula it comes from.
-    store: the source is a store folder of the laboratory. ability_rows: one mapping a score.
+    store: the source is a store folder of the laboratory. ability_rows: one mapping a score. written: role ->
+    its column as it was written, where that is not all numbers.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -41,7 +42,8 @@ class Runs:
     source: str
     notes: tuple[Note, ...] = ()
     store: bool = False
-    ability_rows: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    ability_rows: Sequence[Mapping[str, Any]] = ()
+    written: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -87,7 +89,8 @@ class Runs:
         scores = [
             row for row in self.ability_rows if all(str(row.get(k)) == str(v) for k, v in equal.items())
         ]
-        return replace(self, columns=columns, ability_rows=scores)
+        written = {role: values[keep] for role, values in self.written.items()}
+        return replace(self, columns=columns, ability_rows=scores, written=written)
 
     def __repr__(self) -> str:
         return f"Runs({self.source}: {len(self)} rows, {', '.join(self.roles)})"
@@ -167,7 +170,9 @@ def table(
                 for part in terms(roles[role], raw)
             )
     _complete(out, roles, source, notes)
-    return Runs(out, roles, source, tuple(notes), store, ability_rows)
+    written = {role: raw[roles[role]] for role in NEEDED if roles.get(role) in raw}
+    written = {role: values for role, values in written.items() if values.dtype.kind == "O"}
+    return Runs(out, roles, source, tuple(notes), store, ability_rows, written)
 
 
 def _complete(out: dict[str, np.ndarray], roles: dict[str, str], source: str, notes: list[Note]) -> None:

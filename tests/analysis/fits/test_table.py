@@ -1,0 +1,181 @@
+"""Reading tables: roles, derived columns, formats, stores in any state."""
+
+import json
+
+import numpy as np
+import pytest
+
+import analysis as sl
+from analysis.verbs import table as table_verb
+
+CSV = "N,D,val_loss\n1e7,2e8,3.5\n1e8,2e9,2.9\n1e9,2e10,2.4\n"
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_known_names_and_flops(tmp_path):
+    runs = sl.read(write(tmp_path / "a.csv", CSV))
+    assert runs.columns["params"].tolist() == [1e7, 1e8, 1e9]
+    assert runs.columns["flops"].tolist() == [6 * 1e7 * 2e8, 6 * 1e8 * 2e9, 6 * 1e9 * 2e10]
+    assert "flops_6nd" in {note.code for note in runs.notes}
+    assert "'val_loss'" in " ".join(note.text for note in runs.notes)
+
+
+@pytest.mark.parametrize(
+    "header", ["Model Size,Training FLOP,loss", "params,C,L", "num_params,compute,final loss"]
+)
+def test_tokens_from_compute(tmp_path, header):
+    runs = sl.read(write(tmp_path / "a.csv", f"{header}\n1e7,1.2e16,3\n"))
+    assert runs.columns["tokens"][0] == pytest.approx(2e8)
+    assert "tokens_from_flops" in {note.code for note in runs.notes}
+
+
+def test_forward_only_flops_are_noticed(tmp_path):
+    runs = sl.read(write(tmp_path / "a.csv", "N,D,C,loss\n1e7,2e8,4e15,3\n1e8,2e8,4e16,3\n"))
+    assert "0.333" in next(note.text for note in runs.notes if note.code == "flops_not_6nd")
+
+
+def test_two_candidates_are_refused_by_name(tmp_path):
+    path = write(tmp_path / "a.csv", "N,params,D,loss\n1,2,3,4\n")
+    with pytest.raises(sl.InputError, match=r"'params' and 'N' could both be params"):
+        sl.read(path)
+    assert sl.read(path, {"params": "N"}).columns["params"][0] == 1
+
+
+def test_equal_candidates_are_one(tmp_path):
+    assert sl.read(write(tmp_path / "a.csv", "N,params,D,loss\n2,2,3,4\n")).columns["params"][0] == 2
+
+
+def test_map_errors_come_together_with_the_nearest_name(tmp_path):
+    path = write(tmp_path / "a.csv", "size_of_model,D,loss\n1,2,3\n")
+    with pytest.raises(sl.InputError) as caught:
+        sl.read(path, {"params": "size_of_modle", "lss": "loss"})
+    assert len(caught.value.problems) == 2
+    assert "'size_of_model'" in caught.value.problems[0]
+    assert "'loss'" in caught.value.problems[1]
+
+
+def test_sums_and_differences_of_columns(tmp_path):
+    path = write(tmp_path / "a.csv", "all,emb,head,D,loss\n10,3,2,5,1\n")
+    assert sl.read(path, {"params": "all-emb+head"}).columns["params"][0] == 9
+
+
+def test_suffixes_and_semicolons(tmp_path):
+    runs = sl.read(write(tmp_path / "a.csv", "params;tokens;loss\n70M;1.4B;3\n1,000;2e9;x\n"))
+    assert runs.columns["params"].tolist() == [7e7, 1000]
+    assert runs.columns["tokens"].tolist() == [1.4e9, 2e9]
+    assert np.isnan(runs.columns["loss"][1])
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.json", "a.jsonl", "a.parquet", "b.json"])
+def test_formats_agree(tmp_path, name):
+    rows = [{"params": 1e7 * k, "tokens": 2e8, "loss": 3.0 / k, "name": f"r{k}"} for k in (1, 2, 3)]
+    path = tmp_path / name
+    if name == "a.tsv":
+        lines = ["\t".join(rows[0]), *("\t".join(map(str, row.values())) for row in rows)]
+        path.write_text("\n".join(lines))
+    elif name == "a.json":
+        path.write_text(json.dumps({"columns": list(rows[0]), "rows": rows}))
+    elif name == "b.json":
+        path.write_text(json.dumps({key: [row[key] for row in rows] for key in rows[0]}))
+    elif name == "a.jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        import pandas
+
+        pandas.DataFrame(rows).to_parquet(path)
+    runs = sl.read(path)
+    assert runs.columns["loss"].tolist() == [3.0, 1.5, 1.0]
+    assert runs.columns["name"].tolist() == ["r1", "r2", "r3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "", "empty"),
+        ("a.csv", "N,D,loss\n", "no rows"),
+        ("a.csv", "N,N,loss\n1,2,3\n", "twice"),
+        ("a.csv", "N,D,loss\n1,2,3,4\n", "row 0"),
+        ("a.xyz", "N", "unknown format"),
+        ("a.json", "{", "a.json"),
+        ("a.json", "[1]", "a table is"),
+        ("a.parquet", "PAR1", "not a Parquet"),
+    ],
+)
+def test_unreadable_files(tmp_path, name, text, said):
+    with pytest.raises(sl.InputError, match=said):
+        sl.read(write(tmp_path / name, text))
+
+
+def test_where(tmp_path):
+    runs = sl.read(write(tmp_path / "a.csv", "set,seed,N,D,loss\nc4,0,1,2,3\nrpj,1,4,5,6\nc4,1,7,8,9\n"))
+    assert runs.where(set="c4").columns["params"].tolist() == [1, 7]
+    assert runs.where(set="c4", seed="1").columns["params"].tolist() == [7]
+    with pytest.raises(sl.InputError, match="'c4'"):
+        runs.where(set="C4")
+
+
+def cell(run_id, **more):
+    return {"run_id": run_id, "grid": "language", "seed": 0, "params_total": 100, "tokens": 5, **more}
+
+
+def make_store(path):
+    runs, studies = path / "runs", path / "studies"
+    studies.mkdir(parents=True)
+    cells = [cell("a", held_out=True), cell("b"), cell("c"), cell("d")]
+    (studies / "first.json").write_text(json.dumps({"schema": 1, "study": "first", "cells": cells}))
+    (studies / "second.json").write_text(json.dumps({"schema": 1, "study": "second", "cells": [cell("b")]}))
+    (studies / "torn.json").write_text('{"schema": 1, "ce')
+    row = {"status": "ok", "width": 4, "layers": 1, "seed": 0, "params_total": 100, "params_embedding": 30}
+    row |= {"params_head": 30, "tokens": 5, "loss_nats": 2.0, "source": "python-docs"}
+    score = {"task": "copy", "metric": "exact_match", "score": 0.5, "params": 100}
+    for name, extra in (("a", {}), ("b", {"params_head": 0})):
+        (runs / name).mkdir(parents=True)
+        result = {"schema": 1, "row": {"run_id": name, **row, **extra}, "abilities": [score]}
+        (runs / name / "result.json").write_text(json.dumps(result))
+    (runs / "c").mkdir()
+    (runs / "c" / "failure.json").write_text('{"schema": 1}')
+    (runs / "stranger").mkdir()
+    (runs / "e").mkdir()
+    (runs / "e" / "result.json").write_text('{"schema": 1, "row": {"run')
+    return path
+
+
+def test_a_store_in_every_state(tmp_path):
+    runs = sl.read(make_store(tmp_path))
+    frame = runs.frame.set_index("run_id")
+    assert frame["status"].to_dict() == {"a": "ok", "b": "ok", "c": "failed", "d": "unfinished"}
+    assert frame.loc["b", "study"] == "first+second"
+    assert bool(frame.loc["a", "held_out"]) is True
+    assert "e/result.json" in next(note.text for note in runs.notes if note.code == "unreadable_files")
+    # Untied: the input table is a look-up; tied (no head of its own): it is the head as well.
+    assert frame.loc["a", "params"] == 70
+    assert frame.loc["b", "params"] == 100
+    assert sl.read(tmp_path, {"params": "params_total"}).frame["params"].tolist() == [100, 100, 100, 100]
+    assert runs.abilities["run_id"].tolist() == ["a", "b"]
+    assert runs.abilities["study"].tolist() == ["first", "first+second"]
+
+
+def test_an_empty_folder_is_no_store(tmp_path):
+    with pytest.raises(sl.InputError, match="not a store"):
+        sl.read(tmp_path)
+
+
+def test_the_table_verb_round_trips(tmp_path, capsys):
+    store = make_store(tmp_path / "store")
+    assert table_verb([str(store), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["columns"][0] == "run_id"
+    assert printed["rows"][0]["loss"] == 2.0
+    assert printed["rows"][3]["loss"] is None
+    for name in ("a.csv", "a.parquet"):
+        out = tmp_path / name
+        assert table_verb([str(store), "--format", name[2:], "--out", str(out)]) == 0
+        again = sl.read(out)
+        assert again.columns["params"][:2].tolist() == [70, 100]
+        assert again.roles["status"] == "status"
+    assert table_verb([str(store), "--abilities"]) == 0
+    assert capsys.readouterr().out.startswith("run_id,study,grid")
