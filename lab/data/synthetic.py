@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,22 +34,23 @@ VALUES = 16
 # Values follow Dirichlet(1/2, ..., 1/2), under which the Bayes learner is the add-1/2 rule of Krichevsky and
 # Trofimov (1981).
 PRIOR = 0.5
-_RESOLUTION = 2**16  # probabilities of values are whole multiples of 1 / this, so that they are exactly known
+# Probabilities of values are whole multiples of 1 / this: they are known exactly, and a value is drawn by
+# one look-up.
+LEVELS = 2**10
 
 
 @dataclass(frozen=True)
 class Source:
     """The law of the records.
 
-    `context_thresholds` are in units of 2^-32 and `value_thresholds_KxV` in units of 2^-16 (the last column,
-    all 2^16, is left out): whole numbers, so that the law is the same on every machine and the entropy has
-    no error.
+    `context_thresholds` are in units of 2^-32, `value_counts_KxV` in units of 1 / LEVELS: whole numbers, so
+    that the law is the same on every machine and its entropy has no error.
     """
 
     contexts: int
     side: int  # digits of a context are below this
     context_thresholds: np.ndarray
-    value_thresholds: np.ndarray
+    value_counts_KxV: np.ndarray
 
     @property
     def tokenizer(self) -> SymbolTokenizer:
@@ -66,8 +68,7 @@ class Source:
     @property
     def value_probabilities(self) -> np.ndarray:
         """q_kv, shape (K, VALUES)."""
-        ends = np.full((self.contexts, 1), _RESOLUTION)
-        return np.diff(np.concatenate([self.value_thresholds, ends], axis=1), axis=1, prepend=0) / _RESOLUTION
+        return self.value_counts_KxV / LEVELS
 
     @property
     def entropy_rate(self) -> float:
@@ -75,14 +76,20 @@ class Source:
         p = self.context_probabilities
         return float((_entropy(p) + p @ _entropy(self.value_probabilities)) / RECORD)
 
+    @cached_property
+    def _symbol_of_level(self) -> np.ndarray:
+        """Symbol of the value at each of a context's LEVELS equally likely levels, flat: (K * LEVELS,)."""
+        symbols = np.tile(np.arange(self.side, self.side + VALUES, dtype=np.uint8), self.contexts)
+        return np.repeat(symbols, self.value_counts_KxV.ravel())
+
     def symbols(self, draws: Draws, sequences: int, records: int) -> np.ndarray:
         """Records of independent draws: uint8 of shape (sequences, RECORD * records)."""
         count = sequences * records
         context = np.searchsorted(self.context_thresholds, draws.uint32(count), side="right")
-        level = draws.uint32(count).astype(np.uint32) >> np.uint32(16)
-        value = (level[:, None] >= self.value_thresholds[context]).sum(axis=1)
-        record = np.stack([context // self.side, context % self.side, self.side + value], axis=1)
-        return record.astype(np.uint8).reshape(sequences, RECORD * records)
+        record = np.empty((count, RECORD), np.uint8)
+        record[:, 0], record[:, 1] = np.divmod(context.astype(np.uint16), np.uint16(self.side))
+        record[:, 2] = self._symbol_of_level[context * LEVELS + draws.below(LEVELS, count)]
+        return record.reshape(sequences, RECORD * records)
 
 
 def source(contexts: int, zipf: float) -> Source:
@@ -93,12 +100,12 @@ def source(contexts: int, zipf: float) -> Source:
     radius, angle = (draws.uint32(2, contexts, VALUES) + 0.5) / 2.0**32
     weights = -np.log(radius) * np.cos(2 * np.pi * angle) ** 2
     cumulative = np.cumsum(weights, axis=1)
-    levels = np.floor(cumulative[:, :-1] / cumulative[:, -1:] * _RESOLUTION)
+    levels = np.rint(cumulative / cumulative[:, -1:] * LEVELS).astype(np.int64)
     return Source(
         contexts=contexts,
         side=math.isqrt(contexts - 1) + 1,
         context_thresholds=thresholds(np.arange(1, contexts + 1) ** -float(zipf)),
-        value_thresholds=levels.astype(np.int64),
+        value_counts_KxV=np.diff(levels, axis=1, prepend=0),
     )
 
 
@@ -119,7 +126,7 @@ def load(config: DataConfig, digest_of: Callable[..., str]) -> Dataset:
     validation = Validation(
         inputs.astype(np.int32), targets.astype(np.int32), (targets != UNSCORED).sum(axis=1)
     )
-    content = fingerprint(law.context_thresholds, law.value_thresholds)
+    content = fingerprint(law.context_thresholds, law.value_counts_KxV)
     return Dataset(
         config=config,
         digest=digest_of(config, tokenizer.digest, content),
