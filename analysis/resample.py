@@ -10,8 +10,8 @@ from analysis.objectives import Rho
 
 # Webb's six-point weights: with few clusters the two-point ones repeat themselves (Webb 2023, Can. J. Econ.).
 WEBB = np.sqrt(np.array([1.5, 1.0, 0.5]))
-# Below this many clusters, drawing clusters with replacement leaves sizes out of draws and undercovers.
-FEW = 40
+# Below this many clusters, drawing them with replacement leaves whole sizes out of too many draws.
+FEW = 12
 
 
 def pairs(clusters: np.ndarray, draws: int, seed: int) -> np.ndarray:
@@ -54,8 +54,17 @@ def draws_of_rows(law: Law, x, target, rho: Rho, theta, clusters, draws: int, se
 def draws_wild(
     law: Law, x, target, rho: Rho, theta, clusters, draws: int, seed: int, power: float = 1.0
 ) -> Optimum:
-    """Refits to the fitted losses plus residuals whose signs and sizes are redrawn cluster by cluster."""
-    fitted = law.prepare(x)(theta[None])
-    residual = inflated(fitted.jacobian[0], target - fitted.value[0], clusters, power)
-    targets = fitted.value + wild(clusters, draws, seed) * residual
+    """Refits to the fitted losses plus residuals whose signs and sizes are redrawn cluster by cluster.
+
+    The residuals are those of a fit with a corner at 1.345 of their spread: an objective close to l1 passes
+    through a few rows exactly, and their zero residuals would make the draws too alike.
+    """
+    fitted = law.log_loss(theta[None], x)
+    spread = 1.4826 * float(np.median(np.abs(target - fitted[0])))
+    freedom = max(len(target) - len(theta), 1)
+    corner = max(1.345 * spread * np.sqrt(len(target) / freedom), 1e-12)
+    pilot = minimise(law, x, target, Rho("huber", corner, False), theta[None]).theta
+    around = law.evaluate(pilot, x)
+    residual = inflated(around.jacobian[0], target - around.value[0], clusters, power)
+    targets = fitted + wild(clusters, draws, seed) * residual
     return minimise(law, x, targets, rho, np.repeat(theta[None], draws, axis=0))
