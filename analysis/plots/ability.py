@@ -191,7 +191,7 @@ def _places(panel, one: Series) -> None:
         )
     elbow = one.thresholds.elbow
     if elbow.value is not None:
-        text = FORMATS.get(one.axis, plain)(elbow.value)
+        text = f"{elbow.value:.3g}" if one.axis == "loss_nats" else FORMATS[one.axis](elbow.value)
         falls = _continuous(one.metric)  # the label stands where the curve is not
         said = panel.annotate(
             f"elbow {text}",

@@ -101,8 +101,13 @@ def _map(axis, fit: Fit, flops, params) -> None:
     axis.set_yscale("log")
     axis.set_xlim(*flops)
     axis.set_ylim(*params)
-    for text in axis.clabel(lines, lines.levels[::2], fmt=plain, fontsize=8, colors=MUTED, inline_spacing=3):
-        text.set_rotation_mode("anchor")
+    # Labels stand in a row near the top, where each line is crossed once; runs and frontier lie below.
+    row = int(0.9 * len(n))
+    order = np.argsort(loss[row])
+    marked = [level for level in lines.levels[::2] if loss[row].min() < level < loss[row].max()]
+    places = [(float(np.interp(level, loss[row][order], c[order])), float(n[row])) for level in marked]
+    if marked:
+        axis.clabel(lines, marked, manual=places, fmt=plain, fontsize=8, colors=MUTED, inline_spacing=3)
     axis.grid(False)
 
 
@@ -110,13 +115,13 @@ def _name_frontier(axis, best, flops, params) -> None:
     inside = np.flatnonzero((best.params > params[0]) & (best.params < params[1]))
     if not len(inside):
         return
-    at = inside[int(0.86 * (len(inside) - 1))]
+    at = inside[int(0.62 * (len(inside) - 1))]
     text = axis.annotate(
         "best size",
         (best.flops[at], best.params[at]),
-        xytext=(-6, 9),
+        xytext=(5, -13),
         textcoords="offset points",
-        ha="right",
+        ha="left",
         color=LAW,
         fontsize=9,
         fontweight="bold",

@@ -43,18 +43,21 @@ def build(path: str | Path, out: str | Path | None = None, title: str | None = N
 def write(
     path: str | Path, out: str | Path | None = None, title: str | None = None, draws: int = DRAWS
 ) -> Report:
-    """`build`, with all that was found."""
-    study = gather(path, draws)
+    """`build`, with all that was found. draws: of the bootstrap."""
+    return render(gather(path, draws), out, title)
+
+
+def render(study: Study, out: str | Path | None = None, title: str | None = None) -> Report:
+    """Write the page and the figures of a study: the same study, the same bytes."""
     page = Path(out) if out is not None else _beside(study)
     page.parent.mkdir(parents=True, exist_ok=True)
     folder = page.parent / "figures"
     figures = distinct([draw() for _, draw in drawings(study)])
     written = [Drawn.save(plot, folder) for plot in figures]
-    html = compose(study, written, title, embed=True)
-    if len(html.encode("utf-8")) > LIMIT:
+    content = compose(study, written, title, embed=True).encode("utf-8")
+    if len(content) > LIMIT:
         # Copies for download are what can be had from the folder as well; the figures themselves stay.
-        html = compose(study, written, title, embed=False)
-    content = html.encode("utf-8")
+        content = compose(study, written, title, embed=False).encode("utf-8")
     page.write_bytes(content)
     return Report(page, len(content), tuple(plot.name for plot in figures), study)
 
@@ -116,7 +119,7 @@ def _figure(drawn: Drawn, embed: bool) -> str:
         _link(f"{name}.csv", drawn.csv, "text/csv", "CSV", embed),
     ]
     return (
-        f'<figure id="{text(name)}" class="{text(name.split("_")[0])}"><h3>{text(plot.title)}</h3>'
+        f'<figure id="figure-{text(name)}" class="{text(name.split("_")[0])}"><h3>{text(plot.title)}</h3>'
         f'<div class="paper">{inline(drawn.svg, name)}</div>'
         f"<figcaption>{text(plot.caption)}</figcaption>"
         f'<div class="links">{"".join(links)}</div>{_numbers(plot)}</figure>'

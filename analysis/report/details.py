@@ -20,7 +20,6 @@ _COLUMNS = (
     ("why", "not fitted because", ""),
     ("grid", "grid", ""),
     ("seed", "seed", ""),
-    ("held_out", "held out", "predicted, not fitted"),
     ("params", "params", "parameters as the law counts them"),
     ("tokens", "tokens", "training tokens"),
     ("flops", "FLOPs", "6 params tokens"),
@@ -36,7 +35,7 @@ def runs_table(study: Study) -> str:
     """All runs, those that are not ok first; of very many, the first few hundred."""
     runs = study.runs
     status = np.array([str(value) for value in runs.columns.get("status", ["ok"] * len(runs))], object)
-    order = np.argsort(status == "ok", kind="stable")
+    order = np.array(sorted(range(len(runs)), key=lambda row: _place(runs, status, row)), int)
     shown = order[:_MOST_ROWS]
     reasons = why_not(study)
     there = [column for column in _COLUMNS if column[0] in runs.columns or (column[0] == "why" and reasons)]
@@ -53,6 +52,15 @@ def runs_table(study: Study) -> str:
         said += f" The first {len(shown)} are shown; {command} prints them all."
     header = [(name, help) for _, name, help in there]
     return f"<p>{text(said)}</p>" + table(header, rows, "Runs", sortable=True, classes=classes)
+
+
+def _place(runs, status, row: int) -> tuple:
+    """Runs that are not ok first; then by grid, params, tokens and seed."""
+    keys = [str(runs.columns["grid"][row])] if "grid" in runs.columns else []
+    for name in ("params", "tokens", "seed"):
+        value = float(numbers(runs.columns[name][row : row + 1])[0]) if name in runs.columns else 0.0
+        keys.append(value if np.isfinite(value) else np.inf)
+    return (status[row] == "ok", *keys, row)
 
 
 def why_not(study: Study) -> dict[int, str]:
@@ -88,8 +96,6 @@ def _failure(study: Study, index: int) -> str:
 
 def _value(runs, name: str, index: int) -> Any:
     value = runs.columns[name][index]
-    if name == "held_out":
-        return "yes" if str(value).strip().lower() in ("true", "1", "1.0", "yes") else ""
     if name == "run_id":
         return Markup(f"<code>{text(value)}</code>")
     if isinstance(value, np.generic):

@@ -105,7 +105,9 @@ def formula(line: str) -> str:
     out = re.sub(r"\bparams\b", "<i>N</i>", out)
     out = re.sub(r"\btokens\b", "<i>D</i>", out)
     out = re.sub(r"\bflops\b", "<i>C</i>", out)
-    return out.replace("loss", "<i>L</i>", 1).replace("*", " · ").replace("/", " / ").replace("< / ", "</")
+    out = out.replace("loss", "<i>L</i>", 1).replace("*", " · ").replace("/", " / ").replace("< / ", "</")
+    # A line may break between terms, never inside one.
+    return " + ".join(f"<span>{term}</span>" for term in out.split(" + "))
 
 
 def symbol(name: str) -> str:
@@ -145,7 +147,9 @@ def _held_out(group: Group) -> str:
     body = f"{big}<p>{text(said)}</p>"
     inside = [cell.inside for cell in forecast.cells if cell.inside is not None]
     if inside:
-        kind = "good" if score.coverage >= 0.5 else "bad"
+        # As many as a binomial count of its size may miss; the forecast's own warning is stricter on bias.
+        slack = 2 * np.sqrt(forecast.level * (1 - forecast.level) / len(inside))
+        kind = "good" if score.coverage >= forecast.level - slack else "bad"
         verdict = f"{sum(inside)} of {len(inside)} inside their {forecast.level:.0%} interval"
         body += f'<p><span class="chip {kind}">{text(verdict)}</span></p>'
     worst = f"Largest error {score.max_abs_error_percent:.2g}%, mean signed error {score.bias_percent:+.2g}%"
@@ -159,9 +163,13 @@ def _allocation(group: Group) -> str:
         why = group.refusals.get("allocation", f"the law {fit.law.name} does not split compute")
         return _card("split", "Where to spend compute", f"<p>{text(why)}.</p>", group.name)
     a, b = fit.allocation.params_exponent, fit.allocation.tokens_exponent
-    body = f'<p class="big">{10**a:.2g}×<small> params</small> · {10**b:.2g}×<small> tokens</small></p>'
+    body = f'<p class="big">{10**a:.1f}×<small>params</small> {10**b:.1f}×<small>tokens</small></p>'
     said = "is the best use of ten times the compute: params grow as compute to the power "
-    said += f"{a:.2f}" + ("" if fit.allocation.interval is None else f" ({span(*fit.allocation.interval)})")
+    said += f"{a:.2f}" + (
+        ""
+        if fit.allocation.interval is None
+        else f" ({span(*fit.allocation.interval, lambda value: f'{value:.2f}')})"
+    )
     others = []
     if group.isoflop is not None and group.isoflop.exponent is not None:
         others.append(f"{group.isoflop.exponent:.2f} by IsoFLOP minima")
@@ -234,7 +242,7 @@ def _rise(first, series: list) -> str:
     low, high = _score_ends(first)
     said = f"{label(first.metric)} goes from {number(low, 2)} at the smallest size to {number(high, 2)}"
     said += f" at the largest ({len(first.sizes)} sizes × {first.seeds} seeds"
-    said += ")" if first.chance is None else f"; chance is {number(first.chance, 2)})"
+    said += ")" if first.chance is None else f"; chance is {_chance(first.chance)})"
     elbow = first.thresholds.elbow
     if elbow.value is not None and first.verdict in ("emergent", "metric_artifact", "undecided"):
         unit = {"params": "parameters", "loss_nats": "nats of loss"}.get(first.axis, first.axis)
@@ -242,8 +250,12 @@ def _rise(first, series: list) -> str:
         said += f", with an elbow at {show(elbow.value)}{where} {unit}"
     loss = next((one for one in series if one.axis == "loss_nats" and one.metric == first.metric), None)
     if loss is not None and loss.thresholds.elbow.value is not None and loss.verdict == "emergent":
-        said += f", in loss at {plain(loss.thresholds.elbow.value)} nats"
+        said += f", in loss at {number(loss.thresholds.elbow.value, 3)} nats"
     return said + "."
+
+
+def _chance(value: float) -> str:
+    return "below 0.0001" if value < 1e-4 else number(value, 2)
 
 
 def _p(value: float) -> str:

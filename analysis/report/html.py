@@ -27,9 +27,11 @@ def number(value: Any, digits: int = 4) -> str:
         return str(value)
     if value == 0:
         return "0"
-    if abs(value) >= 1e10 or abs(value) < 1e-4:
+    if abs(value) >= 1e9 or abs(value) < 1e-4:
         return (MINUS if value < 0 else "") + power(abs(value))
-    if float(value).is_integer() and abs(value) < 1e10:
+    if not float(value).is_integer() and abs(value) >= 1000:
+        value = float(f"{value:.{digits}g}")
+    if float(value).is_integer():
         return f"{int(value):,}".replace("-", MINUS)
     return f"{value:.{digits}g}".replace("-", MINUS)
 

@@ -48,8 +48,9 @@ def provenance(runs: Runs, path: Path) -> Provenance:
         if not isinstance(spec, dict):
             continue
         specs += 1
-        for key in ("provenance", "config"):
-            for setting, value in _flat(spec.get(key), "" if key == "provenance" else "run"):
+        digest = {"data_digest": spec.get("data_digest")}
+        for part, prefix in ((digest, ""), (spec.get("provenance"), ""), (spec.get("config"), "run")):
+            for setting, value in _flat(part, prefix):
                 values.setdefault(setting, {})[value] = None
                 seen[setting] = seen.get(setting, 0) + 1
     common = {key: next(iter(found)) for key, found in values.items() if len(found) == 1}

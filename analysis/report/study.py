@@ -18,7 +18,7 @@ from analysis.table import Runs, read
 # that people wait for.
 DRAWS = 500
 MOST_GROUPS = 4
-# Simulated data sets a series; the smallest p-value is one over these. `lab thresholds` takes more.
+# Most simulated data sets a series: the smallest p-value is one over these. `lab thresholds` takes more.
 THRESHOLD_DRAWS = {"params": 299, "loss_nats": 99}
 
 
@@ -79,7 +79,7 @@ def gather(path: str | Path, draws: int = DRAWS, abilities: bool = True) -> Stud
         path,
         runs,
         tuple(groups),
-        _thresholds(runs, refusals) if abilities else (),
+        _thresholds(runs, draws, refusals) if abilities else (),
         refusals,
         provenance(runs, path),
     )
@@ -148,16 +148,16 @@ def _group(name: str, runs: Runs, draws: int) -> Group:
     return Group(name, runs, fit, forecast, isoflop, envelope, allocation, refusals)
 
 
-def _thresholds(runs: Runs, refusals: dict[str, str]) -> tuple[Any, ...]:
+def _thresholds(runs: Runs, draws: int, refusals: dict[str, str]) -> tuple[Any, ...]:
     """Series along params, then along the loss."""
     if not len(runs.ability_rows):
         return ()
     from analysis.thresholds import detect
 
     series: list[Any] = []
-    for axis, draws in THRESHOLD_DRAWS.items():
+    for axis, most in THRESHOLD_DRAWS.items():
         try:
-            series += detect(runs, axis=axis, draws=draws).series
+            series += detect(runs, axis=axis, draws=max(99, min(draws, most))).series
         except InputError as error:
             refusals[f"abilities along {axis}"] = "; ".join(error.problems)
     return tuple(series)

@@ -1,4 +1,4 @@
-"""A store as the laboratory writes it, from a planted law: the truth behind the tests of figures and report."""
+"""A store as the laboratory writes it, from a planted law: the truth behind the tests of figures and page."""
 
 import json
 import math
@@ -180,3 +180,11 @@ def new_store(tmp_path) -> Store:
     store.language = lambda **options: language(store, **options)
     store.abilities = lambda **options: abilities(store, **options)
     return store
+
+
+@pytest.fixture(scope="session")
+def planted_study(planted_store):
+    """All that a report finds in the planted store, with few draws."""
+    from analysis.report.study import gather
+
+    return gather(planted_store, draws=60)

@@ -1,0 +1,186 @@
+"""Figures: the numbers they draw are the results' own, and equal input gives equal bytes."""
+
+import json
+import re
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pytest
+
+import analysis as sl
+from analysis import plots
+from analysis.forecasts import Cell
+from analysis.isocurves import Curve, IsoFlop
+from analysis.plots.style import count, log_ticks, power
+from analysis.report.figures import drawings
+from analysis.report.findings import by_task
+from analysis.report.study import subset
+
+
+@pytest.fixture(scope="module")
+def group(planted_study):
+    return planted_study.law
+
+
+@pytest.fixture(scope="module")
+def drawn(planted_study):
+    return {plot.name: plot for plot in (draw() for _, draw in drawings(planted_study))}
+
+
+def test_a_study_has_all_figures(drawn):
+    wanted = {"loss_compute", "law_contour", "holdout", "isoflop", "frontier", "cost"}
+    assert wanted | {"ability_copy", "ability_coin"} == set(drawn)
+
+
+def test_every_figure_has_words_labels_and_finite_numbers(drawn):
+    for plot in drawn.values():
+        assert plot.caption.endswith(".")
+        assert plot.alt.endswith(".")
+        numbers = plot.data.select_dtypes("number")
+        assert len(numbers) > 1
+        assert np.isfinite(numbers.to_numpy(float)).any(axis=0).all(), plot.name
+        for axis in plot.figure.axes:
+            if axis.axison:
+                # What an axis shows is said on it, above it, or by the axis that it shares.
+                shared = axis.get_shared_y_axes().get_siblings(axis)
+                assert any(a.get_ylabel() or a.get_title(loc="left") for a in shared), plot.name
+                below = axis.get_shared_x_axes().get_siblings(axis)
+                assert any(a.get_xlabel() or a.get_title(loc="left") for a in below), plot.name
+                assert np.isfinite([*axis.get_xlim(), *axis.get_ylim()]).all()
+
+
+@pytest.mark.parametrize("kind", plots.plot.FORMATS)
+def test_equal_input_gives_equal_bytes(kind, group, tmp_path):
+    for turn in ("first", "second"):
+        plots.save(plots.law_contour(group.fit, group.forecast), tmp_path / turn, (kind,))
+    name = f"law_contour.{kind}"
+    content = (tmp_path / "first" / name).read_bytes()
+    assert content == (tmp_path / "second" / name).read_bytes()
+    assert len(content) > 500
+
+
+def test_figures_leave_matplotlibs_settings_alone(group):
+    before = dict(matplotlib.rcParams)
+    plots.cost(group.runs).svg()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_runs_that_are_not_ok_are_no_points_of_the_loss(group, drawn):
+    points = drawn["loss_compute"].data.query("kind == 'run'")
+    good = np.asarray(group.runs.columns["status"]) == "ok"
+    assert sorted(points["run_id"]) == sorted(group.runs.columns["run_id"][good].tolist())
+    assert points["held_out"].sum() == 4
+
+
+def test_learning_curves_come_with_their_trunks_despite_a_torn_line(group):
+    curves = plots.learning_curves(group.runs)
+    assert sum(curve.trunk for curve in curves) == 10
+    # The unfinished and the failed run have curves too.
+    assert len(curves) == 10 + len(group.runs)
+    for curve in curves:
+        assert np.isfinite(curve.loss).all()
+        assert (np.diff(curve.tokens) > 0).all()
+
+
+def test_the_frontier_is_the_closed_form_of_the_law(group, drawn):
+    line = drawn["frontier"].data.query("approach == 'law'")
+    p = group.fit.params
+    a = p["beta"] / (p["alpha"] + p["beta"])
+    gain = (p["alpha"] * p["A"] / (p["beta"] * p["B"])) ** (1 / (p["alpha"] + p["beta"]))
+    expected = gain * (line["flops"] / 6) ** a
+    np.testing.assert_allclose(line["params"], expected, rtol=1e-6)
+    np.testing.assert_allclose(6 * line["params"] * line["tokens"], line["flops"], rtol=1e-9)
+    assert (line["params_low"] <= line["params"]).all()
+    assert (line["params"] <= line["params_high"]).all()
+
+
+def test_a_run_worse_than_the_law_lies_above_zero(group):
+    cell = Cell(0, "r", 1e5, 2e6, 1.2e12, 2.0, 1.9, 2.1, 2.2, -0.2, -9.1, False)
+    plot = plots.holdout(replace(group.forecast, cells=(cell,)))
+    right = plot.figure.axes[1]
+    marks = next(artist for artist in right.collections if artist.get_gid() == "held-out-cells")
+    assert marks.get_offsets()[0][1] == pytest.approx(10.0)
+    assert "OUTSIDE" in plot.hints["held-out-cells"][0]
+
+
+def test_a_refused_minimum_is_no_minimum():
+    params = np.array([1e4, 2e4, 4e4])
+    loss = np.array([3.2, 3.1, 3.05])
+    nothing = {"minimum": None, "parabola": None, "refusal": "the lowest point is the largest size"}
+    curve = Curve(1e12, params, 1e12 / 6 / params, loss, np.arange(3), 2e4, **nothing)
+    iso = IsoFlop((curve,), None, None, "parabola", False, 0.95, "nothing", 0, 3, (), ())
+    plot = plots.isoflop_curves(iso)
+    assert set(plot.data["kind"]) == {"run"}
+    assert "the lowest point is the largest size" in plot.caption
+    assert "1 do not" in plot.alt
+
+
+def test_marks_carry_their_values_and_text_is_escaped(group, planted_study):
+    plot = plots.loss_compute(group.runs, group.fit)
+    svg = plot.svg()
+    lines = [line for hints in plot.hints.values() for line in hints]
+    assert len(re.findall("<title>", svg)) == 1 + len(lines)
+    assert lines[0] in svg
+    series = [replace(one, task="<b>&copy</b>") for one in by_task(planted_study)["copy"]]
+    svg = plots.ability(series).svg()
+    assert "<b>" not in svg
+    assert "&lt;b&gt;&amp;copy" in svg
+
+
+def test_an_ability_shows_a_jumping_and_a_continuous_metric(planted_study):
+    plot = plots.ability(by_task(planted_study)["copy"])
+    titles = [axis.get_title(loc="left").split("\n")[0] for axis in plot.figure.axes]
+    assert titles == ["exact match", "nats per answer token"] * 2
+    runs = plot.data.query("kind == 'run' and metric == 'exact_match' and axis == 'params'")
+    assert len(runs) == 18
+    with pytest.raises(ValueError, match="one task"):
+        plots.ability(planted_study.thresholds)
+
+
+def test_a_law_of_one_input_is_drawn_along_it(group):
+    fit = sl.fit(group.runs, law="power-flops-offset", bootstrap=0)
+    plot = fit.plot()
+    assert plot.figure.axes[0].get_xlabel() == "training compute (FLOPs)"
+    assert set(plot.data["kind"]) == {"fitted run", "law"}
+
+
+def test_colours_are_told_apart_by_lightness_alone():
+    colours = plots.palette([1e3, 1e6])
+    rgb = np.array([colours(size)[:3] for size in np.geomspace(1e3, 1e6, 6)])
+    lightness = rgb @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness) > 0.04).all()
+
+
+def test_numbers_read_as_people_say_them():
+    assert [count(v) for v in (950, 12_000, 999_999, 3_400_000, 1.2e9)] == [
+        "950",
+        "12k",
+        "1M",
+        "3.4M",
+        "1.2B",
+    ]
+    assert [power(v) for v in (1e12, 3e12, 9.99e11, 2.5e-5)] == ["10¹²", "3×10¹²", "10¹²", "2.5×10⁻⁵"]
+
+
+@pytest.mark.parametrize("low", [1.0, 2.3e4, 7e11])
+@pytest.mark.parametrize("factor", [1.3, 4, 30, 1e3, 1e9])
+def test_log_axes_have_a_few_round_ticks_inside(low, factor):
+    ticks = log_ticks(low, low * factor)
+    assert 2 <= len(ticks) <= 7
+    assert all(0.99 * low <= tick <= 1.01 * low * factor for tick in ticks)
+
+
+def test_a_table_without_a_store_is_drawn_without_curves(group, tmp_path):
+    good = np.asarray(group.runs.columns["status"]) == "ok"
+    kept = subset(group.runs, good)
+    path = tmp_path / "table.json"
+    rows = [
+        {name: float(kept.columns[name][row]) for name in ("params", "tokens", "loss")}
+        for row in range(len(kept))
+    ]
+    path.write_text(json.dumps(rows))
+    runs = sl.read(path)
+    assert plots.learning_curves(runs) == ()
+    assert len(plots.loss_compute(runs).data) == len(rows)
+    assert plots.cost(runs).data["runs"].sum() == len(rows)

@@ -1,0 +1,375 @@
+"""The page: whole, harmless, offline, and useful for stores that lack much."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from analysis.errors import InputError
+from analysis.report import verb
+from analysis.report.build import LIMIT, render, write
+from analysis.report.html import duration, number, table
+
+CHROMIUM = Path("/usr/bin/chromium")
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements, their attributes and the text of a page; raises where elements do not nest."""
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.ids, self.links, self.words = [], [], [], [], []
+        self.feed(html)
+        assert self.open == [], "elements are left open"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src", "srcset", "action", "xlink:href", "poster", "data"):
+                self.links.append((tag, name, value))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def report(planted_study, tmp_path_factory):
+    return render(planted_study, tmp_path_factory.mktemp("report") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def html(report):
+    return report.path.read_text(encoding="utf-8")
+
+
+def test_one_file_of_two_megabytes_at_most_with_its_figures_beside(report):
+    assert report.path.stat().st_size == report.size <= LIMIT
+    files = {path.name for path in (report.path.parent / "figures").iterdir()}
+    assert files == {f"{name}.{kind}" for name in report.figures for kind in ("svg", "pdf", "png", "csv")}
+
+
+def test_the_first_page_says_law_error_split_and_verdicts(report, html):
+    group = report.study.law
+    start = html[html.index('id="findings"') : html.index('id="figures"')]
+    said = Page("<section " + start[: start.rindex("</section>") + len("</section>")]).text
+    assert f"{group.fit.params['alpha']:.4g}" in said
+    low, high = group.fit.intervals["E"]
+    assert f"{low:.3g} to {high:.3g}" in said
+    score = group.forecast.score
+    assert f"{score.mean_abs_error_percent:.2g} %" in said
+    assert f"4 runs that the law never saw, at up to {score.compute_ratio:.2g} times" in said
+    inside = sum(cell.inside for cell in group.forecast.cells)
+    assert f"{inside} of 4 inside their 90% interval" in said
+    assert f"{10**group.fit.allocation.params_exponent:.1f}×" in said
+    for series in report.study.thresholds:
+        assert series.verdict.replace("_", " ") in said
+
+
+def test_nothing_is_loaded_from_elsewhere(html):
+    page = Page(html)
+    assert len(page.ids) == len(set(page.ids))
+    for tag, name, value in page.links:
+        inside = value.startswith(("#", "data:image/svg+xml;base64,", "data:text/csv;base64,", "figures/"))
+        assert inside, (tag, name, value[:80])
+        if value.startswith("#"):
+            assert value[1:] in page.ids
+    assert not {"link", "img", "iframe", "object", "embed", "form"} & set(page.tags)
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    for reference in re.findall(r"url\(#([^)]+)\)", html):
+        assert reference in page.ids
+
+
+def test_the_policy_forbids_the_network_and_names_the_one_script(html):
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1]
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert len(script) < 6000
+    assert Page(html).tags.count("script") == 1
+
+
+def test_downloads_hold_what_the_files_hold(report, html):
+    for name in report.figures:
+        for kind in ("svg", "csv"):
+            coded = re.search(rf'download="{name}\.{kind}" href="data:[^,]+;base64,([^"]+)"', html)[1]
+            file = report.path.parent / "figures" / f"{name}.{kind}"
+            assert base64.b64decode(coded) == file.read_bytes()
+
+
+def test_the_same_study_gives_the_same_bytes(report, planted_study, tmp_path):
+    again = render(planted_study, tmp_path / "report.html")
+    assert again.path.read_bytes() == report.path.read_bytes()
+    for file in sorted((report.path.parent / "figures").iterdir()):
+        assert (tmp_path / "figures" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_a_page_that_would_be_too_large_links_to_its_folder(planted_study, tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.report.build.LIMIT", 900_000)
+    small = render(planted_study, tmp_path / "report.html")
+    html = small.path.read_text(encoding="utf-8")
+    assert small.size < 900_000
+    assert 'href="figures/loss_compute.svg"' in html
+    assert "base64" not in html.replace("sha256", "")
+
+
+def test_all_runs_are_listed_with_the_reason_why_one_is_not_fitted(report, html):
+    rows = html[html.index('id="runs"') : html.index('id="cost"')]
+    said = Page("<section " + rows[: rows.rindex("</section>") + len("</section>")]).text
+    for run in report.study.runs.columns["run_id"]:
+        assert run in said
+    assert "no space left on device (after 3 attempts)" in said
+    assert said.count("diverged") >= 2  # in the count and in its row
+    assert said.count("held out") == 4
+    assert "not measured" in Page(html).text
+
+
+def test_settings_are_those_of_the_specs(html):
+    said = Page(html).text
+    for words in (
+        "versions.jax 0.10.2",
+        "data.digest 5f0c2d9a",
+        "run.model.width 4, 6, 8, 12",
+        'name = "planted"',
+    ):
+        assert words in said
+
+
+def test_text_from_files_is_escaped(new_store):
+    new_store.abilities(task_name="<script>alert(1)</script>")
+    new_store.language(budgets=(250_000,), seeds=(0,))
+    evil = '</pre><script>alert("toml")</script>'
+    path = new_store.finish(study="x-study", text=evil)
+    listed = json.loads((path / "studies" / "x-study.json").read_text())
+    listed["study"] = '"><img src=x onerror=alert(2)>'
+    (path / "studies" / "x-study.json").write_text(json.dumps(listed))
+    report = write(path, draws=40)
+    html = report.path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.tags.count("script") == 1
+    assert "img" not in page.tags
+    assert evil in " ".join(page.words)
+    assert "<script>alert(1)</script>: " in page.text
+    assert all(re.fullmatch(r"[a-z0-9_-]+", name) for name in report.figures)
+
+
+def nothing_trained(store):
+    store.language(
+        ends=dict.fromkeys(
+            (
+                (w, t, s)
+                for w in (16, 24, 32, 48, 64)
+                for t in (250_000, 500_000, 1_000_000, 2_000_000)
+                for s in (0, 1)
+            ),
+            "waiting",
+        )
+    )
+
+
+def one_size(store):
+    store.language(widths=(16,))
+
+
+def no_abilities(store):
+    store.language(seeds=(0,))
+
+
+def only_abilities(store):
+    store.abilities(seeds=(0,), widths=(4, 6))
+
+
+def nothing_held_out(store):
+    store.language(widths=(16, 24, 32), seeds=(0,))
+
+
+def one_run(store):
+    store.language(widths=(16,), budgets=(250_000,), seeds=(0,))
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [
+        (nothing_trained, "none has finished yet"),
+        (one_size, "needs at least 3"),
+        (no_abilities, "that the law never saw"),
+        (only_abilities, "No law was fitted"),
+        (nothing_held_out, "rows of more than 1/"),
+        (one_run, "No law was fitted"),
+    ],
+)
+def test_partial_stores_still_give_a_report(new_store, fill, words):
+    fill(new_store)
+    report = write(new_store.finish(text=""), draws=40)
+    page = Page(report.path.read_text(encoding="utf-8"))
+    assert words in page.text
+    assert "nan" not in page.text.lower().replace("nano", "").split()
+    assert report.path == new_store.path / "report.html"
+
+
+def test_a_broken_run_folder_spoils_nothing(new_store):
+    new_store.language(widths=(16, 24, 32), seeds=(0,))
+    path = new_store.finish()
+    runs = sorted((path / "runs").iterdir())
+    (runs[-1] / "result.json").write_text('{"schema": 1, "row": {"loss')
+    (runs[-1] / "spec.json").write_text("[]")
+    (runs[0] / "metrics.jsonl").write_bytes(b'\xff\xfe{"tokens"\n\n[1]\n{"tokens": 1, "loss_nats": "x"}\n')
+    page = Page(write(path, draws=40).path.read_text(encoding="utf-8"))
+    assert "could not be read" in page.text
+
+
+def test_a_foreign_table_gets_a_report_of_its_own(tmp_path):
+    rows = ["N,D,loss"]
+    for n in (1e6, 3e6, 1e7, 3e7):
+        for d in (1e8, 3e8, 1e9):
+            rows.append(f"{n},{d},{1.7 + 400 / n**0.34 + 410 / d**0.28}")
+    path = tmp_path / "their.csv"
+    path.write_text("\n".join(rows))
+    report = write(path, draws=40)
+    assert report.path == tmp_path / "their_report.html"
+    assert report.study.law.fit.params["alpha"] == pytest.approx(0.34, abs=0.01)
+    assert "carries no settings" in Page(report.path.read_text(encoding="utf-8")).text
+
+
+def test_report_prints_one_json_object(new_store, capsys):
+    new_store.language(widths=(16,), seeds=(0,))
+    path = new_store.finish()
+    assert verb.report([str(path), "--json", "--title", "A & B"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["report"] == str(path / "report.html")
+    assert found["groups"][0]["fit"] is None
+    assert "needs at least" in found["groups"][0]["refusals"]["law"]
+    assert "<title>A &amp; B</title>" in (path / "report.html").read_text(encoding="utf-8")
+
+
+def test_plot_draws_what_is_asked_for_and_says_what_it_cannot(new_store, tmp_path, capsys):
+    new_store.language(widths=(16,), seeds=(0,))
+    path = str(new_store.finish())
+    out = str(tmp_path / "out")
+    assert verb.plot([path, "cost", "loss_compute", "--out", out]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 8
+    assert sorted(p.stem for p in Path(out).glob("*.pdf")) == ["cost", "loss_compute"]
+    with pytest.raises(InputError, match="nearest: 'frontier'"):
+        verb.plot([path, "fronteer"])
+    with pytest.raises(InputError, match=r"no data for law_contour .*needs at least 3"):
+        verb.plot([path, "law_contour", "--out", out])
+    with pytest.raises(InputError, match="no such file"):
+        verb.report([str(tmp_path / "nowhere")])
+
+
+def test_numbers_and_tables_for_people():
+    assert [number(v) for v in (None, float("nan"), 0, 12345, 1.23456, -0.5, 3.2e12, True)] == [
+        "–",
+        "–",
+        "0",
+        "12,345",
+        "1.235",
+        "−0.5",
+        "3.2×10¹²",
+        "yes",
+    ]
+    assert [duration(v) for v in (8.04, 125, 11520)] == ["8.04 s", "2 min 5 s", "3.2 h"]
+    made = table([("a<", "")], [[1.5], ["<i>"]], "t", True)
+    assert "&lt;i&gt;" in made
+    assert 'data-v="1.5"' in made
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser: {CHROMIUM} is missing (apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as engine:
+        window = engine.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield window
+        window.close()
+
+
+def visit(browser, report, width, **options):
+    """The page opened offline, with what it complained about and asked for."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
+    page = context.new_page()
+    trouble, requests = [], []
+    page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(report.path.as_uri())
+    return page, trouble, requests
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_a_browser_it_loads_itself_alone_and_fits(browser, report, width, scheme):
+    page, trouble, requests = visit(browser, report, width, color_scheme=scheme)
+    assert requests == [report.path.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    drawings = page.locator("figure svg")
+    assert drawings.count() == len(report.figures)
+    for index in range(drawings.count()):
+        box = drawings.nth(index).bounding_box()
+        assert box["width"] > 0.75 * min(width, 560)
+        assert box["height"] > 150
+    smallest = page.evaluate(
+        "Math.min(...[...document.querySelectorAll('figure svg text')].map(text => {"
+        "const svg = text.ownerSVGElement;"
+        "return parseFloat(getComputedStyle(text).fontSize) * svg.clientWidth / svg.viewBox.baseVal.width}))"
+    )
+    assert smallest >= 7  # CSS pixels
+    assert trouble == []
+
+
+def test_in_a_browser_tables_sort_and_marks_speak(browser, report):
+    page, trouble, _ = visit(browser, report, 1280)
+    runs = page.locator("#runs table")
+    runs.get_by_role("button", name="params", exact=True).click()
+    assert runs.locator("th[aria-sort=ascending]").inner_text() == "params"
+    column = runs.locator("thead th").all_inner_texts().index("params")
+    values = runs.locator(f"tbody td:nth-child({column + 1})").evaluate_all(
+        "cells => cells.map(c => +c.dataset.v)"
+    )
+    assert values == sorted(values)
+    runs.get_by_role("button", name="params", exact=True).press("Enter")
+    values = runs.locator(f"tbody td:nth-child({column + 1})").evaluate_all(
+        "cells => cells.map(c => +c.dataset.v)"
+    )
+    assert values == sorted(values, reverse=True)
+    page.locator("#figure-loss_compute svg").focus()
+    page.keyboard.press("ArrowRight")
+    assert "nats" in page.locator("#hint").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("#hint").is_visible()
+    assert trouble == []
+
+
+def test_in_a_browser_without_scripts_it_reads_the_same(browser, report):
+    page, _, _ = visit(browser, report, 1280, java_script_enabled=False)
+    assert page.locator("h1").inner_text() == "planted"
+    assert page.get_by_text("that the law never saw").is_visible()
+    assert page.locator("figure svg").first.is_visible()
+    assert page.locator("#runs tbody tr").count() == len(report.study.runs)
+    summary = page.locator("#figure-cost summary").first
+    summary.click()
+    assert page.locator("#figure-cost table").is_visible()
