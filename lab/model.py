@@ -14,6 +14,9 @@ from flax import linen as nn
 from lab.config import ModelConfig
 
 
+_QUERY_BLOCK = 64  # smaller blocks skip more of the masked square but make narrower products
+
+
 class Cache(NamedTuple):
     """Keys and values of the positions already seen, and how many those are."""
 
@@ -56,7 +59,7 @@ class Decoder(nn.Module):
     config: ModelConfig
     vocab: int
     dtype: jnp.dtype = jnp.float32  # of activations; parameters stay float32
-    window: int | None = None  # positions seen back from each; None: all
+    window: int = 0  # positions seen back from each, with a cache; without one, all
 
     @nn.compact
     def __call__(self, tokens_BxT, cache: Cache | None = None):
@@ -93,7 +96,7 @@ class Decoder(nn.Module):
 class Attention(nn.Module):
     config: ModelConfig
     dtype: jnp.dtype
-    window: int | None
+    window: int
 
     @nn.compact
     def __call__(self, x_BxTxM, start, past):
@@ -108,14 +111,15 @@ class Attention(nn.Module):
             k_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_k")(k_BxTxHxK)
         positions_T = start + jnp.arange(T)
         q_BxTxHxK, k_BxTxHxK = rotate(q_BxTxHxK, positions_T), rotate(k_BxTxHxK, positions_T)
-        kept = None
-        if past is not None:
-            k_BxTxHxK = jax.lax.dynamic_update_slice(past[0], k_BxTxHxK, (0, start, 0, 0))
-            v_BxTxHxK = jax.lax.dynamic_update_slice(past[1], v_BxTxHxK, (0, start, 0, 0))
-            kept = (k_BxTxHxK, v_BxTxHxK)
-        back_TxS = positions_T[:, None] - jnp.arange(k_BxTxHxK.shape[1])[None, :]
-        seen_TxS = back_TxS >= 0 if self.window is None else (back_TxS >= 0) & (back_TxS < self.window)
-        out_BxTxHxK = attend(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, seen_TxS)
+        if past is None:
+            out_BxTxHxK, kept = attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK), None
+        else:
+            k_BxSxHxK = jax.lax.dynamic_update_slice(past[0], k_BxTxHxK, (0, start, 0, 0))
+            v_BxSxHxK = jax.lax.dynamic_update_slice(past[1], v_BxTxHxK, (0, start, 0, 0))
+            kept = (k_BxSxHxK, v_BxSxHxK)
+            back_TxS = positions_T[:, None] - jnp.arange(k_BxSxHxK.shape[1])[None, :]
+            seen_TxS = (back_TxS >= 0) & (back_TxS < self.window)
+            out_BxTxHxK = attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS)
         out = _dense(M, (2 * c.layers * M) ** -0.5, self.dtype, "out")(out_BxTxHxK.reshape(B, T, M))
         return out, kept
 
@@ -141,8 +145,24 @@ def attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS):
     q_BxHxTxK, k_BxHxSxK, v_BxHxSxK = (a.swapaxes(1, 2) for a in (q_BxTxHxK, k_BxSxHxK, v_BxSxHxK))
     scores_BxHxTxS = (q_BxHxTxK * q_BxHxTxK.shape[-1] ** -0.5) @ k_BxHxSxK.swapaxes(2, 3)
     scores_BxHxTxS = jnp.where(seen_TxS, scores_BxHxTxS.astype(jnp.float32), -1e30)
-    weights_BxHxTxS = jax.nn.softmax(scores_BxHxTxS, axis=-1).astype(v_BxHxSxK.dtype)
-    return (weights_BxHxTxS @ v_BxHxSxK).swapaxes(1, 2)
+    top_BxHxTx1 = jax.lax.stop_gradient(scores_BxHxTxS.max(-1, keepdims=True))
+    weights_BxHxTxS = jnp.exp(scores_BxHxTxS - top_BxHxTx1)
+    # dividing K values instead of S weights; exact, since both are linear in the weights
+    out_BxHxTxK = weights_BxHxTxS.astype(v_BxHxSxK.dtype) @ v_BxHxSxK
+    total_BxHxTx1 = weights_BxHxTxS.sum(-1, keepdims=True).astype(out_BxHxTxK.dtype)
+    return (out_BxHxTxK / total_BxHxTx1).swapaxes(1, 2)
+
+
+def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK):
+    """Causal attention in blocks of queries, each of which leaves out the keys that none of it sees."""
+    T = q_BxTxHxK.shape[1]
+    seen_TxT = jnp.tril(jnp.ones((T, T), bool))
+    blocks = []
+    for start in range(0, T, _QUERY_BLOCK):
+        stop = min(start + _QUERY_BLOCK, T)
+        q, k, v = q_BxTxHxK[:, start:stop], k_BxTxHxK[:, :stop], v_BxTxHxK[:, :stop]
+        blocks.append(attend(q, k, v, seen_TxT[start:stop, :stop]))
+    return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
 
 def rotate(x_BxTxHxK: jax.Array, positions_T: jax.Array, base: float = 10_000.0) -> jax.Array:

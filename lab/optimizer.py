@@ -74,7 +74,7 @@ def update(grads: dict, moments: optax.ScaleByAdamState, params: dict, h: Hyper)
     Returns:
         params, moments, and the global norm of the gradients before clipping.
     """
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     scale = jnp.minimum(1.0, h.clip / jnp.maximum(norm, 1e-12))
     direction, moments = adam(h).update(jax.tree.map(lambda g: g * scale, grads), moments)
     rate = learning_rate(moments.count - 1, h)

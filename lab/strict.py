@@ -16,14 +16,18 @@ from lab.errors import InputError
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
-def build(cls, data: Mapping, where: str):
-    """An instance of the dataclass ``cls`` from ``data``; ``where`` names the file in the errors.
+def build(cls, data: Mapping, where: str, key: str = ""):
+    """An instance of the dataclass ``cls`` from ``data``.
+
+    Args:
+        where: the file, as errors name it.
+        key: the dotted key of the table in that file, empty for the whole of it.
 
     Raises:
         InputError: with every problem found, one line each.
     """
     problems: list[str] = []
-    value = _dataclass(cls, data, where, "", problems)
+    value = _dataclass(cls, data, where, key, problems)
     if problems:
         raise InputError(*problems)
     return value
@@ -83,7 +87,7 @@ def _value(hint, raw, where, key, problems):
     if origin is typing.Literal:
         if raw in args and not isinstance(raw, bool):
             return raw
-        wrong(f"one of {', '.join(map(str, args))}; {nearest(raw, args)}")
+        wrong(f"one of {', '.join(map(str, args))}")
     elif is_dataclass(hint):
         return _dataclass(hint, raw, where, key, problems)
     elif origin is tuple:

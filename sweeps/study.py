@@ -127,13 +127,17 @@ def points(study: Study, where: str = "study") -> list[Point]:
     problems: list[str] = []
     found: list[Point] = []
     for index, grid in enumerate(study.grids):
-        at = f"{where}: grids[{index}]"
+        at = f"grids[{index}]"
         tables = {}
         for key, cls in (("data", DataConfig), ("optimizer", OptimizerConfig)):
-            tables[key] = _table(cls, {**getattr(study, key), **getattr(grid, key)}, f"{at}.{key}", problems)
+            tables[key] = _table(
+                cls, {**getattr(study, key), **getattr(grid, key)}, where, f"{at}.{key}", problems
+            )
         for i, size in enumerate(grid.sizes):
             shape = {k: v for k, v in _given(size).items() if k in {f.name for f in fields(ModelConfig)}}
-            model = _table(ModelConfig, {**study.model, **grid.model, **shape}, f"{at}.sizes[{i}]", problems)
+            model = _table(
+                ModelConfig, {**study.model, **grid.model, **shape}, where, f"{at}.sizes[{i}]", problems
+            )
             if model is None or None in tables.values():
                 continue
             optimizer = tables["optimizer"]
@@ -149,7 +153,7 @@ def points(study: Study, where: str = "study") -> list[Point]:
             for tokens in grid.tokens:
                 config = replace(run, tokens=tokens)
                 lines = [*config.problems(), *optimizer.problems()]
-                problems.extend(f"{at}.sizes[{i}]: {key}: {text}" for key, text in lines)
+                problems.extend(f"{where}: {at}.sizes[{i}].{key}: {text}" for key, text in lines)
                 found.extend(Point(grid.name, replace(config, seed=seed)) for seed in grid.seeds)
     if problems:
         raise InputError(*dict.fromkeys(problems))
@@ -160,9 +164,9 @@ def _given(size: Size) -> dict:
     return {f.name: getattr(size, f.name) for f in fields(size) if getattr(size, f.name) is not None}
 
 
-def _table(cls, data, where, problems):
+def _table(cls, data, where, key, problems):
     try:
-        return build(cls, data, where)
+        return build(cls, data, where, key)
     except InputError as error:
         problems.extend(error.problems)
         return None

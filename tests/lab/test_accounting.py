@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.extend.core import jaxprs_in_params
+
+from lab import accounting, model
+from lab.config import ModelConfig, RunConfig
+from lab.data import DataConfig
+
+V, T = 258, 128
+CONFIG = ModelConfig(width=32, layers=2, heads=2)
+
+
+def test_parameters_of_a_shape_counted_by_hand():
+    counted = accounting.count_params(CONFIG, V)
+    assert counted.embedding == counted.head == V * 32
+    assert counted.matrices == 2 * (4 * 32 * 32 + 2 * 32 * 128)
+    # two norms a block, one at the end; queries and keys share one scale of head width each, a layer
+    assert counted.vectors == 5 * 32 + 2 * 2 * 16
+    assert counted.total == sum([counted.embedding, counted.head, counted.matrices, counted.vectors])
+
+
+def test_a_tied_table_counts_once_and_as_the_head():
+    counted = accounting.count_params(replace(CONFIG, tied=True), V)
+    assert (counted.embedding, counted.head) == (0, V * 32)
+
+
+def _products(jaxpr) -> float:
+    """FLOPs of all dot_general in a jaxpr: 2 x batch x m x n x k each."""
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "dot_general":
+            (contract, _), _ = eqn.params["dimension_numbers"]
+            a = eqn.invars[0].aval.shape
+            k = 1
+            for axis in contract:
+                k *= a[axis]
+            out = 1
+            for size in eqn.outvars[0].aval.shape:
+                out *= size
+            total += 2 * out * k
+        for sub in jaxprs_in_params(eqn.params):
+            total += _products(sub)
+    return total
+
+
+@pytest.mark.parametrize("config", [CONFIG, ModelConfig(width=24, layers=3, heads=3, mlp="gated", tied=True)])
+def test_the_formula_counts_the_products_of_the_program_exactly(config):
+    B, context = 2, 64  # one block of queries: the full square is executed
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), config, V))
+    tokens = jax.ShapeDtypeStruct((B, context), jnp.int32)
+    jaxpr = jax.make_jaxpr(lambda p, x: model.apply(p, x, config, V))(params, tokens)
+    formula = accounting.forward_flops(config, V, context, causal=False) * B * context
+    assert _products(jaxpr.jaxpr) == formula
+
+
+def test_the_formula_against_the_compilers_count():
+    # the compiler also counts elementwise work, which is a twentieth at this width
+    config = ModelConfig(width=128, layers=2, heads=4)
+    B, context = 4, 64
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), config, V))
+    tokens = jax.ShapeDtypeStruct((B, context), jnp.int32)
+    compiled = jax.jit(lambda p, x: model.apply(p, x, config, V)).lower(params, tokens).compile()
+    formula = accounting.forward_flops(config, V, context, causal=False) * B * context
+    assert compiled.cost_analysis()["flops"] / formula == pytest.approx(1.0, abs=0.05)
+
+
+def test_conventions_against_a_case_worked_by_hand():
+    # one layer, width 8, 2 heads of 4, hidden 16, 10 symbols, context 4; by hand, forward FLOPs a token:
+    config = RunConfig(
+        tokens=6 * 32,
+        model=ModelConfig(width=8, layers=1, heads=2, mlp_ratio=2.0),
+        data=DataConfig(source="synthetic", context=4),
+        batch=8,
+    )
+    tokens = 6 * 32
+    flops = accounting.training_flops(config, 10)
+    linear = 2 * (4 * 8 * 8 + 2 * 8 * 16)  # 1024
+    head = 2 * 8 * 10  # 160
+    assert flops["flops_exact"] == 3 * (linear + 2 * 5 * 8 + head) * tokens
+    # appendix F: embedding 160, qkv 384, scores 64, softmax 3 * 2 * 4, reduction 64, project 128, dense 512, head 160
+    assert flops["flops_chinchilla"] == 3 * (160 + 384 + 64 + 24 + 64 + 128 + 512 + 160) * tokens
+    params = accounting.count_params(config.model, 10)
+    assert params.total == 80 + 80 + 512 + (3 * 8 + 2 * 4)
+    assert flops["flops_6nd"] == 6 * params.total * tokens
+    assert flops["flops_palm"] == (6 * (params.total - 80) + 12 * 8 * 4) * tokens
+    assert flops["flops_kaplan"] == 3 * (2 * 512 + 2 * 4 * 8) * tokens

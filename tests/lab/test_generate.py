@@ -1,0 +1,67 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lab import model
+from lab.config import ModelConfig
+from lab.generate import Sampling, generate
+
+V, END = 12, 11
+CONFIG = ModelConfig(width=16, layers=2, heads=2)
+
+
+@pytest.fixture(scope="module")
+def params():
+    found = model.init(jax.random.key(3), CONFIG, V)
+    found["head"]["kernel"] = found["head"]["kernel"] * 30  # decided enough for different continuations
+    return found
+
+
+def slow_greedy(params, prompt, n):
+    tokens = list(prompt)
+    for _ in range(n):
+        logits = model.apply(params, jnp.array([tokens]), CONFIG, V)[0, -1]
+        tokens.append(int(jnp.argmax(logits)))
+        if tokens[-1] == END:
+            return tokens[len(prompt) : -1]
+    return tokens[len(prompt) :]
+
+
+def test_greedy_of_prompts_of_different_lengths_is_the_slow_one(params):
+    prompts = [[1], [2, 3, 4, 5], [7, 7], [10, 0, 3]]
+    got = generate(params, prompts, CONFIG, V, END, window=64, max_new=15)
+    assert got == [slow_greedy(params, p, 15) for p in prompts]
+
+
+def test_it_stops_at_the_end(params):
+    always = dict(params, head={"kernel": jnp.zeros((16, V))})  # all logits equal: argmax is token 0
+    assert generate(always, [[1, 2]], CONFIG, V, end=0, window=8, max_new=9) == [[]]
+    assert generate(always, [[1, 2]], CONFIG, V, end=5, window=8, max_new=9) == [[0] * 9]
+
+
+def test_samples_follow_the_probabilities(params):
+    n = 3000
+    tokens = generate(
+        params, [[4, 2]] * n, CONFIG, V, end=V, window=8, max_new=1, sampling=Sampling(1.0), seed=1
+    )
+    expected = np.asarray(jax.nn.softmax(model.apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
+    counts = np.bincount([t[0] for t in tokens], minlength=V)
+    assert (abs(counts / n - expected) < 4 * np.sqrt(expected * (1 - expected) / n) + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(1.0, top_k=3), Sampling(1.0, top_p=0.6)], ids=["top k", "top p"]
+)
+def test_only_the_probable_tokens_are_drawn(sampling, params):
+    probabilities = np.asarray(jax.nn.softmax(model.apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
+    order = np.argsort(-probabilities)
+    keep = 3 if sampling.top_k else 1 + int(np.searchsorted(np.cumsum(probabilities[order]), 0.6))
+    tokens = generate(params, [[4, 2]] * 800, CONFIG, V, V, window=8, max_new=1, sampling=sampling)
+    assert {t[0] for t in tokens} == set(order[:keep].tolist())
+
+
+def test_the_same_seed_gives_the_same_text(params):
+    draw = lambda seed: generate(params, [[1]], CONFIG, V, END, 64, 30, Sampling(1.0), seed)
+    assert draw(0) == draw(0)
+    assert draw(0) != draw(1)

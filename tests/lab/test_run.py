@@ -1,0 +1,209 @@
+"""Branch equals straight run, interrupted equals uninterrupted, damage is found: all to the bit."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from lab import run, train
+from lab.checkpoint import Checkpoints, DamagedCheckpoint
+from lab.folder import RunFolder
+from lab.job import Job
+
+
+def job(config, folder, **more):
+    return Job(config, folder.name, RunFolder(folder), **more)
+
+
+def final(config, vocab, folder):
+    shapes = train.state_shapes(config, vocab).params
+    return Checkpoints(folder / "final").restore(config.steps, shapes)
+
+
+def same_bits(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def losses(folder):
+    return [(line["step"], line["loss_nats"]) for line in RunFolder(folder).metrics() if "loss_nats" in line]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, synthetic, request):
+    from lab.config import ModelConfig, OptimizerConfig, RunConfig
+
+    config = RunConfig(
+        tokens=75 * 8 * 32,
+        model=ModelConfig(width=16, layers=2, heads=2),
+        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_tokens=10 * 8 * 32),
+        data=synthetic.config,
+        batch=8,
+    )
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    run.run([job(config, folder)], synthetic)
+    return config, folder
+
+
+def test_the_result_is_a_row_of_the_table(straight, synthetic):
+    config, folder = straight
+    row = RunFolder(folder).result()["row"]
+    assert row["status"] == "ok"
+    assert row["tokens"] == 75 * 256
+    assert row["flops_6nd"] == 6 * row["params_total"] * row["tokens"]
+    assert 0 < row["loss_se"] < 0.2
+    assert synthetic.entropy_rate < row["loss_nats"] < np.log(synthetic.vocab_size)
+    assert [step for step, _ in losses(folder)] == [20, 40, 60, 75]
+    assert not list((folder / "checkpoints").glob("*")), "what only served to resume is gone"
+
+
+def test_a_branch_has_the_bits_of_the_straight_run(straight, synthetic, tmp_path):
+    config, folder = straight
+    short = replace(config, tokens=50 * 256)
+    assert short.trunk_id("d") == config.trunk_id("d") != replace(config, seed=5).trunk_id("d")
+    marks = (short.hold_steps, config.hold_steps)
+    assert marks == (40, 60)
+    trunk = tmp_path / "trunk"
+    run.run([job(config, trunk, branch_steps=marks)], synthetic)
+    assert Checkpoints(trunk / "checkpoints").steps() == [40, 60]
+    for branch in (short, config):
+        run.run([job(branch, tmp_path / str(branch.steps), trunk=RunFolder(trunk))], synthetic)
+    assert same_bits(
+        final(config, synthetic.vocab_size, folder), final(config, synthetic.vocab_size, tmp_path / "75")
+    )
+    a, b = (RunFolder(f).result()["row"]["loss_nats"] for f in (folder, tmp_path / "75"))
+    assert a == b
+    run.run([job(short, tmp_path / "short")], synthetic)
+    assert same_bits(
+        final(short, synthetic.vocab_size, tmp_path / "short"),
+        final(short, synthetic.vocab_size, tmp_path / "50"),
+    )
+
+
+@pytest.mark.parametrize("mode", ["serial", "devices", "pmap"])
+def test_interrupted_at_any_call_is_uninterrupted(mode, straight, synthetic, tmp_path):
+    config, folder = straight
+    seeds = [config] if mode == "serial" else [config, replace(config, seed=1)]
+    jobs = [job(c, tmp_path / f"seed{c.seed}") for c in seeds]
+    interruptions = 0
+    while not all((j.folder.path / "result.json").exists() for j in jobs):
+        calls = iter(range(100))
+        hooks = run.Hooks(should_stop=lambda calls=calls: next(calls) >= 1)
+        try:
+            run.run(jobs, synthetic, mode, hooks)
+        except run.Interrupted:
+            interruptions += 1
+    assert interruptions >= 1
+    got = final(config, synthetic.vocab_size, jobs[0].folder.path)
+    expected = final(config, synthetic.vocab_size, folder)
+    if mode == "pmap":
+        assert (
+            max(
+                float(np.abs(a - b).max())
+                for a, b in zip(*map(jax.tree.leaves, (got, expected)), strict=True)
+            )
+            < 1e-5
+        )
+        np.testing.assert_allclose(losses(jobs[0].folder.path), losses(folder), rtol=1e-5)
+    else:
+        assert same_bits(got, expected)
+        assert losses(jobs[0].folder.path) == losses(folder)
+
+
+def test_a_run_packed_in_another_way_goes_on(straight, synthetic, tmp_path):
+    config, folder = straight
+    jobs = [job(replace(config, seed=s), tmp_path / f"seed{s}") for s in (0, 1)]
+    calls = iter(range(100))
+    with pytest.raises(run.Interrupted):
+        run.run(jobs, synthetic, "devices", run.Hooks(should_stop=lambda: next(calls) >= 1))
+    run.run(jobs[:1], synthetic, "serial")
+    assert same_bits(
+        final(config, synthetic.vocab_size, tmp_path / "seed0"), final(config, synthetic.vocab_size, folder)
+    )
+
+
+@pytest.fixture
+def interrupted(straight, synthetic, tmp_path):
+    """A run with checkpoints at steps 20 and 40, and its folder."""
+    config, _ = straight
+    folder = tmp_path / "run"
+    for stop in (0, 0):
+        calls = iter(range(100))
+        with pytest.raises(run.Interrupted):
+            run.run(
+                [job(config, folder)],
+                synthetic,
+                hooks=run.Hooks(should_stop=lambda c=calls, s=stop: next(c) >= s),
+            )
+        kept = folder / "checkpoints" / str(Checkpoints(folder / "checkpoints").steps()[-1])
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        import shutil
+
+        shutil.copytree(kept, tmp_path / "kept" / kept.name, dirs_exist_ok=True)
+    for old in (tmp_path / "kept").iterdir():
+        target = folder / "checkpoints" / old.name
+        if not target.exists():
+            old.rename(target)
+    assert Checkpoints(folder / "checkpoints").steps() == [20, 40]
+    return config, folder
+
+
+def _damage(folder, how):
+    files = sorted((f for f in folder.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    if how == "flipped byte":
+        data = bytearray(files[-1].read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        files[-1].write_bytes(bytes(data))
+    elif how == "truncated":
+        files[-1].write_bytes(files[-1].read_bytes()[:100])
+    else:
+        for file in files:
+            file.unlink()
+
+
+@pytest.mark.parametrize("how", ["flipped byte", "truncated", "emptied"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(how, interrupted, straight, synthetic):
+    config, folder = interrupted
+    _damage(folder / "checkpoints" / "40", how)
+    said, steps = [], []
+    hooks = run.Hooks(warn=said.append, progress=lambda p: steps.append(p.step))
+    run.run([job(config, folder)], synthetic, hooks=hooks)
+    assert len(said) == 1
+    assert "checkpoints/40" in said[0]
+    assert steps[0] == 20
+    assert same_bits(
+        final(config, synthetic.vocab_size, folder), final(config, synthetic.vocab_size, straight[1])
+    )
+
+
+def test_a_checkpoint_of_another_shape_is_refused(straight, synthetic, tmp_path):
+    config, folder = straight
+    wider = replace(config, model=replace(config.model, width=32))
+    with pytest.raises(DamagedCheckpoint, match="final/75"):
+        final(wider, synthetic.vocab_size, folder)
+
+
+def test_a_torn_last_line_of_the_metrics_is_dropped(interrupted, straight, synthetic):
+    config, folder = interrupted
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write('{"step": 60, "loss_na')
+    run.run([job(config, folder)], synthetic)
+    assert losses(folder) == losses(straight[1])
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    assert all(isinstance(json.loads(line), dict) for line in lines)
+
+
+def test_divergence_is_recorded_and_stops_that_run_alone(straight, synthetic, tmp_path):
+    config, folder = straight
+    wild = replace(config, seed=1, optimizer=replace(config.optimizer, learning_rate=1e30, clip=1e30))
+    jobs = [job(config, tmp_path / "good"), job(wild, tmp_path / "wild")]
+    run.run(jobs, synthetic, "devices")
+    row = jobs[1].folder.result()["row"]
+    assert row["status"] == "diverged"
+    assert row["loss_nats"] is None
+    assert 1 <= row["diverged_step"] <= 20
+    assert str(row["diverged_step"]) in row["reason"]
+    assert same_bits(
+        final(config, synthetic.vocab_size, tmp_path / "good"), final(config, synthetic.vocab_size, folder)
+    )

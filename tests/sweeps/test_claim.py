@@ -1,0 +1,83 @@
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+from sweeps import claim as claims
+from sweeps.claim import Owner, take
+
+
+def test_one_of_many_threads_wins(tmp_path):
+    me = Owner.me()
+    for i in range(50):
+        barrier, won = threading.Barrier(8), []
+
+        def race(path=tmp_path / str(i) / "claim", barrier=barrier, won=won):
+            barrier.wait()
+            if take(path, me):
+                won.append(1)
+
+        threads = [threading.Thread(target=race) for _ in range(8)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        assert len(won) == 1
+
+
+def _claim_all(root, names, out):
+    me = Owner.me()
+    out.put([name for name in names if take(root / name / "claim", me)])
+
+
+def test_two_processes_race_for_200_cells_and_none_is_had_twice(tmp_path):
+    names = [f"{i:03d}" for i in range(200)]
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    workers = [context.Process(target=_claim_all, args=(tmp_path, names, out)) for _ in range(2)]
+    [w.start() for w in workers]
+    got = [out.get(timeout=60) for _ in workers]
+    [w.join() for w in workers]
+    # the first process to end is dead, so its claims may be taken over; while both live they are exclusive
+    first = {n for n in names if json.loads((tmp_path / n / "claim").read_text())["attempt"] == 1}
+    assert set(got[0]) | set(got[1]) == set(names)
+    taken_over = set(names) - first
+    assert set(got[0]) & set(got[1]) == taken_over
+
+
+def test_a_dead_owner_loses_its_claim_and_the_attempt_counts(tmp_path):
+    code = f"from pathlib import Path; from sweeps import claim; print(claim.take(Path({str(tmp_path / 'claim')!r}), claim.Owner.me()))"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    second = take(tmp_path / "claim", Owner.me())
+    assert second.attempt == 2
+    assert take(tmp_path / "claim", Owner.me()) is None
+    second.release()
+    assert take(tmp_path / "claim", Owner.me()).attempt == 1
+
+
+def test_a_living_owner_keeps_it_and_another_host_only_by_beating(tmp_path):
+    path = tmp_path / "claim"
+    elsewhere = replace(Owner.me(), host="elsewhere", pid=1)
+    assert take(path, elsewhere)
+    assert take(path, Owner.me()) is None
+    old = path.stat().st_mtime - 2 * claims.STALE_SECONDS
+    os.utime(path, (old, old))
+    assert take(path, Owner.me()).attempt == 2
+
+
+def test_the_loser_of_a_claim_does_not_release_it(tmp_path):
+    path = tmp_path / "claim"
+    first = take(path, replace(Owner.me(), host="elsewhere"))
+    os.utime(path, (0, 0))
+    second = take(path, Owner.me())
+    assert not first.is_mine()
+    first.release()
+    assert second.is_mine()
+
+
+def test_a_claim_that_cannot_be_read_goes_stale(tmp_path):
+    path = tmp_path / "claim"
+    path.write_text("{half")
+    os.utime(path, (0, 0))
+    assert take(path, Owner.me()).attempt == 2
