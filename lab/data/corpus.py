@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Corpus:
     def lengths_D(self) -> np.ndarray:
         return np.diff(self.ends_D, prepend=0)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the documents, their borders and their groups."""
         total = hashlib.sha256(self.text)

@@ -138,5 +138,7 @@ def _table(path: Path) -> Iterator[str]:
             raise InputError(f"{path}: column 'text' holds {schema.field('text').type}, not strings")
         column = pq.read_table(path, columns=["text"])["text"]
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+        raise InputError(
+            f"{path}: not a readable Parquet file ({str(error).partition(chr(10))[0]})"
+        ) from None
     yield from (text for text in column.to_pylist() if text is not None and text.strip())
