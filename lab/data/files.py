@@ -96,7 +96,7 @@ def _decoded(path: Path, raw: bytes) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{path}, line {line}: not UTF-8 (byte {error.start} is 0x{raw[error.start]:02x}); convert it "
-            "first, for example with: iconv -f LATIN1 -t UTF-8"
+            "first, for example with: iconv -f ENCODING -t UTF-8"
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
