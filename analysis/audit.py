@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from analysis.table import Runs, as_runs
 
 # Ten times the fitted compute is the distance at which forecasts are compared; less where the table is small.
 FACTORS = (10.0, 5.0, 3.0, 2.0)
+# Held-out cells from which a quantile of their misses can be taken.
+ENOUGH = 5
 AXES = ("params", "tokens", "flops")
 
 
@@ -55,9 +58,51 @@ def forecast(
     rows = sample(runs, law.inputs)
     options = (law, rho, bootstrap, method, level, seed, runs.source)
     fitted, held, rule = _split(rows, holdout_factor, bool(at), options)
+    widened = _one_step_earlier(rows.where(~held), options, runs, level) if fitted.draws else None
     cells = _cells(fitted, rows.where(held), runs, level) + _unmeasured(fitted, at, level)
+    cells = [_widen(cell, widened or 1.0) for cell in cells]
     score = _score([cell for cell in cells if cell.measured is not None], rows.where(~held))
-    return Forecast(fitted, tuple(cells), score, rule, level, (*_scored(score, level), *fitted.warnings))
+    said = (*_scored(score, level), *fitted.warnings)
+    return Forecast(fitted, tuple(cells), score, rule, level, said, widened)
+
+
+def _one_step_earlier(rows: Sample, options, runs: Runs, level: float) -> float | None:
+    """By how much the fitted runs' own last stretch of compute asks to widen the intervals, at least 1.
+
+    The law is fitted without it and predicts it; the factor is the level's quantile of |error| / half-width
+    (split-conformal, Lei et al. 2018, with the split along compute). A law that bends shows it there first.
+    """
+    flops = _flops(rows)
+    law, rho, bootstrap, method, _, seed, source = options
+    for trial in FACTORS:
+        held = flops > flops.max() / trial
+        if held.sum() < ENOUGH:
+            continue
+        try:
+            earlier = fit_sample(
+                rows.where(~held), law, rho, min(bootstrap, 300), method, level, seed, source
+            )
+        except InputError:
+            continue
+        cells = _cells(earlier, rows.where(held), runs, level)
+        misses = []
+        for cell in cells:
+            edge = cell.high if cell.measured > cell.predicted else cell.low
+            half = max(abs(np.log(edge / cell.predicted)), 1e-12)
+            misses.append(abs(np.log(cell.measured / cell.predicted)) / half)
+        rank = min(int(np.ceil((len(misses) + 1) * level)), len(misses)) - 1
+        return max(1.0, float(np.sort(misses)[rank]))
+    return None
+
+
+def _widen(cell: Cell, factor: float) -> Cell:
+    """The cell with its interval stretched about the prediction, in logs."""
+    if cell.low is None or factor == 1.0:
+        return cell
+    low = cell.predicted * (cell.low / cell.predicted) ** factor
+    high = cell.predicted * (cell.high / cell.predicted) ** factor
+    inside = None if cell.measured is None else bool(low <= cell.measured <= high)
+    return replace(cell, low=low, high=high, inside=inside)
 
 
 def _split(rows: Sample, factor: float | None, asked: bool, options) -> tuple[Fit, np.ndarray, str]:

@@ -5,7 +5,9 @@ Each fit has an exact Hessian, its own damping, and leaves the batch when it has
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +22,8 @@ STALLED = 1e-9
 # Rounding alone keeps the squared residual of a log this high.
 ROUNDING = 1e-30
 CHUNK = 250
+# Chunks are independent, and numpy lets go of the interpreter while it works.
+THREADS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +54,8 @@ def minimise(
     None. A corner far below the residuals at the starts is approached in steps.
     """
     prepared = law.prepare(x)
-    parts = []
-    for start in range(0, len(theta), CHUNK):
+
+    def one(start: int) -> Optimum:
         chunk = slice(start, start + CHUNK)
         some = theta[chunk]
         batch = (some.shape[0], x.shape[1])
@@ -69,7 +73,14 @@ def minimise(
         if rho.name == "l1":
             exact = rho.exact(rho.residual(y, prepared(some).value))
             found = replace(found, value=exact.sum(axis=1) if w is None else (w * exact).sum(axis=1))
-        parts.append(found)
+        return found
+
+    chunks = range(0, len(theta), CHUNK)
+    if len(chunks) < 2:
+        parts = [one(start) for start in chunks]
+    else:
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:
+            parts = list(pool.map(one, chunks))
     fields = zip(*((part.theta, part.value, part.decrement, part.converged) for part in parts), strict=True)
     return Optimum(*(np.concatenate(field) for field in fields))
 
@@ -198,6 +209,12 @@ def _step(theta, gradient, hessian, damping, metric, low, high):
 
 def _positive(matrices: np.ndarray) -> np.ndarray:
     """Which of the symmetric matrices (B, P, P) are positive definite, by pivots of elimination."""
+    try:
+        np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:
+        pass
+    else:
+        return np.ones(len(matrices), bool)
     left = matrices.copy()
     good = np.ones(len(matrices), bool)
     for k in range(matrices.shape[1]):

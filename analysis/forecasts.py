@@ -47,7 +47,11 @@ class Score:
 
 @dataclass(frozen=True, repr=False)
 class Forecast:
-    """Held-out cells predicted by the law fitted to the others. rule: what was held out, in words."""
+    """Held-out cells predicted by the law fitted to the others. rule: what was held out, in words.
+
+    widened: factor on the intervals, from how far the same forecast missed one step earlier, on fitted runs
+    alone; None where these were too few to tell.
+    """
 
     fit: Fit
     cells: tuple[Cell, ...]
@@ -55,12 +59,14 @@ class Forecast:
     rule: str
     level: float
     warnings: tuple[Note, ...]
+    widened: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "law": self.fit.law.name,
             "rule": self.rule,
             "level": self.level,
+            "widened": self.widened,
             "score": None if self.score is None else asdict(self.score),
             "cells": [asdict(cell) for cell in self.cells],
             "fit": self.fit.to_dict(),

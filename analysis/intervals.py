@@ -33,7 +33,8 @@ def bootstrap(
         from scipy.special import stdtrit
 
         tail = 0.5 + level / 2
-        freedom = max(count - len(theta), 2)
+        # Measured: fewer degrees than half the clusters make intervals that never miss.
+        freedom = max(count - len(theta), (count + 3) // 2)
         spread = float(stdtrit(freedom, tail) / stdtrit(1e9, tail))
         drawn = draws_wild(law, x, target, rho, theta, rows.clusters, draws, seed)
         text = f"residuals of {unit}, wild bootstrap with Webb weights, t with {freedom} degrees of freedom"

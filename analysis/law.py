@@ -237,10 +237,15 @@ class SumEvaluation:
     @cached_property
     def jacobian(self) -> np.ndarray:
         """(B, P, n)"""
-        out = np.zeros((self.value.shape[0], self.width, self.value.shape[1]))
+        out = np.empty((self.value.shape[0], self.width, self.value.shape[1]))
+        filled = set()
         for share, touched, feature in zip(self.shares, self.layout, self.features, strict=True):
             for parameter, slope in zip(touched, feature, strict=True):
-                out[:, parameter] += share * slope
+                if parameter in filled:
+                    out[:, parameter] += share * slope
+                else:
+                    np.multiply(share, slope, out=out[:, parameter])
+                    filled.add(parameter)
         return out
 
     def hessian(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:

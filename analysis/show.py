@@ -186,6 +186,11 @@ def forecast_text(result: Forecast) -> str:
             f"{score.mean_abs_error_percent:.2f} %, largest {score.max_abs_error_percent:.2f} %, "
             f"bias {score.bias_percent:+.2f} %{covered}"
         )
+    if result.widened is not None and result.widened > 1:
+        summary += (
+            f"\n  intervals are {result.widened:.2g} times wider than the bootstrap's: one step "
+            "earlier, on the fitted runs alone, the same forecast missed by that much"
+        )
     parts = (
         f"{result.fit.law.name} fitted to {result.fit.points} runs; held out: {result.rule}",
         f"  {tidy_formula(result.fit.law, result.fit.params)}",
