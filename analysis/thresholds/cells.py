@@ -177,6 +177,8 @@ def _bad_values(frame, axis: str) -> list[str]:
 
 
 def _series(rows, task: str, metric: str, axis: str) -> Cells:
+    import pandas
+
     notes: list[Note] = []
     continuous = is_continuous(metric)
     chance = None if continuous else rows["chance"].iloc[0]
@@ -228,7 +230,7 @@ def _series(rows, task: str, metric: str, axis: str) -> Cells:
         cells = replace(cells, value=-np.log(cells.score), variance=relative**2)
     else:
         cells = _effective(cells, rows, stated)
-    sort = np.lexsort((np.arange(size.size), cells.size))
+    sort = np.lexsort((cells.score, pandas.factorize(cells.seed, sort=True)[0], cells.size))
     return _take(cells, sort)
 
 

@@ -38,6 +38,7 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
     if problems:
         raise InputError(*problems)
     built = [evidence.check_gates(one) for one in cells.build(_frame(abilities), axis, chance)]
+    built = evidence.spread_zero_faults(built)
     noises = _noises(built, seed_sd)
     found = []
     for number, (one, (sd, freedom, _)) in enumerate(zip(built, noises, strict=True)):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.stats import chi2, f
 
+from analysis.notes import Note
 from analysis.thresholds import fits, gates, likelihood, null, places, seeds, shapes
 from analysis.thresholds.cells import Cells
 from analysis.thresholds.likelihood import Scale
@@ -14,7 +15,7 @@ from analysis.thresholds.null import Design, Evidence
 from analysis.thresholds.result import Places, SeedSd
 
 SMOOTH = ("smooth", "power_law", "sigmoid")
-BENT = ("hinge", "broken_power_law")
+BENT = ("hinge", "step", "broken_power_law")
 FEWEST_SIZES = 4
 
 
@@ -195,17 +196,41 @@ def _turn(design: Design, data: np.ndarray, found, sd: float, freedom: int) -> d
 
 def _withstands(design: Design, data: np.ndarray, alpha: float, rng: np.random.Generator) -> float | None:
     """Largest seed sd (of a coarse list) at which the break is still significant; None if at none."""
-    largest = None
-    for sd in (0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6):
-        trial = replace(design, given_sd=sd)
+    tried = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 1.8)
+    low, high = -1, len(tried)  # significant at low, not at high
+    while high - low > 1:
+        middle = (low + high) // 2
+        trial = replace(design, given_sd=tried[middle])
         p, _ = null.p_value(trial, null.weigh(trial, data[None]), 200, rng, enough=20)
-        if p > alpha:
-            break
-        largest = sd
-    return largest
+        low, high = (middle, high) if p <= alpha else (low, middle)
+    return None if low < 0 else tried[low]
 
 
 def check_gates(cells: Cells) -> Cells:
     """The cells with their faults and remarks."""
     faults, remarks = gates.check(cells)
     return replace(cells, faults=faults, notes=cells.notes + remarks)
+
+
+def spread_zero_faults(built: list[Cells]) -> list[Cells]:
+    """A model whose exact zeros are impossible on two tasks is not believed in its zeros on the others."""
+    counts: dict[float, set[str]] = {}
+    zeros = []
+    for one in built:
+        empty = set()
+        if not one.continuous:
+            empty = set(one.place[np.bincount(one.size, one.correct, one.x.size) == 0].tolist())
+        zeros.append(empty)
+        if any(note.code == "exact_zero" for note in one.faults):
+            for place in empty:
+                counts.setdefault(place, set()).add(one.task)
+    doubtful = {place for place, tasks in counts.items() if len(tasks) >= 2}
+    out = []
+    for one, empty in zip(built, zeros, strict=True):
+        shared = empty & doubtful
+        if shared and not one.faults and len(empty) < one.x.size:
+            at = ", ".join(f"{place:.4g}" for place in sorted(shared))
+            text = f"exactly 0 at {at} {one.axis}, where zeros on other tasks are impossible: a faulty run"
+            one = replace(one, faults=(Note("exact_zero", text),))
+        out.append(one)
+    return out

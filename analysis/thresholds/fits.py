@@ -46,6 +46,14 @@ def hinge_design(x: np.ndarray, elbows: np.ndarray) -> np.ndarray:
     return np.stack([ones, ones * x, bent], -1)
 
 
+def step_design(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """eta = a + b x + c [x > step], and the steps tried: between neighbours, two sizes on either side."""
+    steps = 0.5 * (x[1:-2] + x[2:-1])
+    above = (x[None] > steps[:, None]).astype(float)
+    ones = np.ones_like(above)
+    return np.stack([ones, ones * x, above], -1), steps
+
+
 def elbow_grid(x: np.ndarray, points: int = 18) -> np.ndarray:
     """Places tried for the elbow: from the second size to the last but one, so that both sides have two."""
     return np.linspace(x[1], x[-2], points)

@@ -3,8 +3,8 @@
 A curve lives on the continuous scale eta; a score's mean is p = g + (ceiling - g) F(eta). Two links: `logit`
 (F logistic) and `loglog` (F = exp(-exp(-eta)), which is a power law of the per-token loss pushed through an
 exact match of T tokens, p = exp(-T (N/c)^-a): T goes into the intercept; Schaeffer et al. 2304.15004, and
-Hu et al. 2310.03262, whose F(N) this is). Seeds differ by a standard deviation sigma on eta: beta-binomial
-with that variance, which is closed where the logit-normal integral is not (Williams 1982).
+Hu et al. 2310.03262, whose F(N) this is). Seeds differ by a standard deviation sigma in logits under
+either link: beta-binomial with that variance (Williams 1982), closed where the logit-normal integral is not.
 
 Only the profile of each size matters to a fit: L[b, i, :] is the log-likelihood of data set b at size i as a
 function of eta on a grid, seeds already integrated. Tables of it make thousands of fits cheap.
@@ -19,6 +19,7 @@ from scipy.special import expit, gammaln
 
 LINKS = ("logit", "loglog")
 _SIGMAS = np.concatenate([[0.0], np.geomspace(0.02, 6.0, 40)])
+_PRIOR_SD = 0.2  # logits; one vague observation, which only decides where all scores sit at the floor
 _LARGEST_CONCENTRATION = 1e7  # above it the beta is a point and gammaln loses the difference
 
 
@@ -42,24 +43,24 @@ def count_scale(link: str, chance: float, ceiling: float = 1.0) -> Scale:
     return Scale(link, np.arange(low, high + 1e-9, 0.14), chance, ceiling)
 
 
+def unit_score(link: str, eta: np.ndarray) -> np.ndarray:
+    """F(eta), between 0 and 1."""
+    return expit(eta) if link == "logit" else np.exp(-np.exp(-np.clip(eta, -30, 700)))
+
+
 def mean_score(scale: Scale, eta: np.ndarray) -> np.ndarray:
     """Mean score at eta, any shape; for the identity link the value itself."""
     if scale.link == "identity":
         return eta
-    unit = expit(eta) if scale.link == "logit" else np.exp(-np.exp(-np.clip(eta, -30, 700)))
-    return scale.chance + (scale.ceiling - scale.chance) * unit
+    return scale.chance + (scale.ceiling - scale.chance) * unit_score(scale.link, eta)
 
 
-def score_slope(scale: Scale, eta: np.ndarray) -> np.ndarray:
-    """d mean / d eta, any shape."""
+def seeded_score(scale: Scale, eta: np.ndarray, deviate: np.ndarray) -> np.ndarray:
+    """Score of a run whose seed moves it by `deviate` logits (by as much of eta for the identity link)."""
     if scale.link == "identity":
-        return np.ones_like(eta)
-    if scale.link == "logit":
-        unit = expit(eta) * expit(-eta)
-    else:
-        down = np.exp(-np.clip(eta, -6, 700))
-        unit = down * np.exp(-down)
-    return (scale.ceiling - scale.chance) * unit
+        return eta + deviate
+    unit = np.clip(unit_score(scale.link, eta), 1e-15, 1 - 1e-15)
+    return scale.chance + (scale.ceiling - scale.chance) * expit(np.log(unit / (1 - unit)) + deviate)
 
 
 def count_loglik(scale: Scale, eta: np.ndarray, correct: np.ndarray, items: np.ndarray, sigma: float):
@@ -70,7 +71,9 @@ def count_loglik(scale: Scale, eta: np.ndarray, correct: np.ndarray, items: np.n
     p = np.clip(mean_score(scale, eta), 1e-12, 1 - 1e-12)
     if sigma == 0.0:
         return correct * np.log(p) + (items - correct) * np.log1p(-p)
-    spread = np.maximum((score_slope(scale, eta) * sigma) ** 2, 1e-300)
+    unit = unit_score(scale.link, eta)
+    width = scale.ceiling - scale.chance
+    spread = np.maximum((width * unit * (1 - unit) * sigma) ** 2, 1e-300)
     concentration = np.minimum(p * (1 - p) / spread, _LARGEST_CONCENTRATION)
     a, b = p * concentration, (1 - p) * concentration
     fixed = gammaln(concentration) - gammaln(concentration + items) - gammaln(a) - gammaln(b)
@@ -144,6 +147,7 @@ def _weighted_variance(estimate: np.ndarray, noise: np.ndarray, count: np.ndarra
     variance = np.full(len(estimate), 0.1)
     for _ in range(8):
         weight = freedom / (noise + variance[:, None]) ** 2
-        total = np.maximum(weight.sum(1), 1e-300)
-        variance = np.maximum((weight * estimate).sum(1) / total, 1e-8)
+        prior = 1 / (1 + variance) ** 2
+        total = (weight * estimate).sum(1) + prior * _PRIOR_SD**2
+        variance = np.maximum(total / (weight.sum(1) + prior), 1e-8)
     return np.where(variance > 1e-6, variance, 0.0)

@@ -1,4 +1,4 @@
-"""Is there a break? The sup likelihood ratio of a hinge against smooth curves, by simulation.
+"""Is there a break? The sup likelihood ratio of a kink or a step against smooth curves, by simulation.
 
 The elbow does not exist under the smooth curve, so chi-square and BIC thresholds for it are wrong (Davies
 1987). Here the statistic is simulated under the fitted smooth curve with the seed noise, and the noise is
@@ -41,16 +41,14 @@ class Design:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Fits of B tables. statistic (B,); seed_sd (B,); eta (B, K) of the best smooth curve and its `scale`
-    index (B,) into `scales`; hinge (B, 3) coefficients, elbow (B,), both of the best rising hinge."""
+    """Fits of B tables: statistic (B,); seed_sd (B,); the best smooth curve as `line` (B, 2) on the scale of
+    index `scale` (B,) in `scales`; `elbow` (B,) of the best break, NaN where none rises."""
 
     statistic: np.ndarray
     seed_sd: np.ndarray
     scales: tuple[Scale, ...]
     scale: np.ndarray
     line: np.ndarray
-    hinge: np.ndarray
-    hinge_scale: np.ndarray
     elbow: np.ndarray
 
 
@@ -70,7 +68,7 @@ def seed_sd_of(design: Design, data: np.ndarray) -> np.ndarray:
         return np.full(len(data), design.given_sd)
     if design.items is None:
         return likelihood.real_seed_sd(data, design.variance, design.size)
-    scale = likelihood.count_scale("logit", design.chance, max(design.ceilings))
+    scale = likelihood.count_scale("logit", design.chance, min(design.ceilings))
     return likelihood.seed_sd(scale, data, design.items, design.size)
 
 
@@ -81,28 +79,34 @@ def profiles_of(design: Design, scale: Scale, data: np.ndarray, sigma: np.ndarra
     return likelihood.count_profiles(scale, data, design.items, design.size, sigma)
 
 
-def weigh(design: Design, data: np.ndarray, sigma: np.ndarray | None = None) -> Evidence:
+def breaks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All breaks tried: designs (P, K, 3) of kinks and of steps, whose last coefficient is the break, and
+    their places (P,)."""
+    elbows = fits.elbow_grid(x)
+    step, places = fits.step_design(x)
+    return np.concatenate([fits.hinge_design(x, elbows), step]), np.concatenate([elbows, places])
+
+
+def weigh(design: Design, data: np.ndarray) -> Evidence:
     """The sup likelihood ratio of tables (B, C): correct counts, or values of a continuous metric."""
-    sigma = seed_sd_of(design, data) if sigma is None else sigma
+    sigma = seed_sd_of(design, data)
     scales = scales_of(design, data)
+    designs, places = breaks(design.x)
     rows = np.arange(len(data))
-    smooth, lines, bent, hinges, elbows, hinge_at = [], [], [], [], [], []
-    for number, scale in enumerate(scales):
+    smooth, lines, bent, elbows = [], [], [], []
+    for scale in scales:
         profiles = profiles_of(design, scale, data, sigma)
         line = fits.fit(scale, profiles, fits.line_design(design.x))
         smooth.append(line.loglik[:, 0])
         lines.append(line.coefficients[:, 0])
         if scale.link == "loglog":
             continue
-        hinge = fits.fit(scale, profiles, fits.hinge_design(design.x, design.elbows))
-        rising = np.where(hinge.coefficients[..., 2] > 0, hinge.loglik, -np.inf)
+        broken = fits.fit(scale, profiles, designs)
+        rising = np.where(broken.coefficients[..., 2] > 0, broken.loglik, -np.inf)
         which = rising.argmax(1)
-        none = ~np.isfinite(rising[rows, which])
-        straight = np.concatenate([line.coefficients[:, 0], np.zeros((len(data), 1))], 1)
-        bent.append(np.maximum(rising[rows, which], line.loglik[:, 0]))
-        hinges.append(np.where(none[:, None], straight, hinge.coefficients[rows, which]))
-        elbows.append(np.where(none, np.nan, design.elbows[which]))
-        hinge_at.append(number)
+        reached = rising[rows, which]
+        bent.append(np.maximum(reached, line.loglik[:, 0]))
+        elbows.append(np.where(np.isfinite(reached), places[which], np.nan))
     smooth, bent = np.array(smooth), np.array(bent)
     best, best_bent = smooth.argmax(0), bent.argmax(0)
     return Evidence(
@@ -111,8 +115,6 @@ def weigh(design: Design, data: np.ndarray, sigma: np.ndarray | None = None) -> 
         scales=scales,
         scale=best,
         line=np.array(lines)[best, rows],
-        hinge=np.array(hinges)[best_bent, rows],
-        hinge_scale=np.array(hinge_at)[best_bent],
         elbow=np.array(elbows)[best_bent, rows],
     )
 
@@ -125,14 +127,14 @@ def simulate(
     rng: np.random.Generator,
     draws: int,
 ) -> np.ndarray:
-    """Tables (draws, C) from eta (K,) or (draws, K) with normal seeds of sd `sigma` on the same scale."""
+    """Tables (draws, C) from eta (K,) or (draws, K) with normal seeds of sd `sigma` in logits."""
     eta = np.broadcast_to(eta, (draws, design.x.size))[:, design.size]
-    eta = eta + np.broadcast_to(np.reshape(sigma, (-1, 1)), (draws, 1)) * rng.standard_normal(eta.shape)
+    deviate = np.broadcast_to(np.reshape(sigma, (-1, 1)), (draws, 1)) * rng.standard_normal(eta.shape)
+    score = likelihood.seeded_score(scale, eta, deviate)
     if design.items is None:
-        return eta + np.sqrt(design.variance) * rng.standard_normal(eta.shape)
+        return score + np.sqrt(design.variance) * rng.standard_normal(eta.shape)
     whole = np.maximum(np.rint(design.items), 1).astype(int)
-    score = np.clip(likelihood.mean_score(scale, eta), 0.0, 1.0)
-    return rng.binomial(whole, score) * (design.items / whole)
+    return rng.binomial(whole, np.clip(score, 0.0, 1.0)) * (design.items / whole)
 
 
 def smooth_eta(design: Design, evidence: Evidence, row: int) -> tuple[Scale, np.ndarray]:

@@ -58,6 +58,8 @@ def _elbow(cells: Cells, design: Design, data: np.ndarray, shape: Shape, freedom
     if shape.elbow is None or shape.name == "non_monotone":
         return Threshold()
     x = design.x
+    if shape.kind == "step":
+        return _between(cells, design, data, shape, freedom)
     fine = np.linspace(x[0] + 0.02 * np.ptp(x), x[-1] - 0.02 * np.ptp(x), 121)
     profiles = profiles_of(design, shape.scale, data[None], np.array([shape.sd]))
     full = fits.fit(shape.scale, profiles, fits.hinge_design(x, fine))
@@ -72,6 +74,16 @@ def _elbow(cells: Cells, design: Design, data: np.ndarray, shape: Shape, freedom
     return Threshold(_unit(cells, float(fine[value.argmax()])), (min(ends), max(ends)))
 
 
+def _between(cells: Cells, design: Design, data: np.ndarray, shape: Shape, freedom: int) -> Threshold:
+    """A step lies somewhere between two sizes, and nothing tells where."""
+    designs, _ = fits.step_design(design.x)
+    profiles = profiles_of(design, shape.scale, data[None], np.array([shape.sd]))
+    value = fits.fit(shape.scale, profiles, designs).loglik[0]
+    likely = np.flatnonzero(2 * (value.max() - value) <= cutoff(freedom)) + 1
+    ends = [_unit(cells, v) for v in (design.x[likely.min()], design.x[likely.max() + 1])]
+    return Threshold(_unit(cells, shape.elbow), (min(ends), max(ends)))
+
+
 def _half(cells: Cells, design: Design, shape: Shape, tables: np.ndarray) -> Threshold:
     x = design.x
     grid = np.linspace(x[0], x[-1], 400)
@@ -80,14 +92,16 @@ def _half(cells: Cells, design: Design, shape: Shape, tables: np.ndarray) -> Thr
     if np.isnan(here):
         return Threshold()
     profiles = profiles_of(design, shape.scale, tables, np.full(len(tables), shape.sd))
-    elbows = [] if shape.elbow is None else design.elbows
-    designs = fits.line_design(x) if shape.elbow is None else fits.hinge_design(x, elbows)
+    designs, elbows = fits.line_design(x), np.zeros(1)
+    if shape.elbow is not None and shape.kind == "step":
+        designs, elbows = fits.step_design(x)
+    elif shape.elbow is not None:
+        designs, elbows = fits.hinge_design(x, design.elbows), design.elbows
     which, coefficients, _ = fits.fit(shape.scale, profiles, designs).best()
-    if shape.elbow is None:
-        eta = coefficients[:, :1] + coefficients[:, 1:] * grid
-    else:
-        bent = np.maximum(grid - elbows[which][:, None], 0)
-        eta = coefficients[:, :1] + coefficients[:, 1:2] * grid + coefficients[:, 2:] * bent
+    eta = coefficients[:, :1] + coefficients[:, 1:2] * grid
+    if shape.elbow is not None:
+        beyond = grid - elbows[which][:, None]
+        eta += coefficients[:, 2:] * (beyond > 0 if shape.kind == "step" else np.maximum(beyond, 0))
     spread = _crossing(grid, likelihood.mean_score(shape.scale, eta), target)
     spread = spread[~np.isnan(spread)]
     if spread.size < 20:

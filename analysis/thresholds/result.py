@@ -27,6 +27,7 @@ SHAPES = (
     "power_law",
     "sigmoid",
     "hinge",
+    "step",
     "broken_power_law",
     "non_monotone",
     "seed_mixture",

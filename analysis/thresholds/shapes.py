@@ -20,7 +20,7 @@ _UNKNOWN_SD = np.concatenate([[0.0], np.geomspace(0.05, 3.0, 14)])
 
 @dataclass(frozen=True)
 class Shape:
-    """One fitted curve: eta = c0 + c1 x + c2 max(x - elbow, 0), or + c2 x^2 where elbow is None.
+    """One fitted curve: eta = c0 + c1 x + c2 times max(x - elbow, 0), or [x > elbow], or x^2 by its `kind`.
 
     freedom: number of parameters. sd: the seed sd it was fitted with.
     """
@@ -32,11 +32,14 @@ class Shape:
     coefficients: np.ndarray
     elbow: float | None
     sd: float
+    kind: str = "kink"  # kink, step or square
     mixture: seeds.Mixture | None = None
 
     def eta(self, x: np.ndarray) -> np.ndarray:
         a, b, c = self.coefficients
-        return a + b * x + c * (x * x if self.elbow is None else np.maximum(x - self.elbow, 0.0))
+        if self.elbow is None:
+            return a + b * x + c * x * x
+        return a + b * x + c * (np.maximum(x - self.elbow, 0.0) if self.kind == "kink" else x > self.elbow)
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Mean score on the fitting axis x; for a continuous metric in its own unit (nats)."""
@@ -74,7 +77,9 @@ def candidates(design: Design, data: np.ndarray, sd: float | None, with_mixture:
         if mixture is not None:
             none = np.zeros(3)
             found.append(
-                Shape("seed_mixture", mixture.freedom, mixture.loglik, logit, none, None, 0.0, mixture)
+                Shape(
+                    "seed_mixture", mixture.freedom, mixture.loglik, logit, none, None, 0.0, mixture=mixture
+                )
             )
     return tuple(found)
 
@@ -128,20 +133,14 @@ def _on_scale(
         return tuple(found)
     elbows = design.elbows
     hinge = fits.fit(scale, profiles, fits.hinge_design(x, elbows))
-    before, after = hinge.coefficients[..., 1], hinge.coefficients[..., 1] + hinge.coefficients[..., 2]
-    rising = fits.Fit(hinge.coefficients, np.where((before >= 0) & (after > before), hinge.loglik, -np.inf))
-    level = fits.fit(scale, profiles, fits.hinge_design(x, elbows)[..., [0, 2]])
-    level_ok = fits.Fit(level.coefficients, np.where(level.coefficients[..., 1] > 0, level.loglik, -np.inf))
-    if np.isfinite(rising.loglik).any():
-        found.append(_best(names[2], 4 + extra, scale, rising, sds, tuple, elbows))
-    if np.isfinite(level_ok.loglik).any():  # the same curve with no slope before the elbow
-        bent = _best(names[2], 3 + extra, scale, level_ok, sds, lambda c: (c[0], 0.0, c[1]), elbows)
-        rivals = [s for s in found if s.name == names[2]]
-        penalty = 0.5 * np.log(design.size.size)
-        if not rivals or bent.loglik + penalty >= rivals[0].loglik:
-            found = [s for s in found if s.name != names[2]] + [bent]
+    found += _rising(design, scale, profiles, hinge, elbows, sds, names[2], extra)
     if names[1] == "power_law" and scale.link == "loglog":
         return tuple(found)
+    steps, places = fits.step_design(x)
+    if places.size:
+        step = fits.fit(scale, profiles, steps)
+        found += _rising(design, scale, profiles, step, places, sds, "step", extra)
+    before, after = hinge.coefficients[..., 1], hinge.coefficients[..., 1] + hinge.coefficients[..., 2]
     turning = fits.Fit(hinge.coefficients, np.where(before * after < 0, hinge.loglik, -np.inf))
     shapes = []
     if np.isfinite(turning.loglik).any():
@@ -159,8 +158,28 @@ def _on_scale(
     return tuple(found)
 
 
-def _best(name, freedom, scale, fit: fits.Fit, sds, spread, elbows=None) -> Shape:
+def _rising(design, scale, profiles, full: fits.Fit, places, sds, name: str, extra: int) -> list[Shape]:
+    """The best curve that rises and breaks upwards; level before the break where BIC prefers that."""
+    kind = "step" if name == "step" else "kink"
+    designs = fits.step_design(design.x)[0] if kind == "step" else fits.hinge_design(design.x, places)
+    before, bend = full.coefficients[..., 1], full.coefficients[..., 2]
+    rising = fits.Fit(full.coefficients, np.where((before >= 0) & (bend > 0), full.loglik, -np.inf))
+    level = fits.fit(scale, profiles, designs[..., [0, 2]])
+    level = fits.Fit(level.coefficients, np.where(level.coefficients[..., 1] > 0, level.loglik, -np.inf))
+    found = []
+    if np.isfinite(rising.loglik).any():
+        found.append(_best(name, 4 + extra, scale, rising, sds, tuple, places, kind))
+    if np.isfinite(level.loglik).any():
+        found.append(_best(name, 3 + extra, scale, level, sds, lambda c: (c[0], 0.0, c[1]), places, kind))
+    if not found:
+        return []
+    return [max(found, key=lambda s: s.loglik - 0.5 * s.freedom * np.log(design.size.size))]
+
+
+def _best(name, freedom, scale, fit: fits.Fit, sds, spread, elbows=None, kind="kink") -> Shape:
     row, which = np.unravel_index(int(fit.loglik.argmax()), fit.loglik.shape)
     elbow = None if elbows is None else float(elbows[which])
     coefficients = np.array(spread(fit.coefficients[row, which]), float)
-    return Shape(name, freedom, float(fit.loglik[row, which]), scale, coefficients, elbow, float(sds[row]))
+    return Shape(
+        name, freedom, float(fit.loglik[row, which]), scale, coefficients, elbow, float(sds[row]), kind
+    )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.notes import Note
-from analysis.thresholds.evidence import BENT, FEWEST_SIZES, SMOOTH, Findings
+from analysis.thresholds.evidence import BENT, FEWEST_SIZES, Findings
 from analysis.thresholds.seeds import FEWEST_SEEDS
 
 FLOOR = 0.02  # of the way from chance to 1: below it a score says nothing about what lies underneath
 MARGIN = 0.1  # a change of score (or of log nats) that is surely smaller is none
 TINY = 0.02  # and one that is surely smaller than this is none even when it is significant
 LEAST_RISE = 0.05  # of score (or of log nats), from the smallest to the largest size
+_LEANING = 0.8  # weight of the bent curves from which "smooth" would say too much
 _LOTTERY_SD = 1.5  # logits: seeds of one size at 0.2 and 0.8 are no noise about a curve
 
 
@@ -37,8 +38,7 @@ def decide(found: Findings, q_value: float | None, alpha: float) -> tuple[str, l
         at = ", ".join(f"{cells.place[i]:.4g}" for i in found.bimodal)
         text = f"at {at} {cells.axis} seeds fall into two modes: size sets the odds of success, not the score"
         return "seed_bimodal", [Note("two_modes", text)]
-    lottery = not cells.continuous and found.seed_sd.source == "estimated" and most_seeds < FEWEST_SEEDS
-    if lottery and (found.seed_sd.value > _LOTTERY_SD or found.weight("seed_mixture") > 0.8):
+    if _lottery(found):
         text = (
             f"seeds of one size differ by {found.seed_sd.value:.1f} logits: with {most_seeds} seeds two "
             "modes and one wide one look alike; 8 seeds at the sizes in between would tell"
@@ -51,6 +51,15 @@ def decide(found: Findings, q_value: float | None, alpha: float) -> tuple[str, l
     if found.p_value is not None and found.p_value <= alpha:
         return _broken(found, q_value, alpha)
     return _unbroken(found, alpha)
+
+
+def _lottery(found: Findings) -> bool:
+    """Seeds too far apart for noise about a curve, and too few to see two modes."""
+    cells = found.cells
+    if cells.continuous or found.seed_sd.source != "estimated" or cells.seeds.max() >= FEWEST_SEEDS:
+        return False
+    apart = max(np.ptp(cells.score[cells.size == i]) for i in range(cells.x.size))
+    return apart > 0.2 and (found.seed_sd.value > _LOTTERY_SD or found.weight("seed_mixture") > 0.8)
 
 
 def _broken(found: Findings, q_value: float | None, alpha: float) -> tuple[str, list[Note]]:
@@ -108,13 +117,13 @@ def _smooth(found: Findings) -> tuple[str, list[Note]]:
     """Not broken is not yet smooth: the rise must have been seen, and the straight curve preferred."""
     cells = found.cells
     if found.resolved < 3:
-        between = _transition(found)
         text = (
-            f"the score goes from floor to ceiling between {between} {cells.axis}: no test on it can tell a "
-            "steep smooth curve from a break; add sizes there, or gold_nats or token_accuracy"
+            f"{found.resolved} of {cells.x.size} sizes score between floor and ceiling, and most of the rise "
+            f"falls between {_transition(found)} {cells.axis}: no test on this metric can tell a steep "
+            "smooth curve from a break; add sizes there, or gold_nats or token_accuracy"
         )
         return "undecided", [Note("unresolved", text)]
-    if found.weight(*BENT) > found.weight("flat", *SMOOTH):
+    if found.weight(*BENT) > _LEANING:
         text = (
             f"a bent curve fits better, but not significantly (p = {found.p_value:.2g}): more seeds or sizes"
         )
@@ -140,7 +149,7 @@ def combine(
     if soft.p_value is None or soft_verdict in ("invalid", "seed_bimodal"):
         return verdict, [], None
     name = soft.cells.metric
-    broken = soft_verdict == "emergent"
+    broken = {"emergent": True, "undecided": None}.get(soft_verdict, False)
     if verdict in ("invalid", "seed_bimodal", "u_shaped", "inverse"):
         return verdict, [], broken
     if verdict == "floor_limited":

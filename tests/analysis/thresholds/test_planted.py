@@ -1,0 +1,114 @@
+"""Tables with a planted truth come back with that truth."""
+
+from collections import Counter
+
+import numpy as np
+import pandas
+import pytest
+
+from analysis.thresholds import detect, planted
+from analysis.thresholds.detector import false_discovery
+from analysis.thresholds.evidence import Findings
+from analysis.thresholds.planted import Plan
+from analysis.thresholds.verdict import _broken
+
+IDS = [generator.__name__ for generator, _ in planted.EXPECTED]
+
+
+def plan_for(generator, **more):
+    return Plan(seeds=8 if generator is planted.seed_mixture else 3, **more)
+
+
+def verdict(generator, number, **more):
+    table = generator(plan_for(generator, **more), np.random.default_rng(number))
+    return detect(pandas.DataFrame(table), draws=199, seed=number)[0].verdict
+
+
+@pytest.mark.parametrize(("generator", "expected"), planted.EXPECTED, ids=IDS)
+def test_each_planted_truth_is_called(generator, expected):
+    assert verdict(generator, 7) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sd", [0.1, 0.2, 0.4])
+@pytest.mark.parametrize(("generator", "expected"), planted.EXPECTED, ids=IDS)
+def test_called_right_over_many_draws(generator, expected, sd):
+    """At a level of 5 %, at least 35 of 40."""
+    calls = Counter(verdict(generator, number, seed_sd=sd) for number in range(40))
+    assert calls[expected] >= 35, calls
+
+
+def test_elbow_interval_covers_the_planted_elbow():
+    series = detect(pandas.DataFrame(planted.hinge(Plan(), np.random.default_rng(1))), draws=99)["hinge"]
+    low, high = series.thresholds.elbow.interval
+    assert low < 10**5.5 < high
+    assert high / low < 4
+    assert series.thresholds.half.value > series.thresholds.elbow.value
+
+
+def test_detectable_falls_when_items_are_added():
+    def first(items):
+        table = planted.smooth(Plan(items=items, seed_sd=0.05, chance=0.25), np.random.default_rng(0), 3.0)
+        return detect(pandas.DataFrame(table), draws=99)[0].thresholds.detectable.value
+
+    assert first(10000) < first(50)
+
+
+def test_metric_share_is_high_for_an_artifact():
+    table = pandas.DataFrame(planted.metric_only(Plan(), np.random.default_rng(1)))
+    one = detect(table, draws=199)["metric_only", "exact_match"]
+    assert one.gates.metric_explains > 0.7
+    assert one.gates.continuous_break is False
+
+
+def test_one_seed_a_size_is_undecided_and_says_what_would_settle_it():
+    table = pandas.DataFrame(planted.hinge(Plan(seeds=1), np.random.default_rng(0)))
+    one = detect(table, draws=199)[0]
+    assert (one.verdict, one.p_value, one.leading) == ("undecided", None, "hinge")
+    assert one.seed_sd.source == "unknown"
+    text = next(note.text for note in one.warnings if note.code == "one_seed")
+    assert "would stand" in text
+    assert "3 seeds" in text
+    assert detect(table, seed_sd=0.2, draws=199)[0].verdict == "emergent"
+
+
+def test_seed_noise_is_pooled_from_other_tasks_and_named():
+    rng = np.random.default_rng(0)
+    table = planted.smooth(Plan(), rng) + planted.hinge(Plan(seeds=1), rng)
+    one = detect(pandas.DataFrame(table), draws=199)["hinge"]
+    assert (one.verdict, one.seed_sd.source) == ("emergent", "pooled")
+    assert any("smooth" in note.text for note in one.warnings if note.code == "seed_sd_pooled")
+
+
+def test_q_values_are_those_of_benjamini_and_hochberg():
+    """Their 1995 example, section 3.2: 15 p-values, of which four are rejected at 5 %."""
+    p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262]
+    p += [0.5719, 0.6528, 0.7590, 1.0]
+    q = false_discovery([*p[::-1], None])
+    assert q[-1] is None
+    assert sum(value <= 0.05 for value in q[:-1]) == 4
+    assert q[14] == pytest.approx(0.0001 * 15)
+
+
+def test_a_break_that_multiplicity_explains_is_not_called():
+    found = Findings(*[None] * 5, p_value=0.03)
+    word, notes = _broken(found, 0.3, 0.05)
+    assert word == "undecided"
+    assert "q = 0.3" in notes[0].text
+
+
+def test_same_seed_gives_the_same_result_and_order_of_rows_does_not_matter():
+    table = pandas.DataFrame(planted.smooth(Plan(), np.random.default_rng(0)))
+    first = detect(table, draws=99, seed=3).to_dict()
+    assert detect(table, draws=99, seed=3).to_dict() == first
+    assert detect(table.sample(frac=1, random_state=0), draws=99, seed=3).to_dict() == first
+
+
+def test_loss_axis_runs_from_high_to_low_loss():
+    table = pandas.DataFrame(planted.hinge(Plan(), np.random.default_rng(0)))
+    table["loss_nats"] = 4.0 - 0.5 * np.log10(table["params"] / 1e4)
+    table["tokens"] = 1e8
+    one = detect(table, axis="loss_nats", draws=199)[0]
+    assert one.verdict == "emergent"
+    assert one.thresholds.elbow.value == pytest.approx(4.0 - 0.5 * 1.5, abs=0.1)
+    assert one.grid[0] > one.grid[-1]
