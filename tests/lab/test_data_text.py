@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lab.data import ByteTokenizer, DataConfig, load, packed
@@ -214,3 +214,32 @@ def test_all_mistakes_of_a_configuration_are_told_at_once():
     told = "\n".join(caught.value.problems)
     for part in ("context: -1", "zipf: 1", "val_fraction: 2", "'python-docs'?", "'bytes'?", "tasks:"):
         assert part in told
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.lists(
+            st.one_of(
+                st.dictionaries(
+                    st.sampled_from(["text", "body"]), st.one_of(st.text(), st.none(), st.integers())
+                ),
+                st.integers(),
+            ).map(lambda value: json.dumps(value).encode()),
+            max_size=6,
+        ).map(b"\n".join),
+    ),
+    st.sampled_from([".txt", ".jsonl", ".jsonl.gz", ".parquet"]),
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_read_or_refused(tmp_path, content, ending):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(gzip.compress(content) if ending.endswith(".gz") and len(content) % 2 else content)
+    problems = ()
+    try:
+        dataset = load(DataConfig(source=str(path), context=2))
+    except InputError as error:
+        problems = error.problems
+    else:
+        assert dataset.batches(0, 1, 3)[0].max() <= TOKENIZER.end
+    assert all(str(path) in problem for problem in problems)
