@@ -46,7 +46,7 @@ def minimise(
     rho: Rho,
     theta: np.ndarray,
     weights: np.ndarray | None = None,
-    steps: int = 100,
+    steps: int = 400,
 ) -> Optimum:
     """Local optima from the starts theta (B, P), in chunks that fit the cache.
 

@@ -15,6 +15,8 @@ from analysis.resample import FEW, draws_of_rows, draws_wild
 from analysis.results import Fit, Interval
 from analysis.sample import Sample
 
+# From here on Student's t and the normal differ by less than a percent.
+MANY = 150
 METHODS = ("auto", "clusters", "wild")
 
 
@@ -30,17 +32,37 @@ def bootstrap(
         empty = Optimum(np.zeros((0, len(theta))), np.zeros(0), np.zeros(0), np.zeros(0, bool))
         return "nothing", 1.0, empty
     if method == "wild" or (method == "auto" and count < FEW):
-        from scipy.special import stdtrit
-
-        tail = 0.5 + level / 2
         # Measured: fewer degrees than half the clusters make intervals that never miss.
         freedom = max(count - len(theta), (count + 3) // 2)
-        spread = float(stdtrit(freedom, tail) / stdtrit(1e9, tail))
         drawn = draws_wild(law, x, target, rho, theta, rows.clusters, draws, seed)
         text = f"residuals of {unit}, wild bootstrap with Webb weights, t with {freedom} degrees of freedom"
-        return text, spread, drawn
+        return text, _student(freedom, level), drawn
     drawn = draws_of_rows(law, x, target, rho, theta, rows.clusters, draws, seed)
-    return f"{unit} with replacement", 1.0, drawn
+    if not _smooth(law, x, target, rho, theta) or count >= MANY:
+        return f"{unit} with replacement", 1.0, drawn
+    freedom = max(count - len(theta), (count + 3) // 2)
+    text = f"{unit} with replacement, t with {freedom} degrees of freedom"
+    return text, _student(freedom, level), drawn
+
+
+def _smooth(law: Law, x, target, rho: Rho, theta) -> bool:
+    """Whether most residuals lie where the objective is a square.
+
+    Then draws with replacement are too alike in small samples, as those of a mean are, and Student's t makes
+    up for it. Where the objective is nearly l1 they are already too wide, as those of a median are.
+    """
+    if rho.name != "huber":
+        return rho.name == "squared"
+    residual = np.abs(rho.residual(target, law.log_loss(theta[None], x)[0]))
+    return bool(np.mean(residual <= rho.delta) > 0.5)
+
+
+def _student(freedom: int, level: float) -> float:
+    """Student's quantile over the normal's."""
+    from scipy.special import ndtri, stdtrit
+
+    tail = 0.5 + level / 2
+    return float(stdtrit(freedom, tail) / ndtri(tail))
 
 
 def interval(

@@ -9,7 +9,6 @@ import analysis as sl
 from analysis.isoflops import power_law
 
 EPOCH = {"E": 1.817218, "A": 477.826, "B": 2143.42, "alpha": 0.347311, "beta": 0.367172}
-# D* at 1e24 FLOPs by extrapolated parabolas on noise-free grids of +-2x to +-16x around the optimum, in percent.
 CHINCHILLA_SURFACE = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 SKEWED_SURFACE = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.465, "beta": 0.155}
 
