@@ -15,6 +15,7 @@ from analysis.plots.style import (
     PAPER,
     axes,
     count,
+    few,
     halo,
     log_axis,
     look,
@@ -75,6 +76,8 @@ def loss_compute(
     said = "Each point is the validated end of a run"
     said += f"; thin lines are training losses on the way ({len(curves)})." if curves else "."
     said += " Open points were held out of the fit." if held else ""
+    if len(few(len(frame))) < len(frame):
+        said += f" Of {len(frame)} runs, evenly chosen ones are drawn; the CSV has all."
     if fit is not None:
         said += (
             " The dashed line is the loss that the law expects of the best split of each budget; runs above "
@@ -124,6 +127,7 @@ def _frontier(axis, fit: Fit, limits) -> list:
 def _points(axis, frame, colours) -> dict[str, list[str]]:
     hints: dict[str, list[str]] = {}
     for held, part in frame.groupby("held_out", sort=True):
+        part = part.iloc[few(len(part))]
         colour = [colours(value) for value in part["params"]]
         gid = "held-out-runs" if held else "runs"
         axis.scatter(

@@ -15,6 +15,7 @@ from analysis.plots.style import (
     PAPER,
     axes,
     count,
+    few,
     halo,
     log_axis,
     look,
@@ -123,8 +124,7 @@ def _name_frontier(axis, best, flops, params) -> None:
         textcoords="offset points",
         ha="left",
         color=LAW,
-        fontsize=9,
-        fontweight="bold",
+        fontsize=9.5,
         zorder=7,
     )
     halo(text)
@@ -133,6 +133,7 @@ def _name_frontier(axis, best, flops, params) -> None:
 def _marks(axis, runs, colours) -> dict[str, list[str]]:
     hints = {}
     for kind, part in runs.groupby("kind", sort=True):
+        part = part.iloc[few(len(part))]
         held = kind != "fitted run"
         colour = [colours(value) for value in part["params"]]
         gid = "map-" + kind.replace(" ", "-")

@@ -13,6 +13,7 @@ from analysis.plots.style import (
     PAPER,
     axes,
     count,
+    few,
     log_axis,
     look,
     palette,
@@ -46,16 +47,24 @@ def holdout(forecast: Forecast, colours=None) -> Plot:
         figure, (left, right) = axes(3.3, 1, 2, sharey=True, width_ratios=share)
         for axis in (left, right):
             axis.axhline(0, color=LAW, lw=1.4, zorder=2)
-        hue = [colours(value) for value in params]
+        kept = few(len(flops))
+        hue = [colours(value) for value in params[kept]]
         left.scatter(
-            flops, residual, s=22, c=hue, edgecolors=PAPER, linewidths=0.5, zorder=3, gid="residuals"
+            flops[kept],
+            residual[kept],
+            s=22,
+            c=hue,
+            edgecolors=PAPER,
+            linewidths=0.5,
+            zorder=3,
+            gid="residuals",
         )
         log_axis(left, "x", "flops", spread(flops, 0.1, 3), 4)
         left.set_xlabel("compute (FLOPs)")
         left.set_ylabel("measured minus law (%)")
         left.set_title("fitted")
         right.set_title("held out")
-        hints = {"residuals": _said(fit, residual)} | _cells(right, shown, colours)
+        hints = {"residuals": _said(fit, residual, kept)} | _cells(right, shown, colours)
         _limits(left, residual, shown)
         settle(figure)
     columns = {"kind": "fitted", "flops": flops, "params": params, "tokens": fit.data["tokens"]}
@@ -72,8 +81,9 @@ def holdout(forecast: Forecast, colours=None) -> Plot:
     return Plot("holdout", "Predicted against measured", caption, alt + ".", figure, data, hints)
 
 
-def _said(fit, residual) -> list[str]:
-    rows = zip(fit.data["params"], fit.data["tokens"], residual, strict=True)
+def _said(fit, residual, kept) -> list[str]:
+    columns = (fit.data["params"], fit.data["tokens"], residual)
+    rows = zip(*(np.asarray(values, float)[kept] for values in columns), strict=True)
     return [f"{count(n)} params, {count(d)} tokens: {r:+.2f}% against the law" for n, d, r in rows]
 
 

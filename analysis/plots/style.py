@@ -157,6 +157,11 @@ def spread(values: Iterable[float], margin: float = 0.06, least: float = 1.15) -
     return float(np.exp(low - room)), float(np.exp(high + room))
 
 
+def few(rows: int, most: int = 1500) -> np.ndarray:
+    """Indices of at most `most` rows, evenly through the order: more points would be a blot and megabytes."""
+    return np.arange(rows) if rows <= most else np.unique(np.linspace(0, rows - 1, most).astype(int))
+
+
 @dataclass(frozen=True)
 class Palette:
     """Colours by params; the same for all figures that are made with one palette."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -41,10 +42,16 @@ def build(path: str | Path, out: str | Path | None = None, title: str | None = N
 
 
 def write(
-    path: str | Path, out: str | Path | None = None, title: str | None = None, draws: int = DRAWS
+    path: str | Path,
+    out: str | Path | None = None,
+    title: str | None = None,
+    draws: int = DRAWS,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """`build`, with all that was found. draws: of the bootstrap."""
-    return render(gather(path, draws), out, title)
+    """`build`, with all that was found. draws: of the bootstrap; say: told of each part as it begins."""
+    study = gather(path, draws, say=say)
+    say("drawing")
+    return render(study, out, title)
 
 
 def render(study: Study, out: str | Path | None = None, title: str | None = None) -> Report:

@@ -14,11 +14,11 @@ from analysis.report.study import Group, Study, finished
 from analysis.table import numbers
 
 _MEANING = {
-    "E": "irreducible loss: what no size and no amount of data takes away",
-    "alpha": "how fast the loss falls with parameters",
-    "beta": "how fast the loss falls with tokens",
-    "A": "size of the part that parameters reduce",
-    "B": "size of the part that tokens reduce",
+    "E": "irreducible loss",
+    "A": "scale of the size term",
+    "B": "scale of the data term",
+    "alpha": "fall with parameters",
+    "beta": "fall with tokens",
 }
 
 
@@ -27,7 +27,7 @@ def findings(study: Study) -> str:
     cards = []
     laws = [group for group in study.groups if group.fit is not None]
     for group in laws:
-        cards += [_law(group), _held_out(group), _allocation(group)]
+        cards += [_law(group), _held_out(group, len(laws) > 1), _allocation(group, len(laws) > 1)]
     if not laws:
         cards.append(_no_law(study))
     cards.append(_abilities(study))
@@ -132,13 +132,14 @@ def _in_words(fit) -> str:
     return f"{said} {owed[0]:.2g} size, {owed[1]:.2g} data."
 
 
-def _held_out(group: Group) -> str:
+def _held_out(group: Group, several: bool) -> str:
+    name = group.name if several else ""
     forecast = group.forecast
     if forecast is None or forecast.score is None:
         why = group.refusals.get(
             "forecast", "no run was held out, so nothing checks the law beyond its own data"
         )
-        return _card("held", "Held-out error", f'<p class="big none">–</p><p>{text(why)}.</p>', group.name)
+        return _card("held", "Held-out error", f'<p class="big none">–</p><p>{text(why)}.</p>', name)
     score = forecast.score
     runs = "run" if score.cells == 1 else "runs"
     big = f'<p class="big">{score.mean_abs_error_percent:.2g}<small>%</small></p>'
@@ -154,14 +155,15 @@ def _held_out(group: Group) -> str:
         body += f'<p><span class="chip {kind}">{text(verdict)}</span></p>'
     worst = f"Largest error {score.max_abs_error_percent:.2g}%, mean signed error {score.bias_percent:+.2g}%"
     worst += f" (predicted minus measured). Held out: {forecast.rule}."
-    return _card("held", "Held-out error", body + f'<p class="fine">{text(worst)}</p>', group.name)
+    return _card("held", "Held-out error", body + f'<p class="fine">{text(worst)}</p>', name)
 
 
-def _allocation(group: Group) -> str:
+def _allocation(group: Group, several: bool) -> str:
+    name = group.name if several else ""
     fit, best = group.fit, group.allocation
     if fit.allocation is None or best is None:
         why = group.refusals.get("allocation", f"the law {fit.law.name} does not split compute")
-        return _card("split", "Where to spend compute", f"<p>{text(why)}.</p>", group.name)
+        return _card("split", "Where to spend compute", f"<p>{text(why)}.</p>", name)
     a, b = fit.allocation.params_exponent, fit.allocation.tokens_exponent
     body = f'<p class="big">{10**a:.1f}×<small>params</small> {10**b:.1f}×<small>tokens</small></p>'
     said = "is the best use of ten times the compute: params grow as compute to the power "
@@ -184,7 +186,7 @@ def _allocation(group: Group) -> str:
     if wrong is not None:
         here += f" Twice that size at the same compute wastes {wrong.extra_flops:.0%} of it."
     body += f'<p>{text(said)}</p><p class="fine">{text(here)}</p>'
-    return _card("split", "Where to spend compute", body, group.name)
+    return _card("split", "Where to spend compute", body, name)
 
 
 def _no_law(study: Study) -> str:

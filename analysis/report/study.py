@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,25 @@ class Study:
         return list({note.text: note for note in found}.values())
 
 
-def gather(path: str | Path, draws: int = DRAWS, abilities: bool = True) -> Study:
-    """Read a store folder or a table, fit, and detect unless `abilities` is false.
+def gather(
+    path: str | Path,
+    draws: int = DRAWS,
+    abilities: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> Study:
+    """Read a store folder or a table, fit, and detect unless `abilities` is false; say: told of each part.
 
     Raises InputError only when there is nothing to read.
     """
     path = Path(path)
     runs = read(path)
     refusals: dict[str, str] = {}
-    groups = [_group(name, part, draws) for name, part in _parts(runs)[:MOST_GROUPS]]
+    groups = []
+    for name, part in _parts(runs)[:MOST_GROUPS]:
+        say(f"fitting {len(part)} runs{f' of {name}' if name else ''}")
+        groups.append(_group(name, part, draws))
+    if abilities and len(runs.ability_rows):
+        say(f"testing {len(runs.ability_rows)} ability scores for thresholds")
     groups.sort(key=lambda group: (group.fit is None, -len(group.runs)))
     return Study(
         _name(runs, path),

@@ -45,7 +45,7 @@ def report(argv: list[str]) -> int:
     options = tyro.cli(ReportOptions, args=argv, prog="lab report")
     from analysis.report.build import write
 
-    done = write(options.path, options.out, options.title)
+    done = write(options.path, options.out, options.title, say=_note)
     if options.json:
         print(json.dumps(_plain(_found(done)), allow_nan=False))
     else:
@@ -66,7 +66,7 @@ def plot(argv: list[str]) -> int:
 
     if unknown := [name for name in options.figures if name not in KINDS]:
         raise InputError(*(f"no figure {name!r}{nearest(name, KINDS)}" for name in unknown))
-    study = gather(options.path, abilities=not options.figures or "ability" in options.figures)
+    study = gather(options.path, abilities=not options.figures or "ability" in options.figures, say=_note)
     chosen = [
         (kind, draw) for kind, draw in drawings(study) if not options.figures or kind in options.figures
     ]
