@@ -29,6 +29,7 @@ _HOME = {
     "Term": "analysis.laws",
     "Parameter": "analysis.laws",
     "coefficient": "analysis.laws",
+    "data_constrained": "analysis.laws",
     "InputError": "analysis.errors",
 }
 __all__ = list(_HOME)

@@ -47,11 +47,12 @@ def minimise(
     theta: np.ndarray,
     weights: np.ndarray | None = None,
     steps: int = 400,
+    direct: bool = False,
 ) -> Optimum:
     """Local optima from the starts theta (B, P), in chunks that fit the cache.
 
     x (inputs, n) centred log inputs; target (n,) or (B, n) log of the measured loss; weights (n,), (B, n) or
-    None. A corner far below the residuals at the starts is approached in steps.
+    None. A corner far below the residuals at the starts is approached in steps, unless `direct`.
     """
     prepared = law.prepare(x)
 
@@ -63,7 +64,8 @@ def minimise(
         w = None
         if weights is not None:
             w = np.broadcast_to(weights[chunk] if weights.ndim == 2 else weights, batch)
-        for corner in _corners(prepared, some, y, rho):
+        skip = direct and rho.name == "huber"
+        for corner in [rho.delta] if skip else _corners(prepared, some, y, rho):
             last = corner == rho.delta or rho.name == "squared"
             smoothed = rho if last else replace(rho, name="huber", delta=corner)
             if rho.name == "l1":
@@ -189,22 +191,33 @@ def _step(theta, gradient, hessian, damping, metric, low, high):
     scaled = hessian / (scale[:, :, None] * scale[:, None])
     scaled[:, np.arange(width), np.arange(width)] += np.where(held, 1.0, 0.0)
     slope = gradient / scale
-    ridge = damping[:, None] * metric / scale**2 + 1e-13
+    with np.errstate(over="ignore", invalid="ignore"):
+        ridge = np.nan_to_num(np.minimum(damping[:, None] * metric / scale**2, 1e200)) + 1e-13
     damped = scaled + ridge[:, None] * np.eye(width)
+    lost = ~(np.isfinite(damped).all(axis=(1, 2)) & np.isfinite(slope).all(axis=1))
+    if lost.any():
+        damped[lost], slope[lost] = np.eye(width), 0.0
     step = -np.linalg.solve(damped, slope[:, :, None])[:, :, 0]
-    gain = -(step * slope).sum(axis=1)
+    gain = _along(step, slope)
     wrong = ~_positive(damped) | ~(gain >= 0)
     if wrong.any():
         sizes, axes = np.linalg.eigh(damped[wrong])
         sizes = np.maximum(np.abs(sizes), 1e-7)
         along = (np.swapaxes(axes, 1, 2) @ slope[wrong, :, None])[:, :, 0]
         step[wrong] = -(axes @ (along / sizes)[:, :, None])[:, :, 0]
-        gain[wrong] = -(step[wrong] * slope[wrong]).sum(axis=1)
+        gain[wrong] = _along(step[wrong], slope[wrong])
+    gain[lost] = np.inf
     step = step / scale
     # Logs of coefficients and exponents move by at most this much at a time; a quadratic is not global.
     longest = np.abs(step).max(axis=1)
     step *= np.minimum(1.0, 4.0 / np.maximum(longest, 1e-300))[:, None]
     return step, 0.5 * gain
+
+
+def _along(step: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """-step . slope (B,), infinite where it is too large for a number."""
+    with np.errstate(over="ignore"):
+        return -(step * slope).sum(axis=1)
 
 
 def _positive(matrices: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.allocation import exponents, spends_compute
 from analysis.errors import InputError
-from analysis.estimator import Optimum, curvature, minimise
+from analysis.estimator import Optimum, curvature
 from analysis.identify import refuse, remarks
 from analysis.intervals import bootstrap, interval
 from analysis.law import VANISHED, Law
@@ -18,7 +18,7 @@ from analysis.objectives import Rho
 from analysis.objectives import objective as make_objective
 from analysis.results import Basin, Certificate, Exponents, Fit, Objective
 from analysis.sample import Sample, sample
-from analysis.starts import starts
+from analysis.search import distinct_optima, search
 from analysis.table import as_runs
 
 
@@ -71,7 +71,9 @@ def fit_sample(
     loss = law.loss(params, rows.inputs)
     residual = np.log(rows.loss) - np.log(loss)
     scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
-    resampled, spread, drawn = bootstrap(law, x, target, rho, theta, rows, draws, method, level, seed)
+    near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]
+    begin = found.theta[near]
+    resampled, spread, drawn = bootstrap(law, x, target, rho, begin, rows, draws, method, level, seed)
     draw_values = law.to_public(drawn.theta, centre) if draws else {}
     intervals = {
         name: interval(params[name], values, level, spread, positive=params[name] > 0)
@@ -107,36 +109,15 @@ def fit_sample(
     return result
 
 
-def search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
-    """Polished optima from global starts.
-
-    The way to the kinks of l1 is long: there only the distinct optima of a Huber corner at the size of the
-    residuals go it, since the two objectives share their basins.
-    """
-    begin = starts(law, x, target, rho)
-    if rho.name != "l1":
-        return minimise(law, x, target, rho, begin)
-    residual = rho.residual(target, law.log_loss(begin[:1], x))
-    corner = max(0.3 * float(np.median(np.abs(residual))), 1e-9)
-    smooth = minimise(law, x, target, Rho("huber", corner, rho.raw, rho.over), begin)
-    order = np.argsort(smooth.value, kind="stable")
-    kept: list[int] = []
-    for index in order:
-        far = all(np.abs(smooth.theta[index] - smooth.theta[other]).max() > 1e-4 for other in kept)
-        if far and len(kept) < 6:
-            kept.append(int(index))
-    return minimise(law, x, target, rho, smooth.theta[kept])
-
-
 def centred(rows: Sample, law: Law, rho: Rho) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Centred log inputs (inputs, n), log loss (n,), and the centre that leads back to the table's units.
 
     For raw residuals the loss keeps its unit, because Huber's corner is stated in it.
     """
     logs = np.log(np.stack([rows.inputs[name] for name in law.inputs]))
-    middle = logs.mean(axis=1)
+    middle = logs.mean(axis=1) * (not law.absolute)
     target = np.log(rows.loss)
-    level = 0.0 if rho.raw else float(target.mean())
+    level = 0.0 if rho.raw or law.absolute else float(target.mean())
     centre = dict(zip(law.inputs, middle.tolist(), strict=True)) | {"loss": level}
     return logs - middle[:, None], target - level, centre
 

@@ -21,9 +21,10 @@ METHODS = ("auto", "clusters", "wild")
 
 
 def bootstrap(
-    law: Law, x, target, rho: Rho, theta, rows: Sample, draws: int, method: str, level: float, seed: int
+    law: Law, x, target, rho: Rho, optima, rows: Sample, draws: int, method: str, level: float, seed: int
 ) -> tuple[str, float, Optimum]:
-    """(what was resampled, factor to widen by, the refits)."""
+    """(what was resampled, factor to widen by, the refits). optima (C, P): the best one, then its rivals."""
+    theta = optima[0]
     if method not in METHODS:
         raise InputError(f"method: {method!r} is none of {', '.join(METHODS)}")
     count = int(rows.clusters.max()) + 1
@@ -34,10 +35,10 @@ def bootstrap(
     if method == "wild" or (method == "auto" and count < FEW):
         # Measured: fewer degrees than half the clusters make intervals that never miss.
         freedom = max(count - len(theta), (count + 3) // 2)
-        drawn = draws_wild(law, x, target, rho, theta, rows.clusters, draws, seed)
+        drawn = draws_wild(law, x, target, rho, optima, rows.clusters, draws, seed)
         text = f"residuals of {unit}, wild bootstrap with Webb weights, t with {freedom} degrees of freedom"
         return text, _student(freedom, level), drawn
-    drawn = draws_of_rows(law, x, target, rho, theta, rows.clusters, draws, seed)
+    drawn = draws_of_rows(law, x, target, rho, optima, rows.clusters, draws, seed)
     if not _smooth(law, x, target, rho, theta) or count >= MANY:
         return f"{unit} with replacement", 1.0, drawn
     freedom = max(count - len(theta), (count + 3) // 2)

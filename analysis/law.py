@@ -58,6 +58,7 @@ class Law:
     source: str
     inputs: tuple[str, ...]
     parameters: tuple[Parameter, ...]
+    absolute: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -264,7 +265,8 @@ class FormulaLaw(Law):
     """Any law: `function(p, x)` gives the loss from p (name -> number) and x (input -> array).
 
     It is written with + - * / ** and jets.exp, jets.log; derivatives are exact (`analysis.jets`). The
-    function must be right in any units, given the parameters' stated dimensions.
+    function must be right in any units, given the parameters' stated dimensions; with `absolute` it holds
+    constants in the table's units, and the fit leaves the inputs in them.
     """
 
     name: str
@@ -273,6 +275,7 @@ class FormulaLaw(Law):
     parameters: tuple[Parameter, ...]
     formula: str
     source: str
+    absolute: bool = False
 
     def evaluate(self, theta: np.ndarray, x: np.ndarray) -> JetEvaluation:
         plain = dict(zip(self.inputs, np.exp(x), strict=True))

@@ -45,26 +45,28 @@ def inflated(jacobian: np.ndarray, residual: np.ndarray, clusters: np.ndarray, p
     return out
 
 
-def draws_of_rows(law: Law, x, target, rho: Rho, theta, clusters, draws: int, seed: int) -> Optimum:
-    """Refits with clusters drawn with replacement."""
+def draws_of_rows(law: Law, x, target, rho: Rho, optima, clusters, draws: int, seed: int) -> Optimum:
+    """Refits with clusters drawn with replacement, each from whichever of the optima (C, P) suits it best."""
     weights = pairs(clusters, draws, seed)
-    return minimise(law, x, target, rho, np.repeat(theta[None], draws, axis=0), weights)
+    costs = rho.exact(rho.residual(target, law.log_loss(optima, x))) @ weights.T
+    return minimise(law, x, target, rho, optima[np.argmin(costs, axis=0)], weights)
 
 
 def draws_wild(
-    law: Law, x, target, rho: Rho, theta, clusters, draws: int, seed: int, power: float = 1.0
+    law: Law, x, target, rho: Rho, optima, clusters, draws: int, seed: int, power: float = 1.0
 ) -> Optimum:
     """Refits to the fitted losses plus residuals whose signs and sizes are redrawn cluster by cluster.
 
     The residuals are those of a fit with a corner at 1.345 of their spread: an objective close to l1 passes
     through a few rows exactly, and their zero residuals would make the draws too alike.
     """
-    fitted = law.log_loss(theta[None], x)
+    fitted = law.log_loss(optima[:1], x)
     spread = 1.4826 * float(np.median(np.abs(target - fitted[0])))
-    freedom = max(len(target) - len(theta), 1)
+    freedom = max(len(target) - optima.shape[1], 1)
     corner = max(1.345 * spread * np.sqrt(len(target) / freedom), 1e-12)
-    pilot = minimise(law, x, target, Rho("huber", corner, False), theta[None]).theta
+    pilot = minimise(law, x, target, Rho("huber", corner, False), optima[:1]).theta
     around = law.evaluate(pilot, x)
     residual = inflated(around.jacobian[0], target - around.value[0], clusters, power)
     targets = fitted + wild(clusters, draws, seed) * residual
-    return minimise(law, x, targets, rho, np.repeat(theta[None], draws, axis=0))
+    costs = [rho.exact(rho.residual(targets, law.log_loss(theta[None], x))).sum(axis=1) for theta in optima]
+    return minimise(law, x, targets, rho, optima[np.argmin(costs, axis=0)])

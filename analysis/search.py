@@ -1,0 +1,76 @@
+"""The global search: many starts, two ways down, and shakes around what was found.
+
+A robust objective is rough at the size of its corner: on the 182 runs of arXiv 2305.16264 it has at least
+four optima within 0.2 %, and the published one is not the lowest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.estimator import Optimum, curvature, minimise
+from analysis.law import Law
+from analysis.objectives import Rho
+from analysis.starts import starts
+
+ROUNDS = 2
+SHAKEN = 4
+SHAKES = 8
+
+
+def search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
+    """Polished optima, not sorted, many of them equal. x (inputs, n), target (n,): see `estimator.minimise`.
+
+    The way to the kinks of l1 is long: there only the distinct optima of a Huber corner below the size of the
+    residuals go it, since the two objectives share their basins.
+    """
+    begin = starts(law, x, target, rho)
+    if rho.name == "l1":
+        residual = rho.residual(target, law.log_loss(begin[:1], x))
+        corner = max(0.1 * float(np.median(np.abs(residual))), 1e-9)
+        smooth = _pool(law, x, target, Rho("huber", corner, rho.raw, rho.over), begin)
+        return minimise(law, x, target, rho, smooth.theta[distinct_optima(smooth, 6)])
+    return _pool(law, x, target, rho, begin)
+
+
+def _pool(law: Law, x, target, rho: Rho, begin: np.ndarray) -> Optimum:
+    pool = minimise(law, x, target, rho, begin)
+    if rho.name == "squared":
+        return pool
+    pool = _joined(pool, minimise(law, x, target, rho, begin, direct=True))
+    rng = np.random.default_rng(0)
+    for _ in range(ROUNDS):
+        places = []
+        for index in distinct_optima(pool, SHAKEN):
+            error = _standard_error(law, x, target, rho, pool.theta[index])
+            scale = rng.choice([0.5, 1.0, 2.0], size=(SHAKES, 1))
+            places.append(pool.theta[index] + scale * (rng.standard_normal((SHAKES, len(error))) @ error))
+        pool = _joined(pool, minimise(law, x, target, rho, np.concatenate(places), direct=True))
+    return pool
+
+
+def _joined(first: Optimum, second: Optimum) -> Optimum:
+    names = ("theta", "value", "decrement", "converged")
+    return Optimum(*(np.concatenate([getattr(first, name), getattr(second, name)]) for name in names))
+
+
+def distinct_optima(pool: Optimum, count: int) -> list[int]:
+    """The lowest `count` optima that are not the same place."""
+    kept: list[int] = []
+    for index in np.argsort(pool.value, kind="stable"):
+        far = all(np.abs(pool.theta[index] - pool.theta[other]).max() > 1e-4 for other in kept)
+        if far and np.isfinite(pool.value[index]):
+            kept.append(int(index))
+        if len(kept) == count:
+            break
+    return kept
+
+
+def _standard_error(law: Law, x, target, rho: Rho, theta: np.ndarray) -> np.ndarray:
+    """A root (P, P) of the parameters' covariance as if residuals were normal: how far to look."""
+    hessian = curvature(law, x, target, Rho("squared", rho.delta, False), theta) / 2
+    residual = target - law.log_loss(theta[None], x)[0]
+    variance = (1.4826 * np.median(np.abs(residual))) ** 2
+    sizes, axes = np.linalg.eigh(hessian)
+    reach = np.sqrt(variance / np.maximum(np.abs(sizes), 1e-300))
+    return (axes * np.minimum(reach, 1.0)).T
