@@ -70,7 +70,9 @@ def minimise(
             smoothed = rho if last else replace(rho, name="huber", delta=corner)
             if rho.name == "l1":
                 smoothed = replace(rho, smooth=corner)
-            found = _newton(law, prepared, y, smoothed, some, w, steps)
+            # Far starts and exact tables overflow on the way; what is not finite is never a better point.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                found = _newton(law, prepared, y, smoothed, some, w, steps)
             some = found.theta
         if rho.name == "l1":
             exact = rho.exact(rho.residual(y, prepared(some).value))
@@ -191,33 +193,26 @@ def _step(theta, gradient, hessian, damping, metric, low, high):
     scaled = hessian / (scale[:, :, None] * scale[:, None])
     scaled[:, np.arange(width), np.arange(width)] += np.where(held, 1.0, 0.0)
     slope = gradient / scale
-    with np.errstate(over="ignore", invalid="ignore"):
-        ridge = np.nan_to_num(np.minimum(damping[:, None] * metric / scale**2, 1e200)) + 1e-13
+    ridge = np.nan_to_num(np.minimum(damping[:, None] * metric / scale**2, 1e200)) + 1e-13
     damped = scaled + ridge[:, None] * np.eye(width)
     lost = ~(np.isfinite(damped).all(axis=(1, 2)) & np.isfinite(slope).all(axis=1))
     if lost.any():
         damped[lost], slope[lost] = np.eye(width), 0.0
     step = -np.linalg.solve(damped, slope[:, :, None])[:, :, 0]
-    gain = _along(step, slope)
+    gain = -(step * slope).sum(axis=1)
     wrong = ~_positive(damped) | ~(gain >= 0)
     if wrong.any():
         sizes, axes = np.linalg.eigh(damped[wrong])
         sizes = np.maximum(np.abs(sizes), 1e-7)
         along = (np.swapaxes(axes, 1, 2) @ slope[wrong, :, None])[:, :, 0]
         step[wrong] = -(axes @ (along / sizes)[:, :, None])[:, :, 0]
-        gain[wrong] = _along(step[wrong], slope[wrong])
+        gain[wrong] = -(step[wrong] * slope[wrong]).sum(axis=1)
     gain[lost] = np.inf
     step = step / scale
     # Logs of coefficients and exponents move by at most this much at a time; a quadratic is not global.
     longest = np.abs(step).max(axis=1)
     step *= np.minimum(1.0, 4.0 / np.maximum(longest, 1e-300))[:, None]
     return step, 0.5 * gain
-
-
-def _along(step: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """-step . slope (B,), infinite where it is too large for a number."""
-    with np.errstate(over="ignore"):
-        return -(step * slope).sum(axis=1)
 
 
 def _positive(matrices: np.ndarray) -> np.ndarray:
