@@ -68,7 +68,7 @@ def loss_compute(
         top = float(frame["loss"].max()) if len(frame) else 1.0
         low = [float(frame["loss"].min())] if len(frame) else [1.0]
         log_axis(axis, "x", "flops", limits)
-        log_axis(axis, "y", "loss_nats", (min(low) * 0.96, top * 1.12))
+        log_axis(axis, "y", "loss_nats" if runs.store else "loss", (min(low) * 0.96, top * 1.12))
         size_key(figure, frame["params"].unique(), colours)
         _legend(axis, bool(frame["held_out"].any()))
         settle(figure)
@@ -86,7 +86,7 @@ def loss_compute(
     alt = f"Scatter of validation loss against training compute for {len(frame)} runs of "
     alt += f"{frame['params'].nunique()} sizes, on logarithmic axes."
     if len(frame):
-        alt += f" The lowest loss is {plain(frame['loss'].min())} nats per token,"
+        alt += f" The lowest loss is {plain(frame['loss'].min())},"
         alt += f" the most compute {power(frame['flops'].max())} FLOPs."
     data = pandas.concat(rows, ignore_index=True)
     return Plot("loss_compute", "Loss against compute", said, alt, figure, data, hints)
@@ -141,7 +141,7 @@ def _points(axis, frame, colours) -> dict[str, list[str]]:
             gid=gid,
         )
         hints[gid] = [
-            f"{count(row.params)} params, {count(row.tokens)} tokens: {plain(row.loss)} nats"
+            f"{count(row.params)} params, {count(row.tokens)} tokens: loss {plain(row.loss)}"
             for row in part.itertuples()
         ]
     return hints

@@ -103,7 +103,7 @@ def _map(axis, fit: Fit, flops, params) -> None:
     axis.set_xlim(*flops)
     axis.set_ylim(*params)
     # Labels stand in a row near the top, where each line is crossed once; runs and frontier lie below.
-    row = int(0.9 * len(n))
+    row = int(0.86 * len(n))
     order = np.argsort(loss[row])
     marked = [level for level in lines.levels[::2] if loss[row].min() < level < loss[row].max()]
     places = [(float(np.interp(level, loss[row][order], c[order])), float(n[row])) for level in marked]
@@ -184,7 +184,7 @@ def _along(fit: Fit, colours) -> Plot:
         axis.scatter(x, loss, s=24, c=shown, edgecolors=PAPER, linewidths=0.5, zorder=4, gid="map-runs")
         log_axis(axis, "x", name, limits)
         axis.set_xlabel(LABELS.get(name, name))
-        log_axis(axis, "y", "loss_nats", spread(np.concatenate([loss, line]), 0.08, 1.05))
+        log_axis(axis, "y", "loss", spread(np.concatenate([loss, line]), 0.08, 1.05))
         settle(figure)
     hints = {"map-runs": [f"{name} {power(a)}: {plain(b)}" for a, b in zip(x, loss, strict=True)]}
     data = pandas.concat(

@@ -15,23 +15,24 @@ def cost(runs: Runs, colours=None) -> Plot:
     """Sums over the runs of each grid and size, of all that spent something, whatever became of them."""
     import pandas
 
-    frame = pandas.DataFrame({"params": np.asarray(runs.columns["params"], float)})
-    frame["grid"] = [str(v) if v is not None else "" for v in runs.columns.get("grid", [""] * len(runs))]
-    spent = "flops_6nd" if "flops_6nd" in runs.columns else "flops"
-    frame["flops"] = numbers(runs.columns[spent]) if spent in runs.columns else np.nan
-    frame["device_seconds"] = (
-        numbers(runs.columns["device_seconds"]) if "device_seconds" in runs.columns else np.nan
-    )
-    if "device_seconds" in runs.columns:  # a cell that was never trained has spent nothing
+    columns = runs.columns
+    spent = next(name for name in ("flops_exact", "flops_6nd", "flops") if name in columns)
+    nothing = np.full(len(runs), np.nan)
+    frame = pandas.DataFrame({"params": np.asarray(columns["params"], float)})
+    frame["grid"] = [
+        str(value) if value is not None else "" for value in columns.get("grid", [None] * len(runs))
+    ]
+    frame["flops"] = numbers(columns[spent])
+    frame["device_seconds"] = numbers(columns.get("device_seconds", nothing))
+    if "device_seconds" in columns:  # a cell that was never trained has spent nothing
         frame = frame[np.isfinite(frame["device_seconds"])]
     frame = frame[np.isfinite(frame["params"])]
-    # Rows that never finished lack the split of their params: sizes are told apart to three digits.
-    table = frame.groupby(["grid", "params"], sort=True).agg(
+    groups = frame.groupby(["grid", "params"], sort=True)
+    table = groups.agg(
         runs=("flops", "size"), flops=("flops", "sum"), device_seconds=("device_seconds", "sum")
-    )
-    table = table.reset_index()
+    ).reset_index()
     colours = colours or palette(frame["params"])
-    shown = table.tail(_MOST) if len(table) > _MOST else table
+    shown = table.sort_values("flops", kind="stable").tail(_MOST).sort_index()
     several = table["grid"].nunique() > 1
     with look():
         figure, panels = axes(0.9 + 0.3 * max(len(shown), 2), 1, 2, sharey=True)
@@ -41,7 +42,7 @@ def cost(runs: Runs, colours=None) -> Plot:
             for row in shown.itertuples()
         ]
         for panel, column, title, text in (
-            (panels[0], "flops", "FLOPs (6 N D)", power),
+            (panels[0], "flops", "FLOPs", power),
             (panels[1], "device_seconds", "device seconds", lambda v: f"{v:,.0f}" if v >= 10 else f"{v:.1f}"),
         ):
             values = shown[column].to_numpy(float)
@@ -68,5 +69,7 @@ def cost(runs: Runs, colours=None) -> Plot:
     seconds = float(table["device_seconds"].sum())
     caption = f"Together {power(float(table['flops'].sum()))} FLOPs and {seconds:,.0f} device seconds"
     caption += " (a device is a core or an accelerator; seconds are those of training and evaluation)."
+    if len(shown) < len(table):
+        caption += f" Shown are the {len(shown)} most costly of {len(table)} sizes."
     alt = f"Bars of FLOPs and device seconds for {len(table)} sizes."
     return Plot("cost", "What it cost", caption, alt, figure, table)

@@ -55,10 +55,11 @@ def frontier(fit: Fit | None = None, iso: IsoFlop | None = None, envelope: Envel
         panels[0].set_xlabel("")
         said = panels[1].annotate(
             "beyond the runs",
-            (high, 0),
-            xycoords=("data", "axes fraction"),
-            xytext=(5, 6),
+            (1, 0),
+            xycoords="axes fraction",
+            xytext=(-4, 6),
             textcoords="offset points",
+            ha="right",
             color=MUTED,
             fontsize=8.5,
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from analysis.forecasts import Cell, Forecast
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
-    INK,
     LAW,
     MUTED,
     PAPER,
@@ -35,7 +36,8 @@ def holdout(forecast: Forecast, colours=None) -> Plot:
     fit = forecast.fit
     flops = np.asarray(fit.data["flops"], float)
     params = np.asarray(fit.data["params"], float)
-    residual = 100 * np.expm1(np.asarray(fit.data["residual"], float))
+    logs = np.asarray(fit.data["residual"], float)
+    residual = 100 * np.expm1(logs)
     cells = tuple(sorted(forecast.cells, key=lambda cell: (cell.flops, cell.params, cell.name)))
     shown = [cell for cell in cells if cell.measured is not None] or list(cells)
     if len(shown) > _MOST:  # the widest errors are the ones to see
@@ -47,32 +49,36 @@ def holdout(forecast: Forecast, colours=None) -> Plot:
         figure, (left, right) = axes(3.3, 1, 2, sharey=True, width_ratios=share)
         for axis in (left, right):
             axis.axhline(0, color=LAW, lw=1.4, zorder=2)
+        limit = _limit(residual, shown)
         kept = few(len(flops))
+        off = np.abs(residual) > limit
         hue = [colours(value) for value in params[kept]]
-        left.scatter(
-            flops[kept],
-            residual[kept],
-            s=22,
-            c=hue,
-            edgecolors=PAPER,
-            linewidths=0.5,
-            zorder=3,
-            gid="residuals",
-        )
+        place = np.clip(residual, -0.96 * limit, 0.96 * limit)
+        rim = [LAW if far else PAPER for far in off[kept]]
+        marks = {"s": 22, "c": hue, "edgecolors": rim, "linewidths": np.where(off[kept], 1.3, 0.5)}
+        left.scatter(flops[kept], place[kept], zorder=3, gid="residuals", **marks)
+        left.set_ylim(-limit, limit)
+        left.yaxis.set_major_formatter(lambda value, _: f"{value:+.3g}" if value else "0")
         log_axis(left, "x", "flops", spread(flops, 0.1, 3), 4)
         left.set_xlabel("compute (FLOPs)")
         left.set_ylabel("measured minus law (%)")
         left.set_title("fitted")
         right.set_title("held out")
         hints = {"residuals": _said(fit, residual, kept)} | _cells(right, shown, colours)
-        _limits(left, residual, shown)
         settle(figure)
     columns = {"kind": "fitted", "flops": flops, "params": params, "tokens": fit.data["tokens"]}
-    columns |= {"measured": fit.data["loss"], "predicted": fit.data["fitted"], "error_percent": -residual}
+    columns |= {
+        "measured": fit.data["loss"],
+        "predicted": fit.data["fitted"],
+        "error_percent": 100 * np.expm1(-logs),
+    }
     table = pandas.DataFrame([vars(cell) | {"kind": "held out"} for cell in cells])
     data = pandas.concat([pandas.DataFrame(columns), table], ignore_index=True)
     caption = "Zero is the law. Left, what the fit leaves over; right, runs it never saw: the grey bar is the"
     caption += f" {forecast.level:.0%} interval predicted for a new run, the point what was measured."
+    if off.any():
+        furthest = residual[np.argmax(np.abs(residual))]
+        caption += f" {off.sum()} residuals, red rims, lie beyond the axis, the furthest at {furthest:+.0f}%."
     if len(cells) > len(shown):
         caption += f" Shown are the {len(shown)} of {len(cells)} with the largest errors; the table has all."
     alt = f"Residuals of {len(flops)} fitted runs in percent and errors of {len(cells)} held-out runs"
@@ -122,13 +128,12 @@ def _cells(axis, cells: list[Cell], colours) -> dict[str, list[str]]:
     return {"held-out-cells": hints}
 
 
-def _limits(axis, residual, cells: list[Cell]) -> None:
-    values = [*residual.tolist(), 0.0]
+def _limit(residual: np.ndarray, cells: Sequence[Cell]) -> float:
+    """Percent to show either way: all of the held-out runs, and the fitted ones but for a few outliers."""
+    found = np.abs(residual[np.isfinite(residual)])
+    values = [1.3 * float(np.quantile(found, 0.97)) if len(found) else 0.0]
     for cell in cells:
         for edge in (cell.low, cell.high, cell.measured):
             if edge is not None:
-                values.append(100 * (edge / cell.predicted - 1))
-    largest = max(abs(value) for value in values if np.isfinite(value))
-    axis.set_ylim(-1.12 * largest - 0.01, 1.12 * largest + 0.01)
-    axis.yaxis.set_major_formatter(lambda value, _: f"{value:+.3g}" if value else "0")
-    axis.tick_params(axis="y", labelcolor=INK)
+                values.append(100 * abs(edge / cell.predicted - 1))
+    return 1.12 * max(values) + 0.01

@@ -13,7 +13,9 @@ from analysis.plots.style import (
     PAPER,
     axes,
     count,
+    few,
     halo,
+    hinted,
     log_axis,
     look,
     palette,
@@ -27,8 +29,11 @@ from analysis.plots.style import (
 _COMPUTE = LinearSegmentedColormap.from_list("compute", ["#b3bccb", "#1d2433"])
 
 
-def isoflop_curves(iso: IsoFlop, colours=None) -> Plot:
-    """One curve a compute level (approach 2 of arXiv 2203.15556); minima as diamonds with their intervals."""
+def isoflop_curves(iso: IsoFlop, colours=None, nats: bool = False) -> Plot:
+    """One curve a compute level (approach 2 of arXiv 2203.15556); minima as diamonds with their intervals.
+
+    nats: the loss is known to be in nats a token, and the axis says so.
+    """
     import pandas
 
     params = np.concatenate([curve.params for curve in iso.curves] or [np.ones(0)])
@@ -56,7 +61,7 @@ def isoflop_curves(iso: IsoFlop, colours=None) -> Plot:
         low, high = spread(params)
         log_axis(axis, "x", "params", (low, high * (high / low) ** 0.16))
         low, high = spread(loss, 0.08, 1.05)
-        log_axis(axis, "y", "loss_nats", (low, high))
+        log_axis(axis, "y", "loss_nats" if nats else "loss", (low, high))
         size_key(figure, np.unique(params), colours)
         settle(figure)
     refused = [curve for curve in iso.curves if curve.refusal]
@@ -64,7 +69,11 @@ def isoflop_curves(iso: IsoFlop, colours=None) -> Plot:
         "Each curve spends one amount of compute on models of different size; its bottom is the best size."
     )
     caption += " Small rings are interpolated along tokens." if iso.interpolated else ""
-    caption += f" Diamonds: {drawn} minima of fitted parabolas, with their intervals." if drawn else ""
+    caption += (
+        f" Diamonds: {drawn} minima of the fitted curves ({iso.method}), with their intervals."
+        if drawn
+        else ""
+    )
     if refused:
         reasons = "; ".join(f"{power(curve.flops)}: {curve.refusal}" for curve in refused[:4])
         caption += f" Triangles: no minimum claimed ({reasons}{'; ...' if len(refused) > 4 else ''})."
@@ -73,7 +82,7 @@ def isoflop_curves(iso: IsoFlop, colours=None) -> Plot:
     )
     alt += f", {len(refused)} do not." if refused else "."
     data = pandas.concat(rows, ignore_index=True) if rows else pandas.DataFrame({"flops": [], "params": []})
-    return Plot("isoflop", "IsoFLOP curves", caption, alt, figure, data, hints)
+    return Plot("isoflop", "IsoFLOP curves", caption, alt, figure, data, hinted(hints))
 
 
 def _curve(axis, curve: Curve, shade, colours, rank: int) -> dict[str, list[str]]:
@@ -84,7 +93,8 @@ def _curve(axis, curve: Curve, shade, colours, rank: int) -> dict[str, list[str]
     else:
         axis.plot(curve.params, curve.loss, color=shade, lw=1, ls=(0, (3, 2)), zorder=2)
     for kind, mask in (("run", curve.rows >= 0), ("interpolated", curve.rows < 0)):
-        if not mask.any():
+        mask = np.flatnonzero(mask)[few(int(mask.sum()), 120)]
+        if not len(mask):
             continue
         colour = [colours(value) for value in curve.params[mask]]
         ring = kind == "interpolated"
@@ -100,7 +110,7 @@ def _curve(axis, curve: Curve, shade, colours, rank: int) -> dict[str, list[str]
         )
         points = zip(curve.params[mask], curve.tokens[mask], curve.loss[mask], strict=True)
         hints[f"iso-{rank}-{kind}"] = [
-            f"{count(n)} params, {count(d)} tokens ({power(curve.flops)} FLOPs): {plain(loss)} nats"
+            f"{count(n)} params, {count(d)} tokens ({power(curve.flops)} FLOPs): loss {plain(loss)}"
             for n, d, loss in points
         ]
     last = int(np.argmax(curve.params))

@@ -7,7 +7,7 @@ Okabe and Ito's set), and no meaning hangs on colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -103,12 +103,13 @@ def plain(value: float) -> str:
     return f"{value:.4g}"
 
 
-FORMATS = {"params": count, "tokens": count, "flops": power, "loss_nats": plain, "seconds": count}
+FORMATS = {"params": count, "tokens": count, "flops": power, "loss_nats": plain, "loss": plain}
 LABELS = {
     "params": "parameters",
     "tokens": "training tokens",
     "flops": "training compute (FLOPs)",
-    "loss_nats": "validation loss (nats per token)",
+    "loss_nats": "loss (nats per token)",
+    "loss": "loss",
 }
 
 
@@ -157,9 +158,14 @@ def spread(values: Iterable[float], margin: float = 0.06, least: float = 1.15) -
     return float(np.exp(low - room)), float(np.exp(high + room))
 
 
-def few(rows: int, most: int = 1500) -> np.ndarray:
+def few(rows: int, most: int = 600) -> np.ndarray:
     """Indices of at most `most` rows, evenly through the order: more points would be a blot and megabytes."""
     return np.arange(rows) if rows <= most else np.unique(np.linspace(0, rows - 1, most).astype(int))
+
+
+def hinted(hints: Mapping[str, Sequence[str]], most: int = 900) -> Mapping[str, Sequence[str]]:
+    """The hints, or none where they are so many that all would load them and nobody would read them."""
+    return hints if sum(len(lines) for lines in hints.values()) <= most else {}
 
 
 @dataclass(frozen=True)

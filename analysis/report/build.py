@@ -16,6 +16,7 @@ from analysis.report import details, findings
 from analysis.report.figures import distinct, drawings
 from analysis.report.html import table, text
 from analysis.report.study import DRAWS, Study, gather
+from analysis.table import Runs
 
 LIMIT = 2_000_000
 _ROWS = 60
@@ -32,7 +33,7 @@ class Report:
     study: Study
 
 
-def build(path: str | Path, out: str | Path | None = None, title: str | None = None) -> Path:
+def build(path: str | Path | Runs, out: str | Path | None = None, title: str | None = None) -> Path:
     """Write the report of the store folder or table at `path`; the path of the page.
 
     out: the HTML file, by default report.html in the store folder (beside a table: NAME_report.html). The
@@ -42,7 +43,7 @@ def build(path: str | Path, out: str | Path | None = None, title: str | None = N
 
 
 def write(
-    path: str | Path,
+    path: str | Path | Runs,
     out: str | Path | None = None,
     title: str | None = None,
     draws: int = DRAWS,

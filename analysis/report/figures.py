@@ -30,7 +30,7 @@ def drawings(study: Study) -> Iterator[tuple[str, Callable[[], Plot]]]:
     for series in by_task(study).values():
         if any(one.x.size for one in series):
             yield "ability", lambda series=series: plots.ability(series)
-    if finished(study.runs).any() and len(params):
+    if "device_seconds" in study.runs.columns and finished(study.runs).any():
         yield "cost", lambda: plots.cost(study.runs, plots.palette(np.concatenate(params)))
 
 
@@ -51,7 +51,7 @@ def _of_group(group: Group, colours) -> Iterator[tuple[str, Callable[[], Plot]]]
     if forecast is not None:
         yield "holdout", lambda: plots.holdout(forecast, colours)
     if iso is not None and iso.curves:
-        yield "isoflop", lambda: plots.isoflop_curves(iso, colours)
+        yield "isoflop", lambda: plots.isoflop_curves(iso, colours, runs.store)
     split = fit is not None and fit.allocation is not None
     minima = iso is not None and any(curve.minimum is not None for curve in iso.curves)
     if split or minima:

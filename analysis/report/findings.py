@@ -79,7 +79,7 @@ def _law(group: Group) -> str:
     level = f"{fit.level:.0%}"
     said = f'<p class="formula">{formula(tidy_formula(fit.law, fit.params))}</p>'
     if fit.law.name == "chinchilla":
-        said += f"<p>{text(_in_words(fit))}</p>"
+        said += f"<p>{text(_in_words(fit, ' nats per token' if group.runs.store else ''))}</p>"
     rows = []
     for name, value in fit.params.items():
         pair = fit.intervals.get(name)
@@ -100,7 +100,8 @@ def _law(group: Group) -> str:
 
 def formula(line: str) -> str:
     """The law's formula as HTML: powers raised, params and tokens as N and D."""
-    out = text(line)
+    plainly = re.sub(r"\d(\.\d+)?e[+-]\d+", lambda found: number(float(found[0])), line)
+    out = text(plainly)
     out = re.sub(r"\^(-?[\w.]+)", r"<sup>\1</sup>", out)
     out = re.sub(r"\bparams\b", "<i>N</i>", out)
     out = re.sub(r"\btokens\b", "<i>D</i>", out)
@@ -115,11 +116,9 @@ def symbol(name: str) -> str:
     return f"<i>{text(greek.get(name, name))}</i>"
 
 
-def _in_words(fit) -> str:
+def _in_words(fit, unit: str) -> str:
     p = fit.params
-    said = (
-        f"With more parameters (N) and more tokens (D) the loss falls towards {plain(p['E'])} nats per token"
-    )
+    said = f"With more parameters (N) and more tokens (D) the loss falls towards {plain(p['E'])}{unit}"
     if "E" in fit.intervals:
         said += f" ({span(*fit.intervals['E'])})"
     said += f". Twice the parameters take {1 - 2 ** -p['alpha']:.0%} off the part that is owed to size,"

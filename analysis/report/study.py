@@ -59,14 +59,17 @@ class Study:
         """Of all results, each text once; remarks that only say how a column was read are left out."""
         found: list[Note] = []
         for group in self.groups:
-            for result in (group.fit, group.forecast, group.isoflop):
-                found += [] if result is None else list(result.warnings)
+            own = [] if group.fit is None else list(group.fit.warnings)
+            # The forecast fits fewer rows and says the same of them.
+            more = [] if group.forecast is None else group.forecast.warnings
+            own += [note for note in more if note.code not in {known.code for known in own}]
+            found += own + ([] if group.isoflop is None else list(group.isoflop.warnings))
         found += [note for note in self.runs.notes if note.code in ("unreadable_files", "params_missing")]
         return list({note.text: note for note in found}.values())
 
 
 def gather(
-    path: str | Path,
+    source: str | Path | Runs,
     draws: int = DRAWS,
     abilities: bool = True,
     say: Callable[[str], None] = lambda text: None,
@@ -75,8 +78,8 @@ def gather(
 
     Raises InputError only when there is nothing to read.
     """
-    path = Path(path)
-    runs = read(path)
+    runs = source if isinstance(source, Runs) else read(source)
+    path = Path(runs.source)
     refusals: dict[str, str] = {}
     groups = []
     for name, part in _parts(runs)[:MOST_GROUPS]:
@@ -98,9 +101,9 @@ def gather(
 
 def subset(runs: Runs, keep: np.ndarray) -> Runs:
     """The rows where `keep`, without the ability scores."""
-    return replace(
-        runs, columns={name: values[keep] for name, values in runs.columns.items()}, ability_rows=()
-    )
+    columns = {name: values[keep] for name, values in runs.columns.items()}
+    written = {role: values[keep] for role, values in runs.written.items()}
+    return replace(runs, columns=columns, ability_rows=(), written=written)
 
 
 def finished(runs: Runs) -> np.ndarray:

@@ -17,11 +17,15 @@ class ReportOptions:
     """Write one self-contained page about a study, and its figures as SVG, PDF, PNG and CSV."""
 
     path: Annotated[Path, tyro.conf.Positional]
-    """A store folder, or a table (.csv, .parquet, .json)."""
+    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     out: Path | None = None
-    """The HTML file (default: report.html in the store folder)."""
+    """The HTML file (report.html in the store folder; beside a table, NAME_report.html)."""
     title: str | None = None
-    """The page's title (default: the study's name)."""
+    """The page's title (the study's name)."""
+    columns: str = ""
+    """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
+    where: str = ""
+    """Only rows with these values, as in grid=language."""
     json: bool = False
     """Print what was found as one JSON object."""
 
@@ -31,11 +35,15 @@ class PlotOptions:
     """Draw figures of a study or a table: SVG, PDF, PNG, and their numbers as CSV."""
 
     path: Annotated[Path, tyro.conf.Positional]
-    """A store folder, or a table (.csv, .parquet, .json)."""
+    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     figures: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """loss_compute, law_contour, holdout, isoflop, frontier, ability, cost (default: all with data)."""
+    """loss_compute, law_contour, holdout, isoflop, frontier, ability, cost (all that have data)."""
     out: Path = Path("figures")
     """The folder to write to."""
+    columns: str = ""
+    """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
+    where: str = ""
+    """Only rows with these values, as in grid=language."""
     json: bool = False
     """Print what was written as one JSON object."""
 
@@ -45,7 +53,7 @@ def report(argv: list[str]) -> int:
     options = tyro.cli(ReportOptions, args=argv, prog="lab report")
     from analysis.report.build import write
 
-    done = write(options.path, options.out, options.title, say=_note)
+    done = write(_read(options), options.out, options.title, say=_note)
     if options.json:
         print(json.dumps(_plain(_found(done)), allow_nan=False))
     else:
@@ -66,7 +74,7 @@ def plot(argv: list[str]) -> int:
 
     if unknown := [name for name in options.figures if name not in KINDS]:
         raise InputError(*(f"no figure {name!r}{nearest(name, KINDS)}" for name in unknown))
-    study = gather(options.path, abilities=not options.figures or "ability" in options.figures, say=_note)
+    study = gather(_read(options), abilities=not options.figures or "ability" in options.figures, say=_note)
     chosen = [
         (kind, draw) for kind, draw in drawings(study) if not options.figures or kind in options.figures
     ]
@@ -85,6 +93,14 @@ def plot(argv: list[str]) -> int:
     else:
         print("\n".join(str(path) for path in paths))
     return 0
+
+
+def _read(options: ReportOptions | PlotOptions):
+    from analysis.columns import parse_map
+    from analysis.table import read
+
+    runs = read(options.path, parse_map(options.columns) or None)
+    return runs.where(**parse_map(options.where, "--where")) if options.where else runs
 
 
 def _found(done) -> dict[str, Any]:

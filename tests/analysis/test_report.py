@@ -358,7 +358,7 @@ def test_in_a_browser_tables_sort_and_marks_speak(browser, report):
     assert values == sorted(values, reverse=True)
     page.locator("#figure-loss_compute svg").focus()
     page.keyboard.press("ArrowRight")
-    assert "nats" in page.locator("#hint").inner_text()
+    assert "tokens: loss 4." in page.locator("#hint").inner_text()
     page.keyboard.press("Escape")
     assert not page.locator("#hint").is_visible()
     assert trouble == []
