@@ -110,7 +110,7 @@ def assign(
                     f"{source}: {names} could both be {role}; choose with --columns {role}={found[0]}"
                 )
             roles[role] = found[0]
-            if found[0] != role:
+            if found[0] != role and role in NEEDED:
                 notes.append(Note("column_alias", f"{role} is the column {found[0]!r}"))
             break
     if problems:

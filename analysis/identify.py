@@ -161,9 +161,30 @@ def _residuals(rows: Sample, residual: np.ndarray) -> list[Note]:
         shown = ", ".join(f"row {rows.rows[i]} ({np.expm1(residual[i]):+.1%})" for i in worst)
         text = f"{len(far)} rows lie more than {FAR:g} robust standard deviations off: {shown}"
         said.append(Note("outliers", text))
+    said += _mixed(rows, np.clip(residual, -4 * scale, 4 * scale))
     chain = _serial(rows, residual / max(scale, 1e-300))
     if chain is not None:
         said.append(Note("dependent_rows", chain))
+    return said
+
+
+def _mixed(rows: Sample, residual: np.ndarray) -> list[Note]:
+    """Columns of text whose groups lie apart: different data or recipes follow different laws."""
+    said = []
+    total = float(((residual - residual.mean()) ** 2).sum()) / max(len(rows) - 1, 1)
+    for name, group in rows.groups.items():
+        count = np.bincount(group)
+        used = int((count > 0).sum())
+        if used < 2 or len(rows) < 4 * used or total <= 0:
+            continue
+        mean = np.bincount(group, residual) / np.maximum(count, 1)
+        within = float(((residual - mean[group]) ** 2).sum()) / (len(rows) - used)
+        if 1 - within / total > 0.3:
+            text = (
+                f"{1 - within / total:.0%} of the scatter lies between the groups of {name!r}: they follow "
+                f"different laws; fit one of them with --where {name}=..."
+            )
+            said.append(Note("mixed_groups", text))
     return said
 
 

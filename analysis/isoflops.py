@@ -68,7 +68,7 @@ def isoflop(
     best = [
         np.array([getattr(curves[index].minimum, name) for index in good]) for name in ("params", "tokens")
     ]
-    draws = np.array([drawn[index] for index in good]).reshape(len(good), -1)
+    draws = np.array([drawn[index] for index in good]).reshape(len(good), bootstrap)
     params_law, tokens_law = (
         _power(flops, values, draws if sign > 0 else np.log(flops / 6)[:, None] - draws, level)
         for values, sign in zip(best, (1, -1), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class Sample:
     """Usable rows. inputs: name -> (n,); loss (n,); rows (n,) into the table; held_out (n,).
 
     clusters (n,): rows with one number depend on each other; clustered_by says how in words, and is empty
-    where every row is its own cluster.
+    where every row is its own cluster. groups: columns of text with a few values each, numbered (n,).
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -29,6 +29,7 @@ class Sample:
     clustered_by: str
     excluded: tuple[Excluded, ...]
     notes: tuple[Note, ...]
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -43,6 +44,7 @@ class Sample:
             rows=self.rows[keep],
             held_out=self.held_out[keep],
             clusters=np.unique(self.clusters[keep], return_inverse=True)[1],
+            groups={name: values[keep] for name, values in self.groups.items()},
             excluded=tuple(sorted((*self.excluded, *out), key=lambda item: item.row)),
         )
 
@@ -91,7 +93,20 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
         clustered_by,
         tuple(Excluded(int(row), reasons[row]) for row in np.flatnonzero(reasons != "")),
         tuple(notes),
+        _groups(runs, keep),
     )
+
+
+def _groups(runs: Runs, keep: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of text with 2 to 12 values that each name several rows: datasets, architectures, sweeps."""
+    found = {}
+    for name, values in runs.columns.items():
+        if values.dtype.kind != "O" or name in runs.roles.values() or name in runs.roles:
+            continue
+        labels, index = np.unique([str(value) for value in values[keep].tolist()], return_inverse=True)
+        if 2 <= len(labels) <= 12 and len(keep) >= 4 * len(labels):
+            found[name] = index
+    return found
 
 
 def _one_grid(runs: Runs, reasons: np.ndarray, notes: list[Note]) -> tuple[np.ndarray, list[Note]]:

@@ -49,8 +49,8 @@ def remarks(warnings: Sequence[Note], excluded: Sequence[Excluded] = (), notes: 
         for row in excluded:
             kinds[row.reason] = kinds.get(row.reason, 0) + 1
         shown = [f"{reason} ({count})" for reason, count in sorted(kinds.items(), key=lambda item: -item[1])]
-        more = f"; {len(shown) - 3} more reasons" if len(shown) > 3 else ""
-        lines.append(f"  excluded  {len(excluded)} rows: {'; '.join(shown[:3])}{more}")
+        more = f"; {len(shown) - 8} more reasons" if len(shown) > 8 else ""
+        lines.append(f"  excluded  {len(excluded)} rows: {'; '.join(shown[:8])}{more}")
     lines += [f"  note      {note.text}" for note in notes]
     lines += [f"  warning   {note.code}: {note.text}" for note in warnings]
     return "\n".join(lines)

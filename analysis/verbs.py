@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from analysis.errors import InputError
-from analysis.table import Runs, integers, read
+from analysis.table import Runs, read
 
 Table = Annotated[Path, tyro.conf.Positional]
 Objective = Literal["huber", "l1", "squared", "asymmetric"]
@@ -207,7 +207,7 @@ def table(argv: list[str]) -> int:
     form = "json" if options.json else options.format
     if form == "parquet":
         return _parquet(columns, options.out)
-    values = {name: integers(column).tolist() for name, column in columns.items()}
+    values = {name: _cells(column) for name, column in columns.items()}
     rows = zip(*values.values(), strict=True)
     if form == "json":
         from analysis.show import dumps
@@ -218,7 +218,7 @@ def table(argv: list[str]) -> int:
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(values)
-        writer.writerows(["" if value is None or value != value else value for value in row] for row in rows)
+        writer.writerows(["" if value is None else value for value in row] for row in rows)
         text = buffer.getvalue()
     if options.out is None:
         sys.stdout.write(text)
@@ -233,13 +233,16 @@ def _parquet(columns: dict[str, Any], out: Path | None) -> int:
     import pyarrow
     import pyarrow.parquet
 
-    lists = {name: integers(column).tolist() for name, column in columns.items()}
-    clean = {
-        name: [None if value is None or value != value else value for value in values]
-        for name, values in lists.items()
-    }
+    clean = {name: _cells(column) for name, column in columns.items()}
     pyarrow.parquet.write_table(pyarrow.table(clean), _writable(out))
     return 0
+
+
+def _cells(column) -> list[Any]:
+    """Values for people and files: None where missing, whole numbers without a point."""
+    values = [None if value is None or value != value else value for value in column.tolist()]
+    whole = all(isinstance(v, float) and abs(v) < 2**53 and v == int(v) for v in values if v is not None)
+    return [v if v is None else int(v) for v in values] if whole and column.dtype.kind == "f" else values
 
 
 def _writable(path: Path) -> Path:
