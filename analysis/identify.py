@@ -179,9 +179,11 @@ def _mixed(rows: Sample, residual: np.ndarray) -> list[Note]:
             continue
         mean = np.bincount(group, residual) / np.maximum(count, 1)
         within = float(((residual - mean[group]) ** 2).sum()) / (len(rows) - used)
-        if 1 - within / total > 0.3:
+        between = float((count * (mean - residual.mean()) ** 2).sum()) / (used - 1)
+        share = 1 - within / total
+        if share > 0.1 and between > 8 * within:
             text = (
-                f"{1 - within / total:.0%} of the scatter lies between the groups of {name!r}: they follow "
+                f"{share:.0%} of the scatter lies between the groups of {name!r}: they follow "
                 f"different laws; fit one of them with --where {name}=..."
             )
             said.append(Note("mixed_groups", text))

@@ -93,18 +93,24 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
         clustered_by,
         tuple(Excluded(int(row), reasons[row]) for row in np.flatnonzero(reasons != "")),
         tuple(notes),
-        _groups(runs, keep),
+        _groups(runs, keep, out),
     )
 
 
-def _groups(runs: Runs, keep: np.ndarray) -> dict[str, np.ndarray]:
+def _groups(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Columns of text with 2 to 12 values that each name several rows: datasets, architectures, sweeps."""
     found = {}
     for name, values in runs.columns.items():
         if values.dtype.kind != "O" or name in runs.roles.values() or name in runs.roles:
             continue
         labels, index = np.unique([str(value) for value in values[keep].tolist()], return_inverse=True)
-        if 2 <= len(labels) <= 12 and len(keep) >= 4 * len(labels):
+        if not 2 <= len(labels) <= 12 or len(keep) < 4 * len(labels):
+            continue
+        # A column that only names the size or the budget says nothing that the inputs do not.
+        spread = [
+            max(np.ptp(np.log(values[index == i])) for i in range(len(labels))) for values in inputs.values()
+        ]
+        if min(spread) > 1e-3:
             found[name] = index
     return found
 
