@@ -31,11 +31,15 @@ $(VENV)/.dev: $(VENV)/.core requirements-dev.lock
 
 setup: $(VENV)/.core
 
+# Interrupted at any point, the same command goes on where it was.
 quickstart: $(VENV)/.core
-	@$(BIN)/lab quickstart --out $(OUT)
+	@$(BIN)/lab run sweeps/studies/quickstart.toml --out $(OUT)
+	@$(BIN)/lab fit $(OUT)
+	@$(BIN)/lab thresholds $(OUT)
+	@$(BIN)/lab report $(OUT) --open
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
