@@ -22,6 +22,8 @@ STALLED = 1e-9
 # Rounding alone keeps the squared residual of a log this high.
 ROUNDING = 1e-30
 CHUNK = 250
+# A corner this many times below the typical residual is approached in steps.
+ROUGH = 20.0
 # Chunks are independent, and numpy lets go of the interpreter while it works.
 THREADS = 8
 
@@ -102,7 +104,7 @@ def _corners(prepared: Callable, theta, y, rho: Rho) -> list[float]:
         residual = np.abs(rho.residual(y, prepared(theta).value))
     scale = float(np.nanmedian(residual)) if np.isfinite(residual).any() else 1.0
     end = max(1e-7 * scale, 1e-14) if rho.name == "l1" else rho.delta
-    if rho.name == "huber" and scale <= 20 * end:
+    if rho.name == "huber" and scale <= ROUGH * end:
         return [end]
     count = max(2, 1 + int(np.ceil(np.log10(max(scale / end, 1.0)))))
     return [*np.geomspace(max(scale, end), end, count)[:-1].tolist(), end]

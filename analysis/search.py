@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.estimator import Optimum, curvature, minimise
+from analysis.estimator import ROUGH, Optimum, curvature, minimise
 from analysis.law import Law
 from analysis.objectives import Rho
 from analysis.starts import starts
 
+QUICK = 60
 ROUNDS = 2
 SHAKEN = 4
 SHAKES = 8
@@ -34,10 +35,17 @@ def search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
 
 
 def _pool(law: Law, x, target, rho: Rho, begin: np.ndarray) -> Optimum:
-    pool = minimise(law, x, target, rho, begin)
+    # Starts on far slopes would take hundreds of steps to nowhere; those that lead the field get them below.
+    pool = minimise(law, x, target, rho, begin, steps=QUICK)
+    if rho.name == "huber":
+        residual = np.abs(rho.residual(target, law.log_loss(begin[:1], x)))
+        if np.median(residual) > ROUGH * rho.delta:
+            pool = _joined(pool, minimise(law, x, target, rho, begin, steps=QUICK, direct=True))
+    pool = _joined(
+        pool, minimise(law, x, target, rho, pool.theta[distinct_optima(pool, SHAKEN)], direct=True)
+    )
     if rho.name == "squared":
         return pool
-    pool = _joined(pool, minimise(law, x, target, rho, begin, direct=True))
     rng = np.random.default_rng(0)
     for _ in range(ROUNDS):
         places = []
