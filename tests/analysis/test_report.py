@@ -127,11 +127,13 @@ def test_the_same_study_gives_the_same_bytes(report, planted_study, tmp_path):
         assert (tmp_path / "figures" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_a_page_that_would_be_too_large_links_to_its_folder(planted_study, tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.report.build.LIMIT", 900_000)
-    small = render(planted_study, tmp_path / "report.html")
+def test_a_page_that_would_be_too_large_links_to_its_folder(new_store, monkeypatch):
+    new_store.language(widths=(16,), seeds=(0,))
+    whole = write(new_store.finish())
+    monkeypatch.setattr("analysis.report.build.LIMIT", whole.size - 1)
+    small = render(whole.study, new_store.path / "small.html")
     html = small.path.read_text(encoding="utf-8")
-    assert small.size < 900_000
+    assert small.size < whole.size
     assert 'href="figures/loss_compute.svg"' in html
     assert "base64" not in html.replace("sha256", "")
 
@@ -159,8 +161,8 @@ def test_settings_are_those_of_the_specs(html):
 
 
 def test_text_from_files_is_escaped(new_store):
-    new_store.abilities(task_name="<script>alert(1)</script>")
-    new_store.language(budgets=(250_000,), seeds=(0,))
+    new_store.abilities(task_name="<script>alert(1)</script>", widths=(4, 6, 8), seeds=(0,))
+    new_store.language(widths=(16,), budgets=(250_000,), seeds=(0,))
     evil = '</pre><script>alert("toml")</script>'
     path = new_store.finish(study="x-study", text=evil)
     listed = json.loads((path / "studies" / "x-study.json").read_text())
