@@ -190,8 +190,9 @@ def _turn(design: Design, data: np.ndarray, found, sd: float, freedom: int) -> d
     score = likelihood.mean_score(scale, eta)
     up = bool(before[which] < 0)
     extreme = score.min() if up else score.max()
-    size = min(abs(score[0] - extreme), abs(score[-1] - extreme))
-    return {"turn_p": max(left, right), "turn_up": up, "turn_size": float(size)}
+    sides = sorted((abs(float(score[0] - extreme)), abs(float(score[-1] - extreme))))
+    size = sides[0] if sides[0] > 0.1 * sides[1] else 0.0  # a dip before a long rise is no second branch
+    return {"turn_p": max(left, right), "turn_up": up, "turn_size": size}
 
 
 def _withstands(design: Design, data: np.ndarray, alpha: float, rng: np.random.Generator) -> float | None:

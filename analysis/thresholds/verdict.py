@@ -44,7 +44,7 @@ def decide(found: Findings, q_value: float | None, alpha: float) -> tuple[str, l
             "modes and one wide one look alike; 8 seeds at the sizes in between would tell"
         )
         return "undecided", [Note("seeds_differ", text)]
-    if found.turn_p is not None and found.turn_p <= alpha and found.turn_size > TINY:
+    if found.turn_p is not None and found.turn_p <= alpha and found.turn_size > LEAST_RISE:
         kind = "falls, then rises" if found.turn_up else "rises, then falls"
         text = f"the score {kind}, both significant (p = {found.turn_p:.2g})"
         return "u_shaped", [Note("turn", text)]
