@@ -1,0 +1,84 @@
+"""The command line: JSON in its contract, a foreign table mapped, errors in lines."""
+
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+from analysis.errors import InputError
+from analysis.thresholds import planted
+from analysis.thresholds.planted import Plan
+from analysis.thresholds.result import SHAPES, VERDICTS
+from analysis.thresholds.verb import thresholds
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    rows = (
+        planted.hinge(Plan(), rng) + planted.flat(Plan(chance=0.25), rng) + planted.metric_only(Plan(), rng)
+    )
+    file = tmp_path_factory.mktemp("t") / "abilities.csv"
+    pandas.DataFrame(rows).to_csv(file, index=False)
+    return file
+
+
+def test_json_is_one_object_in_the_contracts_shape(path, capsys):
+    assert thresholds([str(path), "--draws", "199", "--calibrate", "--json"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    keys = {
+        "task",
+        "metric",
+        "axis",
+        "verdict",
+        "leading",
+        "seed_sd",
+        "p_value",
+        "q_value",
+        "thresholds",
+        "models",
+    }
+    keys |= {"calibration", "gates", "warnings"}
+    for one in out["series"]:
+        assert set(one) == keys
+        assert one["verdict"] in VERDICTS
+        assert one["leading"] in SHAPES
+        assert set(one["thresholds"]) == {"elbow", "half", "detectable"}
+        assert set(one["seed_sd"]) == {"value", "source"}
+        assert set(one["gates"]) == {"valid", "above_chance", "continuous_break", "metric_explains"}
+        assert sum(model["weight"] for model in one["models"]) == pytest.approx(1.0)
+        assert one["calibration"]["false_positive_rate"] <= 0.1
+    assert [one["verdict"] for one in out["series"]] == ["emergent", "flat", "metric_artifact", "smooth"]
+
+
+def test_text_names_the_verdict_and_the_thresholds(path, capsys):
+    thresholds([str(path), "--draws", "99"])
+    out = capsys.readouterr().out
+    assert "hinge / exact_match: EMERGENT" in out
+    assert "elbow" in out
+
+
+def test_foreign_names_are_mapped(path, tmp_path, capsys):
+    names = {"task": "benchmark", "params": "N", "correct": "hits", "items": "n", "chance": "guess"}
+    frame = pandas.read_csv(path).query("task == 'hinge'").rename(columns=names).drop(columns="score")
+    frame.to_csv(tmp_path / "foreign.csv", index=False)
+    columns = ",".join(f"{role}={name}" for role, name in names.items())
+    assert thresholds([str(tmp_path / "foreign.csv"), "--columns", columns, "--draws", "99", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["series"][0]["verdict"] == "emergent"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--columns", "scor=x"], "nearest: 'score'"),
+        (["--columns", "score=scores"], "nearest: 'score'"),
+        (["--chance", "hinge"], "is not task=level"),
+        (["--chance", "hing=0.2"], "nearest: 'hinge'"),
+        (["--axis", "tokens"], "no column 'tokens'"),
+    ],
+)
+def test_bad_options_name_what_would_be_right(path, options, said):
+    with pytest.raises(InputError) as caught:
+        thresholds([str(path), *options])
+    assert said in str(caught.value)
