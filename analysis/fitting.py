@@ -12,7 +12,7 @@ from analysis.errors import InputError
 from analysis.estimator import Optimum, curvature
 from analysis.identify import refuse, remarks
 from analysis.intervals import bootstrap, interval
-from analysis.law import VANISHED, Law
+from analysis.law import Law
 from analysis.laws import find
 from analysis.objectives import Rho
 from analysis.objectives import objective as make_objective
@@ -67,14 +67,15 @@ def fit_sample(
     theta = found.theta[best]
     certificate = _certificate(law, x, target, rho, found, best, centre)
     value = float(found.value[best])
-    params = {name: float(values[0]) for name, values in law.to_public(theta[None], centre).items()}
+    params = {name: float(values[0]) for name, values in _public(law, x, theta[None], centre)[0].items()}
     loss = law.loss(params, rows.inputs)
     residual = np.log(rows.loss) - np.log(loss)
     scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
     near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]
     begin = found.theta[near]
     resampled, spread, drawn = bootstrap(law, x, target, rho, begin, rows, draws, method, level, seed)
-    draw_values = law.to_public(drawn.theta, centre) if draws else {}
+    draw_values, gone = _public(law, x, drawn.theta, centre) if draws else ({}, np.zeros((1, len(theta))))
+    lost = 1 - float(np.mean(drawn.converged)) if draws else 0.0
     intervals = {
         name: interval(params[name], values, level, spread, positive=params[name] > 0)
         for name, values in draw_values.items()
@@ -97,7 +98,7 @@ def fit_sample(
         allocation=allocation,
         points=len(rows),
         excluded=rows.excluded,
-        warnings=remarks(rows, law, certificate, residual, value, drawn if draws else None),
+        warnings=remarks(rows, law, certificate, residual, value, lost, gone.mean(axis=0)),
         notes=rows.notes,
         data=data,
         draws=draw_values,
@@ -107,6 +108,13 @@ def fit_sample(
         source=source,
     )
     return result
+
+
+def _public(law: Law, x, theta: np.ndarray, centre) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """(values in the table's units, with 0 for factors that have vanished; which have, (B, P))."""
+    gone = law.gone(theta, x)
+    values = law.to_public(theta, centre)
+    return {name: np.where(gone[:, i], 0.0, values[name]) for i, name in enumerate(law.names)}, gone
 
 
 def centred(rows: Sample, law: Law, rho: Rho) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
@@ -126,29 +134,29 @@ def _certificate(law: Law, x, target, rho: Rho, found: Optimum, best: int, centr
     theta = found.theta[best]
     low, high = law.bounds
     hits = []
+    gone = law.gone(found.theta, x)
     for index, parameter in enumerate(law.parameters):
-        if theta[index] <= low[index] + 1e-6:
-            hits.append(
-                f"{parameter.name} = 0" if parameter.positive else f"{parameter.name} = {low[index]:g}"
-            )
+        if gone[best, index]:
+            hits.append(f"{parameter.name} = 0")
+        elif theta[index] <= low[index] + 1e-6:
+            hits.append(f"{parameter.name} = {low[index]:g}")
         elif theta[index] >= high[index] - 1e-6:
             hits.append(f"{parameter.name} at its upper limit")
-    free = [index for index in range(len(theta)) if low[index] + 1e-6 < theta[index] < high[index] - 1e-6]
+    inner = (theta > low + 1e-6) & (theta < high - 1e-6) & ~gone[best]
+    free = np.flatnonzero(inner)
     # At its corner l1 has no curvature; that of the squared residuals tells what the table identifies.
     smooth = Rho("squared", rho.delta, rho.raw) if rho.name == "l1" else rho
     hessian = curvature(law, x, target, smooth, theta)[np.ix_(free, free)]
     scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
-    sizes = np.linalg.eigvalsh(hessian / (scale[:, None] * scale)) if free else np.ones(1)
+    sizes = np.linalg.eigvalsh(hessian / (scale[:, None] * scale)) if len(free) else np.ones(1)
     smallest = float(np.abs(sizes).min())
     basins: list[Basin] = []
     lowest = float(found.value[best])
     for index in np.argsort(found.value, kind="stable"):
         value = float(found.value[index])
-        edge = (found.theta[index] <= low + 1e-6) | (found.theta[index] >= high - 1e-6)
-        gone = edge & (found.theta[index] <= VANISHED + 1e-6)
         seen = [lowest, *(basin.value for basin in basins)]
         new = all(abs(value - other) > 1e-6 * max(abs(other), 1e-300) for other in seen)
-        if new and found.converged[index] and not gone.any() and value > 1e-20 and len(basins) < 5:
+        if new and found.converged[index] and not gone[index].any() and value > 1e-20 and len(basins) < 5:
             at = law.to_public(found.theta[index][None], centre)
             basins.append(Basin(value, {name: float(values[0]) for name, values in at.items()}))
     return Certificate(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.estimator import Optimum
-from analysis.law import VANISHED, Law, SumLaw
+from analysis.law import Law, SumLaw
 from analysis.notes import Note
 from analysis.results import Certificate
 from analysis.sample import Sample
@@ -75,27 +74,20 @@ def remarks(
     certificate: Certificate,
     residual: np.ndarray,
     value: float,
-    draws: Optimum | None,
+    lost: float,
+    gone: np.ndarray,
 ) -> tuple[Note, ...]:
-    """Everything about the fit that its numbers alone would hide."""
+    """Everything about the fit that its numbers alone would hide.
+
+    lost: share of bootstrap draws not at an optimum; gone (P,): share of draws in which a factor vanished.
+    """
     said = [*_design(rows, law), *_optimum(law, certificate, value), *_residuals(rows, residual)]
-    if draws is not None:
-        lost = 1 - float(np.mean(draws.converged))
-        if lost > 0.01:
-            said.append(
-                Note("draws_not_converged", f"{lost:.1%} of the bootstrap draws are not at an optimum")
-            )
-        for index, name in enumerate(law.names):
-            gone = (
-                float(np.mean(draws.theta[:, index] <= VANISHED + 1e-6)) if _is_positive(law, index) else 0.0
-            )
-            if gone > 0.025 and f"{name} = 0" not in certificate.bound_hits:
-                said.append(Note(f"{name}_may_vanish", f"{name} is 0 in {gone:.0%} of the bootstrap draws"))
+    if lost > 0.01:
+        said.append(Note("draws_not_converged", f"{lost:.1%} of the bootstrap draws are not at an optimum"))
+    for name, share in zip(law.names, gone, strict=True):
+        if share > 0.025 and f"{name} = 0" not in certificate.bound_hits:
+            said.append(Note(f"{name}_may_vanish", f"{name} is 0 in {share:.0%} of the bootstrap draws"))
     return tuple(said)
-
-
-def _is_positive(law: Law, index: int) -> bool:
-    return law.parameters[index].positive
 
 
 def _design(rows: Sample, law: Law) -> list[Note]:

@@ -19,8 +19,11 @@ import numpy as np
 from analysis import jets
 from analysis.errors import InputError
 
-# A coefficient that has fallen to 1e-13 of the typical loss is gone; further down nothing changes.
-VANISHED = -30.0
+# The lowest log of a coefficient, in units of the typical loss at the centre of the table. A term has
+# vanished long before, but a steep one can be this small at the centre and still matter at an edge.
+LOWEST = -200.0
+# A coefficient whose term makes up less than this share of the loss in every row is gone.
+GONE = 1e-9
 EXPONENT_LIMIT = 12.0
 
 Power = float | str | Callable[[Mapping[str, np.ndarray]], Any]
@@ -45,7 +48,7 @@ class Parameter:
 
 def coefficient(name: str, units: Mapping[str, Power], start: tuple[float, float] = (-8.0, 3.0)) -> Parameter:
     """A positive factor or offset; it may vanish."""
-    return Parameter(name, True, units, VANISHED, 300.0, start)
+    return Parameter(name, True, units, LOWEST, 300.0, start)
 
 
 class Law:
@@ -79,11 +82,17 @@ class Law:
         for index, parameter in enumerate(self.parameters):
             shift = self._shift(parameter, inner, centre)
             if parameter.positive:
-                gone = theta[:, index] <= VANISHED + 1e-9
-                public[parameter.name] = np.where(gone, 0.0, np.exp(theta[:, index] + shift))
+                public[parameter.name] = np.exp(theta[:, index] + shift)
             else:
                 public[parameter.name] = theta[:, index] * np.exp(shift)
         return public
+
+    def gone(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Which parameters (B, P) are factors without effect on any row x (inputs, n) any more."""
+        positive = np.array([parameter.positive for parameter in self.parameters])
+        parts = [self.evaluate(theta[i : i + 250], x).jacobian for i in range(0, len(theta), 250)]
+        effect = np.concatenate([np.abs(part).max(axis=2) for part in parts]) if parts else theta
+        return positive & (effect < GONE)
 
     def to_inner(self, params: Mapping[str, Any], centre: Mapping[str, float]) -> np.ndarray:
         """theta (P,) of values in the table's units; the inverse of `to_public`."""

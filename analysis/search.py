@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.estimator import ROUGH, Optimum, curvature, minimise
-from analysis.law import Law
+from analysis.law import Law, SumLaw
 from analysis.objectives import Rho
 from analysis.starts import starts
 
 QUICK = 60
+LAST = 2000
 ROUNDS = 2
 SHAKEN = 4
 SHAKES = 8
@@ -52,9 +53,30 @@ def _pool(law: Law, x, target, rho: Rho, begin: np.ndarray) -> Optimum:
         for index in distinct_optima(pool, SHAKEN):
             error = _standard_error(law, x, target, rho, pool.theta[index])
             scale = rng.choice([0.5, 1.0, 2.0], size=(SHAKES, 1))
-            places.append(pool.theta[index] + scale * (rng.standard_normal((SHAKES, len(error))) @ error))
+            shaken = pool.theta[index] + scale * (rng.standard_normal((SHAKES, len(error))) @ error)
+            places.append(_revived(law, x, pool.theta[index], shaken, rng))
         pool = _joined(pool, minimise(law, x, target, rho, np.concatenate(places), direct=True))
+    best = distinct_optima(pool, 1)
+    if not pool.converged[best].all():
+        # A valley along which two parameters trade is crossed kink by kink.
+        pool = _joined(pool, minimise(law, x, target, rho, pool.theta[best], steps=LAST, direct=True))
     return pool
+
+
+def _revived(law: Law, x, theta: np.ndarray, shaken: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Terms that have vanished at theta brought back, small and with exponents from anywhere.
+
+    A vanished coefficient has no slope in its logarithm, whatever the term could do elsewhere.
+    """
+    if not isinstance(law, SumLaw):
+        return shaken
+    gone = law.gone(theta[None], x)[0]
+    for touched in law.layout:
+        if gone[touched[0]]:
+            shaken[:, touched[0]] = rng.uniform(-9.0, -1.0, len(shaken))
+            for exponent in touched[1:]:
+                shaken[:, exponent] = np.exp(rng.uniform(np.log(0.05), np.log(8.0), len(shaken)))
+    return shaken
 
 
 def _joined(first: Optimum, second: Optimum) -> Optimum:

@@ -6,12 +6,14 @@ from itertools import combinations
 
 import numpy as np
 
-from analysis.law import VANISHED, Law, SumLaw
+from analysis.law import Law, SumLaw
 from analysis.objectives import Rho
 
 # Logarithmic: an exponent of 0.02 hardly bends over a table's range, one of 3 is a cliff.
 LOWEST, HIGHEST = 0.02, 3.0
 REWEIGHTINGS = 4
+# Where a start has no use for a term, its log coefficient: small, but with a slope to come back by.
+FAINT = -12.0
 
 
 def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, weights=None, keep: int = 32) -> np.ndarray:
@@ -72,7 +74,7 @@ def _projected(law: SumLaw, x, target, weights) -> np.ndarray:
         scale = np.maximum(1.5 * np.median(residual, axis=1, keepdims=True), 1e-9)
         weight = base * np.minimum(1.0, scale / np.maximum(residual, 1e-300))
     with np.errstate(divide="ignore"):
-        theta[:, : len(law.terms)] = np.maximum(np.log(factor), 0.5 * VANISHED)
+        theta[:, : len(law.terms)] = np.maximum(np.log(factor), FAINT)
     return theta
 
 
