@@ -98,12 +98,10 @@ def _continuous(metric: str) -> bool:
 def _panel(panel, one: Series, colours) -> dict[str, list[str]]:
     falling = one.axis == "loss_nats"
     x, score = np.asarray(one.x, float), np.asarray(one.score, float)
-    limits = (
-        spread(x, 0.1, 2)
-        if not falling
-        else (x.min() - 0.07 * np.ptp(x) - 0.01, x.max() + 0.07 * np.ptp(x) + 0.01)
-    )
-    _x_axis(panel, one.axis, limits, falling)
+    wide = not falling or x.max() > 5 * x.min() > 0
+    room = 0.07 * np.ptp(x) + 0.01
+    limits = spread(x, 0.1, 2) if wide else (x.min() - room, x.max() + room)
+    _x_axis(panel, one.axis, limits, wide)
     nats = _continuous(one.metric)
     curves = [np.asarray(curve, float) for curve in (one.leading_curve, one.smooth_curve) if len(curve)]
     _y_axis(panel, nats, score, curves)
@@ -133,18 +131,17 @@ def _panel(panel, one: Series, colours) -> dict[str, list[str]]:
     }
 
 
-def _x_axis(panel, kind: str, limits, falling: bool) -> None:
-    if falling:
-        panel.set_xlim(limits[1], limits[0])
+def _x_axis(panel, kind: str, limits, logarithmic: bool) -> None:
+    if logarithmic:
+        panel.set_xscale("log")
+        ticks = log_ticks(*limits, 4)
+        panel.set_xticks(ticks, [FORMATS[kind](tick) for tick in ticks])
+        panel.set_xticks([], minor=True)
+    else:
         panel.locator_params(axis="x", nbins=4)
-        panel.set_xlabel("loss (nats per token)")
-        return
-    panel.set_xscale("log")
-    panel.set_xlim(*limits)
-    ticks = log_ticks(*limits, 4)
-    panel.set_xticks(ticks, [FORMATS[kind](tick) for tick in ticks])
-    panel.set_xticks([], minor=True)
-    panel.set_xlabel({"params": "parameters", "tokens": "tokens", "flops": "FLOPs"}[kind])
+    names = {"params": "parameters", "flops": "FLOPs", "loss_nats": "loss (nats per token)"}
+    panel.set_xlabel(names.get(kind, kind))
+    panel.set_xlim(*(reversed(limits) if kind == "loss_nats" else limits))
 
 
 def _y_axis(panel, nats: bool, score, curves) -> None:
@@ -192,26 +189,35 @@ def _places(panel, one: Series) -> None:
     elbow = one.thresholds.elbow
     if elbow.value is not None:
         text = f"{elbow.value:.3g}" if one.axis == "loss_nats" else FORMATS[one.axis](elbow.value)
-        falls = _continuous(one.metric)  # the label stands where the curve is not
+        low = _crowded_above(panel, one, elbow.value)
         said = panel.annotate(
             f"elbow {text}",
-            (elbow.value, 0.03 if falls else 0.97),
+            (elbow.value, 0.03 if low else 0.97),
             xycoords=("data", "axes fraction"),
             xytext=(-3, 0),
             textcoords="offset points",
             rotation=90,
             ha="right",
-            va="bottom" if falls else "top",
+            va="bottom" if low else "top",
             fontsize=8,
             color=LAW,
         )
         halo(said)
 
 
+def _crowded_above(panel, one: Series, place: float) -> bool:
+    """Whether the runs just left of the place stand in the upper half: the label goes where they are not."""
+    data = np.column_stack([one.x, np.asarray(one.score, float)])
+    shown = panel.transAxes.inverted().transform(panel.transData.transform(data))
+    at = panel.transAxes.inverted().transform(panel.transData.transform([[place, data[0, 1]]]))[0, 0]
+    near = (shown[:, 0] > at - 0.2) & (shown[:, 0] < at + 0.04)
+    return bool(near.any()) and float(shown[near, 1].mean()) > 0.5
+
+
 def _key(figure, panel) -> None:
     handles = [
         panel.plot([], [], color=LAW, lw=1.7, label="leading shape")[0],
-        panel.plot([], [], color=MUTED, lw=1.2, ls=(0, (4, 2)), label="smooth null")[0],
+        panel.plot([], [], color=MUTED, lw=1.2, ls=(0, (4, 2)), label="best smooth curve")[0],
         panel.plot([], [], color="#aab2c0", lw=1, ls=(0, (1, 2)), label="chance")[0],
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5, handlelength=1.8)
@@ -223,7 +229,7 @@ def _data(one: Series):
     common = {"task": one.task, "metric": one.metric, "axis": one.axis}
     cells = {**common, "kind": "run", "x": one.x, "score": one.score, "seed": one.seed, "items": one.items}
     parts = [pandas.DataFrame(cells)]
-    for kind, curve in (("leading shape", one.leading_curve), ("smooth null", one.smooth_curve)):
+    for kind, curve in (("leading shape", one.leading_curve), ("smooth curve", one.smooth_curve)):
         if len(curve):
             few = slice(None, None, max(1, len(curve) // _CURVE_ROWS))
             rows = {**common, "kind": kind, "x": one.grid[few], "score": curve[few]}

@@ -12,6 +12,7 @@ from analysis.plots.style import FORMATS, plain
 from analysis.report.html import Markup, count, duration, items, number, power, span, table, text
 from analysis.report.study import Group, Study, finished
 from analysis.table import numbers
+from analysis.thresholds.result import VERDICTS
 
 _MEANING = {
     "E": "irreducible loss",
@@ -144,6 +145,9 @@ def _held_out(group: Group, several: bool) -> str:
     big = f'<p class="big">{score.mean_abs_error_percent:.2g}<small>%</small></p>'
     said = f"mean error of the predicted loss of {score.cells} {runs} that the law never saw, at up to"
     said += f" {score.compute_ratio:.2g} times the compute it was fitted on."
+    if score.cells > 2 and abs(score.bias_percent) > 0.95 * score.mean_abs_error_percent:
+        side = "lower" if score.bias_percent > 0 else "higher"
+        said += f" All lie on one side: measured {side} than the law says, so beyond its runs the law bends."
     body = f"{big}<p>{text(said)}</p>"
     inside = [cell.inside for cell in forecast.cells if cell.inside is not None]
     if inside:
@@ -214,11 +218,11 @@ def _abilities(study: Study) -> str:
 
 
 def by_task(study: Study) -> dict[str, list]:
-    """Series of each task, in order of appearance."""
+    """Series of each task; abilities that appear come first."""
     tasks: dict[str, list] = {}
     for one in study.thresholds:
         tasks.setdefault(one.task, []).append(one)
-    return tasks
+    return dict(sorted(tasks.items(), key=lambda item: VERDICTS.index(headline(item[1]).verdict)))
 
 
 def headline(series: list):

@@ -20,7 +20,7 @@ from analysis.table import Runs, read
 DRAWS = 500
 MOST_GROUPS = 4
 # Most simulated data sets a series: the smallest p-value is one over these. `lab thresholds` takes more.
-THRESHOLD_DRAWS = {"params": 299, "loss_nats": 99}
+THRESHOLD_DRAWS = {"params": 199, "loss_nats": 99}
 
 
 @dataclass(frozen=True, eq=False)
