@@ -65,8 +65,9 @@ def _lottery(found: Findings) -> bool:
 def _broken(found: Findings, q_value: float | None, alpha: float) -> tuple[str, list[Note]]:
     cells = found.cells
     if q_value is not None and q_value > alpha:
+        word, notes = _unbroken(found, alpha)
         text = f"p = {found.p_value:.2g}, but q = {q_value:.2g} over all tasks: of many, some look broken"
-        return "undecided", [Note("multiplicity", text)]
+        return word, [*notes, Note("multiplicity", text)]
     if not cells.continuous and not found.beats_chance[-1]:
         return "undecided", [Note("not_above_chance", "a break, but the largest size does not beat chance")]
     if found.trend < 0:
@@ -117,11 +118,14 @@ def _smooth(found: Findings) -> tuple[str, list[Note]]:
     """Not broken is not yet smooth: the rise must have been seen, and the straight curve preferred."""
     cells = found.cells
     if found.resolved < 3:
-        text = (
-            f"{found.resolved} of {cells.x.size} sizes score between floor and ceiling, and most of the rise "
-            f"falls between {_transition(found)} {cells.axis}: no test on this metric can tell a steep "
-            "smooth curve from a break; add sizes there, or gold_nats or token_accuracy"
-        )
+        seen = f"only {found.resolved} of {cells.x.size} sizes score clearly between chance and ceiling"
+        if cells.pooled[-1] > 0.9:
+            text = (
+                f"{seen}, and most of the rise falls between {_transition(found)} {cells.axis}: no test on "
+                "this metric can tell a steep smooth curve from a break; add sizes there, or gold_nats"
+            )
+        else:
+            text = f"{seen}: it rises, but from where cannot be told; more items, or larger sizes"
         return "undecided", [Note("unresolved", text)]
     if found.weight(*BENT) > _LEANING:
         text = (

@@ -6,11 +6,12 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.thresholds import detect, planted
+from analysis.thresholds import SeedSd, detect, planted
+from analysis.thresholds.cells import build
 from analysis.thresholds.detector import false_discovery
-from analysis.thresholds.evidence import Findings
+from analysis.thresholds.evidence import study
 from analysis.thresholds.planted import Plan
-from analysis.thresholds.verdict import _broken
+from analysis.thresholds.verdict import decide
 
 IDS = [generator.__name__ for generator, _ in planted.EXPECTED]
 
@@ -91,10 +92,13 @@ def test_q_values_are_those_of_benjamini_and_hochberg():
 
 
 def test_a_break_that_multiplicity_explains_is_not_called():
-    found = Findings(*[None] * 5, p_value=0.03)
-    word, notes = _broken(found, 0.3, 0.05)
-    assert word == "undecided"
-    assert "q = 0.3" in notes[0].text
+    """One mild break at p of about 1 % among 30 flat tasks is what such a family gives by chance."""
+    cells = build(pandas.DataFrame(planted.hinge(Plan(), np.random.default_rng(0))), "params")[0]
+    found = study(cells, SeedSd(0.2, "given"), 0, 0.05, 99, np.random.default_rng(0))
+    assert decide(found, 0.02, 0.05)[0] == "emergent"
+    word, notes = decide(found, 0.3, 0.05)
+    assert word != "emergent"
+    assert "multiplicity" in [note.code for note in notes]
 
 
 def test_same_seed_gives_the_same_result_and_order_of_rows_does_not_matter():
