@@ -166,6 +166,7 @@ def settings(study: Study) -> str:
 def go_on(study: Study) -> str:
     """Commands that lead on from here."""
     where = shlex.quote(str(study.path))
+    rows = where + _only(study)
     toml = next(iter(study.provenance.studies), None)
     commands = []
     if study.runs.store:
@@ -175,14 +176,30 @@ def go_on(study: Study) -> str:
         file = shlex.quote(str(study.path / "studies" / toml)) if toml else "STUDY.toml"
         commands.append((f"lab run {file} --out {where}", said))
     commands += [
-        (f"lab fit {where} --bootstrap 4000", "the law again, with more draws"),
-        (f"lab forecast {where} --holdout-factor 3", "hold out more, and see how far the law carries"),
-        (f"lab allocate {where} --flops 1e15", "the best size and tokens for a budget"),
+        (f"lab fit {rows} --bootstrap 4000", "the law again, with more draws"),
+        (f"lab forecast {rows} --holdout-factor 3", "hold out more, and see how far the law carries"),
+        (f"lab allocate {rows} --flops 1e15", "the best size and tokens for a budget"),
     ]
     if len(study.runs.ability_rows):
         commands.append((f"lab thresholds {where} --axis loss_nats", "the abilities against loss"))
     commands.append((f"lab plot {where} --out figures", "the figures as SVG, PDF, PNG and CSV"))
-    rows = "".join(
+    listed = "".join(
         f"<li><code>{text(command)}</code><span>{text(said)}</span></li>" for command, said in commands
     )
-    return f'<ul class="commands">{rows}</ul>'
+    return f'<ul class="commands">{listed}</ul>'
+
+
+def _only(study: Study) -> str:
+    """The option that keeps to the runs of the law, where a store has other runs too."""
+    group = study.law
+    if group is None or len(study.groups) < 2:
+        return ""
+    others = [other for other in study.groups if other is not group]
+    told = []
+    for name in ("grid", "source"):
+        value = str(group.runs.columns[name][0])
+        same = [other for other in others if str(other.runs.columns[name][0]) == value]
+        if len(same) < len(others):
+            told.append(f"{name}={value}")
+            others = same
+    return f" --where {shlex.quote(','.join(told))}"

@@ -147,7 +147,7 @@ def _held_out(group: Group, several: bool) -> str:
     said += f" {score.compute_ratio:.2g} times the compute it was fitted on."
     if score.cells > 2 and abs(score.bias_percent) > 0.95 * score.mean_abs_error_percent:
         side = "lower" if score.bias_percent > 0 else "higher"
-        said += f" All lie on one side: measured {side} than the law says, so beyond its runs the law bends."
+        said += f" All lie on one side: measured {side} than the law says, so the law bends beyond its runs."
     body = f"{big}<p>{text(said)}</p>"
     inside = [cell.inside for cell in forecast.cells if cell.inside is not None]
     if inside:
@@ -234,7 +234,8 @@ def evidence(first, series: list) -> str:
     """The verdict's evidence in a line, plain text."""
     said = "No cell can be used." if not first.x.size else _rise(first, series)
     if first.p_value is not None:
-        said += f" Against a smooth curve p {_p(first.p_value)}."
+        kind = "rejects" if first.p_value <= 0.05 else "does not reject"
+        said += f" By itself this metric {kind} a smooth curve (p {_p(first.p_value)})."
     others = [one for one in series if one is not first and one.axis == first.axis]
     if others:
         listed = ", ".join(f"{label(one.metric)} {words(one.verdict)}" for one in others)

@@ -160,6 +160,14 @@ def test_settings_are_those_of_the_specs(html):
         assert words in said
 
 
+def test_commands_that_lead_on_keep_to_the_laws_runs(report, html):
+    said = Page(html).text
+    where = report.study.path
+    assert f"lab run {where}/studies/planted.toml --out {where}" in said
+    assert "train the 2 runs that are missing" in said
+    assert f"lab fit {where} --where grid=language --bootstrap" in said
+
+
 def test_text_from_files_is_escaped(new_store):
     new_store.abilities(task_name="<script>alert(1)</script>", widths=(4, 6, 8), seeds=(0,))
     new_store.language(widths=(16,), budgets=(250_000,), seeds=(0,))
