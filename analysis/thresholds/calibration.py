@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.thresholds import null
-from analysis.thresholds.evidence import Findings
 from analysis.thresholds.likelihood import Scale
 from analysis.thresholds.null import Design
 from analysis.thresholds.result import Calibration
@@ -14,7 +13,9 @@ _SLOPES = (0.2, 3.2)  # logits a decade before and after a strong break
 _SOFT_SLOPES = (0.1, 1.0)  # log nats a decade
 
 
-def measure(found: Findings, alpha: float, rng: np.random.Generator, draws: int = 400) -> Calibration:
+def measure(
+    design: Design, evidence: null.Evidence, alpha: float, rng: np.random.Generator, draws: int = 400
+) -> Calibration:
     """False-positive rate under the fitted smooth curve, and power for a strong break, on the sizes, seeds,
     items, chance and seed noise of one series.
 
@@ -22,12 +23,9 @@ def measure(found: Findings, alpha: float, rng: np.random.Generator, draws: int 
     table is drawn from them. One such draw each is enough, because those of all tables together give the
     reference distribution (the warp-speed bootstrap, Giacomini, Politis and White 2013).
     """
-    sd = found.evidence.seed_sd[0]
-    scale, eta = null.smooth_eta(found.design, found.evidence, 0)
-    false = rejected(found.design, scale, eta, sd, alpha, rng, draws)
-    strong = strong_break(found.design)
-    power = rejected(found.design, found.evidence.scales[0], strong, sd, alpha, rng, draws)
-    return Calibration(false, power, draws)
+    scale, eta = null.smooth_eta(design, evidence, 0)
+    false = rejected(design, scale, eta, evidence.seed_sd[0], alpha, rng, draws)
+    return Calibration(false, power(design, evidence, alpha, rng, draws), draws)
 
 
 def strong_break(design: Design) -> np.ndarray:
@@ -38,6 +36,14 @@ def strong_break(design: Design) -> np.ndarray:
     before, after = _SLOPES if design.items is not None else _SOFT_SLOPES
     start = -2.7 if design.items is not None else 0.0
     return start + before * x + (after - before) * np.maximum(x, 0.0)
+
+
+def power(
+    design: Design, evidence: null.Evidence, alpha: float, rng: np.random.Generator, draws: int
+) -> float:
+    """Share of tables with a strong break, and the seed noise of `evidence`, that would be called."""
+    strong = strong_break(design)
+    return rejected(design, evidence.scales[0], strong, evidence.seed_sd[0], alpha, rng, draws)
 
 
 def rejected(

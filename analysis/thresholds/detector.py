@@ -54,7 +54,9 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
     for number, (one, ruling, (_, _, said)) in enumerate(zip(found, rulings, noises, strict=True)):
         card = None
         if calibrate and one.evidence is not None:
-            card = calibration.measure(one, alpha, np.random.default_rng([seed, number, 1]))
+            card = calibration.measure(
+                one.design, one.evidence, alpha, np.random.default_rng([seed, number, 1])
+            )
         soft = None if ruling.companion is None else found[ruling.companion]
         series.append(_series(one, ruling, _places(one, ruling.verdict, soft), said, card))
     return Thresholds(tuple(series), axis, alpha)

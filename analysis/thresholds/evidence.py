@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import chi2, f
 
 from analysis.notes import Note
-from analysis.thresholds import fits, gates, likelihood, null, places, seeds, shapes
+from analysis.thresholds import calibration, fits, gates, likelihood, null, places, seeds, shapes
 from analysis.thresholds.cells import Cells
 from analysis.thresholds.likelihood import Scale
 from analysis.thresholds.null import Design, Evidence
@@ -27,7 +27,8 @@ class Findings:
     sign in `trend`. change: 95 % interval of the score's change from the smallest to the largest size under
     the smooth curve. falls, rises: p-values of a fall before and a rise after a turn (`turn_up`), or the
     reverse. bimodal: sizes whose seeds fall into two modes. beats_chance (K,). resolved: sizes whose score is
-    neither at its floor nor at its ceiling. withstands: largest seed sd at which the break of a series
+    neither at its floor nor at its ceiling. power: of seeing a strong break here, for a trend without a
+    significant one. withstands: largest seed sd at which the break of a series
     without seeds would still be significant.
     """
 
@@ -50,6 +51,7 @@ class Findings:
     beats_chance: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     resolved: int = 0
     withstands: float | None = None
+    power: float | None = None
     places: Places = field(default_factory=Places)
     below_chance: bool = False
 
@@ -119,6 +121,8 @@ def study(
             out["evidence"] = evidence
             out["p_value"], _ = null.p_value(design, evidence, draws, rng)
             out |= _turn(design, data, found, sd.value, freedom)
+            if out["p_value"] > alpha and out["slope_p"] <= alpha:
+                out["power"] = calibration.power(design, evidence, alpha, rng, 100)
         else:
             out["withstands"] = _withstands(design, data, alpha, rng)
         result = Findings(**out)

@@ -41,12 +41,12 @@ def locate(
     elbow = _elbow(cells, design, data, shape, freedom)
     if cells.continuous:
         return Places(elbow=elbow)
-    seen = np.flatnonzero(detectable_sizes(data[None], design.items, design.size, design.chance)[0])
+    seen = np.flatnonzero(detectable_sizes(data[None], design.items, design.size, cells.chance)[0])
     first = float(cells.place[seen[0]]) if seen.size else None
     if shape.mixture is not None or shape.name in ("flat", "non_monotone"):
         return Places(elbow, Threshold(), Threshold(first, None))
     tables = simulate(design, shape.scale, shape.eta(design.x), shape.sd, rng, 200)
-    found = detectable_sizes(tables, design.items, design.size, design.chance)
+    found = detectable_sizes(tables, design.items, design.size, cells.chance)
     firsts = cells.place[found.argmax(1)][found.any(1)]
     spread = None
     if first is not None and firsts.size > 20:

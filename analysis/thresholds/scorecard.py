@@ -1,4 +1,4 @@
-"""`python -m analysis.thresholds.scorecard`: planted truths against verdicts and rivals, and the test's level.
+"""`python -m analysis.thresholds.scorecard`: planted truths against verdicts and rivals, and the rates.
 
 Two tables. The first draws each planted truth anew and counts what this detector and the rivals call it; the
 rivals see the means over seeds, as they do in papers. The second measures false positives and power of the

@@ -12,6 +12,7 @@ FLOOR = 0.02  # of the way from chance to 1: below it a score says nothing about
 MARGIN = 0.1  # a change of score (or of log nats) that is surely smaller is none
 TINY = 0.02  # and one that is surely smaller than this is none even when it is significant
 LEAST_RISE = 0.05  # of score (or of log nats), from the smallest to the largest size
+_LEAST_POWER = 0.5  # of seeing a strong break; below it not to see one is no evidence of smoothness
 _LEANING = 0.8  # weight of the bent curves from which "smooth" would say too much
 _LOTTERY_SD = 1.5  # logits: seeds of one size at 0.2 and 0.8 are no noise about a curve
 
@@ -34,6 +35,12 @@ def decide(found: Findings, q_value: float | None, alpha: float) -> tuple[str, l
         return "floor_limited", [Note("at_floor", text)]
     if found.seed_sd.source == "unknown":
         return "undecided", [_seeds_needed(found, alpha)]
+    above = None if cells.continuous or found.beats_chance.any() else _above_chance(found)
+    if above is not None and above <= MARGIN:
+        text = (
+            f"no size beats chance ({cells.chance:g}), and none can be more than {above:.2g} above it (95 %)"
+        )
+        return "flat", [Note("at_chance", text)]
     if found.bimodal:
         at = ", ".join(f"{cells.place[i]:.4g}" for i in found.bimodal)
         text = f"at {at} {cells.axis} seeds fall into two modes: size sets the odds of success, not the score"
@@ -91,6 +98,15 @@ def _broken(found: Findings, q_value: float | None, alpha: float) -> tuple[str, 
     return "emergent", notes
 
 
+def _above_chance(found: Findings) -> float:
+    """Upper bound over sizes of score less chance, by the items or by the seeds, whichever is wider."""
+    cells = found.cells
+    total = np.bincount(cells.size, cells.items)
+    spread = [np.var(cells.score[cells.size == i]) / max(n - 1, 1) for i, n in enumerate(cells.seeds)]
+    error = np.sqrt(np.maximum(np.maximum(cells.pooled, 1 / total) * (1 - cells.pooled) / total, spread))
+    return float((cells.pooled - cells.chance + 1.96 * error).max())
+
+
 def _rise(found: Findings, shape) -> float:
     ends = found.cells.x[[0, -1]]
     low, high = shape.eta(ends) if found.cells.continuous else shape.score(ends)
@@ -127,6 +143,9 @@ def _smooth(found: Findings) -> tuple[str, list[Note]]:
         else:
             text = f"{seen}: it rises, but from where cannot be told; more items, or larger sizes"
         return "undecided", [Note("unresolved", text)]
+    if found.power is not None and found.power < _LEAST_POWER:
+        text = f"no break is seen, but even a strong one would be in {found.power:.0%} of such tables only"
+        return "undecided", [Note("low_power", text + ": more seeds or sizes")]
     if found.weight(*BENT) > _LEANING:
         text = (
             f"a bent curve fits better, but not significantly (p = {found.p_value:.2g}): more seeds or sizes"
