@@ -1,6 +1,5 @@
 """Sampling with a key-value cache, until ``<end>``."""
 
-from dataclasses import dataclass
 from functools import cache
 
 import jax
@@ -8,24 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lab import model as decoder
-from lab.config import ModelConfig
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is drawn. Temperature 0 is greedy; top_k 0 and top_p 1 leave all tokens in."""
-
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def problems(self):
-        if self.temperature < 0:
-            yield "temperature", f"should not be negative, is {self.temperature}"
-        if self.top_k < 0:
-            yield "top_k", f"should not be negative, is {self.top_k}"
-        if not 0 < self.top_p <= 1:
-            yield "top_p", f"should lie above 0 and not above 1, is {self.top_p}"
+from lab.config import ModelConfig, Sampling
 
 
 def generate(

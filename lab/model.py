@@ -13,7 +13,6 @@ from flax import linen as nn
 
 from lab.config import ModelConfig
 
-
 _QUERY_BLOCK = 64  # smaller blocks skip more of the masked square but make narrower products
 
 
@@ -29,7 +28,7 @@ def init(key: jax.Array, config: ModelConfig, vocab: int) -> dict:
     """Initial parameters: float32, a nested dict. Standard parametrisation.
 
     Matrices have standard deviation 1/sqrt(fan_in); those that write into the residual stream are divided
-    by sqrt(2 L) more (GPT-2). The head's 1/M keeps the first logits small, so that the untrained loss is ln V.
+    by sqrt(2 L) more (GPT-2). The head's 1/M keeps the first logits small: the untrained loss is ln V.
     """
     return Decoder(config, vocab).init(key, jnp.zeros((1, 2), jnp.int32))["params"]
 

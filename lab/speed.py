@@ -11,8 +11,9 @@ from lab.config import RunConfig, digest
 from lab.devices import cache_folder, machine_name
 from lab.folder import read_json, write_json
 
-# Share of the plain product's rate that a whole narrow training step reaches on CPU; replaced by the first run.
-_TYPICAL_SHARE = 0.4
+# Share of the plain product's rate (all cores) that a narrow step reaches on one core: a first guess,
+# replaced by what the first run of a shape takes.
+_TYPICAL_SHARE = 0.15
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from lab.config import RunConfig
+from lab.config import RunConfig, Sampling
 from lab.data import DataConfig, Dataset
 from lab.errors import InputError
 from lab.folder import RunFolder, completed_steps
@@ -137,8 +137,6 @@ def generate(argv: list[str]) -> int:
             seed: of the draws.
             as_json: print one JSON object.
         """
-        from lab.generate import Sampling
-
         sampling = Sampling(temperature, top_k, top_p)
         problems = [f"--{key.replace('_', '-')}: {text}" for key, text in sampling.problems()]
         if tokens < 1:
@@ -189,7 +187,8 @@ def _load(path: Path):
     dataset = load_data(config.data)
     if dataset.digest != spec["data_digest"]:
         _warn(
-            f"the data differ from those of training: digest {dataset.digest[:12]}, was {spec['data_digest'][:12]}"
+            f"{path}: the data have changed since training: digest {dataset.digest[:12]}, "
+            f"was {spec['data_digest'][:12]}"
         )
     devices.enable_compilation_cache()
 

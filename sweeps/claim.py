@@ -1,10 +1,10 @@
 """Claims: how workers race for cells without a server.
 
-A claim is a file made by exclusive creation, so one worker wins. Its owner touches it every few seconds; a claim
-whose owner is gone, or that was not touched for long, is taken over by renaming it away (again one winner).
-Each take-over raises the attempt number: it counts failures of the machine, and a worker that lost its claim
-finds another number in the file and gives up. Results are a function of the run id, so even a late write of
-such a worker would be the same bytes.
+A claim is a file made by exclusive creation, so one worker wins. Its owner touches it every few seconds; a
+claim whose owner is gone, or that was not touched for long, is taken over by renaming it away (again one
+winner). Each take-over raises the attempt number: it counts failures of the machine, and a worker that lost
+its claim finds another number in the file and gives up. Results are a function of the run id, so even a late
+write of such a worker would be the same bytes.
 """
 
 import json
@@ -91,7 +91,7 @@ def read(path: Path) -> Claim | None:
 
 
 class Heartbeat:
-    """Touches a worker's claims from a thread of its own, so that a long compilation does not look like death."""
+    """Touches a worker's claims from a thread of its own: a long compilation must not look like death."""
 
     def __init__(self):
         self._claims: set[Claim] = set()

@@ -91,7 +91,8 @@ class Display:
     def _summary(self) -> str:
         left = self.time_left()
         eta = "" if left is None else f", about {duration(left)} left"
-        return f"{self.cells_done} of {len(self.plan.cells)} runs, {duration(time.monotonic() - self.started)}{eta}"
+        so_far = duration(time.monotonic() - self.started)
+        return f"{self.cells_done} of {len(self.plan.cells)} runs, {so_far}{eta}"
 
     def _line(self, text: str) -> None:
         if self.live:

@@ -34,7 +34,8 @@ def headline(plan: Plan, of: dict[str, str]) -> str:
     counts = Counter(of.values())
     parts = [f"{counts[name]} {name}" for name in ("done", "failed", "running") if counts[name]]
     done = f" ({', '.join(parts)})" if parts else ""
-    return f"study {plan.study.name}: {len(left)} of {len(plan.cells)} runs to train{done}, about {duration(seconds)} of device time"
+    cost = f"about {duration(seconds)} of device time"
+    return f"study {plan.study.name}: {len(left)} of {len(plan.cells)} runs to train{done}, {cost}"
 
 
 def rows(plan: Plan, out: Path | None) -> list[dict]:
@@ -89,15 +90,11 @@ def warnings(plan: Plan) -> list[str]:
         dataset = plan.dataset(cells[0].config)
         most = max(cell.config.tokens for cell in cells)
         if dataset.unique_tokens and most > dataset.unique_tokens:
-            epochs = most / dataset.unique_tokens
-            found.append(
-                f"grid {grid.name}: the largest budget repeats its {dataset.unique_tokens:,} unique tokens {epochs:.1f} times"
-            )
-        if not dataset.ability_sets() and len(grid.sizes) * len(grid.tokens) > 1:
-            if len(grid.sizes) < 4 or len(grid.tokens) < 3:
-                found.append(
-                    f"grid {grid.name}: fewer than 4 sizes or 3 token budgets hardly identify a law in both"
-                )
+            times, unique = most / dataset.unique_tokens, short(dataset.unique_tokens)
+            found.append(f"grid {grid.name}: the largest budget is {times:.1f} times its {unique} tokens")
+        is_text = not dataset.ability_sets()
+        if is_text and len(cells) > 1 and (len(grid.sizes) < 4 or len(grid.tokens) < 3):
+            found.append(f"grid {grid.name}: fewer than 4 sizes or 3 token budgets hardly identify a law")
     return found
 
 
@@ -108,25 +105,41 @@ def as_json(plan: Plan, out: Path | None) -> str:
 def as_text(plan: Plan, out: Path | None) -> str:
     table = rows(plan, out)
     shown = table if len(table) <= _ROWS else table[: _ROWS // 2] + table[-_ROWS // 2 :]
-    lines = [
-        "run id        grid         shape    params   tokens  seed  batch      lr     FLOPs  seconds  parent        state"
-    ]
+    lines = ["  ".join(_COLUMNS).format(*_COLUMN_NAMES)]
     for i, row in enumerate(shown):
         if len(shown) < len(table) and i == _ROWS // 2:
             lines.append(f"... {len(table) - len(shown)} more ...")
-        estimate = "" if row["measured"] else "~"
-        held = " held out" if row["held_out"] else ""
-        lines.append(
-            f"{row['run_id']}  {row['grid']:<11.11}  {row['width']:>4}x{row['layers']:<2} {short(row['params_total']):>8} "
-            f"{short(row['tokens']):>8} {row['seed']:>5} {short(row['batch_tokens']):>6} {row['learning_rate']:>7.4g} "
-            f"{row['flops_exact']:>9.2e} {estimate + format(row['seconds'], '.1f'):>8}  {row['trunk'] or '-':<12}  {row['state']}{held}"
-        )
+        lines.append("  ".join(_COLUMNS).format(*_cells(row)).rstrip())
     t = totals(plan)
+    estimated = "" if all(row["measured"] for row in table) else " (~: estimated, no such shape has run here)"
     lines += [
         "",
-        f"{t['cells']} runs, {t['trunks']} trunks: {t['flops']:.3g} FLOPs, {t['saved']:.0%} less than without trunks, "
-        f"about {duration(t['device_seconds'])} of device time"
-        + ("" if all(row["measured"] for row in table) else " (~: estimated, no such shape has run here)"),
+        f"{t['cells']} runs, {t['trunks']} trunks: {t['flops']:.3g} FLOPs, "
+        f"{t['saved']:.0%} less than without trunks, "
+        f"about {duration(t['device_seconds'])} of device time{estimated}",
     ]
     lines += [f"warning: {text}" for text in t["warnings"]]
     return "\n".join(lines)
+
+
+_COLUMN_NAMES = ("run id", "grid", "shape", "params", "tokens", "seed", "batch", "rate", "FLOPs", "seconds")
+_COLUMN_NAMES += ("trunk", "state")
+_COLUMNS = ("{:<12}", "{:<10.10}", "{:>6}", "{:>7}", "{:>7}", "{:>4}", "{:>6}", "{:>7}", "{:>8}", "{:>8}")
+_COLUMNS += ("{:<12}", "{}")
+
+
+def _cells(row: dict) -> tuple:
+    return (
+        row["run_id"],
+        row["grid"],
+        f"{row['width']}x{row['layers']}",
+        short(row["params_total"]),
+        short(row["tokens"]),
+        row["seed"],
+        short(row["batch_tokens"]),
+        f"{row['learning_rate']:.4g}",
+        f"{row['flops_exact']:.2e}",
+        ("" if row["measured"] else "~") + f"{row['seconds']:.1f}",
+        row["trunk"] or "-",
+        row["state"] + (", held out" if row["held_out"] else ""),
+    )

@@ -1,7 +1,7 @@
 """A folder of run folders: where studies are kept, what state their cells are in.
 
-``runs/<run_id>/`` one folder a run or trunk, ``studies/<name>.toml`` and ``.json`` what was asked for. There is
-no database: states are read from the folders, which can be copied, merged and deleted one by one.
+``runs/<run_id>/`` one folder a run or trunk, ``studies/<name>.toml`` and ``.json`` what was asked for. There
+is no database: states are read from the folders, which can be copied, merged and deleted one by one.
 """
 
 import shutil

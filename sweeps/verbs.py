@@ -31,9 +31,7 @@ def init(argv: list[str]) -> int:
                 file.write(text)
         except FileExistsError:
             raise InputError(f"{path}: is there already; name another file") from None
-        print(
-            f"{path} written; `lab plan {path}` shows what it costs, `lab run {path} --out runs/mine` trains it"
-        )
+        print(f"{path} written. What it costs: lab plan {path}; to train it: lab run {path} --out runs/mine")
         return 0
 
     return tyro.cli(command, args=argv, prog="lab init")

@@ -1,7 +1,7 @@
 """Local workers: one process a core or accelerator, watched by this one.
 
-Workers are fresh processes (never forked: jax does not survive it) that are told their slot before jax starts.
-They talk in JSON lines; a worker that dies is replaced, and its claim falls to the others.
+Workers are fresh processes (never forked: jax does not survive it) that are told their slot before jax
+starts. They talk in JSON lines; a worker that dies is replaced, and its claim falls to the others.
 """
 
 import json

@@ -80,7 +80,7 @@ def test_conventions_against_a_case_worked_by_hand():
     linear = 2 * (4 * 8 * 8 + 2 * 8 * 16)  # 1024
     head = 2 * 8 * 10  # 160
     assert flops["flops_exact"] == 3 * (linear + 2 * 5 * 8 + head) * tokens
-    # appendix F: embedding 160, qkv 384, scores 64, softmax 3 * 2 * 4, reduction 64, project 128, dense 512, head 160
+    # appendix F: table 160, qkv 384, scores 64, softmax 24, reduction 64, project 128, dense 512, head 160
     assert flops["flops_chinchilla"] == 3 * (160 + 384 + 64 + 24 + 64 + 128 + 512 + 160) * tokens
     params = accounting.count_params(config.model, 10)
     assert params.total == 80 + 80 + 512 + (3 * 8 + 2 * 4)

@@ -83,6 +83,14 @@ def test_values_that_cannot_be_name_their_key(table, key, value, words):
     assert words in line
 
 
+def problems_of(data) -> tuple[str, ...]:
+    try:
+        build(RunConfig, data, "study.toml")
+    except InputError as error:
+        return error.problems
+    return ()
+
+
 def test_three_hundred_mutated_files_give_lines_that_name_a_key():
     rng = random.Random(0)
     whole = asdict(RUN)
@@ -97,12 +105,10 @@ def test_three_hundred_mutated_files_give_lines_that_name_a_key():
             table[key] = rng.choice(
                 [None, -1, 0, 1e400, float("nan"), "text", [], {}, [1], {"a": 1}, 2.5, True]
             )
-        try:
-            build(RunConfig, data, "study.toml")
-        except InputError as error:
-            refused += 1
-            assert all(line.startswith("study.toml: ") for line in error.problems)
-            assert any(key in line for line in error.problems)
+        problems = problems_of(data)
+        refused += bool(problems)
+        assert all(line.startswith("study.toml: ") for line in problems)
+        assert not problems or any(key in line for line in problems)
     assert refused > 150
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lab import model
-from lab.config import ModelConfig
-from lab.generate import Sampling, generate
+from lab.config import ModelConfig, Sampling
+from lab.generate import generate
 
 V, END = 12, 11
 CONFIG = ModelConfig(width=16, layers=2, heads=2)

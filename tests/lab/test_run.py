@@ -47,7 +47,7 @@ def straight(tmp_path_factory, synthetic, request):
 
 
 def test_the_result_is_a_row_of_the_table(straight, synthetic):
-    config, folder = straight
+    _config, folder = straight
     row = RunFolder(folder).result()["row"]
     assert row["status"] == "ok"
     assert row["tokens"] == 75 * 256
@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(how, interrupt
     )
 
 
-def test_a_checkpoint_of_another_shape_is_refused(straight, synthetic, tmp_path):
+def test_a_checkpoint_of_another_shape_is_refused(straight, synthetic):
     config, folder = straight
     wider = replace(config, model=replace(config.model, width=32))
     with pytest.raises(DamagedCheckpoint, match="final/75"):

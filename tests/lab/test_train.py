@@ -65,7 +65,7 @@ def test_each_mode_against_the_solo_run(tiny, synthetic, batches):
     assert [largest_difference(a, b) for a, b in zip(together, solo, strict=True)] == [0, 0]
     mapped, _ = advance(tiny, synthetic, batches, mode="pmap", runs=runs)
     assert max(largest_difference(a.params, b.params) for a, b in zip(mapped, solo, strict=True)) < 1e-5
-    (spread,), losses = advance(tiny, synthetic, batches, mode="data")
+    (spread,), _losses = advance(tiny, synthetic, batches, mode="data")
     assert largest_difference(spread.params, solo[0].params) < 1e-5
 
 

@@ -47,7 +47,8 @@ def test_two_processes_race_for_200_cells_and_none_is_had_twice(tmp_path):
 
 
 def test_a_dead_owner_loses_its_claim_and_the_attempt_counts(tmp_path):
-    code = f"from pathlib import Path; from sweeps import claim; print(claim.take(Path({str(tmp_path / 'claim')!r}), claim.Owner.me()))"
+    path = tmp_path / "claim"
+    code = f"import pathlib; from sweeps.claim import *; take(pathlib.Path({str(path)!r}), Owner.me())"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     second = take(tmp_path / "claim", Owner.me())
     assert second.attempt == 2

@@ -98,6 +98,14 @@ def test_files_that_are_no_study(tmp_path, text, words):
         study.load(path)
 
 
+def problems_of(data) -> tuple[str, ...]:
+    try:
+        study.parse(data, "s.toml")
+    except InputError as error:
+        return error.problems
+    return ()
+
+
 def test_three_hundred_mutated_studies_give_lines_that_name_a_key(data):
     rng = random.Random(1)
     values = [
@@ -129,9 +137,7 @@ def test_three_hundred_mutated_studies_give_lines_that_name_a_key(data):
             table[key + rng.choice("xyz")] = table.pop(key)
         else:
             table[key] = rng.choice(values)
-        try:
-            study.parse(mutant, "s.toml")
-        except InputError as error:
-            refused += 1
-            assert all(line.startswith("s.toml: ") and line.count(":") >= 2 for line in error.problems), error
+        problems = problems_of(mutant)
+        refused += bool(problems)
+        assert all(line.startswith("s.toml: ") and line.count(":") >= 2 for line in problems)
     assert refused > 200
