@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from analysis.cells import AXES, cells_at, cells_of, flops_of, score_of
 from analysis.errors import InputError
 from analysis.fitting import fit_sample
-from analysis.forecasts import Cell, Forecast, Rollout, Score, Step
+from analysis.forecasts import Cell, Forecast, Rival, Rollout, Score, Step
 from analysis.identify import distinct
 from analysis.law import Law
-from analysis.laws import find
+from analysis.laws import LAWS, find
 from analysis.notes import Note
 from analysis.objectives import objective as make_objective
+from analysis.ranking import rank
 from analysis.results import Fit
 from analysis.sample import Sample, sample
 from analysis.table import Runs, as_runs
@@ -24,7 +26,6 @@ from analysis.table import Runs, as_runs
 FACTORS = (10.0, 5.0, 3.0, 2.0)
 # Held-out cells from which a quantile of their misses can be taken.
 ENOUGH = 5
-AXES = ("params", "tokens", "flops")
 
 
 def forecast(
@@ -45,25 +46,31 @@ def forecast(
 
     Held out are the rows that the table marks (column held_out), or with holdout_factor f the rows of more
     than 1/f of the largest compute; without either the largest f of 10, 5, 3, 2 that leaves a table to fit.
+    law: a name, a Law, or `auto` for the one that did best one step earlier, on the fitted rows alone.
     at: further (params, tokens) to predict; then nothing is held out unless asked for.
     Raises InputError when no split leaves a table from which the law can be determined.
     """
-    law = find(law)
     rho = make_objective(objective, delta, residual, over_weight)
+    chosen = find(law) if law != "auto" else LAWS["chinchilla"]
     if holdout_factor is not None and not (np.isfinite(holdout_factor) and holdout_factor > 1):
         raise InputError(f"holdout factor: {holdout_factor} is not a number above 1")
     if bad := [pair for pair in at if not all(np.isfinite(v) and v > 0 for v in pair)]:
         raise InputError(*(f"params and tokens must be positive numbers, not {pair}" for pair in bad))
     runs = as_runs(runs)
-    rows = sample(runs, law.inputs)
-    options = (law, rho, bootstrap, method, level, seed, runs.source)
+    rows = sample(runs, chosen.inputs)
+    options = (chosen, rho, bootstrap if law != "auto" else 0, method, level, seed, runs.source)
     fitted, held, rule = _split(rows, holdout_factor, bool(at), options)
+    rivals: tuple[Rival, ...] = ()
+    if law == "auto":
+        rivals = rank(rows.where(~held), rows.where(held), runs, rho)
+        options = (find(rivals[0].law), rho, bootstrap, method, level, seed, runs.source)
+        fitted = _fit(rows, held, options)
     widened = _one_step_earlier(rows.where(~held), options, runs, level) if fitted.draws else None
-    cells = _cells(fitted, rows.where(held), runs, level) + _unmeasured(fitted, at, level)
+    cells = cells_of(fitted, rows.where(held), runs, level) + cells_at(fitted, at, level)
     cells = [_widen(cell, widened or 1.0) for cell in cells]
-    score = _score([cell for cell in cells if cell.measured is not None], rows.where(~held))
+    score = score_of([cell for cell in cells if cell.measured is not None], rows.where(~held))
     said = (*_scored(score, level), *fitted.warnings)
-    return Forecast(fitted, tuple(cells), score, rule, level, said, widened)
+    return Forecast(fitted, tuple(cells), score, rule, level, said, widened, rivals)
 
 
 def _one_step_earlier(rows: Sample, options, runs: Runs, level: float) -> float | None:
@@ -72,7 +79,7 @@ def _one_step_earlier(rows: Sample, options, runs: Runs, level: float) -> float 
     The law is fitted without it and predicts it; the factor is the level's quantile of |error| / half-width
     (split-conformal, Lei et al. 2018, with the split along compute). A law that bends shows it there first.
     """
-    flops = _flops(rows)
+    flops = flops_of(rows)
     law, rho, bootstrap, method, _, seed, source = options
     for trial in FACTORS:
         held = flops > flops.max() / trial
@@ -84,7 +91,7 @@ def _one_step_earlier(rows: Sample, options, runs: Runs, level: float) -> float 
             )
         except InputError:
             continue
-        cells = _cells(earlier, rows.where(held), runs, level)
+        cells = cells_of(earlier, rows.where(held), runs, level)
         misses = []
         for cell in cells:
             edge = cell.high if cell.measured > cell.predicted else cell.low
@@ -109,7 +116,7 @@ def _split(rows: Sample, factor: float | None, asked: bool, options) -> tuple[Fi
     """(the fit, which rows are held out, the rule in words)."""
     if rows.held_out.any() and factor is None:
         return _fit(rows, rows.held_out, options), rows.held_out, "rows that the table marks as held out"
-    flops = _flops(rows)
+    flops = flops_of(rows)
     if factor is None and asked:
         nothing = np.zeros(len(rows), bool)
         return _fit(rows, nothing, options), nothing, "nothing: all rows were fitted"
@@ -129,78 +136,6 @@ def _fit(rows: Sample, held: np.ndarray, options) -> Fit:
     law, rho, bootstrap, method, level, seed, source = options
     kept = rows.where(~held, "held out")
     return fit_sample(kept, law, rho, bootstrap, method, level, seed, source)
-
-
-def _flops(rows: Sample) -> np.ndarray:
-    if "flops" in rows.inputs:
-        return rows.inputs["flops"]
-    return rows.inputs["params"] * rows.inputs["tokens"] * 6
-
-
-def _cells(fitted: Fit, held: Sample, runs: Runs, level: float) -> list[Cell]:
-    if not len(held):
-        return []
-    predicted = fitted.law.loss(fitted.params, held.inputs)
-    low, high = _interval(fitted, held.inputs, level, len(held))
-    names = runs.columns.get("run_id")
-    absent = np.full(len(held), np.nan)
-    columns = [held.inputs.get(name, absent) for name in AXES]
-    cells = []
-    for index, row in enumerate(held.rows.tolist()):
-        measured = float(held.loss[index])
-        error = float(predicted[index]) - measured
-        inside = None if low is None else bool(low[index] <= measured <= high[index])
-        cells.append(
-            Cell(
-                row,
-                f"row {row}" if names is None else str(names[row]),
-                *(float(values[index]) for values in columns),
-                float(predicted[index]),
-                None if low is None else float(low[index]),
-                None if high is None else float(high[index]),
-                measured,
-                error,
-                100 * error / measured,
-                inside,
-            )
-        )
-    return sorted(cells, key=lambda cell: (cell.flops, cell.params))
-
-
-def _unmeasured(fitted: Fit, at: Sequence[tuple[float, float]], level: float) -> list[Cell]:
-    cells = []
-    for params, tokens in at:
-        inputs = {"params": np.array([params]), "tokens": np.array([tokens])}
-        inputs["flops"] = 6 * inputs["params"] * inputs["tokens"]
-        predicted = float(fitted.law.loss(fitted.params, inputs)[0])
-        low, high = _interval(fitted, inputs, level, 1)
-        bounds = (None, None) if low is None else (float(low[0]), float(high[0]))
-        place = (float(params), float(tokens), float(inputs["flops"][0]))
-        cells.append(Cell(None, "asked", *place, predicted, *bounds, None, None, None, None))
-    return cells
-
-
-def _interval(fitted: Fit, inputs, level: float, count: int):
-    if not fitted.draws:
-        return None, None
-    from analysis.intervals import prediction_interval
-
-    return prediction_interval(fitted, inputs, level, True)
-
-
-def _score(cells: Sequence[Cell], kept: Sample) -> Score | None:
-    if not cells:
-        return None
-    percent = np.array([cell.error_percent for cell in cells])
-    inside = [cell.inside for cell in cells if cell.inside is not None]
-    return Score(
-        cells=len(cells),
-        mean_abs_error_percent=float(np.abs(percent).mean()),
-        max_abs_error_percent=float(np.abs(percent).max()),
-        bias_percent=float(percent.mean()),
-        coverage=float(np.mean(inside)) if inside else None,
-        compute_ratio=float(max(cell.flops for cell in cells) / _flops(kept).max()),
-    )
 
 
 def _scored(score: Score | None, level: float) -> list[Note]:
@@ -246,9 +181,9 @@ def rollout(
             fitted = fit_sample(rows.where(inside), law, rho, 0, "auto", 0.9, 0, runs.source)
         except InputError:
             continue
-        cells = _cells(fitted, rows.where(~inside), runs, 0.9)
+        cells = cells_of(fitted, rows.where(~inside), runs, 0.9)
         if cells:
-            score = _score(cells, rows.where(inside))
+            score = score_of(cells, rows.where(inside))
             steps.append(Step(float(limit), int(inside.sum()), score))
     if not steps:
         raise InputError(f"{runs.source}: {law.name} cannot be fitted to any window along {axis}")

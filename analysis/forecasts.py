@@ -45,12 +45,26 @@ class Score:
     compute_ratio: float
 
 
+@dataclass(frozen=True)
+class Rival:
+    """A law among others. earlier_error_percent: mean error of its forecasts within the fitted runs, by which
+    laws are chosen; held_out_error_percent: on the held-out cells, for comparison only.
+    """
+
+    law: str
+    parameters: int
+    objective: float
+    earlier_error_percent: float | None
+    held_out_error_percent: float | None
+
+
 @dataclass(frozen=True, repr=False)
 class Forecast:
     """Held-out cells predicted by the law fitted to the others. rule: what was held out, in words.
 
     widened: factor on the intervals, from how far the same forecast missed one step earlier, on fitted runs
-    alone; None where these were too few to tell.
+    alone; None where these were too few to tell. rivals: with law="auto" all laws that were tried, the
+    chosen one first.
     """
 
     fit: Fit
@@ -60,6 +74,7 @@ class Forecast:
     level: float
     warnings: tuple[Note, ...]
     widened: float | None = None
+    rivals: tuple[Rival, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -67,6 +82,7 @@ class Forecast:
             "rule": self.rule,
             "level": self.level,
             "widened": self.widened,
+            "rivals": [asdict(rival) for rival in self.rivals],
             "score": None if self.score is None else asdict(self.score),
             "cells": [asdict(cell) for cell in self.cells],
             "fit": self.fit.to_dict(),

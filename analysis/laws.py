@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis import jets
 from analysis.columns import nearest
+from analysis.coupled import CoupledLaw
 from analysis.errors import InputError
 from analysis.law import FormulaLaw, Law, Parameter, SumLaw, Term, coefficient, tidy_formula
 
@@ -74,24 +75,6 @@ KAPLAN = FormulaLaw(
     "loss = ((N_c/params)^(alpha_N/alpha_D) + D_c/tokens)^alpha_D",
     "Kaplan et al. 2020, arXiv 2001.08361, equation 1.5",
 )
-# With gamma = 1 this is Chinchilla's; gamma is poorly determined by small tables.
-COUPLED = FormulaLaw(
-    "coupled",
-    lambda p, x: (
-        p["E"] + (p["A"] / x["params"] ** p["alpha"] + p["B"] / x["tokens"] ** p["beta"]) ** p["gamma"]
-    ),
-    ("params", "tokens"),
-    (
-        coefficient("E", {"loss": 1}),
-        coefficient("A", {"params": "alpha", "loss": lambda p: 1 / p["gamma"]}),
-        coefficient("B", {"tokens": "beta", "loss": lambda p: 1 / p["gamma"]}),
-        Parameter("alpha", start=(0.05, 1.5)),
-        Parameter("beta", start=(0.05, 1.5)),
-        Parameter("gamma", low=1e-2, high=20.0, start=(0.3, 2.0)),
-    ),
-    "loss = E + (A/params^alpha + B/tokens^beta)^gamma",
-    "xLSTM scaling laws, arXiv 2510.02228, equation 3",
-)
 
 
 def data_constrained(base: Mapping[str, float], name: str = "data-constrained") -> FormulaLaw:
@@ -142,7 +125,7 @@ _ALL: tuple[Law, ...] = (
     CHINCHILLA_TIED,
     OVERTRAINING,
     KAPLAN,
-    COUPLED,
+    CoupledLaw(),
     data_constrained(C4_BASE, "data-constrained-c4"),
     *(power_law(axis, offset) for axis in ("params", "tokens", "flops") for offset in (False, True)),
 )

@@ -191,11 +191,20 @@ def forecast_text(result: Forecast) -> str:
             f"\n  intervals are {result.widened:.2g} times wider than the bootstrap's: one step "
             "earlier, on the fitted runs alone, the same forecast missed by that much"
         )
+    laws = ""
+    if result.rivals:
+        tried = []
+        for rival in result.rivals:
+            errors = (rival.earlier_error_percent, rival.held_out_error_percent)
+            shown = ["-" if error is None else f"{error:.2f} %" for error in errors]
+            tried.append((rival.law, str(rival.parameters), f"{rival.objective:.3g}", *shown))
+        laws = table(tried, ("laws by earlier error", "parameters", "objective", "earlier", "held out"))
     parts = (
         f"{result.fit.law.name} fitted to {result.fit.points} runs; held out: {result.rule}",
         f"  {tidy_formula(result.fit.law, result.fit.params)}",
         table(rows, head) if rows else "",
         summary,
+        laws,
         remarks(result.warnings),
     )
     return "\n".join(part for part in parts if part)

@@ -32,7 +32,7 @@ class FitOptions:
     where: str = ""
     """Only rows with these values, as in grid=language or train_dataset=c4,seed=0."""
     law: str = "chinchilla"
-    """The law: chinchilla, chinchilla-tied, kaplan, coupled, overtraining, power-flops-offset, ..."""
+    """The law: chinchilla, chinchilla-tied, kaplan, coupled, power-flops-offset, ...; auto for forecasts."""
     objective: Objective = "huber"
     """What is summed over the residuals. l1 is the limit of a small delta; asymmetric is l1, weighted."""
     delta: float | None = None
