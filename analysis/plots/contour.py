@@ -125,7 +125,7 @@ def _name_frontier(axis, best, flops, params) -> None:
         ha="left",
         color=LAW,
         fontsize=9.5,
-        zorder=7,
+        zorder=4.5,
     )
     halo(text)
 

@@ -129,8 +129,8 @@ def _figure(drawn: Drawn, embed: bool) -> str:
     return (
         f'<figure id="figure-{text(name)}" class="{text(name.split("_")[0])}"><h3>{text(plot.title)}</h3>'
         f'<div class="paper">{inline(drawn.svg, name)}</div>'
-        f"<figcaption>{text(plot.caption)}</figcaption>"
-        f'<div class="links">{"".join(links)}</div>{_numbers(plot)}</figure>'
+        f"<figcaption><p>{text(plot.caption)}</p>"
+        f'<div class="links">{"".join(links)}</div>{_numbers(plot)}</figcaption></figure>'
     )
 
 
