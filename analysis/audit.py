@@ -30,7 +30,7 @@ ENOUGH = 5
 
 def forecast(
     runs: Any,
-    law: str | Law = "chinchilla",
+    law: str | Law = "auto",
     objective: str = "huber",
     delta: float | None = None,
     residual: str = "log",

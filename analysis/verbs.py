@@ -32,7 +32,7 @@ class FitOptions:
     where: str = ""
     """Only rows with these values, as in grid=language or train_dataset=c4,seed=0."""
     law: str = "chinchilla"
-    """The law: chinchilla, chinchilla-tied, kaplan, coupled, power-flops-offset, ...; auto for forecasts."""
+    """The law: chinchilla, chinchilla-tied, kaplan, coupled, power-flops-offset, ..."""
     objective: Objective = "huber"
     """What is summed over the residuals. l1 is the limit of a small delta; asymmetric is l1, weighted."""
     delta: float | None = None
@@ -67,6 +67,8 @@ class AllocateOptions(FitOptions):
 class ForecastOptions(FitOptions):
     """Predict held-out runs from the others and score the prediction, or predict a run that is not there."""
 
+    law: str = "auto"
+    """The law; auto takes the one whose forecasts within the fitted runs came closest."""
     holdout_factor: float | None = None
     """Hold out the runs of more than 1/FACTOR of the largest compute (else: the rows the table marks)."""
     params: float | None = None
@@ -167,7 +169,7 @@ def forecast(argv: list[str]) -> int:
     )
     if options.rollout is None:
         return _show(options, result, forecast_text)
-    rolled = rollout(runs, options.rollout, **shared)
+    rolled = rollout(runs, options.rollout, **{**shared, "law": result.fit.law})
     if options.json:
         return _print({**result.to_dict(), "rollout": rolled.to_dict()})
     print(forecast_text(result), rollout_text(rolled), sep="\n\n")

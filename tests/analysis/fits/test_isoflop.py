@@ -181,7 +181,7 @@ def test_what_deviating_costs():
 
 def test_forecast_scores_held_out_cells():
     table = isogrid(EPOCH, np.geomspace(1e18, 1e22, 9), 6, 9, noise=0.003, seed=4)
-    result = sl.forecast(table)
+    result = sl.forecast(table, bootstrap=100)
     assert "1/10" in result.rule
     held = table["flops"] > table["flops"].max() / 10
     assert result.score.cells == held.sum() == len(result.cells)
@@ -193,8 +193,8 @@ def test_forecast_scores_held_out_cells():
         assert cell.error == pytest.approx(cell.predicted - cell.measured)
         assert cell.inside == (cell.low <= cell.measured <= cell.high)
     marked = {**table, "held_out": table["flops"] > 5e21}
-    assert sl.forecast(marked).score.cells == 9
-    asked = sl.forecast(table, at=[(7e10, 1.4e12)])
+    assert sl.forecast(marked, bootstrap=0).score.cells == 9
+    asked = sl.forecast(table, law="chinchilla", bootstrap=100, at=[(7e10, 1.4e12)])
     assert asked.cells[0].low < asked.cells[0].predicted < asked.cells[0].high
     assert asked.fit.points == len(table["loss"])
 
@@ -205,3 +205,28 @@ def test_rollout_errors_shrink_with_the_window():
     assert len(steps) == 6
     assert all(a.fitted < b.fitted for a, b in pairwise(steps))
     assert steps[-1].score.mean_abs_error_percent < steps[0].score.mean_abs_error_percent
+
+
+def test_the_law_is_chosen_by_its_earlier_forecasts():
+    """Runs that follow Kaplan's joint law: Chinchilla's misses beyond them, and the fitted runs show it."""
+    rng = np.random.default_rng(0)
+    n, d = np.meshgrid(np.geomspace(3e3, 3e5, 7), np.geomspace(1e5, 3e7, 7), indexing="ij")
+    table = {"params": n.ravel(), "tokens": d.ravel()}
+    truth = {"N_c": 5e5, "D_c": 1.8e7, "alpha_N": 0.18, "alpha_D": 0.2}
+    table["loss"] = sl.LAWS["kaplan"].loss(truth, table) * np.exp(0.003 * rng.standard_normal(49))
+    chosen, plain = sl.forecast(table, bootstrap=50), sl.forecast(table, law="chinchilla", bootstrap=50)
+    assert chosen.rivals[0].law == chosen.fit.law.name in ("kaplan", "coupled")
+    assert len(chosen.rivals) == 4
+    assert chosen.score.mean_abs_error_percent < 0.5 * plain.score.mean_abs_error_percent
+    earlier = [rival.earlier_error_percent for rival in chosen.rivals]
+    assert earlier == sorted(earlier)
+
+
+def test_the_choice_never_sees_the_held_out_cells():
+    """Whatever the held-out losses are, the law chosen and its predictions are the same."""
+    table = {**isogrid(EPOCH, np.geomspace(1e18, 1e22, 7), 6, 7, noise=0.003)}
+    table["held_out"] = table["flops"] > 2e21
+    other = {**table, "loss": np.where(table["held_out"], 9.0 - table["loss"], table["loss"])}
+    first, second = sl.forecast(table, bootstrap=30), sl.forecast(other, bootstrap=30)
+    assert [cell.predicted for cell in first.cells] == [cell.predicted for cell in second.cells]
+    assert [cell.low for cell in first.cells] == [cell.low for cell in second.cells]
