@@ -118,4 +118,5 @@ def _crossing(grid: np.ndarray, curves: np.ndarray, target: float) -> np.ndarray
 
 
 def _unit(cells: Cells, x: float) -> float:
-    return float(-x if cells.axis == "loss_nats" else 10.0**x)
+    value = -x if cells.axis == "loss_nats" else 10.0**x
+    return float(f"{value:.12g}")  # a size comes back as the size it was, whatever the logarithm did

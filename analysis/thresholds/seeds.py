@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import minimize
@@ -60,26 +61,28 @@ def two_modes(correct: np.ndarray, items: np.ndarray, size: np.ndarray, level: f
     tested = np.flatnonzero(counts >= FEWEST_SEEDS)
     if tested.size == 0:
         return []
-    rng = np.random.default_rng(tested.size)
+    null = _normal_statistics(tuple(counts[tested].tolist()))
     found, total, largest = [], 0.0, -np.inf
-    null_total, null_largest, draws = np.zeros(20000), np.full(20000, -np.inf), 20000
-    for which in tested:
+    for which, reference in zip(tested, null, strict=True):
         k, n = correct[size == which], items[size == which]
+        if np.diff(np.sort(k / n)).max() <= _NEAREST_MODES:
+            continue
         logits = np.log((k + 0.5) / (n - k + 0.5))
         noise = 1 / (k + 0.5) + 1 / (n - k + 0.5)
-        wide = np.diff(np.sort(k / n)).max() > _NEAREST_MODES
-        null = split_statistic(rng.standard_normal((draws, k.size)), np.zeros((draws, k.size)))
-        null_total += null
-        null_largest = np.maximum(null_largest, null)
-        if not wide:
-            continue
         statistic = float(split_statistic(logits[None], noise[None])[0])
         total, largest = total + statistic, max(largest, statistic)
-        if statistic > np.quantile(null, 0.95):
+        if statistic > np.quantile(reference, 0.95):
             found.append(int(which))
-    significant = total > np.quantile(null_total, 1 - level / 2)
-    significant |= largest > np.quantile(null_largest, 1 - level / 2)
+    significant = total > np.quantile(null.sum(0), 1 - level / 2)
+    significant |= largest > np.quantile(null.max(0), 1 - level / 2)
     return found if significant else []
+
+
+@lru_cache(maxsize=16)
+def _normal_statistics(seeds: tuple[int, ...], draws: int = 20000) -> np.ndarray:
+    """Split statistics (sizes, draws) of normal seeds, some number at each size."""
+    rng = np.random.default_rng(len(seeds))
+    return np.stack([split_statistic(rng.standard_normal((draws, n)), np.zeros((draws, n))) for n in seeds])
 
 
 def fit_mixture(
