@@ -143,7 +143,8 @@ def _held_out(group: Group, several: bool) -> str:
     score = forecast.score
     runs = "run" if score.cells == 1 else "runs"
     big = f'<p class="big">{score.mean_abs_error_percent:.2g}<small>%</small></p>'
-    said = f"mean error of the predicted loss of {score.cells} {runs} that the law never saw, at up to"
+    law = forecast.fit.law.name
+    said = f"mean error of the predicted loss of {score.cells} {runs} that the {law} law never saw, at up to"
     said += f" {score.compute_ratio:.2g} times the compute it was fitted on."
     if score.cells > 2 and abs(score.bias_percent) > 0.95 * score.mean_abs_error_percent:
         side = "lower" if score.bias_percent > 0 else "higher"
@@ -158,7 +159,20 @@ def _held_out(group: Group, several: bool) -> str:
         body += f'<p><span class="chip {kind}">{text(verdict)}</span></p>'
     worst = f"Largest error {score.max_abs_error_percent:.2g}%, mean signed error {score.bias_percent:+.2g}%"
     worst += f" (predicted minus measured). Held out: {forecast.rule}."
-    return _card("held", "Held-out error", body + f'<p class="fine">{text(worst)}</p>', name)
+    body += f'<p class="fine">{text(worst)}</p>'
+    return _card("held", "Held-out error", body + _rivals(forecast), name)
+
+
+def _rivals(forecast) -> str:
+    """Which laws could have made the forecast, and why this one did."""
+    if len(forecast.rivals) < 2:
+        return ""
+
+    header = (("law", ""), ("one step earlier", ""), ("held out", ""))
+    errors = [(r.law, r.earlier_error_percent, r.held_out_error_percent) for r in forecast.rivals]
+    rows = [(law, *("–" if e is None else f"{e:.2g} %" for e in pair)) for law, *pair in errors]
+    why = "The forecast is made by the law that forecast best one step earlier, on the fitted runs alone:"
+    return f'<p class="fine">{text(why)}</p>' + table(header, rows)
 
 
 def _allocation(group: Group, several: bool) -> str:

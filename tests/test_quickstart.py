@@ -1,0 +1,69 @@
+"""The quick start itself, with the packaged study's budgets cut down: run, fit, thresholds, report."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib.resources import files
+
+import pytest
+
+
+def lab(*args):
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", *map(str, args)], capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    text = (files("sweeps") / "studies" / "quickstart.toml").read_text()
+    text = text.replace("[250_000, 500_000, 1_000_000, 2_000_000]", "[15_000, 30_000, 60_000, 120_000]")
+    text = text.replace("tokens = [2_000_000]", "tokens = [60_000]")
+    text = text.replace("warmup_tokens = 40_000", "warmup_tokens = 4_000").replace("80_000", "8_000")
+    text = re.sub(r"  \{ width = 48.*\n", "", text)
+    assert "2_000_000" not in text
+    assert "width = 48" not in text
+    folder = tmp_path_factory.mktemp("quickstart")
+    (folder / "quickstart.toml").write_text(text)
+    said = lab("run", folder / "quickstart.toml", "--out", folder / "store")
+    assert said.startswith("50 of 50 runs done")
+    return folder / "store"
+
+
+@pytest.mark.slow
+def test_the_law_of_real_runs(store):
+    fitted = json.loads(lab("fit", store, "--bootstrap", "100", "--json"))
+    assert fitted["law"] == "chinchilla"
+    assert fitted["certificate"]["converged"]
+    assert fitted["points"] == 4 * 4 * 2 - 3 * 2
+    held = [row for row in fitted["excluded"] if "held out" in row["reason"]]
+    assert len(held) == 6
+    forecast = json.loads(lab("forecast", store, "--bootstrap", "100", "--json"))
+    assert forecast["score"]["cells"] == 6
+    # a few thousand tokens make no law; but a forecast off by a third would be no forecast at all
+    assert forecast["score"]["mean_abs_error_percent"] < 33
+
+
+@pytest.mark.slow
+def test_verdicts_on_the_ability_and_its_control(store):
+    found = json.loads(lab("thresholds", store, "--draws", "200", "--json"))
+    verdicts = {(s["task"], s["metric"]): s["verdict"] for s in found["series"]}
+    assert {task for task, _ in verdicts} == {"copy", "coin"}
+    # at this budget nothing is learned: neither may be called emergent
+    assert verdicts["coin", "exact_match"] != "emergent"
+    assert verdicts["copy", "exact_match"] != "emergent"
+
+
+@pytest.mark.slow
+def test_the_report_of_it(store):
+    said = json.loads(lab("report", store, "--json"))
+    html = (store / "report.html").read_text()
+    assert "copy" in html
+    assert "Held-out error" in html
+    assert len(html) < 2_000_000
+    figures = {path.suffix for path in (store / "figures").iterdir()}
+    assert {".svg", ".pdf", ".csv"} <= figures
+    assert said
