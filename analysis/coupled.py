@@ -52,7 +52,8 @@ class CoupledLaw(Law):
 
     def loss(self, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> np.ndarray:
         """Loss in the table's units. Parameters may be arrays that broadcast against the inputs."""
-        return np.asarray(params["E"], float) + _INNER.loss(params, self.need(inputs)) ** params["gamma"]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(params["E"], float) + _INNER.loss(params, self.need(inputs)) ** params["gamma"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,6 +69,10 @@ def fit_sample(
     value = float(found.value[best])
     params = {name: float(values[0]) for name, values in _public(law, x, theta[None], centre)[0].items()}
     loss = law.loss(params, rows.inputs)
+    if not (np.isfinite(loss).all() and (loss > 0).all() and np.isfinite(value)):
+        raise InputError(
+            f"{source}: {law.name} overflows on this table's range of {' and '.join(law.inputs)}"
+        )
     residual = np.log(rows.loss) - np.log(loss)
     scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
     near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]

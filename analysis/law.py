@@ -90,7 +90,9 @@ class Law:
     def gone(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Which parameters (B, P) are factors without effect on any row x (inputs, n) any more."""
         positive = np.array([parameter.positive for parameter in self.parameters])
-        parts = [self.evaluate(theta[i : i + 250], x).jacobian for i in range(0, len(theta), 250)]
+        # Starts that ended nowhere may overflow here; what is no number is not small either.
+        with np.errstate(all="ignore"):
+            parts = [self.evaluate(theta[i : i + 250], x).jacobian for i in range(0, len(theta), 250)]
         effect = np.concatenate([np.abs(part).max(axis=2) for part in parts]) if parts else theta
         return positive & (effect < GONE)
 
@@ -230,7 +232,8 @@ class SumLaw(Law):
             for name, exponent in term.powers.items():
                 sign = 1.0 if exponent.startswith("-") else -1.0
                 power = power + sign * np.asarray(params[exponent.lstrip("-")], float) * logs[name]
-            total = total + np.exp(power)
+            with np.errstate(over="ignore"):
+                total = total + np.exp(power)
         return total
 
 
@@ -307,7 +310,8 @@ class FormulaLaw(Law):
     def loss(self, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> np.ndarray:
         """Loss in the table's units. Parameters may be arrays that broadcast against the inputs."""
         values = {name: np.asarray(params[name], float) for name in self.names}
-        return np.asarray(self.function(values, self.need(inputs)), float)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return np.asarray(self.function(values, self.need(inputs)), float)
 
 
 @dataclass(frozen=True, eq=False)

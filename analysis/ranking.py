@@ -44,21 +44,19 @@ def rank(
             if late.any():
                 earlier += _errors(fitted.where(~late), fitted.where(late), law, runs, rho)
         beyond = [cell.error_percent for cell in cells_of(whole, held, runs, 0.9)]
-        rivals.append(
-            Rival(
-                name,
-                len(law.names),
-                whole.objective.value,
-                float(np.mean(np.abs(earlier))) if earlier else None,
-                float(np.mean(np.abs(beyond))) if beyond else None,
-            )
-        )
+        rivals.append(Rival(name, len(law.names), whole.objective.value, _mean(earlier), _mean(beyond)))
     if not rivals:
         raise InputError(*dict.fromkeys(problems))
     worst = float("inf")
     return tuple(
         sorted(rivals, key=lambda r: worst if r.earlier_error_percent is None else r.earlier_error_percent)
     )
+
+
+def _mean(errors: list[float]) -> float | None:
+    """Mean size, or None without errors or where a prediction is no finite number."""
+    mean = float(np.mean(np.abs(errors))) if errors else float("nan")
+    return mean if np.isfinite(mean) else None
 
 
 def _errors(early: Sample, late: Sample, law: Law, runs: Runs, rho: Rho) -> list[float]:
