@@ -77,9 +77,9 @@ def test_the_first_page_says_law_error_split_and_verdicts(report, html):
     assert f"{group.fit.params['alpha']:.4g}" in said
     low, high = group.fit.intervals["E"]
     assert f"{low:.3g} to {high:.3g}" in said
-    score = group.forecast.score
+    score, law = group.forecast.score, group.forecast.fit.law.name
     assert f"{score.mean_abs_error_percent:.2g} %" in said
-    assert f"4 runs that the law never saw, at up to {score.compute_ratio:.2g} times" in said
+    assert f"4 runs that the {law} law never saw, at up to {score.compute_ratio:.2g} times" in said
     inside = sum(cell.inside for cell in group.forecast.cells)
     assert f"{inside} of 4 inside their 90% interval" in said
     assert f"{10**group.fit.allocation.params_exponent:.1f}×" in said
@@ -225,7 +225,7 @@ def one_run(store):
     [
         (nothing_trained, "none has finished yet"),
         (one_size, "needs at least 3"),
-        (no_abilities, "that the law never saw"),
+        (no_abilities, "law never saw, at up to"),
         (only_abilities, "No law was fitted"),
         (nothing_held_out, "rows of more than 1/"),
         (one_run, "No law was fitted"),
@@ -377,7 +377,7 @@ def test_in_a_browser_tables_sort_and_marks_speak(browser, report):
 def test_in_a_browser_without_scripts_it_reads_the_same(browser, report):
     page, _, _ = visit(browser, report, 1280, java_script_enabled=False)
     assert page.locator("h1").inner_text() == "planted"
-    assert page.get_by_text("that the law never saw").is_visible()
+    assert page.get_by_text("law never saw, at up to").is_visible()
     assert page.locator("figure svg").first.is_visible()
     assert page.locator("#runs tbody tr").count() == len(report.study.runs)
     summary = page.locator("#figure-cost summary").first
