@@ -82,7 +82,9 @@ class Law:
         for index, parameter in enumerate(self.parameters):
             shift = self._shift(parameter, inner, centre)
             if parameter.positive:
-                public[parameter.name] = np.exp(theta[:, index] + shift)
+                # A draw that ended nowhere may be too large for a number: then it is infinite.
+                with np.errstate(over="ignore"):
+                    public[parameter.name] = np.exp(theta[:, index] + shift)
             else:
                 public[parameter.name] = theta[:, index] * np.exp(shift)
         return public
