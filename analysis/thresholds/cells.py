@@ -194,10 +194,8 @@ def _series(rows, task: str, metric: str, axis: str) -> Cells:
     value = rows[axis].to_numpy()
     place = np.bincount(group, value) / np.bincount(group)
     x = -place if axis == "loss_nats" else np.log10(place)
-    order = np.argsort(x, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(order.size)
-    size = rank[group]
+    x, first, merged = np.unique(np.round(x, 9), return_index=True, return_inverse=True)
+    place, size = place[first], merged[group]
     if "seed" in rows and rows["seed"].notna().all():
         seed = rows["seed"].to_numpy()
     else:
@@ -209,8 +207,8 @@ def _series(rows, task: str, metric: str, axis: str) -> Cells:
         metric,
         axis,
         chance,
-        x[order],
-        place[order],
+        x,
+        place,
         size,
         seed,
         rows["score"].to_numpy(),

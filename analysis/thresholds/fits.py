@@ -72,7 +72,7 @@ def fit(scale: Scale, profiles: np.ndarray, designs: np.ndarray, iterations: int
     value = _total(scale, profiles, designs, theta)
     damping = np.ones(value.shape)
     active = np.ones(len(profiles), bool)
-    ridge = 1e-7 * np.eye(designs.shape[-1])
+    unit = np.eye(designs.shape[-1])
     for _ in range(iterations):
         rows = np.flatnonzero(active)
         if rows.size == 0:
@@ -81,7 +81,8 @@ def fit(scale: Scale, profiles: np.ndarray, designs: np.ndarray, iterations: int
         g, h = _look_up(scale, (slope[rows], bend[rows]), eta)
         curvature = np.maximum(-h, 1e-4)
         gradient = np.einsum("bpk,pkq->bpq", g, designs)
-        hessian = np.einsum("bpk,pkq,pkr->bpqr", curvature, designs, designs, optimize=True) + ridge
+        hessian = np.einsum("bpk,pkq,pkr->bpqr", curvature, designs, designs, optimize=True)
+        hessian += (1e-7 + 1e-9 * np.trace(hessian, axis1=-2, axis2=-1))[..., None, None] * unit
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
         reach = np.abs(np.einsum("bpq,pkq->bpk", step, designs)).max(-1)
         step *= (damping[rows] * np.minimum(1.0, 2.5 / np.maximum(reach, 1e-12)))[..., None]

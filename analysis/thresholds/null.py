@@ -5,8 +5,8 @@ The elbow does not exist under the smooth curve, so chi-square and BIC threshold
 estimated afresh in every simulated table, as it was in the real one. Smooth means straight on the
 continuous scale, in logits or as a power law pushed through exact match, whichever fits better.
 
-Level at a nominal 5 %, 8 sizes of 1,000 items, seed sd 0 to 0.4 logits, chance 0 or 0.25: 4 to 6 % with three or
-five seeds a size, up to 7.3 % with two, whose seed sd is often estimated at 0 (tests/analysis/thresholds).
+Level at a nominal 5 %, 8 sizes of 1,000 items, seed sd 0 to 0.4 logits, chance 0 or 0.25: 4 to 6 % with three
+or five seeds a size, up to 7.3 % with two, whose seed sd is often estimated at 0 (tests/analysis/thresholds).
 """
 
 from __future__ import annotations

@@ -187,3 +187,10 @@ def test_random_tables_never_break_it(number):
     found = detect(pandas.DataFrame(rows), draws=99)
     text = repr(found) + found._repr_html_()
     assert all(one["verdict"] in text for one in found.to_dict()["series"])
+
+
+def test_equal_places_on_an_axis_are_one_place():
+    """Models of different size that reach one loss: nothing can be fitted against that loss."""
+    frame = table(tokens=1e8, loss_nats=2.0)
+    one = detect(frame, axis="loss_nats", draws=99)[0]
+    assert (one.verdict, one.sizes.size) == ("undecided", 1)
