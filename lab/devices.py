@@ -5,8 +5,12 @@ import platform
 import sys
 from pathlib import Path
 
-# Dots are fused with their neighbours by the YNN library: 1.2 to 1.4 times faster steps on CPU.
-_CPU_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT"
+# On CPU, dots are fused with their neighbours by the YNN library (1.2 to 1.4 times faster steps), and sums
+# are not rewritten as trees of windows (1.1 times; their rounding is that of a plain sum).
+_CPU_FLAGS = (
+    "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT",
+    "--xla_disable_hlo_passes=tree_reduction_rewriter",
+)
 
 
 def configure(cpu_devices: int = 1, cores: tuple[int, ...] | None = None) -> None:
@@ -24,7 +28,7 @@ def configure(cpu_devices: int = 1, cores: tuple[int, ...] | None = None) -> Non
         os.sched_setaffinity(0, cores)
     given = os.environ.get("XLA_FLAGS", "")
     flags = [given]
-    for flag in (_CPU_FLAGS, f"--xla_force_host_platform_device_count={cpu_devices}"):
+    for flag in (*_CPU_FLAGS, f"--xla_force_host_platform_device_count={cpu_devices}"):
         if flag.split("=")[0] not in given:
             flags.append(flag)
     os.environ["XLA_FLAGS"] = " ".join(filter(None, flags))

@@ -20,16 +20,16 @@ def lab(*args):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     text = (files("sweeps") / "studies" / "quickstart.toml").read_text()
-    text = text.replace("[250_000, 500_000, 1_000_000, 2_000_000]", "[15_000, 30_000, 60_000, 120_000]")
+    text = text.replace("[150_000, 300_000, 600_000, 1_200_000, 2_400_000]", "[15_000, 30_000, 60_000, 120_000]")
     text = text.replace("tokens = [2_000_000]", "tokens = [60_000]")
-    text = text.replace("warmup_tokens = 40_000", "warmup_tokens = 4_000").replace("80_000", "8_000")
+    text = text.replace("warmup_tokens = 30_000", "warmup_tokens = 4_000").replace("80_000", "8_000")
     text = re.sub(r"  \{ width = 48.*\n", "", text)
     assert "2_000_000" not in text
     assert "width = 48" not in text
     folder = tmp_path_factory.mktemp("quickstart")
     (folder / "quickstart.toml").write_text(text)
     said = lab("run", folder / "quickstart.toml", "--out", folder / "store")
-    assert said.startswith("50 of 50 runs done")
+    assert said.startswith("47 of 47 runs done")
     return folder / "store"
 
 
