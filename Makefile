@@ -35,6 +35,7 @@ setup: $(VENV)/.core
 quickstart: $(VENV)/.core
 	@$(BIN)/lab run sweeps/studies/quickstart.toml --out $(OUT)
 	@$(BIN)/lab fit $(OUT)
+	@$(BIN)/lab forecast $(OUT)
 	@$(BIN)/lab thresholds $(OUT)
 	@$(BIN)/lab report $(OUT) --open
 

@@ -20,6 +20,11 @@ _MEANING = {
     "B": "scale of the data term",
     "alpha": "fall with parameters",
     "beta": "fall with tokens",
+    "gamma": "power of both together",
+    "N_c": "scale of the size term",
+    "D_c": "scale of the data term",
+    "alpha_N": "fall with parameters",
+    "alpha_D": "fall with tokens",
 }
 
 
@@ -81,10 +86,12 @@ def _law(group: Group) -> str:
     said = f'<p class="formula">{formula(tidy_formula(fit.law, fit.params))}</p>'
     if fit.law.name == "chinchilla":
         said += f"<p>{text(_in_words(fit, ' nats per token' if group.runs.store else ''))}</p>"
+    elif group.chinchilla is not None:
+        said += _beside(fit, group.chinchilla)
     rows = []
     for name, value in fit.params.items():
         pair = fit.intervals.get(name)
-        meaning = _MEANING.get(name, "") if fit.law.name.startswith("chinchilla") else ""
+        meaning = _MEANING.get(name, "")
         rows.append((Markup(symbol(name)), number(value), "–" if pair is None else span(*pair), meaning))
     header = (("", ""), ("fitted", ""), (f"{level} interval", ""), ("what it is", ""))
     values = table(header, rows)
@@ -99,10 +106,19 @@ def _law(group: Group) -> str:
     return _card("law wide", "The law", body, group.name)
 
 
+def _beside(fit, chinchilla) -> str:
+    """Chinchilla's form on the same runs, where another law is shown."""
+    ratio = chinchilla.objective.value / fit.objective.value
+    said = f"This is the {fit.law.name} law, which forecast best within the fitted runs. On the same runs,"
+    fitted = formula(tidy_formula(chinchilla.law, chinchilla.params))
+    return f"<p>{text(said)} Chinchilla's is {fitted}, its objective {ratio:.2g} times as high.</p>"
+
+
 def formula(line: str) -> str:
     """The law's formula as HTML: powers raised, params and tokens as N and D."""
     plainly = re.sub(r"\d(\.\d+)?e[+-]\d+", lambda found: number(float(found[0])), line)
     out = text(plainly)
+    out = re.sub(r"\^\(([^()]*)\)", lambda found: f"<sup>{found[1].replace('/', '⁄')}</sup>", out)
     out = re.sub(r"\^(-?[\w.]+)", r"<sup>\1</sup>", out)
     out = re.sub(r"\bparams\b", "<i>N</i>", out)
     out = re.sub(r"\btokens\b", "<i>D</i>", out)
@@ -114,7 +130,9 @@ def formula(line: str) -> str:
 
 def symbol(name: str) -> str:
     greek = {"alpha": "α", "beta": "β", "gamma": "γ", "eta": "η"}
-    return f"<i>{text(greek.get(name, name))}</i>"
+    letter, _, index = name.partition("_")
+    below = f"<sub>{text(index)}</sub>" if index else ""
+    return f"<i>{text(greek.get(letter, letter))}</i>{below}"
 
 
 def _in_words(fit, unit: str) -> str:

@@ -30,6 +30,7 @@ class Group:
     name: str
     runs: Runs
     fit: Fit | None
+    chinchilla: Fit | None
     forecast: Any | None
     isoflop: Any | None
     envelope: Any | None
@@ -151,15 +152,19 @@ def _group(name: str, runs: Runs, draws: int) -> Group:
             refusals[what] = "; ".join(error.problems)
             return None
 
-    fit = attempt("law", sl.fit, runs, bootstrap=draws)
-    forecast = isoflop = envelope = allocation = None
+    # The law to show is the one that forecast best within the fitted runs; Chinchilla's where none could be
+    # tried, and beside any other.
+    forecast = attempt("forecast", sl.forecast, runs, bootstrap=draws)
+    law = "chinchilla" if forecast is None else forecast.fit.law
+    fit = attempt("law", sl.fit, runs, law=law, bootstrap=draws)
+    chinchilla = isoflop = envelope = allocation = None
     if fit is not None:
-        forecast = attempt("forecast", sl.forecast, runs, bootstrap=draws)
-        isoflop = attempt("isoflop", sl.isoflop, runs, bootstrap=draws)
+        chinchilla = fit if fit.law.name == "chinchilla" else attempt("chinchilla", sl.fit, runs, bootstrap=0)
+        isoflop = attempt("isoflop", sl.isoflop, runs, law=fit, bootstrap=draws)
         envelope = attempt("envelope", sl.envelope, runs)
         flops = np.asarray(runs.columns["flops"], float)[finished(runs)]
         allocation = attempt("allocation", sl.allocate, fit, float(flops.max()))
-    return Group(name, runs, fit, forecast, isoflop, envelope, allocation, refusals)
+    return Group(name, runs, fit, chinchilla, forecast, isoflop, envelope, allocation, refusals)
 
 
 def _thresholds(runs: Runs, draws: int, refusals: dict[str, str]) -> tuple[Any, ...]:

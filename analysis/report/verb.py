@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class ReportOptions:
     """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
     where: str = ""
     """Only rows with these values, as in grid=language."""
+    open: bool = False
+    """Show the page in a browser, where there is a screen."""
     json: bool = False
     """Print what was found as one JSON object."""
 
@@ -60,7 +63,19 @@ def report(argv: list[str]) -> int:
         print(done.path)
         folder = done.path.parent / "figures"
         _note(f"{done.size / 1e6:.2f} MB, opens offline; {len(done.figures)} figures in {folder}")
+    if options.open:
+        _open(done.path)
     return 0
+
+
+def _open(page: Path) -> None:
+    """In the user's browser. Without a screen a text browser would take the terminal, so nothing is opened."""
+    import webbrowser
+
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(page.absolute().as_uri())
+    else:
+        _note(f"no screen here: open {page.absolute().as_uri()} in a browser")
 
 
 def plot(argv: list[str]) -> int:
