@@ -69,7 +69,7 @@ def report(argv: list[str]) -> int:
 
 
 def _open(page: Path) -> None:
-    """In the user's browser. Without a screen a text browser would take the terminal, so nothing is opened."""
+    """In the user's browser; nothing without a screen, where a text browser would take the terminal."""
     import webbrowser
 
     if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
