@@ -159,7 +159,8 @@ def _certificate(law: Law, x, target, rho: Rho, found: Optimum, best: int, centr
     for index in np.argsort(found.value, kind="stable"):
         value = float(found.value[index])
         seen = [lowest, *(basin.value for basin in basins)]
-        new = all(abs(value - other) > 1e-6 * max(abs(other), 1e-300) for other in seen)
+        # a start that overflowed went nowhere: it is no basin
+        new = np.isfinite(value) and all(abs(value - o) > 1e-6 * max(abs(o), 1e-300) for o in seen)
         if new and found.converged[index] and not gone[index].any() and value > 1e-20 and len(basins) < 5:
             at = law.to_public(found.theta[index][None], centre)
             basins.append(Basin(value, {name: float(values[0]) for name, values in at.items()}))

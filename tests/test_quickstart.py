@@ -20,7 +20,8 @@ def lab(*args):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     text = (files("sweeps") / "studies" / "quickstart.toml").read_text()
-    text = text.replace("[150_000, 300_000, 600_000, 1_200_000, 2_400_000]", "[15_000, 30_000, 60_000, 120_000]")
+    budgets = "[150_000, 300_000, 600_000, 1_200_000, 2_400_000]"
+    text = text.replace(budgets, "[15_000, 30_000, 60_000, 120_000]")
     text = text.replace("tokens = [2_000_000]", "tokens = [60_000]")
     text = text.replace("warmup_tokens = 30_000", "warmup_tokens = 4_000").replace("80_000", "8_000")
     text = re.sub(r"  \{ width = 48.*\n", "", text)

@@ -97,18 +97,13 @@ def test_interrupted_at_any_call_is_uninterrupted(mode, straight, synthetic, tmp
     assert interruptions >= 1
     got = final(config, synthetic.vocab_size, jobs[0].folder.path)
     expected = final(config, synthetic.vocab_size, folder)
-    if mode == "pmap":
-        assert (
-            max(
-                float(np.abs(a - b).max())
-                for a, b in zip(*map(jax.tree.leaves, (got, expected)), strict=True)
-            )
-            < 1e-5
-        )
-        np.testing.assert_allclose(losses(jobs[0].folder.path), losses(folder), rtol=1e-5)
-    else:
-        assert same_bits(got, expected)
-        assert losses(jobs[0].folder.path) == losses(folder)
+    if mode == "pmap":  # bits are those of the same mode; how far it is from the solo run is tested elsewhere
+        whole = [job(c, tmp_path / "whole" / str(c.seed)) for c in seeds]
+        run.run(whole, synthetic, mode)
+        folder = whole[0].folder.path
+        expected = final(config, synthetic.vocab_size, folder)
+    assert same_bits(got, expected)
+    assert losses(jobs[0].folder.path) == losses(folder)
 
 
 def test_a_run_packed_in_another_way_goes_on(straight, synthetic, tmp_path):
