@@ -4,10 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lab import devices
 
 devices.configure(cpu_devices=2)
+
+# The same examples every time: a suite that fails by luck teaches people to run it again.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
