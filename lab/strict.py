@@ -103,7 +103,7 @@ def _value(hint, raw, where, key, problems):
             return wrong("a finite number")
         return float(raw)
     elif (
-        hint is int and not isinstance(raw, bool) and isinstance(raw, int | float) and raw == int_or_nan(raw)
+        hint is int and not isinstance(raw, bool) and isinstance(raw, int | float) and raw == _whole(raw)
     ):
         return int(raw)  # 2e6 is a natural way to write a token budget
     elif hint is not float and hint is not int and isinstance(hint, type) and isinstance(raw, hint):
@@ -113,7 +113,7 @@ def _value(hint, raw, where, key, problems):
     return None
 
 
-def int_or_nan(raw):
+def _whole(raw):
     return int(raw) if abs(raw) < 2**63 else float("nan")
 
 

@@ -7,6 +7,7 @@ its claim finds another number in the file and gives up. Results are a function 
 write of such a worker would be the same bytes.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -59,13 +60,9 @@ def take(path: Path, owner: Owner) -> Claim | None:
     attempt = 1
     held = read(path)
     if held is not None:
-        if not held.is_stale():
+        if not held.is_stale() or not _clear(held):
             return None
         attempt = held.attempt + 1
-        try:
-            os.rename(path, path.with_name(f"{path.name}.lost-{held.attempt}"))
-        except FileNotFoundError:
-            return None  # another worker was faster
     claim = Claim(path, owner, attempt)
     path.parent.mkdir(parents=True, exist_ok=True)
     # complete before it is visible: a link is exclusive, and its content is never half there
@@ -78,6 +75,29 @@ def take(path: Path, owner: Owner) -> Claim | None:
     finally:
         temporary.unlink()
     return claim
+
+
+def forget_the_dead(path: Path) -> None:
+    """Remove a claim whose owner is certainly dead, and with it the count of attempts."""
+    held = read(path)
+    if held is not None and held.owner.is_gone():
+        _clear(held)
+
+
+def _clear(held: Claim) -> bool:
+    """Remove exactly this claim; False where another worker was faster."""
+    aside = held.path.with_name(f".{held.path.name}.lost.{os.getpid()}.{threading.get_ident()}")
+    try:
+        os.rename(held.path, aside)
+    except FileNotFoundError:
+        return False
+    found = read(aside)
+    cleared = found is not None and (found.owner, found.attempt) == (held.owner, held.attempt)
+    if not cleared:  # it had been taken over since we read it: put the new one back
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, held.path)
+    aside.unlink(missing_ok=True)
+    return cleared
 
 
 def read(path: Path) -> Claim | None:

@@ -4,7 +4,6 @@
 is no database: states are read from the folders, which can be copied, merged and deleted one by one.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +105,10 @@ class Store:
         held = claims.read(self.claim_path(node.run_id))
         return held is not None and not held.is_stale()
 
+    def forget_the_dead(self, node: Node) -> None:
+        """Drop the claim of a worker that died before this command: its attempts are not held against it."""
+        claims.forget_the_dead(self.claim_path(node.run_id))
+
     def fail(self, run_id: str, attempts: int, error: str, traceback: str) -> None:
         failure = {"schema": SCHEMA, "attempts": attempts, "error": error, "traceback": traceback}
         write_json(self.run(run_id).path / "failure.json", failure)
@@ -113,9 +116,6 @@ class Store:
     def forgive(self, run_id: str) -> None:
         """Forget a failure, so that the cell is tried again."""
         (self.run(run_id).path / "failure.json").unlink(missing_ok=True)
-
-    def discard(self, run_id: str) -> None:
-        shutil.rmtree(self.run(run_id).path, ignore_errors=True)
 
 
 def check_writable(root: Path) -> None:

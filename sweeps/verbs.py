@@ -92,8 +92,9 @@ def _run(study_path: Path, out: Path, workers: int | None, retry_failed: bool, a
     made = _plan(study_path)
     store = Store(out)
     store.write_study(made, study_path.read_text())
-    if retry_failed:
-        for of in (*made.trunks, *made.cells):
+    for of in (*made.trunks, *made.cells):
+        store.forget_the_dead(store.node(of))
+        if retry_failed:
             store.forgive(of.run_id)
     states = planning.states(made, store)
     todo = [run_id for run_id, state in states.items() if state in ("new", "running")]

@@ -18,6 +18,7 @@ from sweeps.plan import Plan
 from sweeps.store import Node, Store
 
 _IDLE_SECONDS = 0.3
+Claimed = tuple[Node, claims.Claim]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ class Worker:
         self.heart = claims.Heartbeat()
         self.nodes = [self.store.node(of) for of in (*self.plan.trunks, *self.plan.cells)]
         self.compiled: set = set()
-        self.failed: set[str] = set()
 
     def work(self) -> int:
         """Until every cell of the plan has a result or was given up. Returns the number given up."""
@@ -77,7 +77,7 @@ class Worker:
             return all(self._is_over(n) for n in self.nodes if not n.is_trunk and n.of.trunk == node.run_id)
         return bool(node.of.trunk and self.store.failure(node.of.trunk) and not self.store.is_ready(node))
 
-    def _claim_next(self, open_nodes: list[Node]) -> list[tuple[Node, claims.Claim]]:
+    def _claim_next(self, open_nodes: list[Node]) -> list[Claimed]:
         taken = [n for n in open_nodes if self.store.is_claimed(n)]
         busy = Counter(_program_of(n) for n in taken)
         names = {n.run_id for n in taken}
@@ -90,7 +90,7 @@ class Worker:
                 -self.plan.seconds(n.of),
             )
         )
-        pack: list[tuple[Node, claims.Claim]] = []
+        pack: list[Claimed] = []
         for node in ready:
             if pack and _lockstep_of(node) != _lockstep_of(pack[0][0]):
                 continue
@@ -112,10 +112,10 @@ class Worker:
 
         return jax.local_device_count()
 
-    def _train(self, pack: list[tuple[Node, claims.Claim]]) -> None:
+    def _train(self, pack: list[Claimed]) -> None:
         self.heart.hold([claim for _, claim in pack])
         try:
-            jobs = []
+            able = []
             for node, claim in pack:
                 if claim.attempt > 1 + self.plan.study.run.retries:
                     self._give_up(node, claim.attempt - 1, "its worker died each time it was tried", "")
@@ -124,17 +124,17 @@ class Worker:
                     commit_diverged(node.job, dataset, diverged["step"], diverged["reason"])
                     self.tell(Event("done", node.run_id, "diverged with its trunk"))
                 else:
-                    jobs.append(node.job)
+                    able.append((node, claim))
                     self.tell(Event("start", node.run_id))
-            if jobs:
-                self._attempt(pack, jobs)
+            if able:
+                self._attempt(able)
         finally:
             self.heart.hold([])
             for _, claim in pack:
                 claim.release()
 
-    def _attempt(self, pack: list[tuple[Node, claims.Claim]], jobs: list[Job]) -> None:
-        node = pack[0][0]
+    def _attempt(self, pack: list[Claimed]) -> None:
+        jobs, node = [n.job for n, _ in pack], pack[0][0]
         dataset = self.plan.dataset(node.of.config)
         options = self.plan.study.run
         hooks = Hooks(
@@ -144,7 +144,6 @@ class Worker:
             checkpoint_seconds=options.checkpoint_seconds,
             provenance=self.provenance,
         )
-        last = None
         for attempt in range(1, 2 + options.retries):
             try:
                 seconds_per_step = run(jobs, dataset, options.pack if len(jobs) > 1 else "serial", hooks)
@@ -161,10 +160,16 @@ class Worker:
             except Exception as error:
                 # one bad cell must not end the study; what it raised is kept with it
                 last = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-                self.tell(Event("warning", node.run_id, f"attempt {attempt} failed: {last}"))
                 trace = traceback.format_exc()
-        for job_node, _ in pack:
-            self._give_up(job_node, attempt, last, trace)
+                self.tell(Event("warning", node.run_id, f"attempt {attempt} failed: {last}"))
+                if len(pack) > 1:
+                    break
+        if len(pack) > 1:  # one of them is at fault; each is tried alone
+            for one in pack:
+                if not self.store.is_done(one[0]):
+                    self._attempt([one])
+        else:
+            self._give_up(node, attempt, last, trace)
 
     def _outcome(self, job: Job) -> str:
         row = (job.folder.result() or {}).get("row", {})

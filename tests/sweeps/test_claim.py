@@ -82,3 +82,24 @@ def test_a_claim_that_cannot_be_read_goes_stale(tmp_path):
     path.write_text("{half")
     os.utime(path, (0, 0))
     assert take(path, Owner.me()).attempt == 2
+
+
+def test_the_dead_are_forgotten_and_the_living_are_not(tmp_path):
+    path = tmp_path / "claim"
+    take(path, replace(Owner.me(), started="another time"))
+    assert take(path, Owner.me()).attempt == 2
+    claims.forget_the_dead(path)
+    assert claims.read(path).attempt == 2, "its owner lives"
+    path.unlink()
+    take(path, replace(Owner.me(), started="another time"))
+    claims.forget_the_dead(path)
+    assert take(path, Owner.me()).attempt == 1
+
+
+def test_a_claim_taken_over_meanwhile_is_put_back(tmp_path):
+    path = tmp_path / "claim"
+    first = take(path, replace(Owner.me(), started="another time"))
+    second = take(path, Owner.me())
+    assert not claims._clear(first), "this is no longer the first one's claim"
+    assert second.is_mine()
+    assert [p.name for p in tmp_path.iterdir()] == ["claim"]

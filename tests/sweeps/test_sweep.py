@@ -1,5 +1,6 @@
 """A small study on local workers, as a user runs it: whole, resumed, killed, failing."""
 
+import contextlib
 import json
 import os
 import random
@@ -98,32 +99,31 @@ def test_a_mapped_pack_gives_the_same_losses(whole, tmp_path):
 @pytest.mark.slow
 def test_killed_at_random_moments_it_goes_on_and_ends_with_the_same_bits(whole, tmp_path):
     rng = random.Random(0)
-    kills = 0
     command = [*LAB, "run", str(whole / "small.toml"), "--out", str(tmp_path / "store")]
-    while True:
+    kills, code = 0, None
+    while code is None:
+        assert kills < 60
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         try:
-            process.wait(timeout=rng.uniform(3.0, 9.0))
-            break
+            # the more often it was killed, the longer it may live: the test ends on any machine
+            code = process.wait(timeout=rng.uniform(3.0, 9.0) + kills)
         except subprocess.TimeoutExpired:
-            kills += 1
-            victims = [process.pid] if kills % 2 else _workers(tmp_path / "store")
-            for pid in victims:  # the parent alone, or all workers under it
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            if victims != [process.pid]:
-                process.wait(timeout=240)
-                break
-            time.sleep(0.5)
-        assert kills < 40
-    final = lab("run", whole / "small.toml", "--out", tmp_path / "store")
-    assert final.returncode == 0, final.stderr
+            workers = _workers(tmp_path / "store")
+            if kills % 3 == 2 and workers:  # a worker alone: the engine replaces it
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                kills += 1
+                code = process.wait(timeout=240)
+            else:  # everything at once, as a machine that loses power
+                for pid in [process.pid, *workers]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                process.wait()
+                kills += 1
     print(f"{kills} kills")
-    assert kills >= 1
+    assert code == 0
+    assert kills >= 2
     assert weights(tmp_path / "store") == weights(whole / "store")
     rows = json.loads(lab("table", tmp_path / "store", "--json").stdout)["rows"]
     assert len(rows) == len({row["run_id"] for row in rows}) == 12
