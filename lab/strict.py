@@ -102,9 +102,7 @@ def _value(hint, raw, where, key, problems):
         if raw != raw or raw in (float("inf"), float("-inf")):
             return wrong("a finite number")
         return float(raw)
-    elif (
-        hint is int and not isinstance(raw, bool) and isinstance(raw, int | float) and raw == _whole(raw)
-    ):
+    elif hint is int and not isinstance(raw, bool) and isinstance(raw, int | float) and raw == _whole(raw):
         return int(raw)  # 2e6 is a natural way to write a token budget
     elif hint is not float and hint is not int and isinstance(hint, type) and isinstance(raw, hint):
         return raw
