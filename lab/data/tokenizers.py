@@ -12,6 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from lab.errors import InputError
+
 
 class Tokenizer(Protocol):
     """Text to token ids and back. `start` and `end` frame a document and have no text."""
@@ -69,6 +71,8 @@ class SymbolTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """int32 ids. Raises ValueError for a character outside the alphabet."""
+        if strange := sorted(set(text) - set(self.alphabet)):
+            raise InputError(f"{''.join(strange)!r} cannot be written in these symbols: {self.alphabet}")
         return np.array([self.alphabet.index(character) for character in text], np.int32)
 
     def decode(self, tokens) -> str:
