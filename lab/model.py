@@ -68,7 +68,7 @@ class Decoder(nn.Module):
         )
         B, T = tokens_BxT.shape
         # flat from here on: gradients of weights contract over one axis N = B T, not over two, which XLA:CPU
-        # runs at a fifth of the rate
+        # runs far slower
         x_NxM = table(tokens_BxT.reshape(B * T))
         start = 0 if cache is None else cache.length
         grown = []

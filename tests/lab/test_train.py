@@ -69,6 +69,15 @@ def test_each_mode_against_the_solo_run(tiny, synthetic, batches):
     assert largest_difference(spread.params, solo[0].params) < 1e-5
 
 
+def test_mapped_losses_of_fifty_steps_are_those_of_the_solo_run(tiny, synthetic):
+    batches = synthetic.batches(0, 50, tiny.batch)
+    _, (solo,) = advance(tiny, synthetic, batches, n=50)
+    _, mapped = advance(tiny, synthetic, batches, n=50, mode="pmap", runs=[tiny, replace(tiny, seed=1)])
+    _, (spread,) = advance(tiny, synthetic, batches, n=50, mode="data")
+    np.testing.assert_allclose(mapped[0], solo, rtol=1e-5)
+    np.testing.assert_allclose(spread, solo, rtol=1e-5)
+
+
 def test_unscored_targets_do_not_count(tiny, synthetic, batches):
     inputs, targets = batches
     half = targets.copy()
