@@ -147,8 +147,8 @@ def allocate(argv: list[str]) -> int:
 def forecast(argv: list[str]) -> int:
     """`lab forecast TABLE [--params N --tokens D]`."""
     options = tyro.cli(ForecastOptions, args=argv, prog="lab forecast")
-    from analysis.audit import forecast as predict
-    from analysis.audit import rollout
+    from analysis.forecasting import forecast as predict
+    from analysis.forecasting import rollout
     from analysis.show import forecast_text, rollout_text
 
     if (options.params is None) != (options.tokens is None):
