@@ -5,6 +5,7 @@ be resumed on any number of devices and in any packing. With the state goes the 
 damaged checkpoint is found when it is read, named, and the one before it is used.
 """
 
+import contextlib
 import hashlib
 import logging
 import shutil
@@ -87,11 +88,16 @@ class Checkpoints:
             try:
                 return step, self.restore(step, like)
             except DamagedCheckpoint as damage:
-                aside = self.folder / f"{step}.damaged"
-                shutil.rmtree(aside, ignore_errors=True)
-                (self.folder / str(step)).rename(aside)
-                warn(f"{damage}; set aside as {aside.name}, going back to the checkpoint before")
+                warn(f"{damage}; set aside as {self.set_aside(step)}, going back to the checkpoint before")
         return None
+
+    def set_aside(self, step: int) -> str:
+        """Take a damaged checkpoint out of the way; returns its new name. One that is gone is no error."""
+        aside = self.folder / f"{step}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / str(step)).rename(aside)
+        return aside.name
 
     def delete(self, step: int) -> None:
         shutil.rmtree(self.folder / str(step), ignore_errors=True)

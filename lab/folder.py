@@ -1,13 +1,15 @@
 """The folder of one run: written by one process, readable by any tool.
 
 ``spec.json`` once; ``metrics.jsonl`` appended and flushed; ``checkpoints/`` while training; ``final/`` the
-trained parameters; ``result.json`` by temporary file, fsync and rename: the commit point. Whatever was
+trained parameters; ``result.json`` by staged file, fsync and exclusive link: the commit point. Whatever was
 committed survives a kill at any moment; a torn last line of the metrics is dropped at the next start.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -15,13 +17,25 @@ def write_json(path: Path, value) -> None:
     """Atomically: readers see the old file or the new one, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    _write_durably(temporary, value)
     os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _write_durably(path: Path, value) -> None:
+    try:
+        with open(path, "w") as file:
+            json.dump(value, file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)  # on a full disk, the half-written file is what must go first
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    directory = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
@@ -68,8 +82,29 @@ class RunFolder:
     def result(self) -> dict | None:
         return read_json(self.path / "result.json")
 
-    def commit(self, result: dict) -> None:
-        write_json(self.path / "result.json", result)
+    def commit(self, result: dict, check: Callable[[], None] = lambda: None) -> None:
+        """Once: the first commit stands, a later one changes nothing.
+
+        Args:
+            check: raises where the run belongs to another process by now. It is asked after the result was
+                staged and before it is linked; who takes a run over calls :meth:`withdraw`, then looks for a
+                result. So either the old owner's commit comes before that look, or it fails.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        staged = self.path / f".result.{uuid.uuid4().hex}.staged"
+        _write_durably(staged, result)
+        try:
+            check()
+            with contextlib.suppress(FileExistsError):
+                os.link(staged, self.path / "result.json")
+        finally:
+            staged.unlink(missing_ok=True)
+        _sync_folder(self.path)
+
+    def withdraw(self) -> None:
+        """Remove what other processes staged and did not commit."""
+        for staged in self.path.glob(".result.*.staged"):
+            staged.unlink(missing_ok=True)
 
     def metrics(self) -> list[dict]:
         """All whole lines; what a kill tore off is not there."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lab import accounting, evaluate, optimizer, train
-from lab.checkpoint import Checkpoints
+from lab.checkpoint import Checkpoints, DamagedCheckpoint
 from lab.data import Dataset
 from lab.folder import RunFolder, write_json
 from lab.job import SCHEMA, Job
@@ -24,6 +24,10 @@ from lab.pack import STEPS_PER_CALL, Mode, Pack
 
 class Interrupted(Exception):
     """Training was asked to stop; everything up to here is in a checkpoint."""
+
+
+class Lost(Exception):
+    """The run belongs to another process by now; nothing more may be written here."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,16 @@ class Progress:
 
 @dataclass
 class Hooks:
-    """How the outside sees and steers a run. Called between chunks of steps."""
+    """How the outside sees and steers a run. Called between chunks of steps.
+
+    ``check`` is called before each write into a run folder, and raises :class:`Lost` where the run was taken
+    over: a process that slept must not write beside the one that replaced it.
+    """
 
     progress: Callable[[Progress], None] = lambda progress: None
     warn: Callable[[str], None] = lambda text: None
     should_stop: Callable[[], bool] = lambda: False
+    check: Callable[[], None] = lambda: None
     checkpoint_seconds: float = 30.0
     provenance: dict = field(default_factory=dict)
 
@@ -57,6 +66,8 @@ def run(jobs: list[Job], dataset: Dataset, mode: Mode = "serial", hooks: Hooks |
 
     Raises:
         Interrupted: when ``hooks.should_stop`` said so; call again to go on.
+        Lost: from ``hooks.check``.
+        DamagedCheckpoint: when the trunk's checkpoint is missing or damaged; it is set aside.
     """
     hooks = hooks or Hooks()
     pack = Pack(jobs[0].config, dataset.vocab_size, mode, len(jobs))
@@ -80,6 +91,7 @@ class _Lockstep:
         for job in self.jobs:
             job.folder.write_spec(job.spec(self.dataset, self.hooks.provenance))
         step, states = self._start()
+        self.hooks.check()
         for job in self.jobs:
             job.folder.cut_metrics(step)
         placed = self._train(step, self.pack.put(states))
@@ -105,8 +117,12 @@ class _Lockstep:
         shapes = train.state_shapes(job.config, vocab)
         found = self.stores[r].latest(shapes, at_most, self.hooks.warn)
         if found is None and job.trunk is not None:
-            hold = job.config.hold_steps
-            found = hold, Checkpoints(job.trunk.checkpoints).restore(hold, shapes)
+            hold, trunk = job.config.hold_steps, Checkpoints(job.trunk.checkpoints)
+            try:
+                found = hold, trunk.restore(hold, shapes)
+            except DamagedCheckpoint:
+                trunk.set_aside(hold)  # the trunk lacks this branch point now, and can be trained again
+                raise
         return found or (0, train.initial_state(job.config, vocab))
 
     def _train(self, step: int, placed):
@@ -154,6 +170,7 @@ class _Lockstep:
 
     def _record(self, step: int, n: int, metrics, dispatched: float) -> None:
         tokens = self.jobs[0].config.batch_tokens
+        self.hooks.check()
         for r in sorted(self.alive):
             losses = np.asarray(metrics[r].loss_nats, np.float64)[:n]
             norms = np.asarray(metrics[r].grad_norm, np.float64)[:n]
@@ -180,6 +197,7 @@ class _Lockstep:
             self.jobs[r].folder.append_metrics([{"step": step, **line}])
 
     def _save(self, step: int, placed) -> None:
+        self.hooks.check()
         for r in sorted(self.alive):
             self.stores[r].save(step, self.pack.get(placed, r))
             for older in self.stores[r].steps():
@@ -194,7 +212,7 @@ class _Lockstep:
         if job.is_trunk:
             write_json(job.folder.path / "diverged.json", {"step": step, "reason": reason})
         else:
-            commit_diverged(job, self.dataset, step, reason)
+            commit_diverged(job, self.dataset, step, reason, self.hooks.check)
 
     def _finish(self, r: int, params) -> None:
         job = self.jobs[r]
@@ -203,6 +221,7 @@ class _Lockstep:
         loss = evaluate.validate(params, job.config, self.dataset)
         scores = evaluate.abilities(params, job.config, self.dataset)
         seconds = time.monotonic() - started
+        self.hooks.check()
         Checkpoints(job.folder.final).save(job.end, params)
         trunk_seconds = 0.0
         if job.trunk is not None:  # the part of the trunk that this budget was the first to need
@@ -228,12 +247,13 @@ class _Lockstep:
             "flops": row["flops_exact"],
         }
         about |= {"loss_nats": loss.nats, "seed": job.config.seed, "cluster": None}
-        job.folder.commit({"schema": SCHEMA, "row": row, "abilities": [about | score for score in scores]})
+        result = {"schema": SCHEMA, "row": row, "abilities": [about | score for score in scores]}
+        job.folder.commit(result, self.hooks.check)
         for step in self.stores[r].steps():  # the trained parameters are in final/
             self.stores[r].delete(step)
 
 
-def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str) -> None:
+def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str, check=lambda: None) -> None:
     """Record a run that has no loss, so that it is shown and never fitted."""
     job.folder.write_spec(job.spec(dataset, {}))
     row = {
@@ -243,7 +263,7 @@ def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str) -> None:
         "diverged_step": step,
         "reason": reason,
     }
-    job.folder.commit({"schema": SCHEMA, "row": row, "abilities": []})
+    job.folder.commit({"schema": SCHEMA, "row": row, "abilities": []}, check)
 
 
 def _row(job: Job, dataset: Dataset) -> dict:
