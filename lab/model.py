@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lab import parametrization
 from lab.config import ModelConfig
 
 _QUERY_BLOCK = 64  # smaller blocks skip more of the masked square but make narrower products
@@ -25,19 +26,30 @@ class Cache(NamedTuple):
 
 
 def init(key: jax.Array, config: ModelConfig, vocab: int) -> dict:
-    """Initial parameters: float32, a nested dict. Standard parametrisation.
+    """Initial parameters: float32, a nested dict; as lab/parametrization.py says.
 
-    Matrices have standard deviation 1/sqrt(fan_in); those that write into the residual stream are divided
-    by sqrt(2 L) more (GPT-2). The head's 1/M keeps the first logits small: the untrained loss is ln V.
+    In the standard one, matrices have standard deviation 1/sqrt(fan_in); those that write into the residual
+    stream are divided by sqrt(2 L) more (GPT-2). The head's 1/M keeps the first logits small: the untrained
+    loss is ln V.
     """
     return Decoder(config, vocab).init(key, jnp.zeros((1, 2), jnp.int32))["params"]
 
 
 def apply(
-    params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int, dtype=jnp.float32
+    params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int, dtype=jnp.float32, **how
 ) -> jax.Array:
-    """Logits float32 (B, T, V); position t sees tokens 0..t."""
-    return Decoder(config, vocab, dtype).apply({"params": params}, tokens_BxT)[0]
+    """Logits float32 (B, T, V); position t sees tokens 0..t. ``how``: ``remat``, ``shards`` of Decoder."""
+    return Decoder(config, vocab, dtype, **how).apply({"params": params}, tokens_BxT)[0]
+
+
+def activations(params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int) -> dict[str, jax.Array]:
+    """What flows through the model: ``embedding``, ``block_0`` .. after each block (N, M), ``logits``."""
+    (logits_BxTxV, _), kept = Decoder(config, vocab).apply(
+        {"params": params}, tokens_BxT, mutable=["intermediates"]
+    )
+    table_VxM = params["embed"]["embedding"]
+    streams = {f"block_{i}": kept["intermediates"][f"stream_{i}"][0] for i in range(config.layers)}
+    return {"embedding": table_VxM[tokens_BxT.reshape(-1)], **streams, "logits": logits_BxTxV}
 
 
 def apply_cached(params: dict, tokens_BxT, cache: Cache, config: ModelConfig, vocab: int, window: int):
@@ -59,6 +71,8 @@ class Decoder(nn.Module):
     vocab: int
     dtype: jnp.dtype = jnp.float32  # of activations; parameters stay float32
     window: int = 0  # positions seen back from each, with a cache; without one, all
+    remat: bool = False  # keep only each layer's input for the backward pass, and compute the layer again
+    shards: int = 1  # devices that share the heads of a layer: see lab.mesh.view
 
     @nn.compact
     def __call__(self, tokens_BxT, cache: Cache | None = None):
@@ -70,27 +84,38 @@ class Decoder(nn.Module):
         # flat from here on: gradients of weights contract over one axis N = B T, not over two, which XLA:CPU
         # runs far slower
         x_NxM = table(tokens_BxT.reshape(B * T))
+        factors = parametrization.multipliers(c)
         start = 0 if cache is None else cache.length
         grown = []
         for layer in range(c.layers):  # unrolled: XLA fuses across layers, and narrow models are shallow
             past = None if cache is None else (cache.key_LxBxSxHxK[layer], cache.value_LxBxSxHxK[layer])
             attention = Attention(c, self.dtype, self.window, name=f"attention_{layer}")
             out_NxM, kept = attention(self.norm(f"norm_a_{layer}", x_NxM), (B, T), start, past)
-            x_NxM = x_NxM + out_NxM
+            x_NxM = x_NxM + scaled(out_NxM, factors.residual)
             mlp = Mlp(c, self.dtype, name=f"mlp_{layer}")
-            x_NxM = x_NxM + mlp(self.norm(f"norm_m_{layer}", x_NxM))
+            x_NxM = x_NxM + scaled(mlp(self.norm(f"norm_m_{layer}", x_NxM)), factors.residual)
+            self.sow("intermediates", f"stream_{layer}", x_NxM)  # nothing unless activations() asks
             grown.append(kept)
         x_NxM = self.norm("norm_final", x_NxM)
         if c.tied:
             # the table has unit rows at initialisation; 1/M gives the logits the size of an untied head's
             logits_NxV = table.attend(x_NxM) / c.width
         else:
-            logits_NxV = _dense(self.vocab, 1 / c.width, self.dtype, "head")(x_NxM)
+            logits_NxV = _dense(self.vocab, parametrization.head_std(c), self.dtype, "head")(x_NxM)
+            logits_NxV = scaled(logits_NxV, factors.logits)
         logits_BxTxV = logits_NxV.astype(jnp.float32).reshape(B, T, self.vocab)
         if cache is None:
             return logits_BxTxV, None
         keys, values = (jnp.stack(part) for part in zip(*grown, strict=True))
         return logits_BxTxV, Cache(keys, values, start + T)
+
+    def block(self, layer, x_NxM, shape, start, past):
+        c = self.config
+        attention = Attention(c, self.dtype, self.window, self.shards, name=f"attention_{layer}")
+        out_NxM, kept = attention(self.norm(f"norm_a_{layer}", x_NxM), shape, start, past)
+        x_NxM = x_NxM + out_NxM
+        mlp = Mlp(c, self.dtype, name=f"mlp_{layer}")
+        return x_NxM + mlp(self.norm(f"norm_m_{layer}", x_NxM)), kept
 
     def norm(self, name, x):
         return nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name=name)(x)
@@ -100,6 +125,7 @@ class Attention(nn.Module):
     config: ModelConfig
     dtype: jnp.dtype
     window: int
+    shards: int
 
     @nn.compact
     def __call__(self, x_NxM, shape, start, past):
@@ -108,13 +134,14 @@ class Attention(nn.Module):
         H, K = c.heads, c.head_width
         # one product for queries, keys and values: three narrow ones reach a lower rate. And split, not
         # indexing: its gradient is one concatenation instead of three padded sums
-        qkv_Nx3M = _dense(3 * M, M**-0.5, self.dtype, "qkv")(x_NxM)
+        qkv_Nx3M = _dense(3 * M, parametrization.matrix_std(c, M), self.dtype, "qkv")(x_NxM)
         q_BxTxHxK, k_BxTxHxK, v_BxTxHxK = (a.reshape(B, T, H, K) for a in jnp.split(qkv_Nx3M, 3, axis=-1))
         if c.qk_norm:
             q_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_q")(q_BxTxHxK)
             k_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_k")(k_BxTxHxK)
         positions_T = start + jnp.arange(T)
         q_BxTxHxK, k_BxTxHxK = rotate(q_BxTxHxK, positions_T), rotate(k_BxTxHxK, positions_T)
+        q_BxTxHxK = scaled(q_BxTxHxK, parametrization.multipliers(c).attention)
         if past is None:
             out_BxTxHxK, kept = attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK), None
         else:
@@ -124,7 +151,8 @@ class Attention(nn.Module):
             back_TxS = positions_T[:, None] - jnp.arange(k_BxSxHxK.shape[1])[None, :]
             seen_TxS = (back_TxS >= 0) & (back_TxS < self.window)
             out_BxTxHxK = attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS)
-        out = _dense(M, (2 * c.layers * M) ** -0.5, self.dtype, "out")(out_BxTxHxK.reshape(B * T, M))
+        std = parametrization.matrix_std(c, M, into_residual=True)
+        out = _dense(M, std, self.dtype, "out")(out_BxTxHxK.reshape(B * T, M))
         return out, kept
 
 
@@ -135,13 +163,15 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x_NxM):
         c = self.config
-        up_NxF = _dense(c.hidden, c.width**-0.5, self.dtype, "up")(x_NxM)
+        std = parametrization.matrix_std(c, c.width)
+        up_NxF = _dense(c.hidden, std, self.dtype, "up")(x_NxM)
         if c.mlp == "gated":
-            gate_NxF = _dense(c.hidden, c.width**-0.5, self.dtype, "gate")(x_NxM)
+            gate_NxF = _dense(c.hidden, std, self.dtype, "gate")(x_NxM)
             act_NxF = nn.silu(gate_NxF) * up_NxF
         else:
             act_NxF = nn.gelu(up_NxF)
-        return _dense(c.width, (2 * c.layers * c.hidden) ** -0.5, self.dtype, "down")(act_NxF)
+        std = parametrization.matrix_std(c, c.hidden, into_residual=True)
+        return _dense(c.width, std, self.dtype, "down")(act_NxF)
 
 
 def attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS):
@@ -177,6 +207,10 @@ def rotate(x_BxTxHxK: jax.Array, positions_T: jax.Array, base: float = 10_000.0)
     cos, sin = jnp.cos(angle_Tx1xI).astype(x_BxTxHxK.dtype), jnp.sin(angle_Tx1xI).astype(x_BxTxHxK.dtype)
     a, b = jnp.split(x_BxTxHxK, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def scaled(x, factor: float):
+    return x if factor == 1 else x * factor
 
 
 def _dense(features: int, std: float, dtype, name: str):

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from lab import model as decoder
 from lab import optimizer
@@ -16,7 +15,7 @@ class State(NamedTuple):
     """All that training carries from step to step; the step number also is the state of the data."""
 
     params: dict
-    moments: optax.ScaleByAdamState  # count (the step), mu, nu
+    moments: optimizer.Moments  # of AdamW or Muon; count is the step
 
     @property
     def step(self) -> jax.Array:
@@ -24,29 +23,29 @@ class State(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Per-step records, each of shape (K,)."""
+    """Records of one call: of each step, shape (K,), and, where they cost a pass, of its last, shape ()."""
 
-    loss_nats: jax.Array  # mean over scored tokens, without the z-loss
-    grad_norm: jax.Array  # before clipping
+    loss_nats: jax.Array  # (K,) mean over scored tokens, without the z-loss
+    grad_norm: jax.Array  # (K,) before clipping
+    max_logit: jax.Array  # () largest absolute logit
+    update_ratio: jax.Array  # () RMS of the update over that of the weights, attention and MLP matrices
 
 
 def initial_state(config: RunConfig, vocab: int) -> State:
     """Fresh parameters and zero moments: a function of the shape and ``config.seed``."""
-    return _initial(config.model, vocab)(config.seed)
+    return _initial(config.model, config.optimizer.algorithm, vocab)(config.seed)
 
 
 def state_shapes(config: RunConfig, vocab: int) -> State:
     """Shapes and types of :func:`initial_state`, without computing it."""
-    return jax.eval_shape(_initial(config.model, vocab), config.seed)
+    return jax.eval_shape(_initial(config.model, config.optimizer.algorithm, vocab), config.seed)
 
 
 @cache
-def _initial(model: ModelConfig, vocab: int):
+def _initial(model: ModelConfig, algorithm: str, vocab: int):
     def initial(seed):
         params = decoder.init(jax.random.key(seed), model, vocab)
-        # each moment from its own zeros: one buffer donated under two names ends in a crash
-        zeros = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
-        return State(params, optax.ScaleByAdamState(jnp.int32(0), *zeros))
+        return State(params, optimizer.init(params, algorithm))
 
     return jax.jit(initial)
 
@@ -61,13 +60,28 @@ def nats_of_logits(logits_BxTxV, targets_BxT):
 
 
 def chunk(
-    state: State, inputs_KxBxT, targets_KxBxT, n, h: optimizer.Hyper, *, model, precision, vocab, axis=None
+    state: State,
+    inputs_KxBxT,
+    targets_KxBxT,
+    n,
+    h: optimizer.Hyper,
+    *,
+    model,
+    precision,
+    vocab,
+    axis=None,
+    accumulate=1,
+    view=None,
+    **how,
 ):
     """Up to K steps in one program: the first ``n`` (traced) batches are taken.
 
     Args:
         axis: name of a mapped axis over which the sequences of each batch are spread; gradients and counts
             are summed over it (data parallelism).
+        accumulate: parts into which each batch is cut; their gradients are summed before the update.
+        view: the parameters as the model is to see them, from those that are stored (:mod:`lab.mesh`).
+        how: for :func:`lab.model.apply`.
 
     Returns:
         the state after ``n`` steps and :class:`Metrics` of K entries, of which n are filled.
@@ -76,21 +90,29 @@ def chunk(
     def total(x):
         return x if axis is None else jax.lax.psum(x, axis)
 
-    def loss(params, inputs_BxT, targets_BxT):
+    def loss(params, inputs_BxT, targets_BxT, last):
         logits_BxTxV = decoder.apply(params, inputs_BxT, model, vocab, jnp.dtype(precision))
         nats_BxT, log_z_BxT = nats_of_logits(logits_BxTxV, targets_BxT)
         scored_BxT = targets_BxT >= 0
         count = jnp.maximum(total(scored_BxT.sum()), 1)
         nats = nats_BxT.sum() / count
         z = jnp.where(scored_BxT, log_z_BxT**2, 0.0).sum() / count
-        return nats + h.z_loss * z, nats
+        logits_BxTxV = jax.lax.stop_gradient(logits_BxTxV)
+        largest = jax.lax.cond(last, lambda: jnp.abs(logits_BxTxV).max(), lambda: jnp.float32(0))
+        return nats + h.z_loss * z, (nats, largest)
 
     def one(i, carry):
         state, metrics = carry
-        grads, nats = jax.grad(loss, has_aux=True)(state.params, inputs_KxBxT[i], targets_KxBxT[i])
-        params, moments, norm = optimizer.update(total(grads), state.moments, state.params, h)
-        metrics = Metrics(metrics.loss_nats.at[i].set(total(nats)), metrics.grad_norm.at[i].set(norm))
-        return State(params, moments), metrics
+        grads, (nats, largest) = jax.grad(loss, has_aux=True)(
+            state.params, inputs_KxBxT[i], targets_KxBxT[i], i == n - 1
+        )
+        params, moments, norm = optimizer.update(total(grads), state.moments, state.params, h, model)
+        losses, norms = metrics.loss_nats.at[i].set(total(nats)), metrics.grad_norm.at[i].set(norm)
+        return State(params, moments), metrics._replace(loss_nats=losses, grad_norm=norms, max_logit=largest)
 
     empty = jnp.full(inputs_KxBxT.shape[0], jnp.nan)
-    return jax.lax.fori_loop(0, n, one, (state, Metrics(empty, empty + 0)))
+    nothing = Metrics(empty, empty + 0, jnp.float32(jnp.nan), jnp.float32(jnp.nan))
+    state, metrics = jax.lax.fori_loop(0, n, one, (state, nothing))
+    largest = metrics.max_logit if axis is None else jax.lax.pmax(metrics.max_logit, axis)
+    ratio = optimizer.update_ratio(state.moments, state.params, h, model)
+    return state, metrics._replace(max_logit=largest, update_ratio=ratio)

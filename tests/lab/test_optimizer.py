@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from lab import optimizer
-from lab.config import OptimizerConfig
+from lab.config import ModelConfig, OptimizerConfig
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def test_one_step_is_that_of_optax(config):
     reference = optax.chain(
         optax.clip_by_global_norm(o.clip),
         optax.adamw(
-            rate, o.beta1, o.beta2, o.eps, weight_decay=o.weight_decay, mask={"w": True, "scale": False}
+            rate, o.beta1, o.beta2, o.eps, weight_decay=config.weight_decay, mask={"w": True, "scale": False}
         ),
     )
     updates, _ = reference.update(grads, reference.init(params), params)
-    got, moments, norm = optimizer.update(grads, optimizer.adam(h).init(params), params, h)
+    got, moments, norm = optimizer.update(grads, optimizer.init(params, "adamw"), params, h, ModelConfig())
     for name in params:
         np.testing.assert_allclose(got[name], (params[name] + updates[name]), rtol=1e-6)
     assert int(moments.count) == 1
@@ -66,7 +66,7 @@ def test_clipping_bounds_what_the_moments_see(config):
     h = optimizer.hyper(config)
     params = {"w": jnp.zeros((2, 2))}
     _, moments, norm = optimizer.update(
-        {"w": jnp.full((2, 2), 50.0)}, optimizer.adam(h).init(params), params, h
+        {"w": jnp.full((2, 2), 50.0)}, optimizer.init(params, "adamw"), params, h, ModelConfig()
     )
     assert norm == pytest.approx(100.0)
     np.testing.assert_allclose(moments.mu["w"], 0.1 * 0.5, rtol=1e-5)
