@@ -27,6 +27,7 @@ VERBS = {
         "allocate": ("analysis.verbs:allocate", "compute-optimal parameters and tokens of a budget"),
         "forecast": ("analysis.verbs:forecast", "predict held-out runs and score it"),
         "thresholds": ("analysis.thresholds.verb:thresholds", "verdicts on emergent abilities"),
+        "replicate": ("analysis.replicate.verb:replicate", "published numbers, computed again"),
     },
 }
 

@@ -1,0 +1,1 @@
+"""Published scaling-law results, computed again from their data: `lab replicate`."""
