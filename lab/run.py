@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lab import accounting, evaluate, optimizer, train
+from lab import accounting, divergence, evaluate, optimizer, train
 from lab.checkpoint import Checkpoints, DamagedCheckpoint
 from lab.data import Dataset
 from lab.folder import RunFolder, write_json
@@ -127,6 +127,7 @@ class _Lockstep:
 
     def _train(self, step: int, placed):
         hypers = [optimizer.hyper(job.config, trunk=job.is_trunk) for job in self.jobs]
+        self.fine = [self._last_fine(job) for job in self.jobs]
         started = saved = segment = time.monotonic()
         pending = None
         first = True
@@ -165,6 +166,12 @@ class _Lockstep:
         self.train_seconds = time.monotonic() - started - self.compile_seconds
         return placed
 
+    def _last_fine(self, job: Job) -> int:
+        lines = job.folder.metrics()
+        if job.trunk is not None:
+            lines += [line for line in job.trunk.metrics() if line["step"] <= job.config.hold_steps]
+        return divergence.last_fine(lines, self.dataset.vocab_size)
+
     def _batches(self, step: int):
         return self.dataset.batches(step, STEPS_PER_CALL, self.batch) if step < self.end else None
 
@@ -174,17 +181,24 @@ class _Lockstep:
         for r in sorted(self.alive):
             losses = np.asarray(metrics[r].loss_nats, np.float64)[:n]
             norms = np.asarray(metrics[r].grad_norm, np.float64)[:n]
-            bad = np.flatnonzero(~(np.isfinite(losses) & np.isfinite(norms)))
-            if bad.size:
-                self._diverged(r, step - n + 1 + int(bad[0]))
+            bad = divergence.first_not_finite(losses, norms)
+            if bad is not None:
+                at = step - n + 1 + bad
+                self._diverged(r, at, f"loss or gradient not finite at step {at}")
                 continue
             line = {
                 "step": step,
                 "tokens": step * tokens,
                 "loss_nats": float(losses.mean()),
                 "grad_norm": float(norms.mean()),
+                "update_ratio": _number(metrics[r].update_ratio),
+                "max_logit": _number(metrics[r].max_logit),
             }
             self.jobs[r].folder.append_metrics([line])
+            self.fine[r] = max(self.fine[r], divergence.last_fine([line], self.dataset.vocab_size))
+            if reason := divergence.blown_up(step, self.fine[r]):
+                self._diverged(r, step, reason)
+                continue
             last = line["loss_nats"]
         if self.alive:
             seconds = max(time.monotonic() - dispatched, 1e-9)
@@ -204,10 +218,9 @@ class _Lockstep:
                 if older < step and older not in self.marks:
                     self.stores[r].delete(older)
 
-    def _diverged(self, r: int, step: int) -> None:
+    def _diverged(self, r: int, step: int, reason: str) -> None:
         self.alive.discard(r)
         job = self.jobs[r]
-        reason = f"loss or gradient not finite at step {step}"
         self.hooks.warn(f"{job.run_id}: diverged: {reason}")
         if job.is_trunk:
             write_json(job.folder.path / "diverged.json", {"step": step, "reason": reason})
@@ -219,6 +232,9 @@ class _Lockstep:
         self.hooks.progress(Progress("evaluate", job.end, job.end))
         started = time.monotonic()
         loss = evaluate.validate(params, job.config, self.dataset)
+        if reason := divergence.ends_above(loss.nats, self.dataset.vocab_size):
+            self._diverged(r, job.end, reason)
+            return
         scores = evaluate.abilities(params, job.config, self.dataset)
         seconds = time.monotonic() - started
         self.hooks.check()
@@ -286,12 +302,20 @@ def _row(job: Job, dataset: Dataset) -> dict:
         "unique_tokens": dataset.unique_tokens,
         "entropy_rate_nats": dataset.entropy_rate,
         "batch_tokens": config.batch_tokens,
+        "parametrization": config.model.parametrization,
+        "algorithm": config.optimizer.algorithm,
         "learning_rate": config.optimizer.learning_rate,
+        "weight_decay": config.weight_decay,
         **accounting.training_flops(config, dataset.vocab_size),
         "energy_joules": None,
         "energy_source": "none",
         "git_commit": (job.folder.spec() or {}).get("provenance", {}).get("git_commit"),
     }
+
+
+def _number(scalar) -> float | None:
+    value = float(np.asarray(scalar))
+    return value if np.isfinite(value) else None  # JSON has no NaN
 
 
 def _last_loss(folder: RunFolder) -> float | None:
