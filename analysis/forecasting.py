@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.cells import AXES, cells_at, cells_of, flops_of, score_of
+from analysis.cells import cells_at, cells_of, flops_of, score_of
+from analysis.conformal import misses, widening
 from analysis.errors import InputError
 from analysis.fitting import fit_sample
-from analysis.forecasts import Cell, Forecast, Rival, Rollout, Score, Step
-from analysis.identify import distinct
+from analysis.forecasts import Cell, Forecast, Rival, Score
 from analysis.law import Law
 from analysis.laws import LAWS, find
 from analysis.notes import Note
@@ -20,12 +20,10 @@ from analysis.objectives import objective as make_objective
 from analysis.ranking import rank
 from analysis.results import Fit
 from analysis.sample import Sample, sample
-from analysis.table import Runs, as_runs
+from analysis.table import as_runs
 
 # Ten times the fitted compute is the distance at which forecasts are compared; less where the table is small.
 FACTORS = (10.0, 5.0, 3.0, 2.0)
-# Held-out cells from which a quantile of their misses can be taken.
-ENOUGH = 5
 
 
 def forecast(
@@ -65,41 +63,16 @@ def forecast(
         rivals = rank(rows.where(~held), rows.where(held), runs, rho)
         options = (find(rivals[0].law), rho, bootstrap, method, level, seed, runs.source)
         fitted = _fit(rows, held, options)
-    widened = _one_step_earlier(rows.where(~held), options, runs, level) if fitted.draws else None
+    widened = None
+    if fitted.draws:
+        reach = [pair[0] * pair[1] * 6 for pair in at] + flops_of(rows)[held].tolist()
+        distance = max(reach, default=1.0) / flops_of(rows)[~held].max()
+        widened = widening(misses(rows.where(~held), options, runs, level), level, distance)
     cells = cells_of(fitted, rows.where(held), runs, level) + cells_at(fitted, at, level)
     cells = [_widen(cell, widened or 1.0) for cell in cells]
     score = score_of([cell for cell in cells if cell.measured is not None], rows.where(~held))
     said = (*_scored(score, level), *fitted.warnings)
     return Forecast(fitted, tuple(cells), score, rule, level, said, widened, rivals)
-
-
-def _one_step_earlier(rows: Sample, options, runs: Runs, level: float) -> float | None:
-    """By how much the fitted runs' own last stretch of compute asks to widen the intervals, at least 1.
-
-    The law is fitted without it and predicts it; the factor is the level's quantile of |error| / half-width
-    (split-conformal, Lei et al. 2018, with the split along compute). A law that bends shows it there first.
-    """
-    flops = flops_of(rows)
-    law, rho, bootstrap, method, _, seed, source = options
-    for trial in FACTORS:
-        held = flops > flops.max() / trial
-        if held.sum() < ENOUGH:
-            continue
-        try:
-            earlier = fit_sample(
-                rows.where(~held), law, rho, min(bootstrap, 300), method, level, seed, source
-            )
-        except InputError:
-            continue
-        cells = cells_of(earlier, rows.where(held), runs, level)
-        misses = []
-        for cell in cells:
-            edge = cell.high if cell.measured > cell.predicted else cell.low
-            half = max(abs(np.log(edge / cell.predicted)), 1e-12)
-            misses.append(abs(np.log(cell.measured / cell.predicted)) / half)
-        rank = min(int(np.ceil((len(misses) + 1) * level)), len(misses)) - 1
-        return max(1.0, float(np.sort(misses)[rank]))
-    return None
 
 
 def _widen(cell: Cell, factor: float) -> Cell:
@@ -149,43 +122,3 @@ def _scored(score: Score | None, level: float) -> list[Note]:
         )
         return [Note("held_out_missed", text)]
     return []
-
-
-def rollout(
-    runs: Any,
-    axis: str = "flops",
-    law: str | Law = "chinchilla",
-    objective: str = "huber",
-    delta: float | None = None,
-    windows: int = 6,
-) -> Rollout:
-    """Fits up to a limit of `axis` and scores on everything beyond, for growing limits (no intervals).
-
-    Windows from which the law cannot be determined are left out. Raises InputError when none remains.
-    """
-    if axis not in AXES:
-        raise InputError(f"axis: {axis!r} is none of {', '.join(AXES)}")
-    law = find(law)
-    rho = make_objective(objective, delta, "log", None)
-    runs = as_runs(runs)
-    rows = sample(runs, tuple(dict.fromkeys((*law.inputs, axis))))
-    along = rows.inputs[axis]
-    limits = distinct(along)[:-1]
-    chosen = (
-        limits[np.unique(np.linspace(0, len(limits) - 1, 4 * windows).astype(int))] if len(limits) else []
-    )
-    steps = []
-    for limit in chosen:
-        inside = along <= limit * (1 + 1e-3)
-        try:
-            fitted = fit_sample(rows.where(inside), law, rho, 0, "auto", 0.9, 0, runs.source)
-        except InputError:
-            continue
-        cells = cells_of(fitted, rows.where(~inside), runs, 0.9)
-        if cells:
-            score = score_of(cells, rows.where(inside))
-            steps.append(Step(float(limit), int(inside.sum()), score))
-    if not steps:
-        raise InputError(f"{runs.source}: {law.name} cannot be fitted to any window along {axis}")
-    picked = np.unique(np.linspace(0, len(steps) - 1, windows).astype(int))
-    return Rollout(axis, law.name, tuple(steps[i] for i in picked))

@@ -109,12 +109,40 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Miss:
+    """One prediction of a rollout. distance: the run's place on the axis over the window's limit."""
+
+    limit: float
+    distance: float
+    row: int
+    error_percent: float
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Errors of all predictions from `low` to `high` times beyond their windows."""
+
+    low: float
+    high: float
+    predictions: int
+    mean_abs_error_percent: float
+    bias_percent: float
+
+
+@dataclass(frozen=True)
 class Rollout:
-    """Expanding-window scores along an axis (params, tokens or flops)."""
+    """Expanding-window scores along an axis (params, tokens or flops), and the errors by distance.
+
+    slope: by how many percentage points the mean error grows for each factor of ten beyond the window, or
+    None where all distances are alike.
+    """
 
     axis: str
     law: str
     steps: tuple[Step, ...]
+    misses: tuple[Miss, ...] = ()
+    distances: tuple[Distance, ...] = ()
+    slope: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

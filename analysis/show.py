@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.forecasts import Forecast, Rollout
+from analysis.forecasts import Forecast
 from analysis.isocurves import IsoFlop
 from analysis.laws import tidy_formula
 from analysis.notes import Excluded, Note
@@ -241,20 +241,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value
-
-
-def rollout_text(result: Rollout) -> str:
-    rows = [
-        (
-            number(step.limit),
-            str(step.fitted),
-            str(step.score.cells),
-            f"{step.score.compute_ratio:.3g} x",
-            f"{step.score.mean_abs_error_percent:.2f} %",
-            f"{step.score.max_abs_error_percent:.2f} %",
-            f"{step.score.bias_percent:+.2f} %",
-        )
-        for step in result.steps
-    ]
-    head = (f"{result.axis} up to", "fitted", "beyond", "compute", "mean error", "largest", "bias")
-    return f"{result.law}, fitted to growing windows\n" + table(rows, head)

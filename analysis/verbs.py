@@ -148,8 +148,9 @@ def forecast(argv: list[str]) -> int:
     """`lab forecast TABLE [--params N --tokens D]`."""
     options = tyro.cli(ForecastOptions, args=argv, prog="lab forecast")
     from analysis.forecasting import forecast as predict
-    from analysis.forecasting import rollout
-    from analysis.show import forecast_text, rollout_text
+    from analysis.rollouts import rollout
+    from analysis.show import forecast_text
+    from analysis.show_audit import rollout_text
 
     if (options.params is None) != (options.tokens is None):
         raise InputError("--params and --tokens go together: the run to predict")

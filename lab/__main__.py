@@ -25,6 +25,7 @@ VERBS = {
         "fit": ("analysis.verbs:fit", "a scaling law with intervals and a certificate"),
         "isoflop": ("analysis.verbs:isoflop", "minima of loss at equal compute"),
         "allocate": ("analysis.verbs:allocate", "compute-optimal parameters and tokens of a budget"),
+        "audit": ("analysis.verbs_audit:audit", "score laws on unseen scales, and find mistuned rungs"),
         "forecast": ("analysis.verbs:forecast", "predict held-out runs and score it"),
         "thresholds": ("analysis.thresholds.verb:thresholds", "verdicts on emergent abilities"),
         "replicate": ("analysis.replicate.verb:replicate", "published numbers, computed again"),

@@ -1,0 +1,67 @@
+"""The verb `lab audit`: rollouts, laws by held-out error, the next scale, mistuned rungs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from analysis.errors import InputError
+from analysis.verbs import Table, _read, _show
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """Score the laws on scales they have not seen, and say how far one may be trusted at the next."""
+
+    table: Table
+    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
+    columns: str = ""
+    """Which columns are what: params=N,tokens=D,loss=val_loss, or a difference, params=total-embedding."""
+    where: str = ""
+    """Only rows with these values, as in grid=language."""
+    laws: str = "chinchilla,chinchilla-tied,kaplan,coupled"
+    """The laws to compare."""
+    objective: Literal["huber", "l1", "squared", "asymmetric"] = "huber"
+    """What is summed over the residuals."""
+    delta: float | None = None
+    """Huber's corner (1e-3)."""
+    bootstrap: int = 500
+    """Draws for the interval at the next scale; 0 for none."""
+    level: float = 0.9
+    """Level of that interval."""
+    factor: float = 10.0
+    """The next scale's compute over the table's."""
+    alpha: float = 0.05
+    """How often a sound ladder may raise an alarm of mistuned rungs."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    include_held_out: bool = False
+    """Use the rows that are marked as held out too."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def audit(argv: list[str]) -> int:
+    """`lab audit TABLE`."""
+    options = tyro.cli(AuditOptions, args=argv, prog="lab audit")
+    from analysis.auditing import audit as judge
+    from analysis.show_audit import audit_text
+
+    laws = [name.strip() for name in options.laws.split(",") if name.strip()]
+    if not laws:
+        raise InputError("--laws: name at least one, as in --laws chinchilla,kaplan")
+    result = judge(
+        _read(options),
+        laws,
+        options.objective,
+        options.delta,
+        options.bootstrap,
+        options.level,
+        options.seed,
+        options.factor,
+        options.alpha,
+        not options.include_held_out,
+    )
+    return _show(options, result, audit_text)
