@@ -24,12 +24,18 @@ class StepTime:
 
 def predict(config: RunConfig, vocab: int) -> StepTime:
     """Seconds a step of one run on one core or accelerator."""
-    found = read_json(_path(config, vocab))
+    found = known(config, vocab)
     if found is not None:
-        return StepTime(found["seconds_per_step"], True)
+        return found
     context = config.data.context
     flops = 3 * accounting.forward_flops(config.model, vocab, context, causal=False) * config.batch_tokens
     return StepTime(flops / (_TYPICAL_SHARE * _product_rate(config.model.width)), False)
+
+
+def known(config: RunConfig, vocab: int) -> StepTime | None:
+    """Seconds a step where a run or a probe of this shape has measured them on this machine."""
+    found = read_json(_path(config, vocab))
+    return None if found is None else StepTime(found["seconds_per_step"], True)
 
 
 def record(config: RunConfig, vocab: int, seconds_per_step: float) -> None:
