@@ -1,10 +1,13 @@
 """Claims: how workers race for cells without a server.
 
 A claim is a file made by exclusive creation, so one worker wins. Its owner touches it every few seconds; a
-claim whose owner is gone, or that was not touched for long, is taken over by renaming it away (again one
-winner). Each take-over raises the attempt number: it counts failures of the machine, and a worker that lost
-its claim finds another number in the file and gives up. Results are a function of the run id, so even a late
-write of such a worker would be the same bytes.
+claim whose owner is dead, or that was silent for long, is taken over by renaming it away (again one winner).
+
+* **Attempt** is a fence: each take-over raises it, and a worker that lost its claim finds another number in
+  the file, and writes nothing more (:meth:`lab.folder.RunFolder.commit` closes the gap between the two).
+* **Deaths** counts owners that died in a row without getting further: a cell that kills its workers is given
+  up, one that was on machines that failed is not.
+* **Silence** is measured by the watcher's own steady clock (:class:`Watch`): no two clocks are ever compared.
 """
 
 import contextlib
@@ -12,6 +15,9 @@ import json
 import os
 import socket
 import threading
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,26 +28,33 @@ STALE_SECONDS = 60.0
 @dataclass(frozen=True)
 class Owner:
     host: str
-    boot: str  # a pid means something only until the next boot
+    boot: str  # a pid means something only until the next boot,
+    space: str  # and only in its pid namespace: containers of one host share the name and the boot
     pid: int
     started: str  # start time of the process: pids are used again
 
     @classmethod
     def me(cls) -> "Owner":
-        return cls(socket.gethostname(), _boot(), os.getpid(), _started(os.getpid()))
+        return cls(socket.gethostname(), _boot(), _space(), os.getpid(), _started(os.getpid()))
 
     def is_gone(self) -> bool:
-        """Certainly dead. An owner on another host is never certain: there only missed beats tell."""
-        if (self.host, self.boot) != (socket.gethostname(), _boot()):
-            return self.host == socket.gethostname() and bool(self.boot)
-        return _started(self.pid) != self.started
+        """Certainly dead: a process of this host, boot and pid namespace that is no more.
+
+        Of all others only silence tells, also of one with this host's name: two machines may share it.
+        """
+        here = (socket.gethostname(), _boot(), _space())
+        return (self.host, self.boot, self.space) == here and _started(self.pid) != self.started
 
 
 @dataclass(frozen=True)
 class Claim:
+    """A claim as it was written. ``progress`` is how far the cell was then, in steps."""
+
     path: Path
     owner: Owner
-    attempt: int
+    attempt: int = 1
+    deaths: int = 0
+    progress: int = 0
 
     def release(self) -> None:
         if self.is_mine():
@@ -52,33 +65,63 @@ class Claim:
         return found is not None and (found.owner, found.attempt) == (self.owner, self.attempt)
 
     def is_stale(self) -> bool:
+        """For one look: by the age of the last beat, on the clock of the file system."""
         return self.owner.is_gone() or _age(self.path) > STALE_SECONDS
 
 
-def take(path: Path, owner: Owner) -> Claim | None:
-    """The claim at ``path`` for ``owner``, or None where somebody else holds it."""
-    attempt = 1
+class Watch:
+    """For repeated looks: stale is who is dead, or was seen with the same beat for ``STALE_SECONDS``."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._seen: dict[Path, tuple[tuple, float]] = {}
+
+    def is_stale(self, claim: Claim) -> bool:
+        if claim.owner.is_gone():
+            return True
+        try:
+            with open(claim.path) as file:  # opened: network file systems then ask the server for its times
+                beat = (claim.owner, claim.attempt, os.fstat(file.fileno()).st_mtime_ns)
+        except OSError:
+            return False
+        seen, since = self._seen.get(claim.path, (None, 0.0))
+        if seen != beat:
+            self._seen[claim.path] = (beat, self._clock())
+            return False
+        return self._clock() - since > STALE_SECONDS
+
+
+def take(
+    path: Path, owner: Owner, progress: int = 0, is_stale: Callable[[Claim], bool] = Claim.is_stale
+) -> Claim | None:
+    """The claim at ``path`` for ``owner``, or None where somebody else holds it.
+
+    Args:
+        progress: steps of the newest checkpoint: an owner that died after getting further is not counted.
+        is_stale: whether a claim that is there may be taken over.
+    """
+    claim = Claim(path, owner, progress=progress)
     held = read(path)
     if held is not None:
-        if not held.is_stale() or not _clear(held):
+        if not is_stale(held) or not _clear(held):
             return None
-        attempt = held.attempt + 1
-    claim = Claim(path, owner, attempt)
+        deaths = 0 if progress > held.progress else held.deaths + 1
+        claim = Claim(path, owner, held.attempt + 1, deaths, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     # complete before it is visible: a link is exclusive, and its content is never half there
-    temporary = path.with_name(f".{path.name}.{owner.pid}.{threading.get_ident()}")
-    temporary.write_text(json.dumps({"owner": asdict(owner), "attempt": attempt}))
+    temporary = _private(path)
     try:
+        temporary.write_text(json.dumps(_as_dict(claim)))
         os.link(temporary, path)
     except FileExistsError:
         return None
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
     return claim
 
 
 def forget_the_dead(path: Path) -> None:
-    """Remove a claim whose owner is certainly dead, and with it the count of attempts."""
+    """Remove a claim whose owner is certainly dead, and with it the count of deaths."""
     held = read(path)
     if held is not None and held.owner.is_gone():
         _clear(held)
@@ -86,7 +129,7 @@ def forget_the_dead(path: Path) -> None:
 
 def _clear(held: Claim) -> bool:
     """Remove exactly this claim; False where another worker was faster."""
-    aside = held.path.with_name(f".{held.path.name}.lost.{os.getpid()}.{threading.get_ident()}")
+    aside = _private(held.path)
     try:
         os.rename(held.path, aside)
     except FileNotFoundError:
@@ -103,11 +146,20 @@ def _clear(held: Claim) -> bool:
 def read(path: Path) -> Claim | None:
     try:
         found = json.loads(path.read_text())
-        return Claim(path, Owner(**found["owner"]), found["attempt"])
+        owner = Owner(**found["owner"])
+        return Claim(path, owner, found["attempt"], found["deaths"], found["progress"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        return Claim(path, Owner("", "", 0, ""), 1)  # not ours to read; it goes stale like any other
+        return Claim(path, Owner("", "", "", 0, ""))  # not ours to read; it goes stale like any other
+
+
+def _private(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # pids repeat between hosts
+
+
+def _as_dict(claim: Claim) -> dict:
+    return {name: value for name, value in asdict(claim).items() if name != "path"}
 
 
 class Heartbeat:
@@ -131,15 +183,14 @@ class Heartbeat:
             with self._lock:
                 claims = list(self._claims)
             for claim in claims:
-                try:
-                    os.utime(claim.path)
-                except OSError:
-                    continue  # lost; the worker notices before it commits
+                with contextlib.suppress(OSError):
+                    if claim.is_mine():  # the claim of who took over must fall silent when that one does
+                        os.utime(claim.path)
 
 
 def _age(path: Path) -> float:
     """Seconds since the last beat by the clock of the file system: the hosts' clocks may differ."""
-    probe = path.with_name(f".clock.{os.getpid()}.{threading.get_ident()}")
+    probe = _private(path)
     try:
         probe.touch()
         now = probe.stat().st_mtime
@@ -152,6 +203,13 @@ def _age(path: Path) -> float:
 def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _space() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
 

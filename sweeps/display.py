@@ -41,6 +41,8 @@ class Display:
         self.cells_done = sum(cell.run_id in done for cell in self.plan.cells)
         self.running: dict[int, tuple[str, str]] = {}
         self.said = 0.0
+        self.queue = ""  # how many workers wait and run, where a cluster decides it
+        self.faults: set[str] = set()
         terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
         self.live = _panel() if terminal else None
 
@@ -58,6 +60,13 @@ class Display:
         name = self.labels.get(run_id, "")
         if kind == "stopping":
             self._line("stopping: workers save what they have; once more kills them")
+        elif kind == "note":
+            self._line(event["text"])
+        elif kind == "fault" and event["text"] not in self.faults:  # every worker finds it; it is said once
+            self.faults.add(event["text"])
+            self._line(event["text"])
+        elif kind == "queue":
+            self.queue = event["text"]
         elif kind == "warning":
             self._line(f"{name}: {event['text']}" if name else event["text"])
         elif kind == "progress":
@@ -92,7 +101,8 @@ class Display:
         left = self.time_left()
         eta = "" if left is None else f", about {duration(left)} left"
         so_far = duration(time.monotonic() - self.started)
-        return f"{self.cells_done} of {len(self.plan.cells)} runs, {so_far}{eta}"
+        workers = f", workers: {self.queue}" if self.queue else ""
+        return f"{self.cells_done} of {len(self.plan.cells)} runs, {so_far}{eta}{workers}"
 
     def _line(self, text: str) -> None:
         if self.live:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -13,7 +14,10 @@ from typing import Annotated
 import tyro
 
 from lab.errors import InputError
+from sweeps.engines.launch import INTERRUPTED, NO_STORE, STORE_FAULT, Launch
+from sweeps.engines.options import Engine, EngineOptions
 
+_LOCAL = EngineOptions()
 StudyFile = Annotated[Path, tyro.conf.Positional]
 Json = Annotated[bool, tyro.conf.arg(name="json")]
 
@@ -59,11 +63,11 @@ def run(argv: list[str]) -> int:
     def command(
         study: StudyFile,
         out: Path,
-        workers: int | None = None,
+        on: Engine = _LOCAL,
         retry_failed: bool = False,
         as_json: Json = False,
     ) -> int:
-        """Train what is missing of a study, on this machine's cores or accelerators.
+        """Train what is missing of a study: on this machine, a Slurm cluster or a Ray cluster.
 
         Interrupt or kill it at any time: the same command goes on where it was. Finished cells are never
         trained again.
@@ -71,23 +75,24 @@ def run(argv: list[str]) -> int:
         Args:
             study: the study file.
             out: the store: a folder of run folders, which several studies may share.
-            workers: number of worker processes; one a core or accelerator by default.
+            on: the engine, and what it needs to know.
             retry_failed: try again what was given up on.
             as_json: print one JSON object at the end.
         """
-        return _run(study, out, workers, retry_failed, as_json)
+        return _run(study, out, on, retry_failed, as_json)
 
     return tyro.cli(command, args=argv, prog="lab run")
 
 
-def _run(study_path: Path, out: Path, workers: int | None, retry_failed: bool, as_json: bool) -> int:
-    from sweeps import planning
+def _run(study_path: Path, out: Path, on: EngineOptions, retry_failed: bool, as_json: bool) -> int:
+    from sweeps import disk, planning
     from sweeps.display import Display
-    from sweeps.engines import local
+    from sweeps.engines.watch import StoreWatch
+    from sweeps.parts import Part
     from sweeps.store import Store, check_writable
 
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers: should be at least 1, is {workers}")
+    on.check()
+    part = Part.parse(on.part) if on.part else None
     check_writable(out)
     made = _plan(study_path)
     store = Store(out)
@@ -101,12 +106,11 @@ def _run(study_path: Path, out: Path, workers: int | None, retry_failed: bool, a
     print(planning.headline(made, states), file=sys.stderr, flush=True)
     code = 0
     if todo:
-        places = local.slots(made.study.run.pack, workers)
-        copied = (
-            store.root / "studies" / f"{made.study.name}.toml"
-        )  # editing the file does not reach the workers
+        # workers read the copy, which later edits of the file do not reach
+        copied = store.root / "studies" / f"{made.study.name}.toml"
+        launch = Launch(copied, out, disk.identity(out), on.part)
         with Display(made, store) as display:
-            code = local.run(copied, out, places, display)
+            code = on.run(launch, made.study.run.pack, lambda: StoreWatch(made, store, part), display)
     states = planning.states(made, store)
     failed = [run_id for run_id, state in states.items() if state == "failed"]
     again = f"lab run {study_path} --out {out}"
@@ -135,6 +139,8 @@ def worker(argv: list[str]) -> int:
         cpu_devices: int = 1,
         parent: int | None = None,
         events: bool = False,
+        part: str | None = None,
+        store_id: str | None = None,
     ) -> int:
         """One worker: claims cells of a study in a store until none is left. Engines start these.
 
@@ -145,19 +151,30 @@ def worker(argv: list[str]) -> int:
             cpu_devices: virtual CPU devices, for packs of runs.
             parent: stop when this process is no longer the parent.
             events: tell in JSON lines on stdout instead of text on stderr.
+            part: K/N: work on this share of the study only.
+            store_id: what the store must be called; another or none means that this machine does not see it.
         """
         from lab import devices
 
         devices.configure(cpu_devices, cores or None)
-        return _work(study, out, parent, events)
+        return _work(study, out, parent, events, part, store_id)
 
     return tyro.cli(command, args=argv, prog="lab worker")
 
 
-def _work(study: Path, out: Path, parent: int | None, as_events: bool) -> int:
+def _work(
+    study: Path, out: Path, parent: int | None, as_events: bool, part: str | None, store_id: str | None
+) -> int:
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, lambda *_: stopped.append(1))
+
+    from sweeps import disk
+    from sweeps.parts import Part
+
+    if store_id is not None and not disk.is_seen(out, store_id):
+        print(f"error: {socket.gethostname()} does not see the store at {out}", file=sys.stderr)
+        return NO_STORE
     made = _plan(study)
 
     from lab import devices, provenance
@@ -176,10 +193,18 @@ def _work(study: Path, out: Path, parent: int | None, as_events: bool) -> int:
     def should_stop() -> bool:
         return bool(stopped) or (parent is not None and os.getppid() != parent)
 
+    share = Part.parse(part) if part else None
     try:
-        failed = Worker(made, Store(out), tell, should_stop, provenance.collect()).work()
+        failed = Worker(made, Store(out), tell, should_stop, provenance.collect(), share).work()
     except Interrupted:
-        return 130
+        return INTERRUPTED
+    except disk.StoreFault as fault:
+        text = f"{fault}; nothing is lost: make room, and give the same command again"
+        if as_events:
+            tell(Event("fault", "", text))
+        else:
+            print(f"error: {text}", file=sys.stderr)
+        return STORE_FAULT
     return 1 if failed else 0
 
 

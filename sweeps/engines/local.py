@@ -9,13 +9,13 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.devices import available_cores
+from sweeps.engines.launch import DONE, EXPECTED, INTERRUPTED, SOME_FAILED, Launch
 
 _REPLACEMENTS = 3  # a slot whose workers keep dying is given up
 
@@ -41,7 +41,7 @@ def slots(pack: str, workers: int | None) -> list[Slot]:
     return [Slot((cores[i % len(cores)],)) for i in range(count)]
 
 
-def run(study: Path, out: Path, places: list[Slot], tell: Callable[[dict], None]) -> int:
+def run(launch: Launch, places: list[Slot], tell: Callable[[dict], None]) -> int:
     """Start a worker in each slot and pass on what they tell, until all have ended.
 
     SIGINT and SIGTERM are passed to the workers, which checkpoint and release what they hold; a second one
@@ -54,7 +54,7 @@ def run(study: Path, out: Path, places: list[Slot], tell: Callable[[dict], None]
     signals = 0
 
     def start(slot: int) -> None:
-        alive[slot] = _spawn(study, out, places[slot])
+        alive[slot] = _spawn(launch, places[slot])
         threading.Thread(target=_listen, args=(slot, alive[slot], events), daemon=True).start()
 
     def stop(*_) -> None:
@@ -79,41 +79,28 @@ def run(study: Path, out: Path, places: list[Slot], tell: Callable[[dict], None]
                 tell({**event, "slot": slot})
                 continue
             code = alive.pop(slot).wait()
-            if code in (0, 1, 130) or signals:
+            if code in EXPECTED or signals:
                 codes.append(code)
             elif left[slot]:
                 left[slot] -= 1
-                tell(
-                    {
-                        "kind": "warning",
-                        "run_id": "",
-                        "text": f"worker {slot} died ({_why(code)}); starting another",
-                    }
-                )
+                _warn(tell, f"worker {slot} died ({_why(code)}); starting another")
                 start(slot)
             else:
-                codes.append(1)
-                tell(
-                    {
-                        "kind": "warning",
-                        "run_id": "",
-                        "text": f"worker {slot} died ({_why(code)}) once too often",
-                    }
-                )
+                codes.append(SOME_FAILED)
+                _warn(tell, f"worker {slot} died ({_why(code)}) once too often")
     finally:
         for process in alive.values():
             process.kill()
         for number, handler in before.items():
             signal.signal(number, handler)
-    if signals or 130 in codes:
-        return 130
-    return 1 if any(codes) else 0
+    if signals or INTERRUPTED in codes:
+        return INTERRUPTED
+    return SOME_FAILED if any(codes) else DONE
 
 
-def _spawn(study: Path, out: Path, slot: Slot) -> subprocess.Popen:
-    command = [sys.executable, "-m", "lab", "worker", str(study), "--out", str(out), "--events"]
-    command += ["--cpu-devices", str(slot.cpu_devices), "--parent", str(os.getpid())]
-    command += ["--cores", *map(str, slot.cores)]
+def _spawn(launch: Launch, slot: Slot) -> subprocess.Popen:
+    launch = replace(launch, cpu_devices=slot.cpu_devices)
+    command = launch.command("--events", "--parent", os.getpid(), "--cores", *slot.cores)
     environment = dict(os.environ)
     if slot.accelerator is not None:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot.accelerator)
@@ -138,9 +125,13 @@ def _listen(slot: int, process: subprocess.Popen, events: queue.Queue) -> None:
         except ValueError:
             continue  # a library printed; only JSON lines are ours
     reader.join(timeout=5)
-    if process.wait() not in (0, 1, 130, -signal.SIGTERM, -signal.SIGKILL) and errors:
+    if process.wait() not in (*EXPECTED, -signal.SIGTERM, -signal.SIGKILL) and errors:
         events.put((slot, {"kind": "warning", "run_id": "", "text": errors[-1].strip()}))
     events.put((slot, None))
+
+
+def _warn(tell: Callable[[dict], None], text: str) -> None:
+    tell({"kind": "warning", "run_id": "", "text": text})
 
 
 def _why(code: int) -> str:

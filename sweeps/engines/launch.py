@@ -1,0 +1,39 @@
+"""What all engines have in common: the command that starts a worker, and how a worker can end."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# How `lab worker` ends. 2 is a usage error, 130 an interruption after which everything is saved.
+DONE, SOME_FAILED, NO_STORE, STORE_FAULT, INTERRUPTED = 0, 1, 3, 4, 130
+EXPECTED = (DONE, SOME_FAILED, NO_STORE, STORE_FAULT, INTERRUPTED)
+
+NO_SHARED_FOLDER = (
+    "workers must share the store's folder. Where machines share none, train a part of the study on each "
+    "(`lab run STUDY --part K/N --out DIR`), copy the folders together (rsync), and `lab merge` them"
+)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A study in a store, as workers are told of it.
+
+    Attributes:
+        study: the study file's copy in the store: later edits of the file do not reach running workers.
+        store_id: the identity of the store, by which a worker knows that it sees the same folder.
+        part: ``K/N`` where only a share of the study is to be trained.
+        cpu_devices: virtual CPU devices of a worker, for packs of runs.
+    """
+
+    study: Path
+    out: Path
+    store_id: str
+    part: str | None = None
+    cpu_devices: int = 1
+
+    def command(self, *more: object) -> list[str]:
+        """The command of one worker, with the interpreter that runs this."""
+        words = [sys.executable, "-m", "lab", "worker", self.study, "--out", self.out]
+        words += ["--store-id", self.store_id, "--cpu-devices", self.cpu_devices]
+        words += ["--part", self.part] if self.part else []
+        return [str(word) for word in (*words, *more)]
