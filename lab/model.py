@@ -84,16 +84,12 @@ class Decoder(nn.Module):
         # flat from here on: gradients of weights contract over one axis N = B T, not over two, which XLA:CPU
         # runs far slower
         x_NxM = table(tokens_BxT.reshape(B * T))
-        factors = parametrization.multipliers(c)
         start = 0 if cache is None else cache.length
         grown = []
+        block = nn.remat(Decoder.block, static_argnums=(1, 3)) if self.remat else Decoder.block
         for layer in range(c.layers):  # unrolled: XLA fuses across layers, and narrow models are shallow
             past = None if cache is None else (cache.key_LxBxSxHxK[layer], cache.value_LxBxSxHxK[layer])
-            attention = Attention(c, self.dtype, self.window, name=f"attention_{layer}")
-            out_NxM, kept = attention(self.norm(f"norm_a_{layer}", x_NxM), (B, T), start, past)
-            x_NxM = x_NxM + scaled(out_NxM, factors.residual)
-            mlp = Mlp(c, self.dtype, name=f"mlp_{layer}")
-            x_NxM = x_NxM + scaled(mlp(self.norm(f"norm_m_{layer}", x_NxM)), factors.residual)
+            x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past)
             self.sow("intermediates", f"stream_{layer}", x_NxM)  # nothing unless activations() asks
             grown.append(kept)
         x_NxM = self.norm("norm_final", x_NxM)
@@ -102,7 +98,7 @@ class Decoder(nn.Module):
             logits_NxV = table.attend(x_NxM) / c.width
         else:
             logits_NxV = _dense(self.vocab, parametrization.head_std(c), self.dtype, "head")(x_NxM)
-            logits_NxV = scaled(logits_NxV, factors.logits)
+            logits_NxV = scaled(logits_NxV, parametrization.multipliers(c).logits)
         logits_BxTxV = logits_NxV.astype(jnp.float32).reshape(B, T, self.vocab)
         if cache is None:
             return logits_BxTxV, None
@@ -111,11 +107,12 @@ class Decoder(nn.Module):
 
     def block(self, layer, x_NxM, shape, start, past):
         c = self.config
+        factor = parametrization.multipliers(c).residual
         attention = Attention(c, self.dtype, self.window, self.shards, name=f"attention_{layer}")
         out_NxM, kept = attention(self.norm(f"norm_a_{layer}", x_NxM), shape, start, past)
-        x_NxM = x_NxM + out_NxM
+        x_NxM = x_NxM + scaled(out_NxM, factor)
         mlp = Mlp(c, self.dtype, name=f"mlp_{layer}")
-        return x_NxM + mlp(self.norm(f"norm_m_{layer}", x_NxM)), kept
+        return x_NxM + scaled(mlp(self.norm(f"norm_m_{layer}", x_NxM)), factor), kept
 
     def norm(self, name, x):
         return nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name=name)(x)
@@ -135,6 +132,8 @@ class Attention(nn.Module):
         # one product for queries, keys and values: three narrow ones reach a lower rate. And split, not
         # indexing: its gradient is one concatenation instead of three padded sums
         qkv_Nx3M = _dense(3 * M, parametrization.matrix_std(c, M), self.dtype, "qkv")(x_NxM)
+        if self.shards > 1:  # the columns come ordered by device
+            qkv_Nx3M = qkv_Nx3M.reshape(B * T, self.shards, 3 * M // self.shards)
         q_BxTxHxK, k_BxTxHxK, v_BxTxHxK = (a.reshape(B, T, H, K) for a in jnp.split(qkv_Nx3M, 3, axis=-1))
         if c.qk_norm:
             q_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_q")(q_BxTxHxK)

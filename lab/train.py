@@ -90,22 +90,38 @@ def chunk(
     def total(x):
         return x if axis is None else jax.lax.psum(x, axis)
 
-    def loss(params, inputs_BxT, targets_BxT, last):
-        logits_BxTxV = decoder.apply(params, inputs_BxT, model, vocab, jnp.dtype(precision))
+    def loss(params, inputs_BxT, targets_BxT, count, last):
+        params = params if view is None else view(params)
+        logits_BxTxV = decoder.apply(params, inputs_BxT, model, vocab, jnp.dtype(precision), **how)
         nats_BxT, log_z_BxT = nats_of_logits(logits_BxTxV, targets_BxT)
         scored_BxT = targets_BxT >= 0
-        count = jnp.maximum(total(scored_BxT.sum()), 1)
         nats = nats_BxT.sum() / count
         z = jnp.where(scored_BxT, log_z_BxT**2, 0.0).sum() / count
         logits_BxTxV = jax.lax.stop_gradient(logits_BxTxV)
         largest = jax.lax.cond(last, lambda: jnp.abs(logits_BxTxV).max(), lambda: jnp.float32(0))
         return nats + h.z_loss * z, (nats, largest)
 
+    def gradients(params, inputs_BxT, targets_BxT, last):
+        count = jnp.maximum(total((targets_BxT >= 0).sum()), 1)  # of the whole batch, not of its parts
+        of_part = jax.grad(loss, has_aux=True)
+        if accumulate == 1:
+            return of_part(params, inputs_BxT, targets_BxT, count, last)
+        # part a takes sequences a, a + A, ...: of contiguous parts, devices that share a batch would hold few
+        parts = tuple(a.reshape(-1, accumulate, a.shape[1]).swapaxes(0, 1) for a in (inputs_BxT, targets_BxT))
+
+        def add(sums, part):
+            grads, (nats, largest) = of_part(params, *part, count, last)
+            return (
+                jax.tree.map(jnp.add, sums[0], grads),
+                (sums[1][0] + nats, jnp.maximum(sums[1][1], largest)),
+            ), None
+
+        nothing = jax.tree.map(jnp.zeros_like, params), (jnp.float32(0), jnp.float32(0))
+        return jax.lax.scan(add, nothing, parts)[0]
+
     def one(i, carry):
         state, metrics = carry
-        grads, (nats, largest) = jax.grad(loss, has_aux=True)(
-            state.params, inputs_KxBxT[i], targets_KxBxT[i], i == n - 1
-        )
+        grads, (nats, largest) = gradients(state.params, inputs_KxBxT[i], targets_KxBxT[i], i == n - 1)
         params, moments, norm = optimizer.update(total(grads), state.moments, state.params, h, model)
         losses, norms = metrics.loss_nats.at[i].set(total(nats)), metrics.grad_norm.at[i].set(norm)
         return State(params, moments), metrics._replace(loss_nats=losses, grad_norm=norms, max_logit=largest)
