@@ -21,6 +21,7 @@ def draw(draws: Draws, count: int) -> Items:
 COIN = Task(
     name="coin",
     tag="f",
+    instruction="guess",
     prompt_length=LENGTH,
     answer_length=1,
     draw=draw,
@@ -31,4 +32,6 @@ COIN = Task(
     difficulty="symbols of the prompt that occurred before in it (it cannot matter)",
     source="random labels: Zhang et al. 2017 (1611.03530)",
     answer_entropy=math.log(LABELS),
+    choices=tuple(range(LABELS)),
+    expected={"exact_match": ("flat",), "choice_accuracy": ("flat",), "gold_nats": ("flat",)},
 )

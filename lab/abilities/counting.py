@@ -25,6 +25,7 @@ def draw(draws: Draws, count: int) -> Items:
 COUNT = Task(
     name="count",
     tag="n",
+    instruction="count",
     prompt_length=LENGTH + 1,
     answer_length=1,
     draw=draw,
@@ -34,4 +35,5 @@ COUNT = Task(
     planted="a smooth rise: near misses are likely long before the count is right",
     difficulty="the count",
     source="Yehudai et al. 2024 (2407.15160)",
+    choices=tuple(range(LENGTH + 1)),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,11 +14,13 @@ ALPHABET = "0123456789abcdefghijklmnopqrstuv=+"
 SYMBOLS = 32
 EQUALS = ALPHABET.index("=")
 PLUS = ALPHABET.index("+")
+END = len(ALPHABET) + 1  # ends an example inside a prompt, as it ends a row; `<start>` has the id before
+PAD = 255  # no symbol: a shorter prompt or answer is filled up with it, and rows close the gap
 
 
 @dataclass(frozen=True)
 class Items:
-    """N items as symbol ids: a prompt of P symbols and its one right answer of A symbols."""
+    """N items as symbol ids: a prompt of up to P symbols and its one right answer of up to A symbols."""
 
     prompts_NxP: np.ndarray  # uint8
     answers_NxA: np.ndarray  # uint8
@@ -26,6 +28,7 @@ class Items:
     identity_N: (
         np.ndarray
     )  # uint64; items of one identity give each other away, so the split keeps them together
+    factors: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> int64 (N,): length, depth, ...
 
     def __len__(self) -> int:
         return len(self.prompts_NxP)
@@ -37,6 +40,7 @@ class Items:
             self.answers_NxA[chosen],
             self.difficulty_N[chosen],
             self.identity_N[chosen],
+            {name: values[chosen] for name, values in self.factors.items()},
         )
 
 
@@ -44,11 +48,12 @@ class Items:
 class Task:
     """One ability. A row is `<start> tag prompt = answer <end>`, and only the answer and `<end>` are scored.
 
-    `draw(draws, n)` gives n items, prompts and answers of fixed lengths, from the random stream alone.
+    `draw(draws, n)` gives n items, prompts and answers of at most the stated lengths, from the random stream
+    alone.
     """
 
     name: str
-    tag: str  # the symbol that tells a mixture's tasks apart
+    tag: str  # the symbols that tell a mixture's tasks apart: one, or the words of an instruction
     prompt_length: int
     answer_length: int
     draw: Callable[[Draws, int], Items]
@@ -59,20 +64,32 @@ class Task:
     difficulty: str  # what `Items.difficulty_N` measures
     source: str  # publication
     answer_entropy: float = 0.0  # nats of the answer given the prompt
+    instruction: str = (
+        ""  # words in the symbols of the alphabet that stand for the tag in the instruction form
+    )
+    choices: tuple[int, ...] = ()  # the symbols an answer of one symbol is chosen from
+    scratch_length: int = 0  # symbols of the answer that are working, up to and with its last `=`
+    draw_test: Callable[[Draws, int], Items] | None = None  # where the test asks for something else
+    # of a control: metric -> verdicts that are right
+    expected: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    stream: str = ""  # name of the stream of test items, the task's own unless forms of it share one
 
     @property
     def row_length(self) -> int:
         """Tokens of a row as the model reads it: <start>, tag, prompt, =, answer."""
-        return self.prompt_length + self.answer_length + 3
+        return self.prompt_length + self.answer_length + len(self.tag) + 2
 
     @property
     def chance(self) -> dict[str, float | None]:
         """Chance level by metric: the best that can be done without reading the prompt."""
-        return {
+        levels = {
             "exact_match": self.exact_match_chance,
             "token_accuracy": self.token_accuracy_chance,
             "gold_nats": None,
         }
+        if self.choices:
+            levels |= {"choice_accuracy": self.exact_match_chance, "choice_nats": None}
+        return levels
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,9 @@ class AbilitySet:
     answer_length: int  # symbols, without <end>
     chance: dict[str, float | None]  # by metric
     end: int  # id of <end>
+    choices: tuple[int, ...] = ()  # token ids an answer of one symbol is chosen from
+    scratch_length: int = 0  # leading symbols of the answer that are working
+    factors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def answer_NxT(self) -> np.ndarray:

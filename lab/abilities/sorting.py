@@ -36,6 +36,7 @@ def _at_least(j: int, p: float) -> float:
 SORT = Task(
     name="sort",
     tag="s",
+    instruction="sort",
     prompt_length=LENGTH,
     answer_length=LENGTH,
     draw=draw,

@@ -13,6 +13,7 @@ from lab.errors import InputError
 PACKAGE_SOURCES = ("python-docs", "python-code")
 SOURCES = (*PACKAGE_SOURCES, "synthetic", "abilities")
 TOKENIZERS = ("bytes", "symbols")
+TEXT = "text"  # in `tasks`: the rate of the text that the tasks are mixed with
 MOST_CONTEXTS = 2**14  # beyond, the digits of a context take a larger table than the rest of a small model
 
 
@@ -34,8 +35,10 @@ class DataConfig:
     max_tokens: int | None = None  # cap on the unique training tokens; None: all there are
     val_fraction: float = 0.05  # of the bytes of a text, held out by file or document
     val_windows: int = 512  # windows of `context` tokens in the fixed validation set, at most
-    tasks: Mapping[str, float] = field(default_factory=dict)  # abilities: task -> rate, in any unit
+    tasks: Mapping[str, float] = field(default_factory=dict)  # task -> rate, in any unit; a text is "text"
+    eval_tasks: tuple[str, ...] = ()  # tasks that are scored without being trained on: other forms, lengths
     eval_items: int = 1000  # test items a task, at most
+    progress: int = 0  # steps of a run at which progress measures are logged, spread over its logarithm
     contexts: int = 2048  # synthetic: number of contexts K
     zipf: float = 1.75  # synthetic: exponent of the law of contexts
 
@@ -66,15 +69,23 @@ class DataConfig:
         """Context taken when none is given, the least that will do, and what needs that."""
         if self.kind == "synthetic":
             return 126, 3, "a record"
-        if self.kind != "abilities":
+        if not self.tasks:
             return 128, 1, "a token"
-        from lab.abilities import TASKS
+        from lab.abilities import find
 
-        longest, task = max((TASKS[name].row_length, name) for name in self.tasks)
-        return longest, longest, f"task {task!r}"
+        names = [name for name in (*self.tasks, *self.eval_tasks) if name != TEXT]
+        longest, task = max((find(name).row_length, name) for name in names)
+        return (longest if self.kind == "abilities" else max(128, longest)), longest, f"task {task!r}"
 
     def _problems_of_numbers(self):
-        least = {"context": 0, "order_seed": 0, "val_windows": 1, "eval_items": 1, "contexts": 2}
+        least = {
+            "context": 0,
+            "order_seed": 0,
+            "val_windows": 1,
+            "eval_items": 1,
+            "contexts": 2,
+            "progress": 0,
+        }
         for name, low in least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
@@ -101,20 +112,34 @@ class DataConfig:
             wanted = "symbols" if kind in ("synthetic", "abilities") else "bytes"
             if self.tokenizer != wanted:
                 yield f"tokenizer: source {self.source!r} is written in {wanted}, not {self.tokenizer}"
-        if kind == "abilities":
-            yield from self._problems_of_tasks()
-        elif self.tasks:
-            yield f"tasks: only source 'abilities' has tasks, not {self.source!r}"
+        if kind == "abilities" and not self.tasks:
+            from lab.abilities import TASKS
 
-    def _problems_of_tasks(self):
-        from lab.abilities import TASKS
-
-        if not self.tasks:
             yield f"tasks: source 'abilities' needs at least one task, of {', '.join(TASKS)}"
+        elif kind == "synthetic" and self.tasks:
+            yield "tasks: source 'synthetic' cannot be mixed with tasks; a text or 'abilities' can"
+        elif self.tasks:
+            yield from self._problems_of_tasks(kind)
+        if self.eval_tasks and not self.tasks:
+            yield "eval_tasks: tasks are scored where `tasks` are trained on; there are none"
+
+    def _problems_of_tasks(self, kind: str):
+        from lab.abilities import problem_of
+
+        mixed = kind != "abilities"
         for name, rate in self.tasks.items():
-            if name not in TASKS:
-                near = difflib.get_close_matches(name, TASKS, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(TASKS)}"
-                yield f"tasks: {name!r} is unknown; {hint}"
+            if name == TEXT and not mixed:
+                yield f"tasks: {TEXT!r} is the rate of a text; name the text as the source"
+            elif name != TEXT and (problem := problem_of(name)):
+                yield f"tasks: {problem}"
             if not (isinstance(rate, (int, float)) and math.isfinite(rate) and rate > 0):
                 yield f"tasks: the rate of {name!r} is {rate!r}, not a positive number"
+        if mixed and TEXT not in self.tasks:
+            yield f"tasks: the rate {TEXT!r} of the text {self.source!r} is missing"
+        elif mixed and len(self.tasks) == 1:
+            yield f"tasks: {TEXT!r} alone is no mixture; leave `tasks` out"
+        for name in self.eval_tasks:
+            if problem := problem_of(name):
+                yield f"eval_tasks: {problem}"
+            elif name in self.tasks:
+                yield f"eval_tasks: {name!r} is one of `tasks`, which are scored anyway"

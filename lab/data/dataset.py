@@ -58,6 +58,7 @@ class Dataset:
         unique_tokens: tokens of one epoch; None: endless.
         bytes_per_token: bytes of text a training token, document marks included.
         entropy_rate: exact nats a scored token where the source is known, else None.
+        text_validation: windows of the text alone, where tasks are mixed with one.
         facts: counts for people (`lab data inspect`): documents, duplicates dropped, split, cache place,
         ...
     """
@@ -70,6 +71,7 @@ class Dataset:
     rows: Rows = field(repr=False)
     fixed_validation: Validation = field(repr=False)
     tests: dict[str, AbilitySet] = field(default_factory=dict, repr=False)
+    text_validation: Validation | None = field(default=None, repr=False)
     facts: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property

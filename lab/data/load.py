@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +45,11 @@ def load(config: DataConfig, cache: Path | None = None, progress: Progress | Non
         from lab.data import synthetic
 
         return synthetic.load(config, digest_of)
-    if config.kind == "abilities":
+    if config.tasks:
         from lab.data import mixture
 
-        return mixture.load(config, digest_of)
+        alone = replace(config, tasks={}, eval_tasks=()) if config.kind != "abilities" else None
+        return mixture.load(config, digest_of, alone and _load_text(alone, cache, progress))
     return _load_text(config, cache, progress)
 
 
@@ -56,6 +57,8 @@ def digest_of(config: DataConfig, *contents: str) -> str:
     """SHA-256 (hex) over the format, the fields that matter for the source, and digests of its contents."""
     fields = asdict(config)
     names = (*_ALWAYS, *_BY_KIND.get(config.kind, _OF_TEXT))
+    if config.tasks and config.kind != "abilities":
+        names = (*names, *_BY_KIND["abilities"])
     facts = {"format": FORMAT, "fields": {name: fields[name] for name in names}, "contents": contents}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

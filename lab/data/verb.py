@@ -1,4 +1,5 @@
-"""`lab data inspect SOURCE`: what a source holds, before anything is trained on it."""
+"""`lab data inspect SOURCE`: what a source holds, before anything is trained on it; `lab data ngram
+SOURCE`."""
 
 from __future__ import annotations
 
@@ -21,10 +22,11 @@ SAMPLES = 3  # training sequences shown
 
 @dataclass(frozen=True)
 class Options:
-    """Bytes, documents, duplicates, split, tokens, digest and a sample of a data source."""
+    """What a data source holds (inspect), or what n-grams make of it (ngram)."""
 
-    action: Positional[Literal["inspect"]]
-    """what to do with it"""
+    action: Positional[Literal["inspect", "ngram"]]
+    """inspect: bytes, documents, duplicates, split, tokens, digest, samples; ngram: loss of a modified
+    Kneser-Ney model of the training split on the validation windows"""
     source: Positional[str]
     """python-docs, python-code, synthetic, abilities, or a file or directory (.txt .md .rst .jsonl .jsonl.gz
     .parquet)"""
@@ -44,6 +46,8 @@ class Options:
     """synthetic: number of contexts"""
     zipf: float = 1.75
     """synthetic: exponent of the law of contexts"""
+    order: int = 5
+    """ngram: tokens of an n-gram"""
     json: FlagCreatePairsOff[bool] = False
     """one JSON object on stdout and nothing else"""
 
@@ -69,7 +73,16 @@ class Options:
 def data(argv: list[str]) -> int:
     """The verb. Returns exit code 0; raises InputError for bad input."""
     options = tyro.cli(Options, args=argv, prog="lab data", description=Options.__doc__)
-    facts = inspect(load(options.config(), progress=_progress()))
+    dataset = load(options.config(), progress=_progress())
+    if options.action == "ngram":
+        from lab.ngram import baseline
+
+        facts = {
+            **baseline(dataset, options.order, options.max_tokens),
+            "entropy_rate_nats": dataset.entropy_rate,
+        }
+    else:
+        facts = inspect(dataset)
     if options.json:
         print(json.dumps(facts, allow_nan=False))
         return 0

@@ -1,0 +1,69 @@
+"""The first linear control: facts met at rates that fall as one over their rank.
+
+A store of n facts that holds the most frequent ones scores p_1 + ... + p_n. With p_k ~ 1 / (k + K0) that is
+log(n + K0) up to constants, so *every* power law between size and store, n ~ N^c, whether room or exposures
+limit it, gives a straight line in log N. And no single fact carries more than p_1 of the score (about 4 per
+cent), so there is nothing in it that could break.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from lab.abilities.items import SYMBOLS, Items, Task, hashes
+from lab.data.draws import Draws
+
+FACTS = SYMBOLS**2
+FIRST = 4  # K0
+TEMPLATE = 2  # symbols that vary from one mention of a fact to the next
+
+
+def rates() -> np.ndarray:
+    """p_k of the facts by rank, (FACTS,)."""
+    weights = 1 / (np.arange(FACTS) + 1 + FIRST)
+    return weights / weights.sum()
+
+
+@cache
+def table() -> tuple[np.ndarray, np.ndarray]:
+    """Key (two symbols as one number) and value of the fact of each rank, (FACTS,) int64 each.
+
+    Each run of 32 ranks uses every value once, so that no constant answer does much better than 1 in 32.
+    """
+    draws = Draws("facts")
+    keys = draws.permutations(1, FACTS)[0]
+    return keys, draws.permutations(FACTS // SYMBOLS, SYMBOLS).reshape(-1)
+
+
+def draw(draws: Draws, count: int) -> Items:
+    """A template and the key of a fact; the answer is its value. The same facts in training and in the test.
+
+    What the test has not seen is the row: the template's symbols differ. Knowing facts is the ability.
+    """
+    keys, values = table()
+    rank = draws.choice(rates(), count)
+    key = np.stack(np.divmod(keys[rank], SYMBOLS), axis=1)
+    prompts = np.concatenate([draws.below(SYMBOLS, count, TEMPLATE), key], axis=1).astype("uint8")
+    return Items(prompts, values[rank][:, None].astype("uint8"), rank, hashes(prompts), {"rank": rank})
+
+
+_BEST = float(np.bincount(table()[1], rates()).max())
+
+FACTS_TASK = Task(
+    name="facts",
+    tag="e",
+    instruction="fact",
+    prompt_length=TEMPLATE + 2,
+    answer_length=1,
+    draw=draw,
+    exact_match_chance=_BEST,
+    token_accuracy_chance=_BEST,
+    test_share=1 / 8,
+    planted="linear in the logarithm of the store, hence of size, by the rates of its facts: smooth",
+    difficulty="rank of the fact: 0 is the most frequent",
+    source="the rates: Zipf 1949; Michaud et al. 2023 (2303.13506); Hutter 2021 (2102.04074)",
+    choices=tuple(range(SYMBOLS)),
+    expected={"exact_match": ("smooth",), "gold_nats": ("smooth",)},
+)
