@@ -23,6 +23,7 @@ _HOME = {
     "forecast": "analysis.forecasting",
     "rollout": "analysis.rollouts",
     "audit": "analysis.auditing",
+    "multiverse": "analysis.universes",
     "detect": "analysis.thresholds",
     "LAWS": "analysis.laws",
     "SumLaw": "analysis.laws",

@@ -19,7 +19,7 @@ from analysis.levels import Level, levels_of, sizes_of
 from analysis.notes import Note
 from analysis.resample import WEBB
 from analysis.results import Fit
-from analysis.sample import sample
+from analysis.sample import Sample, sample
 from analysis.table import as_runs
 from analysis.valley import METHODS, Valley, robust_weights
 
@@ -50,7 +50,20 @@ def isoflop(
     rows = sample(runs, ("params", "tokens", "flops"))
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
-    levels, interpolated, notes = levels_of(rows, runs.source)
+    return minima_of(rows, runs.source, method, law, bootstrap, level, seed)
+
+
+def minima_of(
+    rows: Sample,
+    source: str,
+    method: str = "auto",
+    law: Fit | None = None,
+    bootstrap: int = 0,
+    level: float = 0.95,
+    seed: int = 0,
+) -> IsoFlop:
+    """`isoflop` on rows that are already chosen."""
+    levels, interpolated, notes = levels_of(rows, source)
     if method == "auto":
         rich = [sizes_of(one.params) >= NEEDED["cubic"] for one in levels]
         method = "cubic" if np.mean(rich) > 0.5 else "parabola"
@@ -209,6 +222,11 @@ def envelope(runs: Any, exclude_held_out: bool = False) -> Envelope:
     rows = sample(as_runs(runs), ("params", "tokens", "flops"))
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
+    return envelope_of(rows)
+
+
+def envelope_of(rows: Sample) -> Envelope:
+    """`envelope` of rows that are already chosen."""
     flops, loss = rows.inputs["flops"], rows.loss
     order = np.lexsort((loss, flops))
     lowest = np.minimum.accumulate(loss[order])

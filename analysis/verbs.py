@@ -56,6 +56,14 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
+class FitVerbOptions(FitOptions):
+    """Fit a scaling law to a table of runs, with a certificate and intervals."""
+
+    multiverse: bool = False
+    """Instead: the exponent under every combination of objective, outlier rule, convention, law, approach."""
+
+
+@dataclass(frozen=True)
 class AllocateOptions(FitOptions):
     """Fit a law and say how to spend a compute budget: params, tokens, loss, and what deviating costs."""
 
@@ -127,7 +135,11 @@ class TableOptions:
 
 def fit(argv: list[str]) -> int:
     """`lab fit TABLE`."""
-    options = tyro.cli(FitOptions, args=argv, prog="lab fit")
+    options = tyro.cli(FitVerbOptions, args=argv, prog="lab fit")
+    if options.multiverse:
+        from analysis.verbs_audit import multiverse
+
+        return multiverse(options)
     from analysis.show import fit_text
 
     return _show(options, _fit(options), fit_text)

@@ -1,4 +1,4 @@
-"""The verb `lab audit`: rollouts, laws by held-out error, the next scale, mistuned rungs."""
+"""The verb `lab audit`, and what `lab fit --multiverse` prints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import tyro
 
 from analysis.errors import InputError
-from analysis.verbs import Table, _read, _show
+from analysis.verbs import FitVerbOptions, Table, _read, _show
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,28 @@ def audit(argv: list[str]) -> int:
         not options.include_held_out,
     )
     return _show(options, result, audit_text)
+
+
+def multiverse(options: FitVerbOptions) -> int:
+    """`lab fit TABLE --multiverse`. The dimensions are its own; a law or objective asked for is refused."""
+    from analysis.show_choices import multiverse_text
+    from analysis.universes import multiverse as fit_all
+
+    plain = FitVerbOptions(options.table)
+    given = [
+        name
+        for name in ("law", "objective", "delta", "residual", "over_weight")
+        if getattr(options, name) != getattr(plain, name)
+    ]
+    if given:
+        raise InputError(
+            *(f"--{name.replace('_', '-')}: --multiverse goes through all of them" for name in given)
+        )
+    result = fit_all(
+        _read(options),
+        bootstrap=options.bootstrap,
+        level=options.level or 0.95,
+        seed=options.seed,
+        exclude_held_out=not options.include_held_out,
+    )
+    return _show(options, result, multiverse_text)

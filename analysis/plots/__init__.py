@@ -13,6 +13,8 @@ from analysis.plots.holdout import holdout
 from analysis.plots.isoflop import isoflop_curves
 from analysis.plots.learning import LearningCurve, learning_curves
 from analysis.plots.plot import Plot, save
+from analysis.plots.rollout import rollouts
+from analysis.plots.specification import specification
 from analysis.plots.style import palette
 
 __all__ = [
@@ -27,5 +29,7 @@ __all__ = [
     "learning_curves",
     "loss_compute",
     "palette",
+    "rollouts",
     "save",
+    "specification",
 ]

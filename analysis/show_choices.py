@@ -1,0 +1,40 @@
+"""The multiverse as text for a terminal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.show import pair, remarks, table
+from analysis.universes import Multiverse
+
+
+def multiverse_text(result: Multiverse) -> str:
+    """The range of the exponent over all choices beside its interval, and which choice moves it most."""
+    values = result.exponents
+    baseline = result.baseline
+    low, middle, high = np.percentile(values, [5, 50, 95])
+    rows = []
+    for choice in result.choices:
+        rows.append((choice.dimension, "", "", f"{100 * choice.share:.0f} %", f"{choice.moves:.3f}"))
+        for option, mean in sorted(choice.means.items(), key=lambda item: item[1]):
+            count = sum(
+                one.choices.get(choice.dimension) == option and one.exponent is not None
+                for one in result.universes
+            )
+            rows.append((f"  {option}", str(count), f"{mean:.4f}", "", ""))
+    plain = baseline.allocation
+    noise = "none" if plain is None else f"{plain.params_exponent:.4f} {pair(plain.interval)}".rstrip()
+    parts = [
+        f"exponent of compute-optimal params under {len(values)} analyses of {baseline.points} runs of "
+        f"{result.source}",
+        f"  plain fit   {noise}  {100 * baseline.level:g} % interval, noise alone"
+        if plain is not None and plain.interval is not None
+        else f"  plain fit   {noise}",
+        f"  choices     {values.min():.4f} to {values.max():.4f}, 90 % of them in "
+        f"[{low:.4f}, {high:.4f}], median {middle:.4f}",
+        "",
+        table(rows, ("choice", "analyses", "mean", "of variance", "moves")) if rows else "",
+        "",
+        remarks(result.warnings),
+    ]
+    return "\n".join(parts).rstrip()
