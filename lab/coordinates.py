@@ -1,0 +1,172 @@
+"""Coordinate check: how activations and their first changes depend on width (2203.03466, appendix D.1).
+
+For each parametrisation, models of several widths take a few optimiser steps from the same base
+hyperparameters; on one fixed batch, the root mean square (RMS) of each activation and of its change since
+initialisation is measured. Where hyperparameters transfer, the changes neither grow nor vanish with width.
+Logits of an untrained model do fall with width under muP, by definition; so changes are what is judged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import log
+
+import jax
+import numpy as np
+
+from lab import model as decoder
+from lab import optimizer, train
+from lab.config import ModelConfig, OptimizerConfig, RunConfig
+from lab.data import DataConfig, Dataset, load
+
+PARAMETRIZATIONS = ("standard", "mup", "completep")
+TOLERANCE = 0.2  # of the slope d log(change) / d log(width): 8 times the width, a factor of at most 1.5
+_LAYERS, _HEADS, _BATCH = 2, 4, 8
+
+
+def coordinates(
+    widths: Sequence[int] = (32, 64, 128, 256, 512),
+    parametrizations: Sequence[str] = PARAMETRIZATIONS,
+    steps: int = 5,
+    seeds: int = 2,
+    learning_rate: float = 1e-2,
+    algorithm: str = "adamw",
+    tied: bool = False,
+    dataset: Dataset | None = None,
+) -> dict:
+    """The check as plain JSON values.
+
+    The first width is the base. Heads are as many at all widths, so that the head width grows too. Without
+    weight decay and warmup, as only the updates are looked at.
+
+    Returns:
+        ``{steps, seeds, learning_rate, algorithm, tied, widths, tolerance, flat: {parametrization: bool},
+        rows: [{parametrization, activation, step, rms: [a number a width], change: [...], slope, flat}]}``
+        with step from 0 (untrained, where change, slope and flat are null) to ``steps``; RMS over batch,
+        positions and channels, root mean square over seeds. ``flat`` of a parametrization: of all its rows of
+        the last step.
+    """
+    dataset = dataset or load(DataConfig(source="synthetic", context=64))
+    rows = []
+    for name in parametrizations:
+        found = [
+            _measure(
+                _config(name, width, widths[0], dataset, learning_rate, algorithm, tied),
+                seeds,
+                steps,
+                dataset,
+            )
+            for width in widths
+        ]
+        for activation in found[0]:
+            for step in range(steps + 1):
+                rms, change = (
+                    [float(one[activation][kind][step]) for one in found] for kind in ("rms", "change")
+                )
+                slope = _slope(widths, change) if step else None
+                rows.append(
+                    {
+                        "parametrization": name,
+                        "activation": activation,
+                        "step": step,
+                        "rms": rms,
+                        "change": change if step else None,
+                        "slope": slope,
+                        "flat": abs(slope) <= TOLERANCE if step else None,
+                    }
+                )
+    last = [row for row in rows if row["step"] == steps]
+    return {
+        "steps": steps,
+        "seeds": seeds,
+        "learning_rate": learning_rate,
+        "algorithm": algorithm,
+        "tied": tied,
+        "widths": list(widths),
+        "tolerance": TOLERANCE,
+        "flat": {
+            n: all(row["flat"] for row in last if row["parametrization"] == n) for n in parametrizations
+        },
+        "rows": rows,
+    }
+
+
+def render(check: dict) -> str:
+    """The last step of a check as a table: the change of each activation by width, and its slope."""
+    widths = check["widths"]
+    head = f"{'':<12}{'change of':<12}" + "".join(f"{f'width {w}':>11}" for w in widths) + f"{'slope':>8}"
+    lines = [
+        f"RMS change of activations after {check['steps']} steps of {check['algorithm']}, learning rate "
+        f"{check['learning_rate']:g}, {check['seeds']} seeds{', tied head' if check['tied'] else ''}",
+        head,
+    ]
+    for row in check["rows"]:
+        if row["step"] == check["steps"]:
+            values = "".join(f"{value:>11.4f}" for value in row["change"])
+            verdict = "" if row["flat"] else "  not flat"
+            lines.append(
+                f"{row['parametrization']:<12}{row['activation']:<12}{values}{row['slope']:>+8.2f}{verdict}"
+            )
+    for name, flat in check["flat"].items():
+        words = "flat" if flat else "not flat"
+        lines.append(f"{name}: {words} (slopes within +-{check['tolerance']:g})")
+    return "\n".join(lines)
+
+
+def _config(name, width, base, dataset, learning_rate, algorithm, tied) -> RunConfig:
+    shape = ModelConfig(
+        width=width,
+        layers=_LAYERS,
+        heads=_HEADS,
+        tied=tied,
+        parametrization=name,
+        base_width=base,
+        base_layers=_LAYERS,
+        base_head_width=base // _HEADS,
+    )
+    how = OptimizerConfig(
+        algorithm=algorithm, learning_rate=learning_rate, warmup_tokens=0, cooldown=0.0, weight_decay=0.0
+    )
+    return RunConfig(
+        tokens=1000 * _BATCH * dataset.context, model=shape, optimizer=how, data=dataset.config, batch=_BATCH
+    )
+
+
+def _measure(config: RunConfig, seeds: int, steps: int, dataset: Dataset) -> dict:
+    """{activation: {rms, change: arrays (steps + 1,)}}, root mean squares over seeds."""
+    vocab, hyper = dataset.vocab_size, optimizer.hyper(config)
+    inputs_KxBxT, targets_KxBxT = dataset.batches(0, steps, config.batch)
+    watched_BxT = inputs_KxBxT[0]
+    look = jax.jit(lambda params: decoder.activations(params, watched_BxT, config.model, vocab))
+
+    @jax.jit
+    def step(state, inputs_BxT, targets_BxT):
+        return train.chunk(
+            state,
+            inputs_BxT[None],
+            targets_BxT[None],
+            1,
+            hyper,
+            model=config.model,
+            precision=config.precision,
+            vocab=vocab,
+        )[0]
+
+    squares: dict = {}
+    for seed in range(seeds):
+        state = train.initial_state(replace(config, seed=seed), vocab)
+        before = now = {name: np.asarray(a, np.float64) for name, a in look(state.params).items()}
+        for k in range(steps + 1):
+            if k:
+                state = step(state, inputs_KxBxT[k - 1], targets_KxBxT[k - 1])
+                now = {name: np.asarray(a, np.float64) for name, a in look(state.params).items()}
+            for name, a in now.items():
+                kept = squares.setdefault(name, {"rms": np.zeros(steps + 1), "change": np.zeros(steps + 1)})
+                kept["rms"][k] += (a**2).mean() / seeds
+                kept["change"][k] += ((a - before[name]) ** 2).mean() / seeds
+    return {name: {kind: np.sqrt(sums) for kind, sums in kept.items()} for name, kept in squares.items()}
+
+
+def _slope(widths, values) -> float:
+    if min(values) <= 0:
+        return 0.0 if max(values) <= 0 else float("inf")
+    return float(np.polyfit([log(w) for w in widths], np.log(values), 1)[0])
