@@ -9,7 +9,7 @@ source counted; D tokens, B batch tokens.
   sequences of 2048 tokens; N with the head, without the input table. It wants beta2 of 0.99 and more for
   small batches.
 * ``deepseek`` (2401.02954, equation 1): rate 0.3118 C^-0.1250, B = 0.2920 C^0.3271, C = M D with
-  M = 72 L d^2 + 12 L d T non-embedding FLOPs a token; the attention and MLP matrices are counted for 12 L d^2.
+  M = 72 L d^2 + 12 L d T non-embedding FLOPs a token, where 12 L d^2 are the attention and MLP matrices.
 * ``kaplan`` (2001.08361, appendix D.6): rate 0.003239 - 0.0001395 ln N; N without embeddings; no batch law in
   N and D, as its critical batch follows the loss.
 """
