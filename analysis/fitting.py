@@ -128,6 +128,8 @@ def centred(rows: Sample, law: Law, rho: Rho) -> tuple[np.ndarray, np.ndarray, d
     """
     logs = np.log(np.stack([rows.inputs[name] for name in law.inputs]))
     middle = logs.mean(axis=1) * (not law.absolute)
+    for name, other in law.alike.items():
+        middle[law.inputs.index(name)] = middle[law.inputs.index(other)]
     target = np.log(rows.loss)
     level = 0.0 if rho.raw or law.absolute else float(target.mean())
     centre = dict(zip(law.inputs, middle.tolist(), strict=True)) | {"loss": level}

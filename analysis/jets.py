@@ -57,11 +57,12 @@ class Jet:
     def __pow__(self, other) -> Jet:
         if isinstance(other, Jet):
             return exp(other * log(self))
-        return self.through(
-            self.value**other,
-            other * self.value ** (other - 1),
-            other * (other - 1) * self.value ** (other - 2),
-        )
+        power = np.asarray(other, float)[()]
+        # At other 1 the second derivative is 0 x^-1, which is no number at x = 0; and 0 x^-2 at 0.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.where(power == 0, 0.0, power * self.value ** (power - 1))
+            bend = np.where(power * (power - 1) == 0, 0.0, power * (power - 1) * self.value ** (power - 2))
+        return self.through(self.value**power, slope, bend)
 
     def __rpow__(self, base) -> Jet:
         return exp(self * np.log(base))
@@ -107,3 +108,35 @@ def log(x):
     if not isinstance(x, Jet):
         return np.log(x)
     return x.through(np.log(x.value), 1 / x.value, -1 / x.value**2)
+
+
+def softplus(x):
+    """log(1 + exp x) of a jet, or of plain arrays, without overflow."""
+    if not isinstance(x, Jet):
+        return np.logaddexp(0.0, x)
+    # 1 / (1 + exp -x), by the branch that cannot overflow.
+    small = np.exp(-np.abs(x.value))
+    share = np.where(x.value >= 0, 1.0, small) / (1.0 + small)
+    return x.through(np.logaddexp(0.0, x.value), share, share * (1.0 - share))
+
+
+def minimum(x, y):
+    """The smaller of two jets or arrays, element by element; where they are equal, x."""
+    if not isinstance(x, Jet) and not isinstance(y, Jet):
+        return np.minimum(x, y)
+    like = x if isinstance(x, Jet) else y
+    x, y = _as_jet(x, like), _as_jet(y, like)
+    first = x.value <= y.value
+    return Jet(
+        np.where(first, x.value, y.value),
+        np.where(first[:, None], x.first, y.first),
+        np.where(first[:, None, None], x.second, y.second),
+    )
+
+
+def _as_jet(x, like: Jet) -> Jet:
+    """x as a constant jet where it is none, with the derivatives' shape of `like`."""
+    if isinstance(x, Jet):
+        return x
+    value = np.broadcast_to(x, np.broadcast_shapes(np.shape(x), like.value.shape))
+    return Jet(value, np.zeros_like(like.first), np.zeros_like(like.second))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,13 @@ class Parameter:
     high: float = EXPONENT_LIMIT
     start: tuple[float, float] = (0.02, 2.0)
 
+    @property
+    def domain(self) -> str:
+        """In words. A positive parameter's limits are in units of the table's centre, where they are wide."""
+        if not self.positive:
+            return f"in [{self.low:g}, {self.high:g}]"
+        return ">= 0" if self.units else f"in [{np.exp(self.low):.3g}, {np.exp(self.high):.3g}]"
+
 
 def coefficient(name: str, units: Mapping[str, Power], start: tuple[float, float] = (-8.0, 3.0)) -> Parameter:
     """A positive factor or offset; it may vanish."""
@@ -62,6 +70,12 @@ class Law:
     inputs: tuple[str, ...]
     parameters: tuple[Parameter, ...]
     absolute: bool = False
+    alike: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def domain(self) -> str:
+        """Where each parameter may lie, in words; coefficients may be anything from 0 on."""
+        return ", ".join(f"{p.name} {p.domain}" for p in self.parameters)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -280,7 +294,8 @@ class FormulaLaw(Law):
 
     It is written with + - * / ** and jets.exp, jets.log; derivatives are exact (`analysis.jets`). The
     function must be right in any units, given the parameters' stated dimensions; with `absolute` it holds
-    constants in the table's units, and the fit leaves the inputs in them.
+    constants in the table's units, and the fit leaves the inputs in them. alike: input -> the input whose
+    unit it shares, as unique_tokens shares that of tokens; they are centred together.
     """
 
     name: str
@@ -290,6 +305,7 @@ class FormulaLaw(Law):
     formula: str
     source: str
     absolute: bool = False
+    alike: Mapping[str, str] = field(default_factory=dict)
 
     def evaluate(self, theta: np.ndarray, x: np.ndarray) -> JetEvaluation:
         plain = dict(zip(self.inputs, np.exp(x), strict=True))

@@ -1,20 +1,21 @@
 """The laws that are named: each with its formula, its source and its domain.
 
 A new law is a `SumLaw` of terms, or a `FormulaLaw` around one line of arithmetic; fits, intervals, forecasts
-and plots take it as they take these.
+and plots take it as they take these. On the command line it is `--law FILE.py:NAME`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from analysis import jets
+from analysis import laws_axes
 from analysis.columns import nearest
 from analysis.coupled import CoupledLaw
 from analysis.errors import InputError
 from analysis.law import FormulaLaw, Law, Parameter, SumLaw, Term, coefficient, tidy_formula
+from analysis.laws_axes import broken_power_law, power_law
+from analysis.laws_terms import data_constrained, low_precision, mistuned, quantised, repeated
+from analysis.links import exponential_link, logit_link, sigmoid_link
 
 __all__ = [
     "LAWS",
@@ -23,9 +24,14 @@ __all__ = [
     "Parameter",
     "SumLaw",
     "Term",
+    "broken_power_law",
     "coefficient",
     "data_constrained",
     "find",
+    "low_precision",
+    "mistuned",
+    "power_law",
+    "quantised",
     "tidy_formula",
 ]
 
@@ -39,6 +45,17 @@ CHINCHILLA_TIED = SumLaw(
     (Term("E"), Term("A", {"params": "alpha"}), Term("B", {"tokens": "alpha"})),
     "Muennighoff et al. 2023, arXiv 2305.16264, appendix A (alpha = beta)",
 )
+# Chinchilla's two terms and their product: the gain from tokens may depend on size, and stays linear in K.
+PRODUCT = SumLaw(
+    "product",
+    (
+        Term("E"),
+        Term("A", {"params": "alpha"}),
+        Term("B", {"tokens": "beta"}),
+        Term("K", {"params": "alpha", "tokens": "beta"}),
+    ),
+    "Chinchilla's terms with the product that couples them (compare arXiv 2608.07222)",
+)
 # L = E + (a M^eta + b M^-eta) C^-eta with M = tokens / params.
 OVERTRAINING = SumLaw(
     "overtraining",
@@ -49,17 +66,6 @@ OVERTRAINING = SumLaw(
     ),
     "Gadre et al. 2024, arXiv 2403.08540, equation 4",
 )
-
-
-def power_law(axis: str, offset: bool) -> SumLaw:
-    """loss = A / axis^alpha, and with `offset` the irreducible loss E added."""
-    terms = (Term("E"),) if offset else ()
-    name = f"power-{axis}" + ("-offset" if offset else "")
-    return SumLaw(
-        name, (*terms, Term("A", {axis: "alpha"})), "Kaplan et al. 2020, arXiv 2001.08361, equations 1.1-1.3"
-    )
-
-
 KAPLAN = FormulaLaw(
     "kaplan",
     lambda p, x: (
@@ -75,42 +81,6 @@ KAPLAN = FormulaLaw(
     "loss = ((N_c/params)^(alpha_N/alpha_D) + D_c/tokens)^alpha_D",
     "Kaplan et al. 2020, arXiv 2001.08361, equation 1.5",
 )
-
-
-def data_constrained(base: Mapping[str, float], name: str = "data-constrained") -> FormulaLaw:
-    """Chinchilla's law `base` (E, A, B, alpha, beta; held fixed) when tokens repeat: fits R_D and R_N.
-
-    Repeated tokens, and params beyond what the unique tokens can use, lose their worth exponentially
-    (Muennighoff et al. 2023, arXiv 2305.16264, equations 5 and 6).
-    """
-    e, a, b, alpha, beta = (base[key] for key in ("E", "A", "B", "alpha", "beta"))
-    ratio = (alpha * a / (beta * b)) ** (1 / (alpha + beta))
-
-    def loss(p, x):
-        unique = np.minimum(x["unique_tokens"], x["tokens"])
-        useful = np.minimum(x["params"], ratio * (unique * ratio) ** (beta / alpha))
-        tokens = _worth(unique, x["tokens"] / unique - 1, p["R_D"])
-        params = _worth(useful, x["params"] / useful - 1, p["R_N"])
-        return e + a * params**-alpha + b * tokens**-beta
-
-    # Beyond ten thousand repetitions a half-life says that copies are as good as new.
-    limits = {"positive": True, "low": -7.0, "high": float(np.log(1e4)), "start": (-1.0, 5.0)}
-    half_lives = (Parameter("R_D", **limits), Parameter("R_N", **limits))
-    return FormulaLaw(
-        name,
-        loss,
-        ("params", "tokens", "unique_tokens"),
-        half_lives,
-        "loss = E + A/params'^alpha + B/tokens'^beta, tokens' = U + U R_D (1 - exp(-(tokens/U - 1)/R_D))",
-        "Muennighoff et al. 2023, arXiv 2305.16264, equations 5 and 6",
-        absolute=True,
-    )
-
-
-def _worth(unique, repeats, half_life):
-    return unique * (1.0 + half_life * (1.0 - jets.exp(-1.0 * repeats / half_life)))
-
-
 # The paper's fit to unrepeated C4 (alpha = beta), in nats a token of its tokenizer.
 C4_BASE = {
     "E": float(np.exp(0.6254804)),
@@ -123,19 +93,52 @@ C4_BASE = {
 _ALL: tuple[Law, ...] = (
     CHINCHILLA,
     CHINCHILLA_TIED,
+    PRODUCT,
     OVERTRAINING,
     KAPLAN,
     CoupledLaw(),
+    repeated(),
     data_constrained(C4_BASE, "data-constrained-c4"),
-    *(power_law(axis, offset) for axis in ("params", "tokens", "flops") for offset in (False, True)),
+    mistuned(CHINCHILLA, "learning_rate"),
+    mistuned(CHINCHILLA, "batch_tokens"),
+    low_precision(CHINCHILLA),
+    low_precision(CHINCHILLA, ("bits_weights", "bits_activations", "bits_attention")),
+    quantised(CHINCHILLA),
+    *laws_axes.LAWS,
+    sigmoid_link(),
+    logit_link(),
+    exponential_link(),
 )
 LAWS: dict[str, Law] = {law.name: law for law in _ALL}
 
 
 def find(law: str | Law) -> Law:
-    """The law of that name, or the law itself. Raises InputError naming the nearest one."""
+    """The law of that name, the law itself, or NAME of a Python file as FILE.py:NAME (which is run).
+
+    Raises InputError naming the nearest law, or what is wrong with the file.
+    """
     if isinstance(law, Law):
         return law
+    if ".py:" in str(law):
+        return _from_file(str(law))
     if law not in LAWS:
         raise InputError(f"no law {law!r}{nearest(str(law), LAWS)}")
     return LAWS[law]
+
+
+def _from_file(place: str) -> Law:
+    import runpy
+    from pathlib import Path
+
+    file, _, name = place.rpartition(":")
+    if not Path(file).is_file():
+        raise InputError(f"--law: {file}: no such file")
+    try:
+        found = runpy.run_path(file)
+    except Exception as error:
+        # The user's own code: whatever it raises is what is wrong with it.
+        raise InputError(f"--law: {file}: {type(error).__name__}: {error}") from None
+    laws = {key: value for key, value in found.items() if isinstance(value, Law)}
+    if name not in laws:
+        raise InputError(f"--law: {file}: no law {name!r}{nearest(name, laws)}")
+    return laws[name]

@@ -6,11 +6,11 @@ from importlib import import_module
 
 VERBS = {
     "Studies": {
-        "init": ("sweeps.verbs:init", "write a commented study file"),
-        "plan": ("sweeps.verbs:plan", "what a study trains, and what it costs, before it is paid"),
+        "init": ("sweeps.desk:init", "write a commented study file"),
+        "plan": ("sweeps.desk:plan", "what a study trains, and what it costs, before it is paid"),
         "run": ("sweeps.verbs:run", "train a study; the same command goes on after an interruption"),
         "worker": ("sweeps.verbs:worker", "one worker on this machine's devices, for engines"),
-        "status": ("sweeps.verbs:status", "how far a study is, and what to do about failures"),
+        "status": ("sweeps.desk:status", "how far a study is, and what to do about failures"),
         "table": ("analysis.verbs:table", "the table of runs as CSV, Parquet or JSON"),
         "report": ("analysis.report.verb:report", "report.html and figures of a study"),
         "plot": ("analysis.report.verb:plot", "single figures as SVG, PDF, PNG and CSV"),
@@ -29,6 +29,7 @@ VERBS = {
         "forecast": ("analysis.verbs:forecast", "predict held-out runs and score it"),
         "thresholds": ("analysis.thresholds.verb:thresholds", "verdicts on emergent abilities"),
         "replicate": ("analysis.replicate.verb:replicate", "published numbers, computed again"),
+        "laws": ("analysis.catalogue:laws", "the laws that --law knows: formula, domain, source"),
     },
 }
 

@@ -45,6 +45,7 @@ def test_public_and_inner_parameters_agree(law):
     """The law in the table's units is the law in the fit's units, whatever the centre."""
     rng = np.random.default_rng(1)
     centre = {name: rng.uniform(10, 20) for name in law.inputs} | {"loss": 1.1}
+    centre |= {name: centre[other] for name, other in law.alike.items()}
     theta = np.array([rng.uniform(0.2, 0.9) for _ in law.parameters])
     x = rng.normal(size=(len(law.inputs), 5))
     public = {name: values[0] for name, values in law.to_public(theta[None], centre).items()}
