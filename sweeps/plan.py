@@ -1,14 +1,16 @@
 """From a study to the table of what has to be trained, priced before it is paid."""
 
+import hashlib
 import json
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 from lab import accounting, speed
 from lab.config import RunConfig
 from lab.data import DataConfig, Dataset
-from sweeps.study import Study, points
+from sweeps.designs import Point, points
+from sweeps.study import Study
 
 
 @dataclass(frozen=True)
@@ -55,25 +57,27 @@ class Plan:
     @cached_property
     def seconds_per_step(self) -> dict[str, speed.StepTime]:
         """Predicted seconds a step, by run id of cells and trunks: measured here before, or estimated."""
-        return {
-            node.run_id: speed.predict(node.config, self.dataset(node.config).vocab_size)
-            for node in (*self.cells, *self.trunks)
-        }
+        from sweeps.pricing import step_times
+
+        return step_times(self)
 
     def seconds(self, node: Cell | Trunk) -> float:
+        """Device-seconds of the training steps that this node itself does."""
         return node.own_steps * self.seconds_per_step[node.run_id].seconds
 
     def flops_spent(self) -> float:
         """FLOPs that will be executed, with each trunk paid once."""
-        return sum(self._per_step(node) * node.own_steps for node in (*self.cells, *self.trunks))
+        per_step = {cell.trunk: _per_step(cell) for cell in self.cells if cell.trunk}
+        spent = sum(_per_step(cell) * cell.own_steps for cell in self.cells)
+        return spent + sum(per_step[trunk.run_id] * trunk.own_steps for trunk in self.trunks)
 
     def flops_straight(self) -> float:
         """FLOPs that the same cells would take one by one."""
-        return sum(self._per_step(cell) * cell.config.steps for cell in self.cells)
+        return sum(cell.flops["flops_exact"] for cell in self.cells)
 
-    def _per_step(self, node: Cell | Trunk) -> float:
-        flops = accounting.training_flops(node.config, self.dataset(node.config).vocab_size)
-        return flops["flops_exact"] / node.config.steps
+
+def _per_step(cell: Cell) -> float:
+    return cell.flops["flops_exact"] / cell.config.steps
 
 
 def make(study: Study, load) -> Plan:
@@ -85,33 +89,42 @@ def make(study: Study, load) -> Plan:
     Raises:
         InputError: from the study or its data.
     """
-    found = points(study)
     datasets: dict[str, Dataset] = {}
-    for point in found:
-        if _key(point.config.data) not in datasets:
-            datasets[_key(point.config.data)] = load(point.config.data)
-    held = {grid.name: _held_out(study, grid.name, found, datasets) for grid in study.grids}
+
+    def dataset(data: DataConfig) -> Dataset:
+        key = _key(data)
+        if key not in datasets:
+            datasets[key] = load(data)
+        return datasets[key]
+
+    found = points(study, vocab=lambda data: dataset(data).vocab_size)
+    of = {id(p.config.data): dataset(p.config.data) for p in found}
+    held = {grid.name: _held_out(grid, found, of) for grid in study.grids}
+    ids = _Ids()
     budgets: dict[str, dict[int, RunConfig]] = defaultdict(dict)
     drafts = []
     for point in found:
-        digest = datasets[_key(point.config.data)].digest
-        trunk_id = point.config.trunk_id(digest)
-        budgets[trunk_id][point.config.hold_steps] = point.config
-        drafts.append((point, digest, trunk_id))
-    cells = {}
-    for point, digest, trunk_id in drafts:
         config = point.config
-        vocab = datasets[_key(config.data)].vocab_size
-        cell = Cell(
-            run_id=config.run_id(digest),
+        run_id, trunk_id = ids.of(config, of[id(config.data)].digest)
+        known = budgets[trunk_id].get(config.hold_steps)
+        if known is None or known.tokens < config.tokens:
+            budgets[trunk_id][config.hold_steps] = config
+        drafts.append((point, run_id, trunk_id))
+    cells: dict[str, Cell] = {}
+    for point, run_id, trunk_id in drafts:
+        config = point.config
+        if run_id in cells:
+            continue
+        vocab = of[id(config.data)].vocab_size
+        cells[run_id] = Cell(
+            run_id=run_id,
             grid=point.grid,
             config=config,
             trunk=trunk_id if _shares(budgets[trunk_id], config) else None,
-            held_out=(config.model, config.tokens) in held[point.grid],
+            held_out=point.held_out or _place(config) in held[point.grid],
             params=accounting.count_params(config.model, vocab),
             flops=accounting.training_flops(config, vocab),
         )
-        cells.setdefault(cell.run_id, cell)
     used = {cell.trunk for cell in cells.values()}
     trunks = [
         Trunk(trunk_id, max(holds.values(), key=lambda c: c.hold_steps), tuple(sorted(holds)))
@@ -125,18 +138,69 @@ def _shares(holds: dict[int, RunConfig], config: RunConfig) -> bool:
     return config.optimizer.schedule == "wsd" and len(holds) > 1 and config.hold_steps > 0
 
 
-def _held_out(study: Study, name: str, found, datasets) -> set:
-    """The (model, tokens) points of highest compute of a grid."""
-    grid = next(g for g in study.grids if g.name == name)
+def _place(config: RunConfig) -> tuple:
+    """A point of a grid: a run whatever its seed."""
+    return config.model, config.optimizer, config.tokens, config.batch, config.precision, id(config.data)
+
+
+def _held_out(grid, found: list[Point], of: dict[int, Dataset]) -> set:
+    """The points of highest compute of a grid."""
     flops = {}
-    for point in found:
-        if point.grid == name:
-            vocab = datasets[_key(point.config.data)].vocab_size
-            key = (point.config.model, point.config.tokens)
-            flops[key] = accounting.training_flops(point.config, vocab)["flops_exact"]
+    for point in found if grid.held_out else ():
+        config = point.config
+        if point.grid == grid.name and _place(config) not in flops:
+            vocab = of[id(config.data)].vocab_size
+            flops[_place(config)] = accounting.training_flops(config, vocab)["flops_exact"]
     return set(sorted(flops, key=flops.get)[len(flops) - grid.held_out :])
+
+
+class _Ids:
+    """Ids of many runs: runs that differ in seed and steps alone share all but two numbers of their text.
+
+    The text of a group is taken from its first run and must give the id of another one too, else every id of
+    the group is computed in full.
+    """
+
+    def __init__(self):
+        self._texts: dict[tuple, list[str] | None] = {}
+        self._first: dict[tuple, tuple[int, int]] = {}
+        self._checked: set[tuple] = set()
+        self._trunks: dict[tuple, str] = {}
+
+    def of(self, config: RunConfig, data_digest: str) -> tuple[str, str]:
+        """Run id and trunk id."""
+        group = (config.model, config.optimizer, config.batch, config.precision, id(config.data))
+        numbers = (config.seed, config.steps)
+        if group not in self._texts:
+            self._texts[group] = _split(config.describe(data_digest))
+            self._first[group] = numbers
+        parts = self._texts[group]
+        run_id = None if parts is None else _digest(parts, numbers)
+        if group not in self._checked and numbers != self._first[group]:
+            self._checked.add(group)
+            if run_id != config.run_id(data_digest):
+                parts = self._texts[group] = None
+        if parts is None:
+            return config.run_id(data_digest), config.trunk_id(data_digest)
+        trunk = (group, config.seed)
+        if trunk not in self._trunks:
+            self._trunks[trunk] = config.trunk_id(data_digest)
+        return run_id, self._trunks[trunk]
+
+
+def _split(described: dict) -> list[str] | None:
+    marks = {"seed": "<seed>", "steps": "<steps>"}
+    text = json.dumps({**described, **marks}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    head, _, rest = text.partition('"<seed>"')
+    middle, _, tail = rest.partition('"<steps>"')
+    return [head, middle, tail]
+
+
+def _digest(parts: list[str], numbers: tuple[int, int]) -> str:
+    head, middle, tail = parts
+    return hashlib.sha256(f"{head}{numbers[0]}{middle}{numbers[1]}{tail}".encode()).hexdigest()[:12]
 
 
 def _key(config: DataConfig) -> str:
     # the mapping of task rates keeps the configuration itself from being a key
-    return json.dumps(asdict(config), sort_keys=True)
+    return repr(config)

@@ -1,20 +1,32 @@
 """A plan as people and programs read it."""
 
+import csv
+import io
 import json
 from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
+from sweeps import doubts, pricing
 from sweeps.display import duration, short
 from sweeps.plan import Plan
+from sweeps.prior import Prior
+from sweeps.promise import Promise, best_prior, promises
 from sweeps.store import Store
 
-_ROWS = 60  # longer tables are shortened in the middle; --json has them all
+_ROWS = 60  # longer tables are shortened in the middle; --json and --csv have them all
+_SIMULATED = 20_000  # above this many cells, intervals are simulated only when asked for
 
 
 def states(plan: Plan, store: Store) -> dict[str, str]:
     """State of each cell by run id: done, failed, running, new."""
+    there = store.names()
     found = {}
     for cell in plan.cells:
+        if cell.run_id not in there and cell.trunk not in there:
+            found[cell.run_id] = "new"
+            continue
         node = store.node(cell)
         if store.is_done(node):
             found[cell.run_id] = "done"
@@ -25,101 +37,183 @@ def states(plan: Plan, store: Store) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class Priced:
+    """A plan with the state of its cells, what they cost, and what they will tell."""
+
+    plan: Plan
+    out: Path | None = None
+    workers: int = 1
+
+    @cached_property
+    def states(self) -> dict[str, str]:
+        return states(self.plan, Store(self.out)) if self.out else {}
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        return pricing.shares(self.plan)
+
+    @cached_property
+    def prior(self) -> tuple[Prior, str]:
+        return best_prior(self.plan, self.out)
+
+    @cached_property
+    def promises(self) -> list[Promise]:
+        return promises(self.plan, self.prior[0])
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        return doubts.warnings(self.plan, self.prior[0])
+
+    def seconds_left(self) -> float:
+        """Device-seconds of what is neither done nor given up."""
+        return sum(s for run_id, s in self.shares.items() if self.states.get(run_id, "new") in _OPEN)
+
+    def totals(self) -> dict:
+        plan = self.plan
+        spent, straight = plan.flops_spent(), plan.flops_straight()
+        left = self.seconds_left()
+        low, high = pricing.watts(plan)
+        times = plan.seconds_per_step
+        programs = pricing.programs(plan)
+        return {
+            "cells": len(plan.cells),
+            "states": dict(Counter(self.states.get(cell.run_id, "new") for cell in plan.cells)),
+            "trunks": len(plan.trunks),
+            "programs": len(programs),
+            "flops": spent,
+            "flops_without_trunks": straight,
+            "saved": 1 - spent / straight,
+            "device_seconds": sum(self.shares.values()),
+            "device_seconds_left": left,
+            "hours_left": left / 3600 / self.workers,
+            "workers": self.workers,
+            "measured": sum(times[cell.run_id].measured for cell in plan.cells) / len(plan.cells),
+            "memory_bytes": max(pricing.memory(plan).values(), default=None),
+            "energy_kwh": [watt * left / 3.6e6 for watt in (low, high)],
+            "energy_source": f"estimate: {low:g} to {high:g} W a device x predicted device-seconds left",
+            "unique_tokens": {d.config.source: d.unique_tokens for d in plan.datasets.values()},
+            "prior": {**asdict(self.prior[0]), "source": self.prior[1]},
+            "intervals": [asdict(p) for p in self.promises] if self.simulates else None,
+            "warnings": self.warnings,
+        }
+
+    @property
+    def simulates(self) -> bool:
+        return len(self.plan.cells) <= _SIMULATED
+
+    def rows(self) -> list[dict]:
+        """The table of the plan, one dictionary a cell."""
+        plan = self.plan
+        memory = pricing.memory(plan)
+        vocabs = {id(c.config.data): plan.dataset(c.config).vocab_size for c in plan.cells}
+        low, high = pricing.watts(plan)
+        rows = []
+        for cell in plan.cells:
+            c = cell.config
+            seconds = self.shares[cell.run_id]
+            program = pricing.program_key(c, vocabs[id(c.data)]) if memory else None
+            rows.append(
+                {
+                    "run_id": cell.run_id,
+                    "grid": cell.grid,
+                    "state": self.states.get(cell.run_id, "new"),
+                    "width": c.model.width,
+                    "layers": c.model.layers,
+                    "params_total": cell.params.total,
+                    "params_embedding": cell.params.embedding,
+                    "tokens": c.steps * c.batch_tokens,
+                    "steps": c.steps,
+                    "seed": c.seed,
+                    "batch_tokens": c.batch_tokens,
+                    "learning_rate": c.optimizer.learning_rate,
+                    "held_out": cell.held_out,
+                    "flops_6nd": cell.flops["flops_6nd"],
+                    "flops_exact": cell.flops["flops_exact"],
+                    "seconds": seconds,
+                    "measured": plan.seconds_per_step[cell.run_id].measured,
+                    "memory_bytes": memory.get(program),
+                    "energy_joules_low": seconds * low,
+                    "energy_joules_high": seconds * high,
+                    "trunk": cell.trunk,
+                }
+            )
+        return rows
+
+
+_OPEN = ("new", "running")
+
+
 def headline(plan: Plan, of: dict[str, str]) -> str:
     """One line: how many runs, what is left, what it costs."""
-    left = [cell for cell in plan.cells if of[cell.run_id] in ("new", "running")]
-    trunks = {cell.trunk for cell in left if cell.trunk}
-    seconds = sum(plan.seconds(cell) for cell in left)
-    seconds += sum(plan.seconds(trunk) for trunk in plan.trunks if trunk.run_id in trunks)
+    left = [cell for cell in plan.cells if of[cell.run_id] in _OPEN]
+    shares = pricing.shares(plan)
     counts = Counter(of.values())
     parts = [f"{counts[name]} {name}" for name in ("done", "failed", "running") if counts[name]]
     done = f" ({', '.join(parts)})" if parts else ""
-    cost = f"about {duration(seconds)} of device time"
+    cost = f"about {duration(sum(shares[cell.run_id] for cell in left))} of device time"
     return f"study {plan.study.name}: {len(left)} of {len(plan.cells)} runs to train{done}, {cost}"
 
 
-def rows(plan: Plan, out: Path | None) -> list[dict]:
-    """The table of the plan, one dictionary a cell."""
-    of = states(plan, Store(out)) if out else {}
-    return [
-        {
-            "run_id": cell.run_id,
-            "grid": cell.grid,
-            "state": of.get(cell.run_id, "new"),
-            "width": cell.config.model.width,
-            "layers": cell.config.model.layers,
-            "params_total": cell.params.total,
-            "tokens": cell.config.steps * cell.config.batch_tokens,
-            "steps": cell.config.steps,
-            "seed": cell.config.seed,
-            "batch_tokens": cell.config.batch_tokens,
-            "learning_rate": cell.config.optimizer.learning_rate,
-            "held_out": cell.held_out,
-            "flops_6nd": cell.flops["flops_6nd"],
-            "flops_exact": cell.flops["flops_exact"],
-            "seconds": plan.seconds(cell),
-            "measured": plan.seconds_per_step[cell.run_id].measured,
-            "trunk": cell.trunk,
-        }
-        for cell in plan.cells
-    ]
+def as_json(priced: Priced) -> str:
+    return json.dumps({"study": priced.plan.study.name, **priced.totals(), "rows": priced.rows()})
 
 
-def totals(plan: Plan) -> dict:
-    nodes = [*plan.trunks, *plan.cells]
-    spent, straight = plan.flops_spent(), plan.flops_straight()
-    return {
-        "cells": len(plan.cells),
-        "trunks": len(plan.trunks),
-        "flops": spent,
-        "flops_without_trunks": straight,
-        "saved": 1 - spent / straight,
-        "device_seconds": sum(plan.seconds(node) for node in nodes),
-        "unique_tokens": {d.config.source: d.unique_tokens for d in plan.datasets.values()},
-        "warnings": warnings(plan),
-    }
+def as_csv(priced: Priced) -> str:
+    buffer = io.StringIO()
+    rows = priced.rows()
+    writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
-def warnings(plan: Plan) -> list[str]:
-    """What a sceptic would say of this study before it runs."""
-    found = []
-    for grid in plan.study.grids:
-        cells = [cell for cell in plan.cells if cell.grid == grid.name]
-        if not cells:
-            continue
-        dataset = plan.dataset(cells[0].config)
-        most = max(cell.config.tokens for cell in cells)
-        if dataset.unique_tokens and most > dataset.unique_tokens:
-            times, unique = most / dataset.unique_tokens, short(dataset.unique_tokens)
-            found.append(f"grid {grid.name}: the largest budget is {times:.1f} times its {unique} tokens")
-        is_text = not dataset.ability_sets()
-        if is_text and len(cells) > 1 and (len(grid.sizes) < 4 or len(grid.tokens) < 3):
-            found.append(f"grid {grid.name}: fewer than 4 sizes or 3 token budgets hardly identify a law")
-    return found
-
-
-def as_json(plan: Plan, out: Path | None) -> str:
-    return json.dumps({"study": plan.study.name, **totals(plan), "rows": rows(plan, out)})
-
-
-def as_text(plan: Plan, out: Path | None) -> str:
-    table = rows(plan, out)
+def as_text(priced: Priced) -> str:
+    table = priced.rows()
     shown = table if len(table) <= _ROWS else table[: _ROWS // 2] + table[-_ROWS // 2 :]
     lines = ["  ".join(_COLUMNS).format(*_COLUMN_NAMES)]
     for i, row in enumerate(shown):
         if len(shown) < len(table) and i == _ROWS // 2:
-            lines.append(f"... {len(table) - len(shown)} more ...")
+            lines.append(f"... {len(table) - len(shown)} more, all in --json and --csv ...")
         lines.append("  ".join(_COLUMNS).format(*_cells(row)).rstrip())
-    t = totals(plan)
-    estimated = "" if all(row["measured"] for row in table) else " (~: estimated, no such shape has run here)"
-    lines += [
-        "",
-        f"{t['cells']} runs, {t['trunks']} trunks: {t['flops']:.3g} FLOPs, "
-        f"{t['saved']:.0%} less than without trunks, "
-        f"about {duration(t['device_seconds'])} of device time{estimated}",
+    return "\n".join([*lines, "", *_summary(priced), *(f"warning: {text}" for text in priced.warnings)])
+
+
+def _summary(priced: Priced) -> list[str]:
+    t = priced.totals()
+    counts = ", ".join(f"{n} {state}" for state, n in sorted(t["states"].items()))
+    low, high = t["energy_kwh"]
+    source = (
+        "step times measured on this machine"
+        if t["measured"] == 1
+        else f"~: {1 - t['measured']:.0%} of the cells estimated from other shapes; --probe measures them"
+    )
+    lines = [
+        f"{t['cells']} runs ({counts}), {t['trunks']} trunks, {t['programs']} programs: "
+        f"{t['flops']:.3g} FLOPs, {t['saved']:.0%} less than without trunks",
+        f"about {duration(t['device_seconds_left'])} of device time left, "
+        f"{duration(t['hours_left'] * 3600)} on {t['workers']} workers here ({source})",
     ]
-    lines += [f"warning: {text}" for text in t["warnings"]]
-    return "\n".join(lines)
+    if t["memory_bytes"]:
+        lines.append(f"memory: about {short(t['memory_bytes'])}B for the largest run (predicted)")
+    watts = t["energy_source"].removeprefix("estimate: ").partition(" W")[0]
+    lines.append(f"energy: {low:.2g} to {high:.2g} kWh (estimate from {watts} W a device, not a measurement)")
+    if priced.simulates:
+        lines += [_said(p, t["prior"]["source"]) for p in priced.promises]
+    return lines
+
+
+def _said(p: Promise, source: str) -> str:
+    if p.why:
+        return f"grid {p.grid}: no law can be fitted: {p.why}"
+    (a, b), (c, d), (e, f) = (p.ranges[name] for name in ("E", "alpha", "beta"))
+    low, high = p.params_exponent
+    lost = f"; {p.lost:.0%} of the fits found no optimum" if p.lost > 0.02 else ""
+    return (
+        f"grid {p.grid}: 95% of studies like this would give E {a:.3g} to {b:.3g}, alpha {c:.3g} to {d:.3g}, "
+        f"beta {e:.3g} to {f:.3g}, params exponent {low:.3g} to {high:.3g}, and the loss at ten times the "
+        f"compute within {p.forecast:.1%} (simulated from {source}{lost})"
+    )
 
 
 _COLUMN_NAMES = ("run id", "grid", "shape", "params", "tokens", "seed", "batch", "rate", "FLOPs", "seconds")

@@ -4,12 +4,14 @@
 is no database: states are read from the folders, which can be copied, merged and deleted one by one.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.folder import RunFolder, completed_steps, read_json, write_json
 from lab.job import SCHEMA, Job
 from sweeps import claim as claims
+from sweeps import pricing
 from sweeps.plan import Cell, Plan, Trunk
 
 
@@ -33,6 +35,14 @@ class Store:
     def __init__(self, root: Path):
         self.root = Path(root)
 
+    def names(self) -> set[str]:
+        """Names of the run folders."""
+        try:
+            with os.scandir(self.root / "runs") as entries:
+                return {entry.name for entry in entries}
+        except FileNotFoundError:
+            return set()
+
     def run(self, run_id: str) -> RunFolder:
         return RunFolder(self.root / "runs" / run_id)
 
@@ -45,6 +55,9 @@ class Store:
         """Keep the study file and its cells, which say what belongs to the study and what is held out."""
         folder = self.root / "studies"
         folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{plan.study.name}.json"
+        seconds, tokens = pricing.shares(plan), pricing.trained_tokens(plan)
+        seconds |= _predictions(path)  # what was said before a run is what it is held to
         cells = [
             {
                 "run_id": cell.run_id,
@@ -60,13 +73,13 @@ class Store:
                 "tokens": cell.config.steps * cell.config.batch_tokens,
                 "flops_6nd": cell.flops["flops_6nd"],
                 "flops_exact": cell.flops["flops_exact"],
+                "predicted_seconds": seconds[cell.run_id],
+                "trained_tokens": tokens[cell.run_id],
             }
             for cell in plan.cells
         ]
         (folder / f"{plan.study.name}.toml").write_text(text)
-        write_json(
-            folder / f"{plan.study.name}.json", {"schema": SCHEMA, "study": plan.study.name, "cells": cells}
-        )
+        write_json(path, {"schema": SCHEMA, "study": plan.study.name, "cells": cells})
 
     def is_done(self, node: Node) -> bool:
         """A cell with a result; a trunk whose branch points are all there, or no longer needed."""
@@ -116,6 +129,15 @@ class Store:
     def forgive(self, run_id: str) -> None:
         """Forget a failure, so that the cell is tried again."""
         (self.run(run_id).path / "failure.json").unlink(missing_ok=True)
+
+
+def _predictions(path: Path) -> dict[str, float]:
+    """Predicted device-seconds by run id, as an earlier plan of the study said them."""
+    try:
+        cells = (read_json(path) or {})["cells"]
+        return {c["run_id"]: c["predicted_seconds"] for c in cells if c.get("predicted_seconds")}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def check_writable(root: Path) -> None:

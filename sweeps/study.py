@@ -1,22 +1,27 @@
 """A study as data: one TOML file, validated whole before anything runs."""
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lab.config import ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig
 from lab.errors import InputError
 from lab.strict import build
+from sweeps import overrides
+from sweeps.ladder import Shape
+from sweeps.prior import Prior
+
+Design = Literal["grid", "isoflop", "ladder", "trunk_branch", "factorial"]
+_SHAPE, _PRIOR = Shape(), Prior()
+_BUDGETS = ("tokens", "tokens_per_param", "flops", "multiples")
 
 
 @dataclass(frozen=True)
 class Size:
     """One model of a ladder. What is left out is taken from the study's [model], [optimizer], batch."""
 
-    width: int
+    width: int | None = None
     layers: int | None = None
     heads: int | None = None
     learning_rate: float | None = None
@@ -24,34 +29,105 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Valley:
+    """IsoFLOP sizes chosen for each budget: around the optimum that ``tokens_per_param`` expects."""
+
+    sizes: int = 5
+    spread: float = 4.0  # the smallest is a factor of this below the expected optimum, the largest above
+    tokens_per_param: float = 20.0  # expected at the optimum; 20 is of 2203.15556, for its tokens
+
+    def problems(self):
+        if not 1 <= self.sizes <= 1000:
+            yield "sizes", f"should lie between 1 and 1000, is {self.sizes}"
+        if not 1 < self.spread <= 1e4:
+            yield "spread", f"should be above 1, is {self.spread}"
+        if not 0 < self.tokens_per_param < 1e9:
+            yield "tokens_per_param", f"should be positive, is {self.tokens_per_param}"
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Seeds of the cells that ``where`` selects, in place of the grid's own."""
+
+    where: Mapping[str, object]
+    seeds: tuple[int, ...]
+
+    def problems(self):
+        yield from _distinct("seeds", self.seeds)
+        if not self.where:
+            yield "where", 'should select cells, as in { width = 48, tokens = "largest" }'
+
+
+@dataclass(frozen=True)
 class Grid:
-    """Sizes x token budgets x seeds. Tables given here replace keys of the study's own."""
+    """Sizes x factors x budgets x seeds. Tables given here replace keys of the study's own.
+
+    Sizes are explicit, or ``params`` with a ``shape`` rule, or for IsoFLOP a ``valley``; with none of them
+    there is one size, the study's [model].
+    """
 
     name: str
-    sizes: tuple[Size, ...]
-    tokens: tuple[int, ...]
+    design: Design = "grid"
+    sizes: tuple[Size, ...] = ()
+    params: tuple[int, ...] = ()
+    shape: Shape = _SHAPE
+    valley: Valley | None = None
+    tokens: tuple[int, ...] = ()
+    tokens_per_param: tuple[float, ...] = ()
+    flops: tuple[float, ...] = ()  # 6 params tokens
+    multiples: tuple[float, ...] = ()  # ladder: of the compute-optimal tokens
+    optimal_tokens_per_param: float = 20.0  # ladder: what is compute-optimal (2203.15556)
+    factors: Mapping[str, object] = field(default_factory=dict)  # key -> values, each crossed with the others
     seeds: tuple[int, ...] = (0,)
+    more_seeds: tuple[Seeds, ...] = ()
     held_out: int = 0  # (size, tokens) points of highest compute that are predicted, not fitted
+    held_out_where: tuple[Mapping[str, object], ...] = ()  # the same for chosen cells
     batch: int | None = None
+    precision: Literal["float32", "bfloat16"] | None = None
     data: Mapping[str, object] = field(default_factory=dict)
     model: Mapping[str, object] = field(default_factory=dict)
     optimizer: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def budget(self) -> str:
+        """The one key of the budgets that is given."""
+        return next((key for key in _BUDGETS if getattr(self, key)), "tokens")
+
     def problems(self):
-        if not self.name.replace("-", "").replace("_", "").isalnum():
+        if not _is_name(self.name):
             yield "name", f"should be letters, digits, - and _, is {self.name!r}"
-        for name in ("sizes", "tokens", "seeds"):
-            values = getattr(self, name)
-            if not values:
-                yield name, "should not be empty"
-            elif len(set(values)) < len(values):
-                yield name, "has the same entry twice"
-        if not 0 <= self.held_out < len(self.sizes) * len(self.tokens):
-            points = len(self.sizes) * len(self.tokens)
-            yield (
-                "held_out",
-                f"should lie between 0 and {points - 1} of the {points} points, is {self.held_out}",
-            )
+        for name in ("sizes", "params", *_BUDGETS, "seeds"):
+            yield from _distinct(name, getattr(self, name), may_be_empty=name != "seeds")
+        for name in ("params", *_BUDGETS):
+            if any(value <= 0 for value in getattr(self, name)):
+                yield name, f"should be positive, is {list(getattr(self, name))}"
+        if not 0 < self.optimal_tokens_per_param < 1e9:
+            yield "optimal_tokens_per_param", f"should be positive, is {self.optimal_tokens_per_param}"
+        if self.held_out < 0:
+            yield "held_out", f"should not be negative, is {self.held_out}"
+        yield from self._problems_of_choices()
+
+    def _problems_of_choices(self):
+        given = [key for key in ("sizes", "params", "valley") if getattr(self, key)]
+        if len(given) > 1:
+            yield given[1], f"replaces {given[0]}, which is given too; give one of them"
+        if not self.params and not self.valley and self.shape != _SHAPE:
+            yield "shape", "is a rule for params or a valley, and neither is given"
+        allowed = {"isoflop": ("flops",), "ladder": ("multiples",)}.get(self.design, _BUDGETS[:3])
+        budgets = [key for key in _BUDGETS if getattr(self, key)]
+        for key in budgets:
+            if key not in allowed:
+                yield key, f"is not a budget of design {self.design!r}, which takes {' or '.join(allowed)}"
+        if not set(budgets) & set(allowed):
+            yield allowed[0], f"is missing: design {self.design!r} needs {' or '.join(allowed)}"
+        if len(set(budgets) & set(allowed)) > 1:
+            yield budgets[1], f"replaces {budgets[0]}, which is given too; give one of them"
+        if self.valley and self.design != "isoflop":
+            yield "valley", f'belongs to design "isoflop", this is {self.design!r}'
+        if self.design == "factorial" and not self.factors:
+            yield "factors", "is missing: design 'factorial' crosses them"
+        if self.design == "trunk_branch" and len(budgets) == 1 and len(getattr(self, budgets[0])) < 2:
+            yield budgets[0], "should be two budgets or more: one has no trunk to share"
 
 
 @dataclass(frozen=True)
@@ -61,6 +137,13 @@ class RunOptions:
     pack: Literal["serial", "pmap", "devices"] = "serial"
     retries: int = 1  # attempts after the first failure of a cell
     checkpoint_seconds: float = 30.0
+    watts: tuple[float, ...] = ()  # lowest and highest draw a device, for the estimate of energy
+
+    def problems(self):
+        if self.retries < 0:
+            yield "retries", f"should not be negative, is {self.retries}"
+        if self.watts and (len(self.watts) != 2 or not 0 <= self.watts[0] <= self.watts[1]):
+            yield "watts", f"should be the lowest and the highest, as in [5, 20]; is {list(self.watts)}"
 
 
 @dataclass(frozen=True)
@@ -71,10 +154,12 @@ class Study:
     model: Mapping[str, object] = field(default_factory=dict)
     optimizer: Mapping[str, object] = field(default_factory=dict)
     batch: int = 16
+    precision: Literal["float32", "bfloat16"] = "float32"
     run: RunOptions = RunOptions()
+    prior: Prior = _PRIOR
 
     def problems(self):
-        if not self.name.replace("-", "").replace("_", "").isalnum():
+        if not _is_name(self.name):
             yield "name", f"should be letters, digits, - and _, is {self.name!r}"
         names = [grid.name for grid in self.grids]
         if not names:
@@ -83,90 +168,101 @@ class Study:
             yield "grids", f"two grids have one name: {', '.join(names)}"
 
 
-@dataclass(frozen=True)
-class Point:
-    """One cell before it is priced: which grid it belongs to, and its run."""
-
-    grid: str
-    config: RunConfig
-
-
-def load(path: Path) -> Study:
-    """The study of a TOML file.
+def load(path: Path, sets: Sequence[str] = ()) -> Study:
+    """The study of a TOML file, with ``--set key=value`` applied.
 
     Raises:
         InputError: with all problems of the file, one line each.
     """
-    path = Path(path)
+    return parse(resolved(path, sets), str(path))
+
+
+def resolved(path: Path, sets: Sequence[str] = ()) -> dict:
+    """The plain data of a study, includes merged and overrides applied.
+
+    Raises:
+        InputError: for files that cannot be read, and for overrides that are wrong or change nothing.
+    """
+    data = overrides.read(path)
+    for text in sets:
+        override = overrides.Override.parse(text)
+        changed = override.apply(data)
+        if changed != data:
+            try:
+                after = parse(changed, str(path))
+            except InputError as error:
+                lines = (problem.removeprefix(f"{path}: ") for problem in error.problems)
+                raise InputError(*(f"{path} with --set {text}: {line}" for line in lines)) from None
+            if _is_idle(data, after, str(path)):
+                raise InputError(
+                    f"--set {text}: changes no run of this study: its grids give their own; set it there"
+                )
+        data = changed
+    return data
+
+
+def text_of(path: Path, sets: Sequence[str] = ()) -> str:
+    """A study file that stands alone: the file itself, or one of all that it includes and all keys set.
+
+    A store keeps it, and workers on other machines read it there.
+    """
+    data = resolved(path, sets)
+    if data == overrides.read_alone(path):
+        return Path(path).read_text()
+    heading = f"# {Path(path).name} with what it includes" + "".join(f", --set {text}" for text in sets)
+    return f"{heading}\n{overrides.to_toml(data)}"
+
+
+def _is_idle(before: Mapping, after: Study, where: str) -> bool:
+    from sweeps.designs import points
+
     try:
-        data = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; `lab init {path}` writes an example") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, should be a study file") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is not TOML: {error}") from None
-    return parse(data, str(path))
+        study = parse(before, where)
+    except InputError:
+        return False
+    same = (study.name, study.run, study.prior) == (after.name, after.run, after.prior)
+    return same and points(study) == points(after)
 
 
-def parse(data: Mapping, where: str) -> Study:
+def parse(data: Mapping, where: str, vocab: Callable[[DataConfig], int] | None = None) -> Study:
     """The study of plain data; also checks every run it would make."""
-    study = build(Study, data, where)
-    points(study, where)
+    from sweeps.designs import points
+
+    study = build(Study, _expanded(data, where), where)
+    points(study, where, vocab)
     return study
 
 
-def points(study: Study, where: str = "study") -> list[Point]:
-    """All runs of a study, grid by grid, sizes outermost.
-
-    Raises:
-        InputError: when a run cannot be, naming the key at fault.
-    """
+def _expanded(data: Mapping, where: str) -> dict:
+    """``data`` with its ranges written out; what is no grid is left for the loader to refuse."""
+    grids = data.get("grids")
+    if not isinstance(grids, list):
+        return dict(data)
     problems: list[str] = []
-    found: list[Point] = []
-    for index, grid in enumerate(study.grids):
-        at = f"grids[{index}]"
-        tables = {}
-        for key, cls in (("data", DataConfig), ("optimizer", OptimizerConfig)):
-            tables[key] = _table(
-                cls, {**getattr(study, key), **getattr(grid, key)}, where, f"{at}.{key}", problems
-            )
-        for i, size in enumerate(grid.sizes):
-            shape = {k: v for k, v in _given(size).items() if k in {f.name for f in fields(ModelConfig)}}
-            model = _table(
-                ModelConfig, {**study.model, **grid.model, **shape}, where, f"{at}.sizes[{i}]", problems
-            )
-            if model is None or None in tables.values():
-                continue
-            optimizer = tables["optimizer"]
-            if size.learning_rate is not None:
-                optimizer = replace(optimizer, learning_rate=size.learning_rate)
-            run = RunConfig(
-                tokens=max(grid.tokens),
-                model=model,
-                optimizer=optimizer,
-                data=tables["data"],
-                batch=next(b for b in (size.batch, grid.batch, study.batch) if b is not None),
-            )
-            for tokens in grid.tokens:
-                config = replace(run, tokens=tokens)
-                lines = [*config.problems(), *optimizer.problems()]
-                problems.extend(f"{where}: {at}.sizes[{i}].{key}: {text}" for key, text in lines)
-                found.extend(Point(grid.name, replace(config, seed=seed)) for seed in grid.seeds)
+    found = []
+    for i, grid in enumerate(grids):
+        new = dict(grid) if isinstance(grid, Mapping) else grid
+        for key in ("params", *_BUDGETS):
+            if isinstance(new, dict) and key in new:
+                try:
+                    new[key] = overrides.expand_range(
+                        new[key], where, f"grids[{i}].{key}", key in ("params", "tokens")
+                    )
+                except InputError as error:
+                    problems.extend(error.problems)
+                    new[key] = []
+        found.append(new)
     if problems:
-        raise InputError(*dict.fromkeys(problems))
-    return found
+        raise InputError(*problems)
+    return {**data, "grids": found}
 
 
-def _given(size: Size) -> dict:
-    return {f.name: getattr(size, f.name) for f in fields(size) if getattr(size, f.name) is not None}
+def _is_name(text: str) -> bool:
+    return text.replace("-", "").replace("_", "").isalnum()
 
 
-def _table(cls, data, where, key, problems):
-    try:
-        return build(cls, data, where, key)
-    except InputError as error:
-        problems.extend(error.problems)
-        return None
+def _distinct(name: str, values: tuple, may_be_empty: bool = False):
+    if not values and not may_be_empty:
+        yield name, "should not be empty"
+    elif len(set(values)) < len(values):
+        yield name, "has the same entry twice"

@@ -1,62 +1,25 @@
-"""Verbs for studies: init, plan, run, worker, status."""
+"""Verbs that train: run and worker."""
 
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
 from collections import Counter
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from lab.errors import InputError
 from sweeps.engines.launch import INTERRUPTED, NO_STORE, STORE_FAULT, Launch
 from sweeps.engines.options import Engine, EngineOptions
 
 _LOCAL = EngineOptions()
 StudyFile = Annotated[Path, tyro.conf.Positional]
 Json = Annotated[bool, tyro.conf.arg(name="json")]
-
-
-def init(argv: list[str]) -> int:
-    def command(path: StudyFile = Path("study.toml")) -> int:
-        """Write a commented study file to start from.
-
-        Args:
-            path: where to write it; a file that is there is not replaced.
-        """
-        text = (files("sweeps") / "studies" / "example.toml").read_text()
-        try:
-            with open(path, "x") as file:
-                file.write(text)
-        except FileExistsError:
-            raise InputError(f"{path}: is there already; name another file") from None
-        print(f"{path} written. What it costs: lab plan {path}; to train it: lab run {path} --out runs/mine")
-        return 0
-
-    return tyro.cli(command, args=argv, prog="lab init")
-
-
-def plan(argv: list[str]) -> int:
-    def command(study: StudyFile, out: Path | None = None, as_json: Json = False) -> int:
-        """The cells of a study with FLOPs, predicted seconds and parent, before anything is trained.
-
-        Args:
-            study: the study file.
-            out: the store it will run in, to see what is done there already.
-            as_json: print one JSON object.
-        """
-        from sweeps import planning
-
-        made = _plan(study)
-        print(planning.as_json(made, out) if as_json else planning.as_text(made, out))
-        return 0
-
-    return tyro.cli(command, args=argv, prog="lab plan")
+Sets = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE"), tyro.conf.UseAppendAction]
 
 
 def run(argv: list[str]) -> int:
@@ -64,6 +27,7 @@ def run(argv: list[str]) -> int:
         study: StudyFile,
         out: Path,
         on: Engine = _LOCAL,
+        sets: Sets = (),
         retry_failed: bool = False,
         as_json: Json = False,
     ) -> int:
@@ -76,16 +40,19 @@ def run(argv: list[str]) -> int:
             study: the study file.
             out: the store: a folder of run folders, which several studies may share.
             on: the engine, and what it needs to know.
+            sets: change a key of the study, as in model.width=64; may be repeated.
             retry_failed: try again what was given up on.
             as_json: print one JSON object at the end.
         """
-        return _run(study, out, on, retry_failed, as_json)
+        return _run(study, out, on, sets, retry_failed, as_json)
 
     return tyro.cli(command, args=argv, prog="lab run")
 
 
-def _run(study_path: Path, out: Path, on: EngineOptions, retry_failed: bool, as_json: bool) -> int:
-    from sweeps import disk, planning
+def _run(
+    study_path: Path, out: Path, on: EngineOptions, sets: tuple[str, ...], retry_failed: bool, as_json: bool
+) -> int:
+    from sweeps import disk, planning, study
     from sweeps.display import Display
     from sweeps.engines.watch import StoreWatch
     from sweeps.parts import Part
@@ -94,9 +61,9 @@ def _run(study_path: Path, out: Path, on: EngineOptions, retry_failed: bool, as_
     on.check()
     part = Part.parse(on.part) if on.part else None
     check_writable(out)
-    made = _plan(study_path)
+    made = plan_of(study_path, sets)
     store = Store(out)
-    store.write_study(made, study_path.read_text())
+    store.write_study(made, study.text_of(study_path, sets))
     for of in (*made.trunks, *made.cells):
         store.forget_the_dead(store.node(of))
         if retry_failed:
@@ -113,7 +80,9 @@ def _run(study_path: Path, out: Path, on: EngineOptions, retry_failed: bool, as_
             code = on.run(launch, made.study.run.pack, lambda: StoreWatch(made, store, part), display)
     states = planning.states(made, store)
     failed = [run_id for run_id, state in states.items() if state == "failed"]
-    again = f"lab run {study_path} --out {out}"
+    again = shlex.join(
+        ["lab", "run", str(study_path), "--out", str(out), *(f"--set={text}" for text in sets)]
+    )
     if code == 130:
         print(f"interrupted; nothing is lost. To go on: {again}", file=sys.stderr)
     elif failed:
@@ -175,7 +144,7 @@ def _work(
     if store_id is not None and not disk.is_seen(out, store_id):
         print(f"error: {socket.gethostname()} does not see the store at {out}", file=sys.stderr)
         return NO_STORE
-    made = _plan(study)
+    made = plan_of(study)
 
     from lab import devices, provenance
     from lab.run import Interrupted
@@ -208,27 +177,14 @@ def _work(
     return 1 if failed else 0
 
 
-def status(argv: list[str]) -> int:
-    def command(out: StudyFile, as_json: Json = False) -> int:
-        """How far the studies of a store are, what runs now, and what to do about failures.
+def plan_of(path: Path, sets: tuple[str, ...] = ()):
+    """The plan of a study file; builds or reads its data.
 
-        Args:
-            out: the store.
-            as_json: print one JSON object.
-        """
-        from sweeps import state
-
-        found = state.collect(out)
-        print(json.dumps(found) if as_json else state.as_text(found, out))
-        return 0
-
-    return tyro.cli(command, args=argv, prog="lab status")
-
-
-def _plan(path: Path):
-    """The plan of a study file; builds or reads its data."""
+    Raises:
+        InputError: with all problems of the file.
+    """
     from lab.verbs import load_data
     from sweeps import plan as planned
     from sweeps import study
 
-    return planned.make(study.load(path), load_data)
+    return planned.make(study.load(path, sets), load_data)

@@ -61,7 +61,7 @@ def test_one_budget_or_a_cosine_needs_no_trunk(data):
 
 
 def test_a_plan_prints_its_cells_costs_and_doubts(made, tmp_path):
-    text = planning.as_text(made, None)
+    text = planning.as_text(planning.Priced(made))
     assert all(c.run_id in text for c in made.cells)
     assert "34% less than without trunks" in text
     assert "fewer than 4 sizes" in text

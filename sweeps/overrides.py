@@ -1,0 +1,239 @@
+"""What a study file is made of before it is read: includes, ``--set key=value``, ranges; and TOML again.
+
+Included files lie beneath the file that names them: its tables win key by key, its grids come after theirs.
+"""
+
+import copy
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import InputError
+from lab.strict import build, nearest
+
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def read(path: Path, inside: tuple[Path, ...] = ()) -> dict:
+    """The plain data of a study file with everything it includes.
+
+    Raises:
+        InputError: for a file that is not there or is not TOML, and for files that include each other.
+    """
+    path = Path(path)
+    data = _toml(path, inside)
+    includes = data.pop("include", [])
+    if isinstance(includes, str):
+        includes = [includes]
+    if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
+        raise InputError(f"{path}: include: should be a list of file names, is {includes!r}")
+    chain = (*inside, path.resolve())
+    merged: dict = {}
+    for name in includes:
+        below = path.parent / name
+        if below.resolve() in chain:
+            raise InputError(f"{path}: include: {name} includes this file in turn")
+        merged = merge(merged, read(below, chain))
+    return merge(merged, data)
+
+
+def read_alone(path: Path) -> dict:
+    """The plain data of one file, its ``include`` as it stands."""
+    return _toml(Path(path), ())
+
+
+def _toml(path: Path, inside: tuple[Path, ...]) -> dict:
+    hint = f"is included by {inside[-1]}" if inside else f"`lab init {path}` writes an example"
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {hint}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, should be a study file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: {_key_at(text, str(error))}: is not TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # a date or number beyond Python's, a thousand brackets
+        raise InputError(f"{path}: the file: is not TOML that can be read: {error}") from None
+
+
+def _key_at(text: str, message: str) -> str:
+    """The key nearest above the place that the TOML reader complains of."""
+    found = re.search(r"at line (\d+)", message)
+    lines = text.splitlines()[: int(found[1]) if found else None]
+    for line in reversed(lines):
+        key = re.match(r"\s*(?:\[+\s*)?([\w.\-\"']+)", line)
+        if key:
+            return key[1]
+    return "the file"
+
+
+def merge(below: Mapping, above: Mapping) -> dict:
+    """``above`` laid on ``below``: tables key by key, grids one after the other, anything else replaced."""
+    merged = copy.deepcopy(dict(below))
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        elif key == "grids" and isinstance(value, list) and isinstance(merged.get(key), list):
+            merged[key] = [*merged[key], *copy.deepcopy(value)]
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+@dataclass(frozen=True)
+class Override:
+    """One ``--set key=value``; the value is read as TOML, and as text where it is none."""
+
+    text: str
+    path: tuple[str | int, ...]
+    value: object
+
+    @classmethod
+    def parse(cls, text: str) -> "Override":
+        """Raises InputError where it is not ``key=value``."""
+        key, equals, raw = text.partition("=")
+        key = key.strip()
+        steps = tuple(name or int(index) for name, index in _STEP.findall(key))
+        if not equals or not steps or _STEP.sub("", key).strip("."):
+            raise InputError(f"--set {text}: should be key=value, as in model.width=64")
+        try:
+            value = tomllib.loads(f"value = {raw}")
+            value = value["value"] if len(value) == 1 else raw
+        except tomllib.TOMLDecodeError:
+            value = raw.strip()
+        return cls(text, steps, value)
+
+    def apply(self, data: dict) -> dict:
+        """A copy of ``data`` with the value set; a grid may be meant by its name or its number.
+
+        Raises:
+            InputError: where the path leads through something that is no table.
+        """
+        changed = copy.deepcopy(data)
+        at: object = changed
+        for i, step in enumerate(self.path[:-1]):
+            at = self._enter(at, step, i)
+        last = self.path[-1]
+        if isinstance(at, list):
+            at[self._place(at, last)] = self.value
+        elif isinstance(at, dict) and isinstance(last, str):
+            at[last] = self.value
+        else:
+            raise InputError(f"--set {self.text}: {self._said(len(self.path) - 1)} is not a table")
+        return changed
+
+    def _enter(self, at: object, step: str | int, i: int) -> object:
+        if isinstance(at, list):
+            return at[self._place(at, step)]
+        if isinstance(at, dict) and isinstance(step, str):
+            return at.setdefault(step, {})
+        raise InputError(f"--set {self.text}: {self._said(i)} is not a table")
+
+    def _place(self, items: list, step: str | int) -> int:
+        names = [item.get("name") if isinstance(item, dict) else None for item in items]
+        if isinstance(step, str) and step in names:
+            return names.index(step)
+        if isinstance(step, int) and step < len(items):
+            return step
+        valid = [name for name in names if isinstance(name, str)] or [f"[{i}]" for i in range(len(items))]
+        raise InputError(f"--set {self.text}: no entry {step!r} here; {nearest(str(step), valid)}")
+
+    def _said(self, upto: int) -> str:
+        parts = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path[:upto])
+        return "".join(parts).lstrip(".") or "the study"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers at equal ratios: ``count`` from ``start`` to ``stop``, or each ``times`` the one before."""
+
+    start: float
+    count: int
+    stop: float | None = None
+    times: float | None = None
+
+    def problems(self):
+        if self.start <= 0:
+            yield "start", f"should be positive, is {self.start}"
+        if not 1 <= self.count <= 10_000:
+            yield "count", f"should be between 1 and 10,000, is {self.count}"
+        if (self.stop is None) == (self.times is None):
+            yield "stop", "should be given, or times; one of the two"
+        if self.stop is not None and self.stop <= self.start:
+            yield "stop", f"should be above start, is {self.stop}"
+        if self.times is not None and not 1 < self.times <= 1e6:
+            yield "times", f"should be above 1, is {self.times}"
+
+    def values(self) -> list[float]:
+        steps = max(self.count - 1, 1)
+        ratio = self.times if self.times is not None else (self.stop / self.start) ** (1 / steps)
+        return [self.start * ratio**i for i in range(self.count)]
+
+
+def expand_range(raw, where: str, key: str, whole: bool):
+    """``raw`` itself, or the numbers of a range written as a table; whole ones where the key wants them.
+
+    Raises:
+        InputError: for a table that is no range.
+    """
+    if not isinstance(raw, Mapping):
+        return raw
+    values = build(Range, raw, where, key).values()
+    if values[-1] > 1e300:
+        raise InputError(f"{where}: {key}: grows beyond any number")
+    return [round(value) for value in values] if whole else values
+
+
+def to_toml(data: Mapping) -> str:
+    """TOML text of plain data; what :mod:`tomllib` reads from it is equal to ``data``."""
+    return "".join(_table(data, ())).lstrip("\n")
+
+
+def _table(data: Mapping, path: Sequence[str]) -> list[str]:
+    lines = [f"{_name(k)} = {_value(v)}\n" for k, v in data.items() if not _is_table(v) and v is not None]
+    for key, value in data.items():
+        inner = (*path, key)
+        name = ".".join(map(_name, inner))
+        if isinstance(value, Mapping):
+            lines += [f"\n[{name}]\n", *_table(value, inner)]
+        elif _is_table(value):
+            for item in value:
+                lines += [f"\n[[{name}]]\n", *_table(item, inner)]
+    return lines
+
+
+def _is_table(value) -> bool:
+    if isinstance(value, Mapping):
+        return True
+    # only the list of grids reads better as headed tables; short tables stay on their line
+    return (
+        isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) and "name" in v for v in value)
+    )
+
+
+def _value(value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_name(k)} = {_value(v)}" for k, v in value.items()) + " }"
+    return repr(value) if isinstance(value, int | float) else str(value)
+
+
+def _name(key: str) -> str:
+    return key if _BARE.fullmatch(key) else _quoted(key)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\u{ord(c):04x}" for c in escaped) + '"'
