@@ -103,3 +103,51 @@ def test_a_claim_taken_over_meanwhile_is_put_back(tmp_path):
     assert not claims._clear(first), "this is no longer the first one's claim"
     assert second.is_mine()
     assert [p.name for p in tmp_path.iterdir()] == ["claim"]
+
+
+def test_silence_is_measured_by_the_watchers_own_clock_alone(tmp_path):
+    path, now = tmp_path / "claim", [0.0]
+    held = take(path, replace(Owner.me(), host="elsewhere"))
+    watch = claims.Watch(clock=lambda: now[0])
+    for skew in (-1e6, 0.0, 1e6):  # whatever clock set the file's times
+        beat = path.stat().st_mtime + skew
+        os.utime(path, (beat, beat))
+        assert not watch.is_stale(held)
+        now[0] += claims.STALE_SECONDS - 1
+        assert not watch.is_stale(held)
+        os.utime(path, (beat + 1, beat + 1))  # a beat
+        now[0] += 2
+        assert not watch.is_stale(held)
+    now[0] += claims.STALE_SECONDS + 1
+    assert watch.is_stale(held)
+    assert take(path, Owner.me(), is_stale=watch.is_stale).attempt == 2
+
+
+def test_an_owner_in_another_pid_namespace_or_boot_is_never_taken_for_dead():
+    me = Owner.me()
+    assert not me.is_gone()
+    assert replace(me, started="before").is_gone()
+    for other in ("space", "boot", "host"):
+        assert not replace(me, started="before", **{other: "another"}).is_gone()
+
+
+def test_deaths_count_only_where_the_cell_got_no_further(tmp_path):
+    path, dead = tmp_path / "claim", replace(Owner.me(), started="before")
+    counts = [take(path, dead, progress).deaths for progress in (0, 0, 20, 20, 20, 40)]
+    assert counts == [0, 1, 0, 1, 2, 0]
+
+
+def test_a_heart_keeps_its_own_claim_alive_and_not_its_successors(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.02)
+    mine = take(tmp_path / "a" / "claim", Owner.me())
+    lost = take(tmp_path / "b" / "claim", replace(Owner.me(), started="before"))
+    for path in (mine.path, lost.path):
+        os.utime(path, (0, 0))
+    taken = take(lost.path, replace(Owner.me(), host="elsewhere"))
+    os.utime(taken.path, (0, 0))
+    heart = claims.Heartbeat()
+    heart.hold([mine, lost])
+    while mine.path.stat().st_mtime == 0:
+        pass
+    heart.stop()
+    assert taken.path.stat().st_mtime == 0
