@@ -23,7 +23,7 @@ def warnings(plan: Plan, prior: Prior | None = None) -> list[str]:
             continue
         dataset = plan.dataset(cells[0].config)
         lines = [*_of_data(cells, dataset)]
-        if not dataset.ability_sets():
+        if not dataset.ability_sets() and not grid.factors:  # a law is fitted to sizes and tokens alone
             lines += _of_design(grid, cells)
             if grid.design == "isoflop":
                 lines += _of_valleys(cells, prior or plan.study.prior, grid)

@@ -34,11 +34,11 @@ class Promise:
 
 
 def promises(plan: Plan, prior: Prior, draws: int = _DRAWS, seed: int = 0) -> list[Promise]:
-    """One for each grid of text; grids of tasks are not fitted by such a law."""
+    """One for each grid of text; grids of tasks, and of other factors, are not fitted by such a law."""
     found = []
     for grid in plan.study.grids:
         cells = [c for c in plan.cells if c.grid == grid.name and not c.held_out]
-        if cells and not plan.dataset(cells[0].config).ability_sets():
+        if cells and not grid.factors and not plan.dataset(cells[0].config).ability_sets():
             found.append(_promise(grid.name, cells, prior, draws, seed))
     return found
 

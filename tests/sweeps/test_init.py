@@ -1,8 +1,8 @@
 import pytest
 
 from lab.errors import InputError
-from sweeps import desk as verbs
 from sweeps import designs, study
+from sweeps import desk as verbs
 
 
 def test_init_writes_a_study_that_is_valid_and_replaces_nothing(tmp_path, capsys):
