@@ -29,14 +29,17 @@ _TOP = 0.35
 
 
 def transfer(found: Mapping[str, Rates], colours=None) -> Plot:
-    """A panel a grid: mean losses over seeds by rate, a line a size; diamonds: best rates with intervals.
+    """A panel a grid, the one with the largest drift first: mean losses over seeds by rate, a line a size.
 
-    found: grid name -> its rates, at least one (:func:`analysis.rates.by_grid`). Raises ValueError otherwise.
+    Diamonds: best rates with their intervals. found: grid name -> its rates, at least one
+    (:func:`analysis.rates.by_grid`). Raises ValueError otherwise.
     """
     import pandas
 
     if not found:
         raise ValueError("transfer() draws at least one grid of learning rates")
+    order = sorted(found, key=lambda name: (-(found[name].drift_octaves or 0.0), name))
+    found = {name: found[name] for name in order}
     curves = [curve for rates in found.values() for curve in rates.curves]
     colours = colours or palette(curve.params for curve in curves)
     rows, hints = [], {}
