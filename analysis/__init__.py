@@ -20,6 +20,8 @@ _HOME = {
     "isoflop": "analysis.isoflops",
     "envelope": "analysis.isoflops",
     "allocate": "analysis.allocation",
+    "plan": "analysis.constraints",
+    "Limits": "analysis.constraints",
     "forecast": "analysis.forecasting",
     "rollout": "analysis.rollouts",
     "audit": "analysis.auditing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,15 @@ from analysis.results import Allocation, Deviation, Fit
 # params * tokens * 6 = flops (Kaplan et al., arXiv 2001.08361, section 2.1).
 FACTOR = 6.0
 DEVIATIONS = (0.25, 0.5, 2.0, 4.0)
+# Of a search: cells of the first grid, halvings of the bracket, and half the base of a slope in log params.
+CELLS, HALVINGS, STEP = 200, 40, 1e-4
 
 
 def optimum(law: Law, params: Mapping[str, Any], flops) -> np.ndarray:
     """log of compute-optimal params; parameters and flops may be arrays. NaN where there is none.
 
-    Closed form where params and tokens each stand in one term (arXiv 2203.15556, equation 4), else the lowest
-    of a grid over all params from 1 to flops/6, refined by golden section.
+    Closed form where params and tokens each stand in one term (arXiv 2203.15556, equation 4), else by the
+    root of the slope over all params from 1 to flops/6.
     """
     budget = np.log(np.asarray(flops, float) / FACTOR)
     closed = _closed(law)
@@ -37,19 +39,30 @@ def optimum(law: Law, params: Mapping[str, Any], flops) -> np.ndarray:
         )
 
     shape = np.broadcast_shapes(budget.shape, *(np.shape(value) for value in params.values()))
-    shares = np.linspace(0, 1, 201)
+    at, where = lowest(along, np.zeros(shape), np.broadcast_to(budget, shape))
+    return np.where(where == 0, at, np.nan)
+
+
+def lowest(along: Callable, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(x at which along(x) is lowest, where: -1 at the lower edge, 0 inside, 1 at the upper), of one shape.
+
+    A grid finds the valley, then the root of the slope is bisected: the lowest point of a curve is known to
+    the root of its rounding only, the root of its slope much better. What is not finite is never lowest.
+    """
+    shares = np.linspace(0, 1, CELLS + 1)
     with np.errstate(all="ignore"):
-        losses = np.stack([np.broadcast_to(along(share * budget), shape) for share in shares])
-    at = np.argmin(np.where(np.isfinite(losses), losses, np.inf), axis=0)
-    inner = (at > 0) & (at < len(shares) - 1)
-    at = np.clip(at, 1, len(shares) - 2)
-    low, high = shares[at - 1] * budget, shares[at + 1] * budget
-    golden = (np.sqrt(5) - 1) / 2
-    for _ in range(60):
-        first, second = high - golden * (high - low), low + golden * (high - low)
-        left = along(first) < along(second)
-        low, high = np.where(left, low, first), np.where(left, second, high)
-    return np.where(inner, 0.5 * (low + high), np.nan)
+        values = along(low + shares.reshape(-1, *(1,) * low.ndim) * (high - low))
+        at = np.argmin(np.where(np.isfinite(values), values, np.inf), axis=0)
+        left = low + shares[np.maximum(at - 1, 0)] * (high - low)
+        right = low + shares[np.minimum(at + 1, CELLS)] * (high - low)
+        for _ in range(HALVINGS):
+            middle = 0.5 * (left + right)
+            rising = along(np.minimum(middle + STEP, high)) > along(np.maximum(middle - STEP, low))
+            left, right = np.where(rising, left, middle), np.where(rising, middle, right)
+    found = 0.5 * (left + right)
+    near = 2 * STEP
+    where = np.where(found <= low + near, -1, np.where(found >= high - near, 1, 0))
+    return np.where(where < 0, low, np.where(where > 0, high, found)), where
 
 
 def spends_compute(law: Law) -> bool:

@@ -21,8 +21,8 @@ GAP = 0.01
 FEWEST = 4
 # Rows of one rung beyond this many add nothing to a test of its level.
 MOST = 60
-# Residuals beyond this many robust standard deviations count as that many: one bad run is no bad rung.
-CLIP = 4.0
+# Runs this many robust standard deviations off their rung's median take no part: one bad run is no bad rung.
+FAR = 5.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ def find_mistuned(fit: Fit, clusters: np.ndarray, alpha: float = 0.05) -> tuple[
     count = np.bincount(rung)
     if len(count) <= FEWEST or len(rung) < 2 * len(count):
         return ()
+    every = np.asarray(fit.data["residual"], float)
     kept = np.concatenate([_few(np.flatnonzero(rung == one)) for one in range(len(count))])
-    design, residual = _slopes(fit, kept), np.asarray(fit.data["residual"], float)[kept]
+    kept = kept[_near(every[kept], rung[kept])]
+    design, residual = _slopes(fit, kept), every[kept]
     groups = (rung[kept], np.unique(clusters[kept], return_inverse=True)[1])
     if len(kept) - design.shape[1] < 4:
         return ()
@@ -93,6 +95,15 @@ def find_mistuned(fit: Fit, clusters: np.ndarray, alpha: float = 0.05) -> tuple[
 
 def _few(rows: np.ndarray) -> np.ndarray:
     return rows if len(rows) <= MOST else rows[np.linspace(0, len(rows) - 1, MOST).astype(int)]
+
+
+def _near(residual: np.ndarray, rung: np.ndarray) -> np.ndarray:
+    """Which runs lie near their rung's median, or are its only ones."""
+    middle = np.array([np.median(residual[rung == one]) for one in range(rung.max() + 1)])
+    off = np.abs(residual - middle[rung])
+    several = off[np.bincount(rung)[rung] > 2]
+    scale = 1.4826 * float(np.median(several)) if len(several) else float("inf")
+    return off <= FAR * max(scale, 1e-12)
 
 
 def _slopes(fit: Fit, rows: np.ndarray) -> np.ndarray:
@@ -125,12 +136,8 @@ def _shift(design, residual, groups: tuple[np.ndarray, np.ndarray], known: Seque
     if np.linalg.norm(own[:, -1] - (base := _basis(full[:, :-1])) @ (base.T @ own[:, -1])) < 1e-6:
         return 0.0, 1.0
     error = residual - basis @ (basis.T @ residual)
-    scale = 1.4826 * np.median(np.abs(error))
-    if scale < 1e-12:
+    if np.abs(error).max() < 1e-12:
         return 0.0, 1.0
-    # Rows that stand alone are clipped about their rung's level, so that an outlier makes no rung suspicious.
-    clipped = residual - error + np.clip(error, -CLIP * scale, CLIP * scale)
-    error = clipped - basis @ (basis.T @ clipped)
     factors = [_indicator(groups[0]), _indicator(groups[1])]
     if factors[1].shape[1] in (len(residual), factors[0].shape[1]):
         factors = factors[:1]
@@ -139,7 +146,7 @@ def _shift(design, residual, groups: tuple[np.ndarray, np.ndarray], known: Seque
     for size, factor in zip(sizes[1:], factors, strict=True):
         covariance += size * (factor @ factor.T)
     root = np.linalg.cholesky(covariance)
-    white, y = np.linalg.solve(root, full), np.linalg.solve(root, clipped)
+    white, y = np.linalg.solve(root, full), np.linalg.solve(root, residual)
     inverse = np.linalg.pinv(white.T @ white)
     shift = float((inverse @ (white.T @ y))[-1])
     weights = np.linalg.solve(root.T, white @ inverse[:, -1])

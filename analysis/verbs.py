@@ -67,8 +67,24 @@ class FitVerbOptions(FitOptions):
 class AllocateOptions(FitOptions):
     """Fit a law and say how to spend a compute budget: params, tokens, loss, and what deviating costs."""
 
-    flops: float = 0.0
-    """The budget in FLOPs, at 6 params tokens."""
+    flops: float | None = None
+    """The budget in FLOPs, at 6 params tokens; with --inference-tokens, of training and serving together."""
+    loss: float | None = None
+    """Instead of a budget: the loss to reach at the lowest one."""
+    unique_tokens: float | None = None
+    """There are so many distinct tokens; more of them are repeated, and worth less."""
+    inference_tokens: float = 0.0
+    """Tokens to be served over the model's life, at 2 params FLOPs each."""
+    max_params: float | None = None
+    """The largest size allowed."""
+    memory: float | None = None
+    """Bytes that the weights may take."""
+    latency: float | None = None
+    """Seconds a generated token, at batch one, bound by reading the weights (with --bandwidth)."""
+    bandwidth: float | None = None
+    """Bytes a second of the memory that the weights are read from."""
+    bytes_per_param: float = 2.0
+    """Of the served weights, for --memory and --latency."""
 
 
 @dataclass(frozen=True)
@@ -149,11 +165,19 @@ def allocate(argv: list[str]) -> int:
     """`lab allocate TABLE --flops C`."""
     options = tyro.cli(AllocateOptions, args=argv, prog="lab allocate")
     from analysis.allocation import allocate as best
+    from analysis.constraints import Limits, plan, size_limit
     from analysis.show import allocation_text
+    from analysis.show_plan import plan_text
 
-    if not options.flops > 0:
-        raise InputError("--flops: a budget above 0 is needed, as in --flops 1e20")
-    return _show(options, best(_fit(options), options.flops), allocation_text)
+    if options.flops is None and options.loss is None:
+        raise InputError("--flops: a budget is needed, as in --flops 1e20, or a --loss to reach")
+    size, why = size_limit(
+        options.max_params, options.memory, options.latency, options.bandwidth, options.bytes_per_param
+    )
+    limits = Limits(options.unique_tokens, options.inference_tokens, size, why)
+    if limits == Limits() and options.loss is None:
+        return _show(options, best(_fit(options), options.flops), allocation_text)
+    return _show(options, plan(_fit(options), options.flops, options.loss, limits), plan_text)
 
 
 def forecast(argv: list[str]) -> int:

@@ -8,6 +8,7 @@ from analysis.plots.ability import ability
 from analysis.plots.compute import loss_compute
 from analysis.plots.contour import law_contour
 from analysis.plots.cost import cost
+from analysis.plots.deviation import deviation
 from analysis.plots.frontier import frontier
 from analysis.plots.holdout import holdout
 from analysis.plots.isoflop import isoflop_curves
@@ -22,6 +23,7 @@ __all__ = [
     "Plot",
     "ability",
     "cost",
+    "deviation",
     "frontier",
     "holdout",
     "isoflop_curves",
