@@ -7,7 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from sweeps.engines.launch import EXPECTED
+from sweeps.engines.launch import crashed
 
 _POLL_SECONDS = 0.2
 _WORDS = 4000  # of what a dying worker wrote
@@ -28,8 +28,13 @@ class Child:
 
     command: list[str]
     threads: int
+    restarts: int = 3  # a worker that dies is replaced, as on the local engine
 
     def __post_init__(self):
+        self.stopped = False
+        self._start()
+
+    def _start(self) -> None:
         environment = dict(os.environ)
         environment["NPROC"] = str(self.threads)  # what XLA's CPU client takes for the number of cores
         command = [*self.command, "--parent", str(os.getpid())]
@@ -45,18 +50,24 @@ class Child:
         Raises:
             WorkerDied: for a signal or an exit code that no worker should have.
         """
-        while self.process.poll() is None:
+        while True:
+            while self.process.poll() is None:
+                self._listen()
+                time.sleep(_POLL_SECONDS)
             self._listen()
-            time.sleep(_POLL_SECONDS)
-        self._listen()
-        code, last = self.process.returncode, (self.said.strip().splitlines() or [""])[-1]
-        if code not in EXPECTED:
+            code, last = self.process.returncode, (self.said.strip().splitlines() or [""])[-1]
+            if not crashed(code, self.said):
+                return code, last
             why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            raise WorkerDied(f"{why}: {last}")
-        return code, last
+            if self.stopped or not self.restarts:
+                raise WorkerDied(f"{why}: {last}")
+            print(f"worker died ({why}); starting another", flush=True)
+            self.restarts -= 1
+            self._start()
 
     def stop(self) -> None:
         """Tell it to save and release what it holds, and wait until it has."""
+        self.stopped = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGTERM)
         with contextlib.suppress(ChildProcessError):

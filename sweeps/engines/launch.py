@@ -6,12 +6,18 @@ from pathlib import Path
 
 # How `lab worker` ends. 2 is a usage error, 130 an interruption after which everything is saved.
 DONE, SOME_FAILED, NO_STORE, STORE_FAULT, INTERRUPTED = 0, 1, 3, 4, 130
-EXPECTED = (DONE, SOME_FAILED, NO_STORE, STORE_FAULT, INTERRUPTED)
+_EXPECTED = (DONE, SOME_FAILED, NO_STORE, STORE_FAULT, INTERRUPTED)
 
 NO_SHARED_FOLDER = (
     "workers must share the store's folder. Where machines share none, train a part of the study on each "
     "(`lab run STUDY --part K/N --out DIR`), copy the folders together (rsync), and `lab merge` them"
 )
+
+
+def crashed(code: int, said: str) -> bool:
+    """Whether a worker ended as none should. Python ends with 1 after a traceback, as a worker does after
+    failed cells: what it wrote on stderr tells them apart."""
+    return code not in _EXPECTED or (code == SOME_FAILED and "Traceback (most recent call last)" in said)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.devices import available_cores
-from sweeps.engines.launch import DONE, EXPECTED, INTERRUPTED, SOME_FAILED, Launch
+from sweeps.engines.launch import DONE, INTERRUPTED, SOME_FAILED, Launch, crashed
 
 _REPLACEMENTS = 3  # a slot whose workers keep dying is given up
 
@@ -26,19 +26,32 @@ class Slot:
 
     cores: tuple[int, ...]
     cpu_devices: int = 1
-    accelerator: int | None = None
+    accelerator: str | None = None  # as CUDA_VISIBLE_DEVICES names it
 
 
 def slots(pack: str, workers: int | None) -> list[Slot]:
-    """One slot an accelerator where there are any, else one a core; all cores in one for a mapped pack."""
+    """One slot an accelerator where there are any, else one a core; all cores in one for a mapped pack.
+
+    More workers than accelerators would halve each one's memory for nothing; more than cores are allowed.
+    """
     cores = available_cores()
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*")))
     if pack != "serial":
         return [Slot(cores, cpu_devices=len(cores))]
-    if gpus and os.environ.get("JAX_PLATFORMS", "") != "cpu":
-        return [Slot(cores[i::gpus] or cores, accelerator=i) for i in range(min(workers or gpus, gpus))]
+    if names := accelerators(os.environ):
+        count = min(workers or len(names), len(names))
+        return [Slot(cores[i::count] or cores, accelerator=names[i]) for i in range(count)]
     count = workers or len(cores)
     return [Slot((cores[i % len(cores)],)) for i in range(count)]
+
+
+def accelerators(environment, devices: Path = Path("/dev")) -> list[str]:
+    """Names of the accelerators this process may use: those the user left visible, without asking jax,
+    which would take their memory here."""
+    found = [path.name.removeprefix("nvidia") for path in sorted(devices.glob("nvidia[0-9]*"))]
+    if not found or environment.get("JAX_PLATFORMS") == "cpu":
+        return []
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    return found if visible is None else [name for name in visible.split(",") if name not in ("", "-1")]
 
 
 def run(launch: Launch, places: list[Slot], tell: Callable[[dict], None]) -> int:
@@ -75,11 +88,11 @@ def run(launch: Launch, places: list[Slot], tell: Callable[[dict], None]) -> int
             except queue.Empty:
                 tell({"kind": "tick"})
                 continue
-            if event is not None:
+            if isinstance(event, dict):
                 tell({**event, "slot": slot})
                 continue
             code = alive.pop(slot).wait()
-            if code in EXPECTED or signals:
+            if signals or not crashed(code, event):
                 codes.append(code)
             elif left[slot]:
                 left[slot] -= 1
@@ -103,7 +116,7 @@ def _spawn(launch: Launch, slot: Slot) -> subprocess.Popen:
     command = launch.command("--events", "--parent", os.getpid(), "--cores", *slot.cores)
     environment = dict(os.environ)
     if slot.accelerator is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = str(slot.accelerator)
+        environment["CUDA_VISIBLE_DEVICES"] = slot.accelerator
     # a session of its own: Ctrl-C reaches this process alone, which tells the workers once
     return subprocess.Popen(
         command,
@@ -125,9 +138,10 @@ def _listen(slot: int, process: subprocess.Popen, events: queue.Queue) -> None:
         except ValueError:
             continue  # a library printed; only JSON lines are ours
     reader.join(timeout=5)
-    if process.wait() not in (*EXPECTED, -signal.SIGTERM, -signal.SIGKILL) and errors:
+    said = "".join(errors)
+    if said and crashed(process.wait(), said):
         events.put((slot, {"kind": "warning", "run_id": "", "text": errors[-1].strip()}))
-    events.put((slot, None))
+    events.put((slot, said))
 
 
 def _warn(tell: Callable[[dict], None], text: str) -> None:

@@ -1,0 +1,134 @@
+"""Engines without a cluster: their slots, their options, and what they read from a store."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+from lab.errors import InputError
+from sweeps import disk
+from sweeps.engines import local
+from sweeps.engines.child import Child, WorkerDied
+from sweeps.engines.options import EngineOptions
+from sweeps.engines.watch import _last_line
+from sweeps.store import Store
+
+
+def test_one_slot_an_accelerator_that_the_user_left_visible(tmp_path, monkeypatch):
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl"):
+        (tmp_path / name).write_text("")
+    assert local.accelerators({}, tmp_path) == ["0", "1", "2"]
+    assert local.accelerators({"CUDA_VISIBLE_DEVICES": "2,0"}, tmp_path) == ["2", "0"]
+    for hidden in ({"CUDA_VISIBLE_DEVICES": ""}, {"CUDA_VISIBLE_DEVICES": "-1"}, {"JAX_PLATFORMS": "cpu"}):
+        assert local.accelerators(hidden, tmp_path) == []
+    monkeypatch.setattr(local, "accelerators", lambda environment: ["2", "0"])
+    monkeypatch.setattr(local, "available_cores", lambda: tuple(range(8)))
+    places = local.slots("serial", None)
+    assert [slot.accelerator for slot in places] == ["2", "0"]
+    assert sorted(core for slot in places for core in slot.cores) == list(range(8))
+    assert len(local.slots("serial", 5)) == 2, "an accelerator is not shared"
+
+
+def test_one_slot_a_core_and_all_cores_for_a_mapped_pack(monkeypatch):
+    monkeypatch.setattr(local, "accelerators", lambda environment: [])
+    monkeypatch.setattr(local, "available_cores", lambda: (3, 5))
+    assert [slot.cores for slot in local.slots("serial", None)] == [(3,), (5,)]
+    assert [slot.cores for slot in local.slots("serial", 3)] == [(3,), (5,), (3,)]
+    assert local.slots("pmap", None) == [local.Slot((3, 5), cpu_devices=2)]
+
+
+def problems_of(**given) -> list[str]:
+    try:
+        EngineOptions(**given).check()
+    except InputError as error:
+        return list(error.problems)
+    return []
+
+
+def test_options_of_engines_are_checked_all_at_once():
+    assert problems_of() == problems_of(engine="ray", address="auto", gpus=1) == []
+    assert problems_of(engine="slurm", workers=8, sbatch=("account=me",), detach=True) == []
+    assert problems_of(partition="gpu", address="auto", workers=0) == [
+        "--workers: should be at least 1, is 0",
+        "--partition: is for --engine slurm, not for local",
+        "--address: is for --engine ray, not for local",
+    ]
+    assert problems_of(engine="slurm", minutes=1, signal_seconds=60, sbatch=("account",), memory_gb=-1.0) == [
+        "--memory-gb: should be above 0, is -1",
+        "--sbatch: should be KEY=VALUE, is 'account'",
+        "--signal-seconds: should be less than the 1 minutes of --minutes",
+    ]
+
+
+def child(code: str) -> Child:
+    return Child([sys.executable, "-c", code], threads=1, restarts=0)
+
+
+def test_a_child_tells_how_it_ended_and_what_it_said_last(capsys):
+    assert child("import sys; print('error: why', file=sys.stderr); sys.exit(3)").wait() == (3, "error: why")
+    assert "error: why" in capsys.readouterr().out, "the log of the task has it too"
+    assert child("import sys; print('failed a1', file=sys.stderr); sys.exit(1)").wait() == (1, "failed a1")
+    dying = (
+        ("raise ValueError('odd')", "exit code 1: ValueError: odd"),
+        ("import os; os.abort()", "SIGABRT"),
+    )
+    for code, words in dying:
+        with pytest.raises(WorkerDied, match=words):
+            child(code).wait()
+
+
+def test_a_child_that_dies_is_replaced_a_few_times(tmp_path, capsys):
+    path = tmp_path / "starts"
+    code = f"import os; f = open({str(path)!r}, 'a'); f.write('x'); f.flush(); f.tell() < 3 and os.abort()"
+    assert Child([sys.executable, "-c", code], threads=1).wait()[0] == 0
+    assert path.read_text() == "xxx"
+    assert capsys.readouterr().out.count("worker died (signal SIGABRT); starting another") == 2
+
+
+def test_a_child_can_be_stopped_from_a_signal_handler_of_the_one_who_waits():
+    stubborn = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), sys.exit(130)))\n"
+        "print('ready', file=sys.stderr, flush=True)\n"
+        "time.sleep(60)"
+    )
+    one = child(stubborn)
+    before = signal.signal(signal.SIGUSR2, lambda *_: one.stop())
+    try:
+        while "ready" not in one.said:
+            one._listen()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert one.wait() == (130, "ready")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_a_store_is_known_by_its_identity(tmp_path):
+    name = disk.identity(tmp_path / "a")
+    assert disk.identity(tmp_path / "a") == name
+    assert disk.is_seen(tmp_path / "a", name)
+    assert not disk.is_seen(tmp_path / "b", name)
+    disk.identity(tmp_path / "b")
+    assert not disk.is_seen(tmp_path / "b", name)
+
+
+def test_a_full_disk_is_told_from_a_cell_at_fault(tmp_path):
+    assert disk.store_fault(ValueError("odd"), tmp_path) is None
+    deep = RuntimeError("save failed")
+    deep.__cause__ = ValueError("write: No space left on device [OS error 28]")
+    assert "No space left on device" in str(disk.store_fault(deep, tmp_path))
+    gone = disk.store_fault(RuntimeError("odd"), tmp_path / "not there")
+    assert "No such file" in str(gone), "a store that went away is at fault too"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_last_line_of_metrics_is_found_behind_torn_and_other_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert _last_line(path) == {}
+    good = '{"step": 40, "loss_nats": 2.5}\n'
+    path.write_text(
+        "x" * 5000 + "\n" + good + '{"step": 60, "kind": "val", "loss_nats": 1}\n{"step": 80, "lo'
+    )
+    assert _last_line(path)["step"] == 40
+    assert Store(tmp_path).names() == set()
