@@ -28,7 +28,8 @@ class Curve:
     """Runs of one compute level, by rising params; exactly one of `minimum` and `refusal` is set.
 
     parabola: (c0, c1, c2) of loss = c0 + c1 x + c2 x^2 with x = log(params / centre), a fourth number for a
-    cubic, or None where there were too few points. rows: table row of each point, -1 if interpolated.
+    cubic, or None where there were too few points; with `powers` (alpha, beta) it is the valley of a law,
+    c0 + c1 exp(-alpha x) + c2 exp(beta x). rows: table row of each point, -1 if interpolated.
     """
 
     flops: float
@@ -41,13 +42,16 @@ class Curve:
     minimum: Minimum | None
     refusal: str | None
     notes: tuple[Note, ...] = ()
+    powers: tuple[float, float] | None = None
 
     def valley(self, params) -> np.ndarray:
-        """The fitted polynomial's loss at `params` (array); raises ValueError where there is no parabola."""
+        """The fitted curve's loss at `params` (array); raises ValueError where there is no parabola."""
         if self.parabola is None:
             raise ValueError(f"no parabola at {self.flops:.3g} FLOPs: {self.refusal}")
         x = np.log(np.asarray(params, float) / self.centre)
-        return np.polynomial.polynomial.polyval(x, self.parabola)
+        from analysis.valley import basis
+
+        return basis(x.ravel(), len(self.parabola) - 1, self.powers).dot(self.parabola).reshape(x.shape)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -58,6 +62,7 @@ class Curve:
             "rows": self.rows.tolist(),
             "centre": self.centre,
             "parabola": None if self.parabola is None else list(self.parabola),
+            "powers": None if self.powers is None else list(self.powers),
             "minimum": None if self.minimum is None else asdict(self.minimum),
             "refusal": self.refusal,
             "notes": [note.to_dict() for note in self.notes],
@@ -76,12 +81,22 @@ class PowerLaw:
         return self.coefficient * np.asarray(flops, float) ** self.exponent
 
 
+@dataclass(frozen=True)
+class Approach:
+    """The exponent of compute-optimal params by one way to get it."""
+
+    name: str
+    exponent: float
+    interval: Interval | None = None
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class IsoFlop:
     """IsoFLOP curves and the power laws through their minima (None with fewer than two minima).
 
     interpolated: the levels were made by interpolating each size's losses along tokens.
     corrected_law: of params, with the method's bias against a fitted law taken off; None without a law.
+    approaches: with a law, the exponents by the law, these minima, and the envelope of the runs.
     """
 
     curves: tuple[Curve, ...]
@@ -97,6 +112,7 @@ class IsoFlop:
     warnings: tuple[Note, ...]
     notes: tuple[Note, ...] = ()
     corrected_law: PowerLaw | None = None
+    approaches: tuple[Approach, ...] = ()
 
     @property
     def exponent(self) -> float | None:
@@ -110,6 +126,7 @@ class IsoFlop:
             "params": None if self.params_law is None else asdict(self.params_law),
             "tokens": None if self.tokens_law is None else asdict(self.tokens_law),
             "params_corrected": None if self.corrected_law is None else asdict(self.corrected_law),
+            "approaches": [asdict(one) for one in self.approaches],
             "level": self.level,
             "resampled": self.resampled,
             "draws": self.draws,

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.allocation import optimum
+from analysis.allocation import _closed, optimum, spends_compute
 from analysis.errors import InputError
 from analysis.intervals import interval
-from analysis.isocurves import Curve, Envelope, IsoFlop, Minimum, PowerLaw
+from analysis.isocurves import Approach, Curve, Envelope, IsoFlop, Minimum, PowerLaw
 from analysis.levels import Level, levels_of, sizes_of
 from analysis.notes import Note
 from analysis.resample import WEBB
@@ -25,7 +25,9 @@ from analysis.valley import METHODS, Valley, robust_weights
 
 # A minimum within this share of the curve's width of its ends is seen from one side only.
 MARGIN = 0.1
-NEEDED = {"parabola": 4, "cubic": 6, "akima": 5}
+NEEDED = {"parabola": 4, "cubic": 6, "akima": 5, "law": 4}
+# Exponents further apart than this are a disagreement where no interval says what noise could do.
+APART = 0.03
 
 
 def isoflop(
@@ -39,10 +41,13 @@ def isoflop(
 ) -> IsoFlop:
     """Curves of equal compute with their minima, and the power laws of compute-optimal params and tokens.
 
-    method: parabola, cubic or akima in log params; auto is cubic where most levels have six sizes (a parabola
-    is biased on wide grids), else parabola. Where the table has no levels of equal compute, each size's
-    losses are interpolated along tokens to common ones. law: a fit that the method's bias is measured by.
-    Raises InputError when the table has no level with enough sizes.
+    method: parabola, cubic or akima in log params, or law, the valley that `law` itself has at equal compute
+    (its exponents, but each level's own factors: without bias where the law is right); auto is cubic where
+    most levels have six sizes (a parabola is biased on wide grids), else parabola. Where the table has no
+    levels of equal compute, each size's losses are interpolated along tokens to common ones. law: a fit that
+    the method's bias is measured by, that the losses of uneven levels are moved along, and whose own
+    exponent stands beside the minima's.
+    Raises InputError when the table has no level with enough sizes, or the method lacks its law.
     """
     if method not in ("auto", *METHODS):
         raise InputError(f"method: {method!r} is none of auto, {', '.join(METHODS)}")
@@ -63,6 +68,7 @@ def minima_of(
     seed: int = 0,
 ) -> IsoFlop:
     """`isoflop` on rows that are already chosen."""
+    powers = _powers(law) if method == "law" else None
     levels, interpolated, notes = levels_of(rows, source)
     if method == "auto":
         rich = [sizes_of(one.params) >= NEEDED["cubic"] for one in levels]
@@ -73,7 +79,7 @@ def minima_of(
         np.concatenate([-WEBB, WEBB]), size=(bootstrap, 1 + max(g.clusters.max() for g in levels))
     )
     for one in levels:
-        curve, minima = _curve(one, method, law, signs, level)
+        curve, minima = _curve(one, method, law, powers, signs, level)
         curves.append(curve)
         drawn.append(minima)
     good = [index for index, curve in enumerate(curves) if curve.minimum is not None]
@@ -90,11 +96,13 @@ def minima_of(
     if law is not None and len(good) > 1 and all(curves[i].minimum.bias is not None for i in good):
         bias = np.array([curves[index].minimum.bias for index in good])
         corrected = _power(flops, best[0] * np.exp(-bias), draws - bias[:, None], level)
+    approaches = () if law is None else _approaches(law, params_law, corrected, method, rows)
     return IsoFlop(
         curves=tuple(curves),
         params_law=params_law,
         tokens_law=tokens_law,
         corrected_law=corrected,
+        approaches=approaches,
         method=method,
         interpolated=interpolated,
         level=level,
@@ -102,7 +110,7 @@ def minima_of(
         draws=bootstrap,
         points=len(rows),
         excluded=rows.excluded,
-        warnings=tuple(_remarks(curves, good)),
+        warnings=(*_remarks(curves, good), *_disagreement(approaches)),
         notes=(*rows.notes, *notes),
     )
 
@@ -136,8 +144,54 @@ def power_law(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) ->
     return exponent, float(np.exp(middle_y - exponent * middle_x))
 
 
+def _powers(law: Fit | None) -> tuple[float, float]:
+    closed = None if law is None else _closed(law.law)
+    if closed is None:
+        raise InputError(
+            "method law: it needs a law with one term of params and one of tokens, as chinchilla"
+        )
+    return law.params[closed[1]], law.params[closed[3]]
+
+
+def _approaches(law: Fit, minima: PowerLaw | None, corrected: PowerLaw | None, method: str, rows: Sample):
+    """Approaches 3, 2 and 1 of arXiv 2203.15556 side by side, where the table gives them."""
+    out = []
+    if law.allocation is not None:
+        out.append(Approach(f"law ({law.law.name})", law.allocation.params_exponent, law.allocation.interval))
+    if minima is not None:
+        out.append(Approach(f"minima ({method})", minima.exponent, minima.interval))
+    if corrected is not None:
+        out.append(Approach("minima, bias taken off", corrected.exponent, corrected.interval))
+    if (line := envelope_of(rows).params_law) is not None:
+        out.append(Approach("envelope", line.exponent))
+    return tuple(out)
+
+
+def _disagreement(approaches: tuple[Approach, ...]) -> list[Note]:
+    said = []
+    known = [one for one in approaches if not one.name.startswith("envelope")]
+    for index, first in enumerate(known):
+        for second in known[index + 1 :]:
+            pairs = first.interval, second.interval
+            if None in pairs:
+                apart = abs(first.exponent - second.exponent) > APART
+            else:
+                apart = max(pairs[0][0], pairs[1][0]) > min(pairs[0][1], pairs[1][1])
+            if apart and not (first.name.startswith("minima") and second.name.startswith("minima")):
+                said.append(f"{first.name} {first.exponent:.3f} and {second.name} {second.exponent:.3f}")
+    if not said:
+        return []
+    text = f"the exponents differ by more than their intervals allow: {'; '.join(said)}"
+    return [Note("approaches_disagree", text)]
+
+
 def _curve(
-    one: Level, method: str, law: Fit | None, signs: np.ndarray, level: float
+    one: Level,
+    method: str,
+    law: Fit | None,
+    powers: tuple[float, float] | None,
+    signs: np.ndarray,
+    level: float,
 ) -> tuple[Curve, np.ndarray]:
     """The curve of a level, and its bootstrap's log best params (draws,), NaN where a draw has none."""
     centre = float(np.exp(np.log(one.params).mean()))
@@ -146,12 +200,14 @@ def _curve(
     curve = Curve(
         one.flops, one.params, one.tokens, one.loss, one.rows, centre, None, None, None, one.notes
     )  # fmt: skip
+    one = _moved(one, law)
+    curve = replace(curve, loss=one.loss)
     sizes = sizes_of(one.params)
     if sizes < NEEDED[method]:
         return replace(curve, refusal=f"{sizes} sizes; {method} needs {NEEDED[method]}"), none
     weight = robust_weights(x, one.loss)
-    shape = Valley("cubic" if method == "cubic" else "parabola", x, weight)
-    curve = replace(curve, parabola=tuple(shape.coefficients(one.loss).tolist()))
+    shape = Valley(method if method in ("cubic", "law") else "parabola", x, weight, powers)
+    curve = replace(curve, parabola=tuple(shape.coefficients(one.loss).tolist()), powers=powers)
     valley = Valley(method, x, weight) if method == "akima" else shape
     at, why = valley.minimum(one.loss)
     if why:
@@ -176,6 +232,20 @@ def _curve(
     if not x.min() + MARGIN * np.ptp(x) <= at <= x.max() - MARGIN * np.ptp(x):
         notes.append(Note("off_centre", "the minimum lies in the outer tenth of the sizes"))
     return replace(curve, minimum=found, notes=tuple(notes)), draws
+
+
+def _moved(one: Level, law: Fit | None) -> Level:
+    """The level with each loss moved along the law to the level's compute: digitised FLOPs scatter.
+
+    At equal params the loss of a run that spent a tenth more is a percent lower: as much as a valley is deep.
+    """
+    if law is None or not spends_compute(law.law) or np.ptp(np.log(one.spent)) < 1e-3:
+        return one
+    ratio = one.flops / one.spent
+    here = {"params": one.params, "tokens": one.tokens, "flops": one.spent}
+    there = {"params": one.params, "tokens": one.tokens * ratio, "flops": one.spent * ratio}
+    factor = law.law.loss(law.params, there) / law.law.loss(law.params, here)
+    return replace(one, loss=one.loss * factor, tokens=there["tokens"]) if np.isfinite(factor).all() else one
 
 
 def _bias(one: Level, valley: Valley, law: Fit, centre: float) -> float | None:

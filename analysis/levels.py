@@ -20,7 +20,10 @@ MADE = 8
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """Runs of one compute, by rising params. rows: of the table, -1 if interpolated; clusters resample."""
+    """Runs of one compute, by rising params. rows: of the table, -1 if interpolated; clusters resample.
+
+    spent (n,): the runs' own FLOPs, which differ a little where a table says them as they were.
+    """
 
     flops: float
     params: np.ndarray
@@ -28,6 +31,7 @@ class Level:
     loss: np.ndarray
     rows: np.ndarray
     clusters: np.ndarray
+    spent: np.ndarray
     notes: tuple[Note, ...] = ()
 
 
@@ -82,6 +86,7 @@ def _grouped(rows: Sample) -> list[Level]:
                 rows.loss[group],
                 rows.rows[group],
                 rows.clusters[group],
+                rows.inputs["flops"][group],
                 notes,
             )
         )
@@ -119,5 +124,7 @@ def _interpolated(rows: Sample) -> list[Level]:
         n, loss = n[order], loss[order]
         clusters = np.array(inside)[order]
         level = float(np.exp(flops))
-        levels.append(Level(level, n, level / 6 / n, loss, np.full(len(n), -1), clusters))
+        levels.append(
+            Level(level, n, level / 6 / n, loss, np.full(len(n), -1), clusters, np.full(len(n), level))
+        )
     return levels

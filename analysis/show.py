@@ -121,6 +121,11 @@ def isoflop_text(result: IsoFlop) -> str:
             laws.append(
                 f"  {name} = {law.coefficient:.4g} flops^{law.exponent:.4f} {pair(law.interval)}".rstrip()
             )
+    if len(result.approaches) > 1:
+        beside = [f"{one.name} {one.exponent:.4f} {pair(one.interval)}".rstrip() for one in result.approaches]
+        exponents = [one.exponent for one in result.approaches]
+        laws.append(f"  exponent of params by approach: {'; '.join(beside)}")
+        laws.append(f"  they differ by up to {max(exponents) - min(exponents):.3f}")
     made = ", levels interpolated" if result.interpolated else ""
     return "\n".join(
         part

@@ -1,4 +1,4 @@
-"""The bottom of a curve of loss over log params: parabola, cubic, or Akima spline."""
+"""The bottom of a curve of loss over log params: parabola, cubic, Akima spline, or the valley of a law."""
 
 from __future__ import annotations
 
@@ -8,31 +8,42 @@ from itertools import pairwise
 
 import numpy as np
 
-METHODS = ("parabola", "cubic", "akima")
+METHODS = ("parabola", "cubic", "akima", "law")
 # Points of the Akima spline a gap, as in Porian et al. (arXiv 2406.19146).
 FINE = 25
 # Rows beyond this many robust standard deviations lose weight.
 CORNER = 2.5
+# The Akima spline passes through every point: a row of less weight than this (6 robust standard deviations
+# off a cubic) is none of its points.
+LIGHT = 0.4
 
 
 @dataclass(frozen=True, eq=False)
 class Valley:
-    """A method on fixed x (n,) and weights (n,); losses (n,) or draws of them (B, n) come later."""
+    """A method on fixed x (n,) and weights (n,); losses (n,) or draws of them (B, n) come later.
+
+    powers: (alpha, beta) for the method `law`: at equal compute a law of two terms is a constant plus
+    exp(-alpha x) and exp(beta x), whose three factors are as linear as a parabola's, and have no bias.
+    """
 
     method: str
     x: np.ndarray
     weight: np.ndarray
+    powers: tuple[float, float] | None = None
 
     @property
     def _degree(self) -> int:
-        return {"parabola": 2, "cubic": 3}[self.method]
+        return {"parabola": 2, "cubic": 3, "law": 2}[self.method]
+
+    def basis(self, x: np.ndarray) -> np.ndarray:
+        """(n, degree + 1)"""
+        return basis(x, self._degree, self.powers)
 
     @cached_property
     def _solve(self) -> np.ndarray:
-        """(degree + 1, n): losses to polynomial coefficients, lowest order first."""
-        basis = self.x[:, None] ** np.arange(self._degree + 1)
+        """(degree + 1, n): losses to coefficients, those of polynomials with the lowest order first."""
         root = np.sqrt(self.weight)[:, None]
-        return np.linalg.pinv(root * basis) * root.T
+        return np.linalg.pinv(root * self.basis(self.x)) * root.T
 
     def coefficients(self, loss: np.ndarray) -> np.ndarray:
         """(..., degree + 1) of losses (..., n)."""
@@ -41,20 +52,20 @@ class Valley:
     def value(self, loss: np.ndarray, at: float) -> float:
         """The fitted loss at `at`."""
         if self.method == "akima":
-            return float(np.exp(_akima(*_merged(self.x, np.log(loss), self.weight))(at)))
-        return float(np.polynomial.polynomial.polyval(at, self.coefficients(loss)))
+            kept = self.weight >= LIGHT
+            merged = _merged(self.x[kept], np.log(loss[kept]), self.weight[kept])
+            return float(np.exp(_akima(*merged)(at)))
+        return float((self.basis(np.array([at])) @ self.coefficients(loss))[0])
 
     def fitted(self, loss: np.ndarray) -> np.ndarray:
         """Fitted losses (n,); the Akima spline passes through its points, so a cubic stands for its noise."""
-        return _polynomial(self).coefficients(loss) @ (
-            self.x ** np.arange(_polynomial(self)._degree + 1)[:, None]
-        )
+        smooth = _polynomial(self)
+        return smooth.coefficients(loss) @ smooth.basis(self.x).T
 
     def residual(self, loss: np.ndarray) -> np.ndarray:
         """Residuals (n,), each freed from the pull of the fit on its own point (HC3)."""
         smooth = _polynomial(self)
-        basis = self.x[:, None] ** np.arange(smooth._degree + 1)
-        leverage = np.einsum("nk,kn->n", basis, smooth._solve)
+        leverage = np.einsum("nk,kn->n", smooth.basis(self.x), smooth._solve)
         return (loss - self.fitted(loss)) / np.maximum(1 - leverage, 0.2)
 
     def minimum(self, loss: np.ndarray) -> tuple[float, str | None]:
@@ -62,7 +73,7 @@ class Valley:
         at = float(self.minima(loss[None])[0])
         if np.isfinite(at):
             return at, None
-        if self.method != "akima" and self._degree == 2 and self.coefficients(loss)[2] <= 0:
+        if self.method in ("parabola", "law") and self.coefficients(loss)[2] <= 0:
             return at, "the curve has no valley"
         edge = "smallest" if self._edge(loss) < 0 else "largest"
         return at, f"the minimum lies at or beyond the {edge} size"
@@ -71,7 +82,7 @@ class Valley:
         if self.method == "akima":
             return float(self.x[np.argmin(loss)] - self.x.mean())
         grid = np.linspace(self.x.min(), self.x.max(), 101)
-        curve = np.polynomial.polynomial.polyval(grid, self.coefficients(loss))
+        curve = self.basis(grid) @ self.coefficients(loss)
         return float(grid[np.argmin(curve)] - self.x.mean())
 
     def minima(self, loss: np.ndarray) -> np.ndarray:
@@ -83,7 +94,11 @@ class Valley:
             )
         c = self.coefficients(loss)
         with np.errstate(all="ignore"):
-            if self._degree == 2:
+            if self.powers is not None:
+                alpha, beta = self.powers
+                at = np.log(alpha * c[:, 1] / (beta * c[:, 2])) / (alpha + beta)
+                at = np.where((c[:, 1] > 0) & (c[:, 2] > 0), at, np.nan)
+            elif self._degree == 2:
                 at = np.where(c[:, 2] > 0, -c[:, 1] / (2 * c[:, 2]), np.nan)
             else:
                 # The root of the derivative where the second derivative is positive.
@@ -91,6 +106,13 @@ class Valley:
                 at = np.where(np.abs(c[:, 3]) < 1e-12 * np.abs(c[:, 2]), -c[:, 1] / (2 * c[:, 2]), at)
                 at = np.where(2 * c[:, 2] + 6 * c[:, 3] * at > 0, at, np.nan)
         return np.where((at > low) & (at < high), at, np.nan)
+
+
+def basis(x: np.ndarray, degree: int, powers: tuple[float, float] | None) -> np.ndarray:
+    """(n, degree + 1): powers of x, or the valley of a law with the exponents `powers`."""
+    if powers is None:
+        return x[:, None] ** np.arange(degree + 1)
+    return np.stack([np.ones_like(x), np.exp(-powers[0] * x), np.exp(powers[1] * x)], axis=1)
 
 
 def _polynomial(valley: Valley) -> Valley:
@@ -126,7 +148,8 @@ def _akima(x: np.ndarray, y: np.ndarray):
 
 
 def _akima_minimum(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
-    values, means = _merged(x, y, weight)
+    kept = weight >= LIGHT
+    values, means = _merged(x[kept], y[kept], weight[kept])
     grid = np.concatenate([np.linspace(a, b, FINE, endpoint=False) for a, b in pairwise(values)])
     curve = _akima(values, means)(grid)
     at = int(np.argmin(curve))

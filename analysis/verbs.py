@@ -113,10 +113,10 @@ class IsoFlopOptions:
     """Which columns are what, as in params=N,flops=C,loss=val_loss."""
     where: str = ""
     """Only rows with these values, as in grid=language."""
-    method: Literal["auto", "parabola", "cubic", "akima"] = "auto"
-    """The curve through a level: cubic where sizes suffice, else a parabola."""
+    method: Literal["auto", "parabola", "cubic", "akima", "law"] = "auto"
+    """The curve through a level: cubic where sizes suffice, else a parabola; law is the law's own valley."""
     law: str = "chinchilla"
-    """The law against which the method's bias is measured; empty for none."""
+    """The law against which the method's bias is measured, and whose exponent is shown; empty for none."""
     bootstrap: int = 1000
     """Draws for the intervals; 0 for none."""
     level: float = 0.95
@@ -324,7 +324,9 @@ def _law_or_none(runs: Runs, options: IsoFlopOptions):
 
     law = find(options.law)
     try:
-        return fit_law(runs, law, bootstrap=0, exclude_held_out=not options.include_held_out)
+        return fit_law(
+            runs, law, bootstrap=min(options.bootstrap, 300), exclude_held_out=not options.include_held_out
+        )
     except InputError:
         return None
 

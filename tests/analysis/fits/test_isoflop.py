@@ -63,6 +63,84 @@ def test_the_cubic_is_closer_than_the_parabola():
     assert errors["akima"] < 0.2 * errors["parabola"]
 
 
+SYMMETRIC_SURFACE = {"E": 1.69, "A": 400.0, "B": 400.0, "alpha": 0.31, "beta": 0.31}
+
+
+@pytest.mark.parametrize(("width", "percent"), [(4, 3.472), (8, 2.645), (16, 1.510)])
+def test_grids_off_centre_have_the_known_bias_which_is_taken_off(width, percent):
+    """A symmetric surface has no bias at its centre; grids around a third of it shift every minimum."""
+    table = isogrid(SYMMETRIC_SURFACE, np.geomspace(1e17, 1e21, 5), width, 15, shift=1 / 3)
+    fitted = sl.fit(table, bootstrap=0)
+    result = sl.isoflop(table, method="parabola", law=fitted, bootstrap=0)
+    true = optimum(SYMMETRIC_SURFACE, 1e24)
+    assert 100 * (1e24 / 6 / result.params_law(1e24) / (1e24 / 6 / true) - 1) == pytest.approx(
+        percent, abs=0.02
+    )
+    assert result.corrected_law(1e24) == pytest.approx(true, rel=1e-6)
+
+
+@pytest.mark.parametrize("law", [CHINCHILLA_SURFACE, SKEWED_SURFACE])
+def test_the_laws_own_valley_has_no_bias(law):
+    table = isogrid(law, np.geomspace(1e17, 1e21, 5), 8, 15)
+    result = sl.isoflop(table, method="law", law=sl.fit(table, bootstrap=0), bootstrap=0)
+    assert result.params_law(1e24) == pytest.approx(optimum(law, 1e24), rel=1e-6)
+    curve = result.curves[2]
+    np.testing.assert_allclose(curve.valley(curve.params), curve.loss, rtol=1e-6)
+    with pytest.raises(sl.InputError, match="one term of params"):
+        sl.isoflop(table, method="law")
+
+
+def test_losses_of_uneven_levels_are_moved_to_one_compute():
+    """Compute that scatters by 10 % within a level moves the minima of raw losses, and not of moved ones."""
+    rng = np.random.default_rng(3)
+    table = isogrid(EPOCH, np.geomspace(1e18, 1e21, 5), 5, 9)
+    table["tokens"] = table["tokens"] * rng.uniform(0.95, 1.05, 45)
+    table["flops"] = 6 * table["params"] * table["tokens"]
+    table["loss"] = sl.LAWS["chinchilla"].loss(EPOCH, table)
+    errors = []
+    for law in (None, sl.fit(table, bootstrap=0)):
+        result = sl.isoflop(table, method="akima", law=law, bootstrap=0)
+        errors.append(
+            np.mean(
+                [abs(np.log(c.minimum.params / optimum(EPOCH, c.flops))) for c in result.curves if c.minimum]
+            )
+        )
+    assert errors[1] < 0.1 * errors[0]
+
+
+def test_the_spline_ignores_an_outlier_below_its_neighbours():
+    table = isogrid(EPOCH, np.geomspace(1e19, 1e21, 4), 6, 13, noise=0.0005)
+    clean = sl.isoflop(table, method="akima", bootstrap=0)
+    dirty = {**table, "loss": table["loss"].copy()}
+    dirty["loss"][[2, 15, 37]] *= 0.9
+    moved = sl.isoflop(dirty, method="akima", bootstrap=0)
+    for before, after in zip(clean.curves, moved.curves, strict=True):
+        assert after.minimum.params == pytest.approx(before.minimum.params, rel=0.25)
+
+
+def test_one_level_has_a_minimum_and_no_exponent():
+    result = sl.isoflop(isogrid(EPOCH, np.array([1e20]), 4, 9, noise=0.001), bootstrap=50)
+    assert result.exponent is None
+    assert result.curves[0].minimum.params == pytest.approx(optimum(EPOCH, 1e20), rel=0.1)
+    assert "no_exponent" in {note.code for note in result.warnings}
+
+
+def test_disagreement_of_the_approaches_is_said():
+    """Edge-heavy grids bend the parabola's exponent away from the law's; a fair grid raises no alarm."""
+    levels = np.geomspace(1e17, 1e21, 6)
+    fair = isogrid(EPOCH, levels, 3, 9, noise=0.002)
+    drifting = isogrid(
+        SKEWED_SURFACE, levels, 8, 15, shift=np.repeat(np.geomspace(0.3, 3, 6), 15), noise=0.0005
+    )
+    said = []
+    for table in (fair, drifting):
+        result = sl.isoflop(table, method="parabola", law=sl.fit(table, bootstrap=200), bootstrap=200)
+        assert [one.name.split()[0] for one in result.approaches] == ["law", "minima", "minima,", "envelope"]
+        said.append({note.code for note in result.warnings})
+    assert "approaches_disagree" not in said[0]
+    assert {"approaches_disagree", "drift"} <= said[1]
+
+
 def test_edge_minima_are_refused():
     table = isogrid(EPOCH, np.array([1e19, 1e20, 1e21]), 3, 7)
     table["params"][14:] *= 30
