@@ -103,8 +103,14 @@ class Grid:
                 yield name, f"should be positive, is {list(getattr(self, name))}"
         if not 0 < self.optimal_tokens_per_param < 1e9:
             yield "optimal_tokens_per_param", f"should be positive, is {self.optimal_tokens_per_param}"
+        points = len(self.sizes) * len(getattr(self, self.budget))
         if self.held_out < 0:
             yield "held_out", f"should not be negative, is {self.held_out}"
+        elif self.sizes and not self.factors and self.held_out >= max(points, 1):
+            yield (
+                "held_out",
+                f"should lie between 0 and {points - 1} of the {points} points, is {self.held_out}",
+            )
         yield from self._problems_of_choices()
 
     def _problems_of_choices(self):

@@ -1,0 +1,124 @@
+"""Training logs of nanoGPT and nanochat as rows of a table: what their scripts print, line by line."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lab.errors import InputError
+
+Log = Literal["nanogpt", "nanochat"]
+_NUMBER = r"([-+]?[\d,]*\.?\d+(?:[eE][-+]?\d+)?)"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user says where a log does not."""
+
+    params: float | None = None
+    tokens_per_step: float | None = None
+
+
+def guess(text: str) -> Log | None:
+    if re.search(r"^step \d+: train loss", text, re.M):
+        return "nanogpt"
+    if re.search(r"^Step \d+ \| Validation bpb", text, re.M):
+        return "nanochat"
+    return None
+
+
+def read(path: Path, kind: Log, given: Given, every: bool = False) -> list[dict]:
+    """A row for the last evaluation of a log, or for each of them.
+
+    Raises:
+        InputError: where the log lacks what a row needs, naming the option that gives it.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    rows = (_nanogpt if kind == "nanogpt" else _nanochat)(path, text, given)
+    return rows if every else rows[-1:]
+
+
+def _nanogpt(path: Path, text: str, given: Given) -> list[dict]:
+    """`number of parameters: 10.65M`, `tokens per iteration will be: 16,384`, `step 250: ... val loss 2`."""
+    steps = re.findall(rf"^step (\d+): train loss {_NUMBER}, val loss {_NUMBER}", text, re.M)
+    if not steps:
+        raise InputError(f"{path}: no line `step N: train loss X, val loss Y`; is it a log of nanoGPT?")
+    # printed in millions with two digits, without position embeddings
+    counted = _last(text, rf"number of parameters: {_NUMBER}M")
+    per_step = _last(text, rf"tokens per iteration will be: {_NUMBER}")
+    params = given.params or (counted and counted * 1e6)
+    per_step = given.tokens_per_step or per_step
+    problems = []
+    if params is None:
+        problems.append(f"{path}: does not say the number of parameters; give --params")
+    if per_step is None:
+        problems.append(f"{path}: does not say the tokens per iteration; give --tokens-per-step")
+    if problems:
+        raise InputError(*problems)
+    return [
+        {
+            "name": path.stem,
+            "params": params,
+            "tokens": int(step) * per_step,
+            "loss": float(val),
+            "train_loss_nats": float(train),
+            "status": "ok" if math.isfinite(float(val)) else "diverged",
+        }
+        for step, train, val in steps
+        if int(step) > 0
+    ]
+
+
+def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
+    """Losses are bits per byte, which compare across tokenizers; kept as ``loss`` and as ``bits_per_byte``.
+
+    Params are the matrices and the head, which its own scaling laws count; the log prints them by group.
+    """
+    steps = re.findall(rf"^Step (\d+) \| Validation bpb: {_NUMBER}", text, re.M)
+    if not steps:
+        raise InputError(f"{path}: no line `Step N | Validation bpb: X`; is it a log of nanochat?")
+    groups = {
+        name: float(count.replace(",", ""))
+        for name, count in re.findall(rf"^(\w+)\s*: {_NUMBER}\s*$", text, re.M)
+    }
+    matrices, head = groups.get("transformer_matrices"), groups.get("lm_head")
+    params = matrices + head if matrices and head else _last(text, rf"[Nn]umber of parameters: {_NUMBER}")
+    params = given.params or params
+    per_step = given.tokens_per_step or _last(
+        text, rf"^(?:Auto-computed optimal|Total) batch size:? {_NUMBER}"
+    )
+    total, iterations = _last(text, rf"Total number of training tokens: {_NUMBER}"), int(steps[-1][0])
+    ended = _last(text, r"^step \d+/(\d+)")
+    if per_step is None and total and ended:
+        per_step = total / ended
+    problems = []
+    if params is None:
+        problems.append(f"{path}: does not say the number of parameters; give --params")
+    if per_step is None and not (total and iterations):
+        problems.append(f"{path}: does not say the batch size in tokens; give --tokens-per-step")
+    if problems:
+        raise InputError(*problems)
+    per_step = per_step or total / iterations
+    flops = _last(text, rf"Estimated FLOPs per token: {_NUMBER}")
+    core = dict(re.findall(rf"^Step (\d+) \| CORE metric: {_NUMBER}", text, re.M))
+    return [
+        {
+            "name": path.stem,
+            "params": params,
+            "tokens": int(step) * per_step,
+            "loss": float(bpb),
+            "bits_per_byte": float(bpb),
+            "params_total": groups.get("total"),
+            "flops_exact": flops and flops * int(step) * per_step,
+            "core_metric": float(core[step]) if step in core else None,
+            "status": "ok",
+        }
+        for step, bpb in steps
+        if int(step) > 0
+    ]
+
+
+def _last(text: str, pattern: str) -> float | None:
+    found = re.findall(pattern, text, re.M)
+    return float(found[-1].replace(",", "")) if found else None

@@ -1,0 +1,102 @@
+"""Offline runs of Weights & Biases as rows: the files that are otherwise unreadable without its server.
+
+A ``.wandb`` file is a header of 7 bytes and a log in blocks of 32 KiB, of records framed as in LevelDB: CRC
+(4), length (2), type (1: whole, 2: first, 3: middle, 4: last part). Each is a protocol buffer, which the
+package ``wandb`` describes.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.errors import InputError
+
+_BLOCK = 32768
+_HEADER = 7
+
+
+def read(path: Path) -> list[dict]:
+    """A row for each run: configuration, summary and the last logged values.
+
+    Args:
+        path: a ``.wandb`` file, or a folder with any number of them below it.
+
+    Raises:
+        InputError: where there is none, or the package is missing.
+    """
+    files = sorted(path.rglob("*.wandb")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: no .wandb file in this folder; offline runs lie in wandb/offline-run-*")
+    try:
+        from wandb.proto import wandb_internal_pb2
+    except ImportError:
+        raise InputError(
+            f"{path}: reading .wandb files needs the package wandb; pip install 'scaling-law-lab[export]'"
+        ) from None
+    return [_row(file, wandb_internal_pb2.Record) for file in files]
+
+
+def _row(file: Path, record_class) -> dict:
+    config: dict = {}
+    logged: dict = {}
+    summary: dict = {}
+    name = file.stem.removeprefix("run-")
+    for data in records(file):
+        record = record_class()
+        try:
+            record.ParseFromString(data)
+        except Exception as error:  # the library's own error class depends on its version
+            raise InputError(f"{file}: a record cannot be read: {error}") from None
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            name = record.run.display_name or record.run.run_id or name
+            _update(config, record.run.config.update)
+        elif kind == "config":
+            _update(config, record.config.update)
+        elif kind == "history":
+            _update(logged, record.history.item)
+        elif kind == "summary":
+            _update(summary, record.summary.update)
+    found = {**config, **logged, **summary}
+    found = {k: v for k, v in found.items() if not k.startswith("_")}
+    plain = {k: v for k, v in found.items() if isinstance(v, str | int | float | bool)}
+    if not plain:
+        raise InputError(f"{file}: holds no configuration, summary or history")
+    return {"name": name, **plain}
+
+
+def _update(values: dict, items) -> None:
+    for item in items:
+        key = item.key or "/".join(item.nested_key)
+        try:
+            value = json.loads(item.value_json)
+        except ValueError:
+            continue
+        # configurations are wrapped once more by some versions
+        values[key] = value["value"] if isinstance(value, dict) and set(value) == {"value"} else value
+
+
+def records(file: Path) -> Iterator[bytes]:
+    """The whole records of a file; one that a kill tore off at the end is not there.
+
+    Raises:
+        InputError: for a file that is no such log.
+    """
+    data = file.read_bytes()
+    if data[:4] != b":W&B":
+        raise InputError(f"{file}: is not a .wandb file: it does not begin with :W&B")
+    at, parts = _HEADER, b""
+    while at + 7 <= len(data):
+        room = _BLOCK - at % _BLOCK
+        if room < 7:  # a block's tail too short for a frame is padding
+            at += room
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        body = data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if len(body) < length or kind == 0:
+            return
+        parts = body if kind in (1, 2) else parts + body
+        if kind in (1, 4):
+            yield parts
