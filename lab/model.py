@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from lab import parametrization
+from lab import kernels, parametrization
 from lab.config import ModelConfig
 
 _QUERY_BLOCK = 64  # smaller blocks skip more of the masked square but make narrower products
@@ -188,7 +188,11 @@ def attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS):
 
 def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK):
     """Causal attention in blocks of queries, each of which leaves out the keys that none of it sees."""
-    T = q_BxTxHxK.shape[1]
+    T, K = q_BxTxHxK.shape[1], q_BxTxHxK.shape[3]
+    if (kernel := kernels.here(q_BxTxHxK.dtype, K)) != "blocks":
+        return jax.nn.dot_product_attention(
+            q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, is_causal=True, implementation=kernel
+        )
     seen_TxT = jnp.tril(jnp.ones((T, T), bool))
     blocks = []
     for start in range(0, T, _QUERY_BLOCK):

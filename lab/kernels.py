@@ -1,0 +1,29 @@
+"""Which attention a platform runs: its own kernel where there is one for the shape, else ours."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+Kernel = Literal["cudnn", "xla", "blocks"]
+
+
+def attention(dtype, head_width: int, platform: str, capability: tuple[int, int] = (0, 0)) -> Kernel:
+    """``cudnn``: the flash kernel of NVIDIA GPUs from Ampere on, for 16-bit activations and head widths that
+    are multiples of 8 up to 128 (256 from Hopper on). ``xla``: one masked square, on other accelerators and
+    for other shapes. ``blocks``: ours, which skips what is masked, on CPU.
+    """
+    if platform == "cpu":
+        return "blocks"
+    widest = 256 if capability >= (9, 0) else 128
+    half = jnp.dtype(dtype).itemsize == 2
+    fits = half and head_width % 8 == 0 and head_width <= widest
+    return "cudnn" if platform == "gpu" and capability >= (8, 0) and fits else "xla"
+
+
+def here(dtype, head_width: int) -> Kernel:
+    """:func:`attention` on the default device."""
+    device = jax.devices()[0]
+    found = str(getattr(device, "compute_capability", "0.0"))
+    major, _, minor = found.partition(".")
+    return attention(dtype, head_width, device.platform, (int(major or 0), int(minor or 0)))
