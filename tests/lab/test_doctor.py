@@ -1,0 +1,95 @@
+"""Each thing that can be missing on a machine is told, with the command that mends it."""
+
+import json
+import os
+import shutil
+import time
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from lab import devices, doctor
+
+
+def one(found, name):
+    (check,) = [c for c in found if c.name == name]
+    return check
+
+
+def test_this_machine_is_sound_and_json_is_one_object(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(devices, "cache_works", lambda: True)
+    assert doctor.doctor(["--out", str(tmp_path / "runs"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["sound"]
+    names = [check["name"] for check in found["checks"]]
+    assert {
+        "python",
+        "packages",
+        "disk",
+        "files",
+        "clock",
+        "cache",
+        "devices",
+        "flags",
+        "slurm",
+        "ray",
+    } <= set(names)
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_every_failure_and_warning_says_what_mends_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(devices, "cache_works", lambda: False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(os, "link", shutil.copy)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    monkeypatch.setattr(doctor, "_LEAST_FREE", 1e18)
+    found = {check.name: check for check in doctor.checks(tmp_path)}
+    said = {name: check.status for name, check in found.items() if check.status != "ok"}
+    assert said == {
+        "disk": "fail",
+        "files": "fail",
+        "clock": "warn",
+        "compile": "warn",
+        "slurm": "absent",
+        "ray": "absent",
+    }
+    assert all(found[name].mend for name in said)
+    assert "not exclusive" in found["files"].text
+    assert doctor.doctor(["--out", str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any("pip install 'scaling-law-lab[ray]'" in line for line in lines)
+
+
+def test_versions_are_held_to_what_the_package_asks_for():
+    def installed(name):
+        if name == "tyro":
+            raise PackageNotFoundError
+        return "0.4.0" if name == "jax" else version(name)
+
+    found = list(doctor._packages(installed))
+    assert [c.status for c in found] == ["fail", "fail"]
+    assert found[0].text == "jax is 0.4.0, should be <0.11,>=0.10.2"
+    assert found[0].mend == "pip install 'jax<0.11,>=0.10.2'"
+    assert found[1].text.startswith("tyro is missing")
+    assert doctor._python((3, 9, 1)).status == "fail"
+
+
+@pytest.mark.parametrize("broken", ["link", "fsync"])
+def test_a_file_system_without_links_or_fsync_fails(tmp_path, monkeypatch, broken):
+    def refuse(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, broken, refuse)
+    check = one(doctor._disk(tmp_path), "files")
+    assert check.status == "fail"
+    assert "Operation not supported" in check.text
+    assert "lab merge" in check.mend
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_takes_no_files_is_a_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    check = one(doctor._disk(tmp_path / "file" / "runs"), "files")
+    assert check.status == "fail"
+    assert "Not a directory" in check.text
