@@ -1,4 +1,4 @@
-"""What is exported is read back from the files of the other tool; what is imported, by `lab fit`'s own reader."""
+"""What is exported is read back from the other tool's files; what is imported, by the reader of `lab fit`."""
 
 import json
 import logging
@@ -216,7 +216,7 @@ def test_a_log_that_lacks_something_says_what(tmp_path, text, args, words):
 
 def test_nothing_to_write_and_no_such_format(tmp_path):
     (tmp_path / "t.csv").write_text("N,D,loss\n1,2,3\n")
-    with pytest.raises(InputError, match="should end in .csv or .parquet"):
+    with pytest.raises(InputError, match=r"should end in \.csv or \.parquet"):
         imports.import_([str(tmp_path / "t.csv"), "--out", str(tmp_path / "t.xlsx")])
     with pytest.raises(InputError, match="no such file"):
         imports.import_([str(tmp_path / "u.csv"), "--out", str(tmp_path / "t.parquet")])
