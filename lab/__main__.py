@@ -24,6 +24,9 @@ VERBS = {
         "generate": ("lab.verb_generate:generate", "text from a trained model"),
         "data": ("lab.data.verb:data", "what a data source holds"),
     },
+    "This machine": {
+        "doctor": ("lab.doctor:doctor", "does it have what a study needs, and what mends it"),
+    },
     "Analysis of a study folder or of any table": {
         "fit": ("analysis.verbs:fit", "a scaling law with intervals and a certificate"),
         "isoflop": ("analysis.verbs:isoflop", "minima of loss at equal compute"),
