@@ -26,6 +26,7 @@ _HOME = {
     "rollout": "analysis.rollouts",
     "audit": "analysis.auditing",
     "multiverse": "analysis.universes",
+    "fit_downstream": "analysis.downstream",
     "detect": "analysis.thresholds",
     "LAWS": "analysis.laws",
     "SumLaw": "analysis.laws",

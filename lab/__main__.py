@@ -33,6 +33,7 @@ VERBS = {
         "allocate": ("analysis.verbs:allocate", "compute-optimal parameters and tokens of a budget"),
         "audit": ("analysis.verbs_audit:audit", "score laws on unseen scales, and find mistuned rungs"),
         "forecast": ("analysis.verbs:forecast", "predict held-out runs and score it"),
+        "downstream": ("analysis.verbs_downstream:downstream", "a task's score by loss law and link"),
         "thresholds": ("analysis.thresholds.verb:thresholds", "verdicts on emergent abilities"),
         "replicate": ("analysis.replicate.verb:replicate", "published numbers, computed again"),
         "laws": ("analysis.catalogue:laws", "the laws that --law knows: formula, domain, source"),

@@ -1,0 +1,99 @@
+"""The verb `lab downstream`: a task's score from params and tokens, by loss law and link or directly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tyro
+
+from analysis.downstream import LINKS, Downstream, fit_downstream
+from analysis.errors import InputError
+from analysis.show import number, pair, remarks, table
+from analysis.verbs import Table, _read, _show
+
+
+@dataclass(frozen=True)
+class DownstreamOptions:
+    """Predict a task's score: loss law and link fitted together, or a direct law, chosen by forecasts."""
+
+    table: Table
+    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
+    score: str = ""
+    """The column with the share of items answered correctly; in a store, task/metric (copy/exact_match)."""
+    columns: str = ""
+    """Which columns are what; the loss may be the task's own, as in loss=bits_per_byte."""
+    where: str = ""
+    """Only rows with these values, as in grid=language."""
+    chance: float | None = None
+    """The score of guessing, where it is known; else it is fitted."""
+    ways: str = ",".join((*LINKS, "direct"))
+    """The links to try, and direct for the law without a loss."""
+    params: float | None = None
+    """Predict a run of this size (with --tokens)."""
+    tokens: float | None = None
+    """Predict a run of that many tokens (with --params)."""
+    bootstrap: int = 300
+    """Draws for the intervals; 0 for none."""
+    level: float = 0.9
+    """Level of the intervals."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def downstream(argv: list[str]) -> int:
+    """`lab downstream TABLE --score COLUMN`."""
+    options = tyro.cli(DownstreamOptions, args=argv, prog="lab downstream")
+    problems = []
+    if not options.score:
+        problems.append("--score: name the column that holds the score, as in --score accuracy")
+    if (options.params is None) != (options.tokens is None):
+        problems.append("--params and --tokens go together: the run to predict")
+    if problems:
+        raise InputError(*problems)
+    at = () if options.params is None else ((options.params, options.tokens),)
+    ways = [name.strip() for name in options.ways.split(",") if name.strip()]
+    settings = (options.bootstrap, options.level, options.seed, at)
+    result = fit_downstream(_read(options), options.score, options.chance, ways, *settings)
+    return _show(options, result, downstream_text)
+
+
+def downstream_text(result: Downstream) -> str:
+    level = f"{100 * result.level:g} %"
+    values = [
+        (name, number(value), pair(result.intervals.get(name))) for name, value in result.params.items()
+    ]
+    ways = [
+        (
+            one.name,
+            str(one.parameters),
+            *("-" if e is None else f"{e:.4f}" for e in (one.earlier_error, one.held_out_error)),
+        )
+        for one in result.ways
+    ]
+    cells = [
+        (
+            "asked" if one.row is None else f"row {one.row}",
+            number(one.params),
+            number(one.tokens),
+            f"{one.predicted:.4f}",
+            "" if one.low is None else f"[{one.low:.4f}, {one.high:.4f}]",
+            "" if one.measured is None else f"{one.measured:.4f}",
+            "" if one.error is None else f"{one.error:+.4f}",
+            "" if one.inside is None else ("yes" if one.inside else "no"),
+        )
+        for one in result.cells
+    ]
+    parts = [
+        f"{result.score} by {result.ways[0].name}: {result.points} runs",
+        f"  {result.formula}",
+        "",
+        table(values, ("", "estimate", f"{level} interval" if result.intervals else "")),
+        "",
+        table(ways, ("ways by earlier error", "parameters", "earlier", "held out")),
+    ]
+    if cells:
+        head = ("run", "params", "tokens", "predicted", level, "measured", "error", "inside")
+        parts += ["", table(cells, head)]
+    return "\n".join([*parts, remarks(result.warnings, (), result.notes)]).rstrip()
