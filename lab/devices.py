@@ -2,7 +2,11 @@
 
 import os
 import platform
+import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 # On CPU, dots are fused with their neighbours by the YNN library (1.2 to 1.4 times faster steps), and sums
@@ -49,7 +53,69 @@ def enable_compilation_cache() -> Path:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilations()  # counts from here on
     return folder
+
+
+@dataclass
+class Compilations:
+    """How many programs this process found compiled (``hits``), and how many it compiled itself."""
+
+    hits: int = 0
+    misses: int = 0
+
+
+@cache
+def compilations() -> Compilations:
+    """The one count of this process, kept up to date by jax's own events."""
+    from jax import monitoring
+
+    counted = Compilations()
+
+    def listen(event: str, **_) -> None:
+        counted.hits += event == "/jax/compilation_cache/cache_hits"
+        counted.misses += event == "/jax/compilation_cache/cache_misses"
+
+    monitoring.register_event_listener(listen)
+    return counted
+
+
+_TINY_PROGRAM = """
+import sys
+from lab import devices
+devices.configure()
+import jax
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+counted = devices.compilations()
+jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((8, 8))).block_until_ready()
+print(counted.hits, counted.misses)
+"""
+
+
+def cache_works(folder: Path | None = None) -> bool:
+    """Whether a second process finds what a first one compiled.
+
+    Two processes compile the same tiny program into an empty folder. Some hosts reject each entry without a
+    word (jax#38445): everything still runs, and each process compiles anew.
+
+    Raises:
+        RuntimeError: when a process fails, with the last line of what it said.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as where:
+        counts = [_compile_tiny(where) for _ in range(2)]
+    return counts[1][0] > 0 and counts[1][1] == 0
+
+
+def _compile_tiny(where: str) -> tuple[int, int]:
+    call = [sys.executable, "-c", _TINY_PROGRAM, where]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no message"]
+        raise RuntimeError(f"jax does not run here: {said[-1]}")
+    hits, misses = done.stdout.split()[-2:]
+    return int(hits), int(misses)
 
 
 def cache_folder() -> Path:

@@ -60,6 +60,8 @@ def completed_steps(checkpoints: Path) -> list[int]:
 
 
 class RunFolder:
+    writes = True  # False for the processes of a run that only read it (lab/distributed.py)
+
     def __init__(self, path: Path):
         self.path = Path(path)
 
