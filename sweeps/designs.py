@@ -7,6 +7,7 @@ from functools import cache
 from itertools import product
 from typing import get_type_hints
 
+from lab import recipes
 from lab.config import ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig
 from lab.errors import InputError
@@ -236,7 +237,19 @@ class _Grid:
             lines = [*config.problems(), *config.optimizer.problems()]
             self.problems.extend(f"{self.at}{place}.{name}: {text}" for name, text in lines)
             if not lines:
-                yield config
+                resolved = self._with_numbers(config, place)
+                if resolved is not None:
+                    yield resolved
+
+    def _with_numbers(self, config: RunConfig, place: str) -> RunConfig | None:
+        """Numbers where the optimizer names published laws of rate and batch."""
+        if config.optimizer.learning_rate_law is None and config.optimizer.batch_law is None:
+            return config
+        try:
+            return recipes.resolve(config, self.vocab(config.data), f"{self.at}{place}.")
+        except InputError as error:
+            self.problems.extend(error.problems)
+            return None
 
     def _merged(self, name: str, factors: Mapping[str, object]) -> dict:
         return {**getattr(self.study, name), **getattr(self.grid, name), **_under(name, factors)}

@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from lab import accounting, speed
+from lab import memory as predictions
 from lab.config import RunConfig
 from lab.devices import available_cores
 from sweeps.plan import Cell, Plan
@@ -133,15 +133,8 @@ def watts(plan: Plan) -> tuple[float, float]:
 
 
 def memory(plan: Plan) -> dict[tuple, int]:
-    """Predicted bytes on a device by program, of one run; empty where nothing predicts them."""
-    if find_spec("lab.memory") is None:
-        return {}
-    from lab import memory as predictions
-
-    return {
-        key: predictions.predict(program.config, program.vocab, "serial", 1)
-        for key, program in programs(plan).items()
-    }
+    """Predicted bytes on a device by program, of one run."""
+    return {key: predictions.predict(p.config, p.vocab) for key, p in programs(plan).items()}
 
 
 def device_memory() -> int | None:
