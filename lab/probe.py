@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from lab import memory
 from lab.config import RunConfig, digest
 from lab.devices import cache_folder, machine_name
 from lab.folder import read_json, write_json
@@ -51,8 +52,11 @@ def choose(config: RunConfig, vocab: int, runs: int, steps: int) -> Choice:
 
     devices = jax.local_devices()
     modes = candidates(runs, len(devices))
+    free = memory.available(devices[0], len(devices))
+    if free is not None and memory.predict(config, vocab, "vmap", len(devices), runs) > free:
+        modes = tuple(mode for mode in modes if mode != "vmap")
     if len(modes) == 1:
-        return Choice(modes[0], {}, {}, "there is one run")
+        return Choice(modes[0], {}, {}, "one run, or no memory for more at once")
     path = _path(config, vocab, runs, devices)
     found = read_json(path)
     if found is not None:
