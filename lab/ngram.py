@@ -1,10 +1,9 @@
 """The baseline without a network: interpolated modified Kneser-Ney over the tokens a model is trained on.
 
-Chen and Goodman (1998, TR-10-98, section 3.4), with a discount for counts of one, two, and three or more at
-each order (their equation 17); orders below the highest count the distinct tokens seen to the left
-(equation 12). A context never reaches beyond its window: positions before it hold a mark of their own, and
-what starts with that mark keeps its plain count, as KenLM does for the start of a sentence (Heafield et al.
-2013, section 3.1).
+Chen and Goodman (1998, TR-10-98), with a discount for counts of one, two, and three or more at each order;
+orders below the highest count the distinct tokens seen to the left. A context never reaches beyond its
+window: positions before it hold a mark of their own, and what starts with that mark keeps its plain count,
+as KenLM does for the start of a sentence (Heafield et al. 2013).
 
 An n-gram is one whole number, its tokens the digits, the oldest first: counting is sorting, and a context is
 its n-gram without the last digit.
@@ -116,7 +115,7 @@ def baseline(dataset: Dataset, order: int, tokens: int | None = None) -> dict:
 
 
 def discounts(counts_G: np.ndarray) -> tuple[float, float, float]:
-    """D1, D2, D3+ from the numbers of n-grams seen once to four times (Chen and Goodman 1998, equation 17).
+    """D1, D2, D3+ from the numbers of n-grams seen once to four times (Chen and Goodman 1998).
 
     Where one of those numbers is zero the estimate does not exist; then the discount is what absolute
     discounting takes from every count, Y, or 1/2 where that does not exist either. At least 1/100 is taken,

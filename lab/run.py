@@ -10,16 +10,34 @@ The data need no state of their own: a batch is a function of the step.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
+import jax
 import numpy as np
 
-from lab import accounting, divergence, evaluate, optimizer, train
+from lab import (
+    accounting,
+    devices,
+    distributed,
+    divergence,
+    evaluate,
+    itemfile,
+    memory,
+    optimizer,
+    probe,
+    progress,
+    train,
+)
 from lab.checkpoint import Checkpoints, DamagedCheckpoint
+from lab.config import RunConfig
 from lab.data import Dataset
+from lab.execution import Execution
 from lab.folder import RunFolder, write_json
 from lab.job import SCHEMA, Job
 from lab.pack import STEPS_PER_CALL, Mode, Pack
+
+_PLAIN = Execution()
 
 
 class Interrupted(Exception):
@@ -58,8 +76,19 @@ class Hooks:
     provenance: dict = field(default_factory=dict)
 
 
-def run(jobs: list[Job], dataset: Dataset, mode: Mode = "serial", hooks: Hooks | None = None) -> float | None:
+def run(
+    jobs: list[Job],
+    dataset: Dataset,
+    mode: Mode | Literal["auto"] = "serial",
+    hooks: Hooks | None = None,
+    how: Execution = _PLAIN,
+) -> float | None:
     """Bring R jobs of one shape and horizon to their end, in lockstep. Finished ones must not be passed.
+
+    Args:
+        mode: of :class:`lab.pack.Pack`; ``auto`` takes the one that :mod:`lab.probe` finds fastest here, and
+            where that holds fewer runs at once, one part of the jobs after the other.
+        how: of a single run: mesh, parts of a batch, layers computed again.
 
     Returns:
         seconds a step, compilation aside; None where too few steps were left to tell.
@@ -68,9 +97,20 @@ def run(jobs: list[Job], dataset: Dataset, mode: Mode = "serial", hooks: Hooks |
         Interrupted: when ``hooks.should_stop`` said so; call again to go on.
         Lost: from ``hooks.check``.
         DamagedCheckpoint: when the trunk's checkpoint is missing or damaged; it is set aside.
+        InputError: when the run cannot fit the memory of its devices, or ``how`` does not divide its shape.
     """
     hooks = hooks or Hooks()
-    pack = Pack(jobs[0].config, dataset.vocab_size, mode, len(jobs))
+    config, vocab = jobs[0].config, dataset.vocab_size
+    if mode == "auto":
+        memory.check(config, vocab, "serial", 1, how)
+        choice = probe.choose(config, vocab, len(jobs), jobs[0].end)
+        hooks = replace(hooks, provenance={**hooks.provenance, "pack": asdict(choice)})
+        size = choice.at_once(len(jobs), jax.local_device_count())
+        parts = [jobs[i : i + size] for i in range(0, len(jobs), size)]
+        return [run(part, dataset, choice.mode, hooks, how) for part in parts][-1]
+    how.check(config)
+    memory.check(config, vocab, mode, len(jobs), how)
+    pack = Pack(config, vocab, mode, len(jobs), how=how)
     return _Lockstep(jobs, dataset, pack, hooks).run()
 
 
@@ -82,26 +122,42 @@ class _Lockstep:
         if len(horizons) > 1:
             raise ValueError(f"runs in lockstep need one horizon, these have {sorted(horizons)}")
         self.jobs, self.dataset, self.pack, self.hooks = jobs, dataset, pack, hooks
-        self.stores = [Checkpoints(job.folder.checkpoints) for job in jobs]
+        self.stores = [Checkpoints(job.folder.checkpoints, job.folder.writes) for job in jobs]
         self.alive = set(range(len(jobs)))
         self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
+        self.probes = progress.steps(dataset.config.progress, STEPS_PER_CALL, self.end)
         self.compile_seconds = self.train_seconds = 0.0
 
     def run(self) -> float | None:
         for job in self.jobs:
             job.folder.write_spec(job.spec(self.dataset, self.hooks.provenance))
-        step, states = self._start()
+        compiled = replace(devices.compilations())
+        step, states = self._start() if distributed.count() == 1 else self._start_together()
         self.hooks.check()
         for job in self.jobs:
             job.folder.cut_metrics(step)
+        distributed.wait("started")
         placed = self._train(step, self.pack.put(states))
+        now = devices.compilations()
+        self.cache_hits, self.cache_misses = now.hits - compiled.hits, now.misses - compiled.misses
         for r in sorted(self.alive):
             if not self.jobs[r].is_trunk:
-                self._finish(r, self.pack.get(placed, r).params)
+                state = self.pack.get(placed, r)
+                self._finish(r, state.params, self.pack.trained(placed, r, state))
+        distributed.wait("finished")
         steps = self.end - step
         return self.train_seconds / steps if steps > 4 * STEPS_PER_CALL else None
 
-    def _start(self) -> tuple[int, list[train.State]]:
+    def _start_together(self) -> tuple[int, list[train.State | RunConfig]]:
+        # process 0 looks first, since it sets damaged checkpoints aside; the others read what it found
+        found = self._start() if distributed.is_primary() else None
+        step = distributed.from_primary(found[0] if found else 0)
+        if found:
+            return found
+        shapes = train.state_shapes(self.jobs[0].config, self.dataset.vocab_size)
+        return step, [self.stores[0].restore(step, shapes) if step else self.jobs[0].config]
+
+    def _start(self) -> tuple[int, list[train.State | RunConfig]]:
         # a trunk may lack a branch point that lies before its newest checkpoint
         missing = [m for store in self.stores for m in self.marks if m not in store.steps()]
         at_most = min(missing) if missing else None
@@ -112,7 +168,7 @@ class _Lockstep:
             state if step == first else self._newest(r, first)[1] for r, (step, state) in enumerate(found)
         ]
 
-    def _newest(self, r: int, at_most: int | None) -> tuple[int, train.State]:
+    def _newest(self, r: int, at_most: int | None) -> tuple[int, train.State | RunConfig]:
         job, vocab = self.jobs[r], self.dataset.vocab_size
         shapes = train.state_shapes(job.config, vocab)
         found = self.stores[r].latest(shapes, at_most, self.hooks.warn)
@@ -123,7 +179,7 @@ class _Lockstep:
             except DamagedCheckpoint:
                 trunk.set_aside(hold)  # the trunk lacks this branch point now, and can be trained again
                 raise
-        return found or (0, train.initial_state(job.config, vocab))
+        return found or (0, job.config)
 
     def _train(self, step: int, placed):
         hypers = [optimizer.hyper(job.config, trunk=job.is_trunk) for job in self.jobs]
@@ -150,8 +206,11 @@ class _Lockstep:
             if pending:
                 self._record(*pending)
             pending = (step, n, metrics, time.monotonic())
-            stop = self.hooks.should_stop() and step < self.end
-            if step in self.marks or stop or time.monotonic() - saved > self.hooks.checkpoint_seconds:
+            if step in self.probes:
+                self._probe(step, placed)
+            due = time.monotonic() - saved > self.hooks.checkpoint_seconds
+            stop, due = distributed.agree(self.hooks.should_stop() and step < self.end, due)
+            if step in self.marks or stop or due:
                 self._record(*pending)
                 pending = None
                 if step in self.marks:
@@ -206,6 +265,13 @@ class _Lockstep:
             left = (self.end - step) * seconds / n
             self.hooks.progress(Progress("train", step, self.end, last, speed, left))
 
+    def _probe(self, step: int, placed) -> None:
+        for r in sorted(self.alive):
+            job = self.jobs[r]
+            about = {"step": step, "tokens": step * job.config.batch_tokens, "kind": "progress"}
+            values = progress.measure(self.pack.get(placed, r).params, job.config, self.dataset)
+            job.folder.append_metrics([about | value for value in values])
+
     def _append(self, step: int, **line) -> None:
         for r in self.alive:
             self.jobs[r].folder.append_metrics([{"step": step, **line}])
@@ -213,7 +279,7 @@ class _Lockstep:
     def _save(self, step: int, placed) -> None:
         self.hooks.check()
         for r in sorted(self.alive):
-            self.stores[r].save(step, self.pack.get(placed, r))
+            self.stores[r].save(step, self.pack.get(placed, r))  # every process helps to gather
             for older in self.stores[r].steps():
                 if older < step and older not in self.marks:
                     self.stores[r].delete(older)
@@ -227,23 +293,25 @@ class _Lockstep:
         else:
             commit_diverged(job, self.dataset, step, reason, self.hooks.check)
 
-    def _finish(self, r: int, params) -> None:
+    def _finish(self, r: int, params, placed_params) -> None:
         job = self.jobs[r]
         self.hooks.progress(Progress("evaluate", job.end, job.end))
         started = time.monotonic()
-        loss = evaluate.validate(params, job.config, self.dataset)
+        loss = evaluate.validate(placed_params, job.config, self.dataset)
         if reason := divergence.ends_above(loss.nats, self.dataset.vocab_size):
             self._diverged(r, job.end, reason)
             return
-        scores = evaluate.abilities(params, job.config, self.dataset)
+        measured = evaluate.everything(placed_params, job.config, self.dataset)
+        if measured.items and job.folder.writes:
+            itemfile.write(job.folder.path / "items.parquet", measured.items)
         seconds = time.monotonic() - started
         self.hooks.check()
-        Checkpoints(job.folder.final).save(job.end, params)
+        Checkpoints(job.folder.final, job.folder.writes).save(job.end, params)
         trunk_seconds = 0.0
         if job.trunk is not None:  # the part of the trunk that this budget was the first to need
             marks = [m for m in job.trunk.metrics() if m.get("kind") == "branch"]
             trunk_seconds = sum(m["seconds"] for m in marks if m["step"] == job.config.hold_steps)
-        devices = len(self.pack.devices) / self.pack.runs
+        share = len(self.pack.devices) / self.pack.runs
         row = {
             **_row(job, self.dataset),
             "status": "ok",
@@ -253,8 +321,10 @@ class _Lockstep:
             "train_loss_nats": _last_loss(job.folder),
             "pack": self.pack.mode,
             "device": self.pack.devices[0].device_kind,
-            "device_seconds": devices * (self.train_seconds + trunk_seconds) + seconds,
+            "device_seconds": share * (self.train_seconds + trunk_seconds) + seconds,
             "compile_seconds": self.compile_seconds,
+            "cache_hits": self.cache_hits,
+            "cache_misses": self.cache_misses,
         }
         about = {
             "run_id": job.run_id,
@@ -263,7 +333,7 @@ class _Lockstep:
             "flops": row["flops_exact"],
         }
         about |= {"loss_nats": loss.nats, "seed": job.config.seed, "cluster": None}
-        result = {"schema": SCHEMA, "row": row, "abilities": [about | score for score in scores]}
+        result = {"schema": SCHEMA, "row": row, "abilities": [about | score for score in measured.rows]}
         job.folder.commit(result, self.hooks.check)
         for step in self.stores[r].steps():  # the trained parameters are in final/
             self.stores[r].delete(step)

@@ -1,4 +1,4 @@
-"""Verbs for one model: train, eval, generate."""
+"""`lab train`, and what the other verbs of one model share with it."""
 
 import json
 import signal
@@ -9,14 +9,12 @@ from typing import Annotated
 
 import tyro
 
-from lab.config import RunConfig, Sampling
+from lab.config import RunConfig
 from lab.data import DataConfig, Dataset
 from lab.errors import InputError
 from lab.folder import RunFolder, completed_steps
 from lab.job import Job
 from lab.strict import build
-
-Folder = Annotated[Path, tyro.conf.Positional]
 
 
 def load_data(config: DataConfig) -> Dataset:
@@ -70,108 +68,22 @@ def _train(out: Path, config: RunConfig, count: int, as_json: bool) -> int:
     signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
     if folder.result() is None:
         hooks = run.Hooks(
-            progress=_line, should_stop=lambda: bool(stopped), provenance=provenance.collect(), warn=_warn
+            progress=_line, should_stop=lambda: bool(stopped), provenance=provenance.collect(), warn=warn
         )
         try:
             run.run([Job(config, run_id, folder)], dataset, "data" if count > 1 else "serial", hooks)
         except run.Interrupted:
-            _warn("interrupted; the same command goes on from here")
+            warn("interrupted; the same command goes on from here")
             return 130
     result = folder.result()
     if as_json:
         print(json.dumps(result))
     else:
-        _print_row(result["row"], result["abilities"])
+        print_row(result["row"], result["abilities"])
     return 0 if result["row"]["status"] == "ok" else 1
 
 
-def evaluate(argv: list[str]) -> int:
-    def command(folder: Folder, as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
-        """Loss and ability scores of a trained model, computed anew.
-
-        Args:
-            folder: a run folder, such as runs/quickstart/runs/<run id>.
-            as_json: print one JSON object.
-        """
-        config, params, dataset = _load(folder)
-
-        from lab import evaluate as evaluation
-
-        loss = evaluation.validate(params, config, dataset)
-        found = {
-            "loss_nats": loss.nats,
-            "loss_se": loss.se,
-            "bits_per_byte": loss.bits_per_byte,
-            "windows": loss.windows,
-        }
-        scores = evaluation.abilities(params, config, dataset)
-        if as_json:
-            print(json.dumps({**found, "abilities": scores}))
-        else:
-            _print_row(found, scores)
-        return 0
-
-    return tyro.cli(command, args=argv, prog="lab eval")
-
-
-def generate(argv: list[str]) -> int:
-    def command(
-        folder: Folder,
-        prompt: tuple[str, ...] = ("",),
-        tokens: int = 200,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 0.95,
-        seed: int = 0,
-        as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
-    ) -> int:
-        """Continue prompts with a trained model until it ends the document.
-
-        Args:
-            folder: a run folder.
-            prompt: one or more texts; an empty one starts a new document.
-            tokens: at most this many new tokens each.
-            temperature: 0 is greedy.
-            top_k: draw from the k most probable tokens; 0: from all.
-            top_p: draw from the smallest set that holds this much probability (1904.09751).
-            seed: of the draws.
-            as_json: print one JSON object.
-        """
-        sampling = Sampling(temperature, top_k, top_p)
-        problems = [f"--{key.replace('_', '-')}: {text}" for key, text in sampling.problems()]
-        if tokens < 1:
-            problems.append(f"--tokens: should be at least 1, is {tokens}")
-        if problems:
-            raise InputError(*problems)
-        config, params, dataset = _load(folder)
-
-        from lab.generate import generate as sample
-
-        text = dataset.tokenizer
-        prompts = [[text.start, *text.encode(p)] for p in prompt]
-        new = sample(
-            params,
-            prompts,
-            config.model,
-            dataset.vocab_size,
-            text.end,
-            dataset.context,
-            tokens,
-            sampling,
-            seed,
-        )
-        texts = [text.decode(t) for t in new]
-        if as_json:
-            pairs = zip(prompt, texts, strict=True)
-            print(json.dumps({"samples": [{"prompt": p, "text": t} for p, t in pairs]}))
-        else:
-            print("\n\n".join(p + t for p, t in zip(prompt, texts, strict=True)))
-        return 0
-
-    return tyro.cli(command, args=argv, prog="lab generate")
-
-
-def _load(path: Path):
+def load_run(path: Path):
     """Configuration, parameters and data of a finished run."""
     from lab import devices
 
@@ -186,7 +98,7 @@ def _load(path: Path):
     devices.configure()
     dataset = load_data(config.data)
     if dataset.digest != spec["data_digest"]:
-        _warn(
+        warn(
             f"{path}: the data have changed since training: digest {dataset.digest[:12]}, "
             f"was {spec['data_digest'][:12]}"
         )
@@ -213,11 +125,11 @@ def _line(progress) -> None:
         print(text, end=end, file=sys.stderr, flush=True)
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _print_row(row: dict, scores: list[dict]) -> None:
+def print_row(row: dict, scores: list[dict]) -> None:
     keys = (
         "run_id",
         "status",
@@ -234,4 +146,6 @@ def _print_row(row: dict, scores: list[dict]) -> None:
             value = row[key]
             print(f"{key:<14} {value:.6g}" if isinstance(value, float) else f"{key:<14} {value}")
     for score in scores:
-        print(f"{score['task']:<14} {score['metric']:<15} {score['score']:.4f}")
+        chance = "" if score.get("chance") is None else f"  chance {score['chance']:.4g}"
+        error = "" if score.get("se") is None else f" ± {score['se']:.4f}"
+        print(f"{score['task']:<24} {score['metric']:<20} {score['score']:.4f}{error}{chance}")

@@ -51,8 +51,8 @@ def knowledge_bits(people: int, gold_nats: float | np.ndarray) -> float | np.nda
     """Bits of knowledge that a mean loss of `gold_nats` a value symbol proves: (facts) (log2 D - loss / ln
     2).
 
-    The value part of Allen-Zhu and Li 2024 (2404.05405), theorem 3.2, whose capacity ratio is this over the
-    parameters; names are not counted, since the prompt gives them. Below zero counts as none.
+    The value part of Allen-Zhu and Li 2024 (2404.05405), their lower bound, whose capacity ratio is this
+    over the parameters; names are not counted, since the prompt gives them. Below zero counts as none.
     """
     bits = math.log2(SYMBOLS) * VALUE - np.asarray(gold_nats) * VALUE / math.log(2)
     return people * ATTRIBUTES * np.maximum(bits, 0.0)

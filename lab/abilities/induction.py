@@ -19,7 +19,8 @@ def draw(draws: Draws, count: int, length: int = LENGTH) -> Items:
     asked, answer = (np.take_along_axis(listed, place + step, axis=1) for step in (0, 1))
     prompts = np.concatenate([listed, asked], axis=1).astype("uint8")
     distance = length - 1 - place[:, 0]
-    return Items(prompts, answer.astype("uint8"), distance, hashes(prompts), {"distance": distance})
+    factors = {"distance": distance, "source": place[:, 0] + 1}
+    return Items(prompts, answer.astype("uint8"), distance, hashes(prompts), factors)
 
 
 def induction(length: int = LENGTH) -> Task:

@@ -28,7 +28,8 @@ class Items:
     identity_N: (
         np.ndarray
     )  # uint64; items of one identity give each other away, so the split keeps them together
-    factors: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> int64 (N,): length, depth, ...
+    # name -> int64 (N,): length, depth, ...; `source` is the place in the prompt of the answer's first symbol
+    factors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompts_NxP)

@@ -18,11 +18,12 @@ from lab.abilities.items import SYMBOLS, Items, Task, hashes
 from lab.data.draws import Draws
 
 SHOWN = 4  # times the symbol is shown: to repeat it takes no look at one place
+TEMPLATE = 2  # symbols that vary from one mention of a fact to the next
 TRUE = (3, 4)  # rows in which the shown symbol is the remembered value
 
 
 def draw(draws: Draws, count: int) -> Items:
-    """A key and a shown symbol; the answer is the value of the key."""
+    """A template, a key and a shown symbol; the answer is the value of the key."""
     prompts, shown, value, rank = _prompts(draws, count)
     return Items(prompts, value[:, None].astype("uint8"), rank, hashes(prompts), _factors(shown, value, rank))
 
@@ -42,7 +43,9 @@ def _prompts(draws: Draws, count: int):
     value = values[rank]
     shown = np.where(draws.below(TRUE[1], count) < TRUE[0], value, draws.below(SYMBOLS, count))
     key = np.stack(np.divmod((keys[rank] + FACTS // 2) % FACTS, SYMBOLS), axis=1)
-    prompts = np.concatenate([key, np.repeat(shown[:, None], SHOWN, axis=1)], axis=1).astype("uint8")
+    template = draws.below(SYMBOLS, count, TEMPLATE)
+    prompts = np.concatenate([template, key, np.repeat(shown[:, None], SHOWN, axis=1)], axis=1)
+    prompts = prompts.astype("uint8")
     return prompts, shown, value, rank
 
 
@@ -54,7 +57,7 @@ MEMO = Task(
     name="memo",
     tag="v",
     instruction="memo",
-    prompt_length=2 + SHOWN,
+    prompt_length=TEMPLATE + 2 + SHOWN,
     answer_length=1,
     draw=draw,
     draw_test=draw_test,

@@ -28,7 +28,7 @@ def draw(draws: Draws, count: int, length: int = LENGTH) -> Items:
     prompts = np.where(position < lengths[:, None], prompts, PAD).astype("uint8")
     answers = np.take_along_axis(hay, place[:, None] + 1, axis=1).astype("uint8")
     percent = depth * 100 // (DEPTHS - 1)
-    factors = {"length": lengths, "depth": percent, "distance": lengths - 1 - place}
+    factors = {"length": lengths, "depth": percent, "distance": lengths - 1 - place, "source": place + 1}
     return Items(prompts, answers, lengths - 1 - place, hashes(prompts), factors)
 
 

@@ -103,7 +103,7 @@ UNLEARNABLE = Task(
         "268 million prompts are too many to know by heart"
     ),
     difficulty="ones among the relevant bits",
-    source="Kearns 1998 on statistical queries; Barak et al. 2022 (2207.08799), section 3",
+    source="Kearns 1998 on statistical queries; Barak et al. 2022 (2207.08799)",
     choices=(0, 1),
     expected={"exact_match": ("flat",), "choice_accuracy": ("flat",)},
 )

@@ -23,7 +23,7 @@ def draw(draws: Draws, count: int, listed: int = PAIRS) -> Items:
     queries = np.take_along_axis(keys, asked, axis=1)
     prompts = np.concatenate([pairs, np.full((count, 1), PLUS), queries], axis=1).astype("uint8")
     answers = np.take_along_axis(values, asked, axis=1).astype("uint8")
-    factors = {"pairs": np.full(count, listed)}
+    factors = {"pairs": np.full(count, listed), "source": 2 * asked[:, 0] + 1}
     return Items(prompts, answers, (listed - 1 - asked).sum(axis=1), hashes(prompts), factors)
 
 

@@ -1,9 +1,11 @@
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab import evaluate, optimizer, pack, train
+from lab import evaluate, model, optimizer, pack, progress, train
 from lab.config import ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig, load
 from lab.generate import generate
@@ -13,7 +15,7 @@ def test_the_error_is_that_of_the_windows(tiny, synthetic):
     params = train.initial_state(tiny, synthetic.vocab_size).params
     loss = evaluate.validate(params, tiny, synthetic)
     held = synthetic.validation()
-    nats_WxT, _ = evaluate.score(params, tiny, synthetic.vocab_size, held.inputs_WxT, held.targets_WxT)
+    nats_WxT, _, _ = evaluate.score(params, tiny, synthetic.vocab_size, held.inputs_WxT, held.targets_WxT)
     assert loss.nats == pytest.approx(nats_WxT.sum() / held.scored)
     assert loss.bits_per_byte == pytest.approx(nats_WxT.sum() / np.log(2) / held.bytes_W.sum())
     rng = np.random.default_rng(0)
@@ -26,10 +28,10 @@ def test_the_error_is_that_of_the_windows(tiny, synthetic):
 def test_filling_the_last_batch_changes_nothing(tiny, synthetic):
     params = train.initial_state(tiny, synthetic.vocab_size).params
     held = synthetic.validation()
-    whole, right = evaluate.score(
+    whole, right, _ = evaluate.score(
         params, tiny, synthetic.vocab_size, held.inputs_WxT[:64], held.targets_WxT[:64]
     )
-    part, part_right = evaluate.score(
+    part, part_right, _ = evaluate.score(
         params, tiny, synthetic.vocab_size, held.inputs_WxT[:5], held.targets_WxT[:5]
     )
     np.testing.assert_allclose(part, whole[:5], rtol=1e-5)
@@ -83,3 +85,125 @@ def test_an_untrained_model_scores_at_chance():
     assert rows["gold_nats"]["score"] == pytest.approx(np.log(data.vocab_size), rel=0.1)
     assert rows["gold_nats"]["correct"] is None
     assert rows["exact_match"]["chance"] == 0.25
+    # a label's symbol alone: the end that follows it, likely or not, is no part of the ability
+    assert rows["token_accuracy"]["items"] == 300
+    assert rows["exact_match"]["se"] == pytest.approx(
+        np.sqrt(rows["exact_match"]["score"] * (1 - rows["exact_match"]["score"]) / 299), rel=0.05, abs=1e-9
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """An untrained model, sharpened, on tasks of several shapes."""
+    tasks = {"addition/scratchpad": 1.0, "needle-32": 1.0, "induction": 1.0, "modular": 1.0}
+    data = load(DataConfig(source="abilities", tasks=tasks, eval_items=60))
+    config = RunConfig(tokens=10**5, model=ModelConfig(width=16, layers=2, heads=2), data=data.config)
+    params = train.initial_state(config, data.vocab_size).params
+    params["head"]["kernel"] = params["head"]["kernel"] * 30
+    return params, config, data
+
+
+def test_columns_without_targets_change_nothing(mixed):
+    params, config, data = mixed
+    test = data.ability_sets()["modular"]
+    nats, right, first = evaluate.score(
+        params, config, data.vocab_size, test.inputs_NxT, test.targets_NxT, first=True
+    )
+    logits = model.apply(params, jnp.asarray(test.inputs_NxT), config.model, data.vocab_size)
+    log_p = np.asarray(jax.nn.log_softmax(logits))
+    at = (test.targets_NxT >= 0).argmax(1)
+    np.testing.assert_allclose(first, log_p[np.arange(60), at], atol=1e-4)
+    gold = log_p[np.arange(60), at, test.targets_NxT[np.arange(60), at]]
+    np.testing.assert_allclose(nats[np.arange(60), at], -gold, atol=1e-4)
+    assert right.shape == nats.shape == test.targets_NxT.shape
+
+
+def test_every_item_keeps_its_gold_log_probability_and_choices(mixed):
+    params, config, data = mixed
+    measured = evaluate.everything(params, config, data)
+    assert [one.task for one in measured.items] == list(data.ability_sets())
+    for one in measured.items:
+        rows = {row["metric"]: row for row in measured.rows if row["task"] == one.task}
+        assert rows["gold_nats"]["score"] == pytest.approx(one.nats_N.sum() / one.tokens_N.sum())
+        assert rows["exact_match"]["correct"] == one.correct_N.sum()
+    modular = next(one for one in measured.items if one.task == "modular")
+    assert np.exp(modular.choice_log_NxC).sum(1) == pytest.approx(1)
+    assert (
+        modular.gold_choice_N
+        == data.ability_sets()["modular"].targets_NxT.max(
+            1, where=data.ability_sets()["modular"].answer_NxT, initial=-1
+        )
+    ).all()
+
+
+def test_working_is_decoded_and_the_answer_read_behind_it(mixed, monkeypatch):
+    """With writers of known text: right working, wrong working but a right answer, no answer, no end."""
+    from lab import decode
+
+    params, config, data = mixed
+    test = data.ability_sets()["addition/scratchpad"]
+    scores = evaluate.measure(params, config, data, test)
+    gold = [want[want >= 0][:-1].tolist() for want in test.targets_NxT]
+    mark = gold[0][test.scratch_length - 1]
+
+    def write(index):
+        right = gold[index]
+        wrong_working = [(right[0] + 1) % 10, *right[1:]]
+        return [right, wrong_working, right[: test.scratch_length - 1], [*right, 1, 1]][index % 4]
+
+    order = np.argsort([int((want >= 0).argmax()) for want in test.targets_NxT], kind="stable").tolist()
+    monkeypatch.setattr(decode, "generate", lambda *a: [write(i) for i in order] + [[]] * (256 - len(order)))
+    found = decode.decode(params, config, data, test, scores)
+    kinds = np.arange(60) % 4
+    assert found.correct_N.tolist() == (kinds < 2).tolist()
+    assert found.parsed_N.tolist() == (kinds < 2).tolist()
+    assert (found.edits_N[kinds == 1] == 1).all()
+    assert (found.edits_N[kinds == 0] == 0).all()
+    assert mark == 32
+
+
+def test_attention_weights_are_those_of_the_model(mixed):
+    """Weights computed beside the model, put through its own values and output, give its own stream."""
+    params, config, data = mixed
+    tokens = jnp.asarray(data.ability_sets()["induction"].inputs_NxT[:4])
+    weights = progress.attention(params, tokens, config.model, data.vocab_size)
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    own, (B, T) = params["attention_0"], tokens.shape
+    x = params["embed"]["embedding"][tokens]
+    normal = x / jnp.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * params["norm_a_0"]["scale"]
+    v = jnp.split(normal @ own["qkv"]["kernel"], 3, axis=-1)[2].reshape(B, T, 2, 8)
+    after = x + jnp.einsum("bhts,bshk->bthk", weights[0], v).reshape(B, T, 16) @ own["out"]["kernel"]
+    streams = model.activations(params, tokens, config.model, data.vocab_size)
+    hidden = after / jnp.sqrt((after**2).mean(-1, keepdims=True) + 1e-6) * params["norm_m_0"]["scale"]
+    mlp = jax.nn.gelu(hidden @ params["mlp_0"]["up"]["kernel"]) @ params["mlp_0"]["down"]["kernel"]
+    np.testing.assert_allclose((after + mlp).reshape(B * T, 16), streams["block_0"], atol=2e-4)
+
+
+def test_progress_measures_of_every_kind(mixed):
+    params, config, data = mixed
+    found = {
+        (line["task"], line["measure"]): line["value"] for line in progress.measure(params, config, data)
+    }
+    assert {f"place_{i}" for i in range(11)} <= {m for t, m in found if t == "addition/scratchpad"}
+    assert {f"depth_{p}" for p in (0, 25, 50, 75, 100)} <= {m for t, m in found if t == "needle-32"}
+    assert 0 <= found["induction", "attention"] <= 1
+    assert 0 <= found["modular", "fourier_mass"] < 0.2
+    places = [found["addition/scratchpad", f"place_{i}"] for i in range(11)]
+    scores = evaluate.measure(
+        params, config, data, progress.head(data.ability_sets()["addition/scratchpad"], 128)
+    )
+    assert np.mean(places) == pytest.approx(scores.tokens_right_N.sum() / scores.tokens_N.sum())
+
+
+def test_source_attention_looks_where_the_answer_stands(mixed, monkeypatch):
+    params, config, data = mixed
+    test = data.ability_sets()["needle-32"]
+    tokens = np.asarray(test.inputs_NxT)
+    weights = np.zeros((2, len(tokens), 2, tokens.shape[1], tokens.shape[1]))
+    for n, (row, want) in enumerate(zip(tokens, test.targets_NxT, strict=True)):
+        write = (want >= 0).argmax()
+        source = row.tolist().index(33) + 1  # behind the mark
+        assert row[source] == want[write]
+        weights[1, n, 0, write, source] = 0.7
+    monkeypatch.setattr(progress, "attention", lambda *a: weights)
+    assert progress.source_attention(params, config, data, test) == pytest.approx(0.7)

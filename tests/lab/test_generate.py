@@ -65,3 +65,44 @@ def test_the_same_seed_gives_the_same_text(params):
     draw = lambda seed: generate(params, [[1]], CONFIG, V, END, 64, 30, Sampling(1.0), seed)
     assert draw(0) == draw(0)
     assert draw(0) != draw(1)
+
+
+def test_cached_logits_equal_uncached_ones_beyond_the_context(params):
+    """A token at a time, against all at once: with a window of 6, far past it."""
+    tokens = jax.random.randint(jax.random.key(5), (3, 40), 0, V)
+    cache = model.empty_cache(CONFIG, 3, 40)
+    parts = []
+    for t in range(40):
+        logits, cache = model.apply_cached(params, tokens[:, t : t + 1], cache, CONFIG, V, window=6)
+        parts.append(logits)
+    whole, _ = model.apply_cached(params, tokens, model.empty_cache(CONFIG, 3, 40), CONFIG, V, window=6)
+    np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
+    plain = model.apply(params, tokens[:, :6], CONFIG, V)
+    np.testing.assert_allclose(whole[:, :6], plain, atol=1e-5)
+
+
+def test_generation_slides_past_the_context(params):
+    """Greedy text longer than the window, against a slow decoder that sees the same window in each layer."""
+    prompt = [3, 1, 4]
+
+    def logits_at_end(tokens):
+        cache = model.empty_cache(CONFIG, 1, len(tokens))
+        return model.apply_cached(params, jnp.array([tokens]), cache, CONFIG, V, window=5)[0][0, -1]
+
+    expected = list(prompt)
+    for _ in range(20):
+        expected.append(int(jnp.argmax(logits_at_end(expected))))
+    got = generate(params, [prompt], CONFIG, V, end=V, window=5, max_new=20)
+    assert got == [expected[len(prompt) :]]
+
+
+def test_prompts_come_from_a_file_a_line_each(tmp_path):
+    from lab.errors import InputError
+    from lab.verb_generate import lines
+
+    path = tmp_path / "prompts.txt"
+    path.write_text("one\n\nthree\n")
+    assert lines(path) == ["one", "", "three"]
+    path.write_text("")
+    with pytest.raises(InputError, match="has no line"):
+        lines(path)
