@@ -11,7 +11,7 @@ from sweeps.store import Store
 _QUIET_SECONDS = 30.0  # without a terminal, at most one progress line in this time
 
 
-def label(plan: Plan, of: Cell | Trunk) -> str:
+def label(grid: str, of: Cell | Trunk) -> str:
     """A short name for people: grid, shape, seed, tokens."""
     config = of.config
     tokens = (
@@ -19,7 +19,6 @@ def label(plan: Plan, of: Cell | Trunk) -> str:
         if isinstance(of, Trunk)
         else short(config.tokens)
     )
-    grid = next((c.grid for c in plan.cells if c is of or c.trunk == of.run_id), "")
     return f"{grid} {config.model.width}x{config.model.layers} seed {config.seed} {tokens}"
 
 
@@ -34,7 +33,9 @@ class Display:
     def __post_init__(self):
         nodes = [*self.plan.trunks, *self.plan.cells]
         self.nodes = {of.run_id: of for of in nodes}
-        self.labels = {of.run_id: label(self.plan, of) for of in nodes}
+        grids = {cell.trunk: cell.grid for cell in self.plan.cells}
+        grids |= {cell.run_id: cell.grid for cell in self.plan.cells}
+        self.labels = {of.run_id: label(grids[of.run_id], of) for of in nodes}
         done = {of.run_id for of in nodes if self.store.is_done(self.store.node(of))}
         self.weights = {of.run_id: self.plan.seconds(of) for of in nodes if of.run_id not in done}
         self.fraction = dict.fromkeys(self.weights, 0.0)
