@@ -1,0 +1,409 @@
+"""What can go wrong while a study runs, on purpose: always the same final bits, no row lost or doubled.
+
+``python tests/sweeps/test_faults.py --kills 50`` kills workers at random moments and prints the count.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweeps import claim as claims
+from sweeps import digest
+from sweeps import study as studies
+from sweeps.disk import StoreFault
+from sweeps.plan import make
+from sweeps.store import Store
+
+TINY = """
+name = "tiny"
+batch = 8
+model = { layers = 1, heads = 1 }
+optimizer = { warmup_tokens = 2_000 }
+data = { source = "synthetic", context = 32, val_windows = 64 }
+run = { checkpoint_seconds = 0.0, retries = 1_000 }
+
+[[grids]]
+name = "language"
+tokens = [10_000, 20_000]
+seeds = [0, 1]
+sizes = [{ width = 8, learning_rate = 0.02 }]
+"""
+
+# A worker that finds silence after seconds instead of a minute.
+HASTY = """
+import sys
+from sweeps import claim
+claim.STALE_SECONDS, claim.BEAT_SECONDS = 2.0, 0.2
+from lab.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A study of four runs and two trunks, as a plan."""
+    from lab import devices
+    from lab.data import load
+
+    devices.enable_compilation_cache()
+    path = tmp_path_factory.mktemp("tiny") / "tiny.toml"
+    path.write_text(TINY)
+    return make(studies.load(path), load)
+
+
+@pytest.fixture(scope="module")
+def calm(tiny, tmp_path_factory):
+    """The digests of the runs of an undisturbed study."""
+    root = tmp_path_factory.mktemp("calm")
+    assert work(tiny, root) == 0
+    found = digest.runs(root)
+    assert len(found) == 4
+    return found
+
+
+def work(plan, root, tell=lambda event: None) -> int:
+    from sweeps.worker import Worker
+
+    return Worker(plan, Store(root), tell).work()
+
+
+def files(folder: Path) -> dict:
+    """Everything in a run folder but the claim."""
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and not p.name.startswith("claim")}
+
+
+def test_a_worker_that_slept_while_its_cell_was_taken_over_writes_nothing_more(tiny, calm, tmp_path):
+    store, stolen, before, after = Store(tmp_path), {}, {}, {}
+    other = replace(claims.Owner.me(), host="elsewhere")
+    phases = {"train": 1, "evaluate": 1}  # once in the middle, once just before the commit
+
+    def tell(event):
+        for run_id in [r for r in stolen if r not in after]:
+            if event.run_id != run_id:  # it went on to another cell
+                after[run_id] = files(store.run(run_id).path)
+                stolen[run_id].release()
+        if event.kind != "progress" or event.run_id in stolen or not phases.get(event.progress.phase):
+            return
+        phases[event.progress.phase] -= 1
+        path = store.claim_path(event.run_id)
+        os.utime(path, (0, 0))
+        stolen[event.run_id] = claims.take(path, other)
+        assert stolen[event.run_id].attempt == 2
+        before[event.run_id] = files(path.parent)
+
+    assert work(tiny, tmp_path, tell) == 0
+    assert len(stolen) == 2
+    assert after == before, "the worker that lost them wrote into their folders"
+    assert digest.runs(tmp_path) == calm
+    print(f"{len(stolen)} take-overs while the owner slept, {len(calm)} of {len(calm)} digests equal")
+
+
+def test_a_commit_staged_before_a_take_over_cannot_be_made_after_it(tmp_path):
+    folder = Store(tmp_path).run("a")
+
+    def take_over_in_the_gap():  # after the zombie looked at its claim
+        folder.withdraw()
+
+    with pytest.raises(FileNotFoundError):
+        folder.commit({"row": "zombie"}, take_over_in_the_gap)
+    assert folder.result() is None
+    folder.commit({"row": "owner"})
+    folder.commit({"row": "late"})
+    assert folder.result() == {"row": "owner"}
+    assert [p.name for p in folder.path.iterdir()] == ["result.json"]
+
+
+@pytest.mark.slow
+def test_a_stopped_process_wakes_to_find_its_work_done_by_another(whole, tmp_path):
+    root = tmp_path / "store"
+    words = ["worker", str(whole / "small.toml"), "--out", str(root)]
+    command = [sys.executable, "-c", HASTY, *words]
+    sleeper = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    wait_for(lambda: list(root.glob("runs/*/claim")), sleeper)
+    sleeper.send_signal(signal.SIGSTOP)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "taken over, attempt 2" in done.stderr
+    before = files(root)
+    assert digest.of(root) == digest.of(whole / "store")
+    sleeper.send_signal(signal.SIGCONT)
+    assert sleeper.wait(timeout=60) == 0
+    assert files(root) == before
+    assert not list(root.glob("runs/*/claim"))
+
+
+RACE = """
+import os, random, sys, time
+study, root, log, skew = sys.argv[1:]
+real = time.time
+time.time = lambda: real() + float(skew)  # a host whose clock is off
+from pathlib import Path
+from lab.data import load
+from sweeps import claim, plan, worker
+from sweeps.store import Store
+from sweeps.study import load as load_study
+claim.STALE_SECONDS, claim.BEAT_SECONDS = 1.0, 0.1
+rng = random.Random(os.getpid())
+
+def stub(jobs, dataset, mode, hooks):
+    (job,) = jobs
+    with open(log, "a") as file:
+        file.write(f"{job.run_id} {skew}\\n")
+    time.sleep(1.5 if job.config.seed == 0 else rng.uniform(0, 0.004))  # longer than silence is borne
+    row = {"run_id": job.run_id, "status": "ok", "loss_nats": 1.0}
+    job.folder.commit({"schema": 1, "row": row, "abilities": []}, hooks.check)
+
+worker.run = stub
+made = plan.make(load_study(Path(study)), load)
+print(len(made.cells), flush=True)
+sys.stdin.readline()
+sys.exit(worker.Worker(made, Store(Path(root)), lambda event: None).work())
+"""
+
+
+def test_two_workers_whose_clocks_differ_by_two_minutes_train_each_of_200_cells_once(tmp_path):
+    study, root, log = tmp_path / "race.toml", tmp_path / "store", tmp_path / "log"
+    text = TINY.replace("tokens = [10_000, 20_000]", "tokens = [10_000]")
+    text = text.replace("seeds = [0, 1]", f"seeds = {list(range(100))}")
+    study.write_text(text.replace("sizes = [", "sizes = [{ width = 16, learning_rate = 0.01 }, "))
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, study, root, log, skew],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for skew in ("-60", "60")
+    ]
+    assert [worker.stdout.readline() for worker in workers] == ["200\n", "200\n"]
+    for worker in workers:  # both are ready: a fair start
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    trained = [line.split() for line in log.read_text().splitlines()]
+    shares = [sum(who == skew for _, who in trained) for skew in ("-60", "60")]
+    assert len(trained) == len({run_id for run_id, _ in trained}) == 200
+    assert len(list(root.glob("runs/*/result.json"))) == 200
+    assert not list(root.glob("runs/*/claim"))
+    assert min(shares) > 20
+    print(f"200 cells, each trained once, {shares[0]} and {shares[1]}")
+
+
+def test_a_claim_of_a_host_that_died_is_taken_over_after_silence(tiny, calm, tmp_path, monkeypatch):
+    store, told = Store(tmp_path), []
+    monkeypatch.setattr(claims, "STALE_SECONDS", 1.0)
+    cell = tiny.trunks[0]
+    assert claims.take(store.claim_path(cell.run_id), replace(claims.Owner.me(), host="dead"))
+    assert work(tiny, tmp_path, told.append) == 0
+    assert [e.text for e in told if "taken over" in e.text and e.run_id == cell.run_id] == [
+        "taken over, attempt 2"
+    ]
+    assert digest.runs(tmp_path) == calm
+
+
+@pytest.mark.parametrize("how", ["deleted", "damaged"])
+def test_a_branch_point_that_is_lost_is_trained_again(tiny, calm, tmp_path, how):
+    store, lost = Store(tmp_path), []
+
+    def tell(event):
+        trunk = next((t for t in tiny.trunks if t.run_id == event.run_id), None)
+        if event.kind == "done" and trunk and not lost:
+            folder = store.run(trunk.run_id).checkpoints / str(trunk.branch_steps[0])
+            lost.append(folder)
+            if how == "deleted":
+                shutil.rmtree(folder)
+            else:
+                for file in folder.rglob("*"):
+                    if file.is_file():
+                        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+    assert work(tiny, tmp_path, tell) == 0
+    assert lost
+    assert digest.runs(tmp_path) == calm
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A folder on a file system of 3 MB, and a function that fills it or makes room again."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    ballast = folder / "ballast"
+
+    def fill(leave: int = 0) -> None:
+        with open(ballast, "ab", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+        os.truncate(ballast, max(0, ballast.stat().st_size - leave))
+
+    yield folder, fill, lambda: ballast.unlink()
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_stops_the_worker_and_loses_nothing(tiny, calm, disk):
+    folder, fill, empty = disk
+    faults = 0
+    for phase in ("train", "evaluate"):  # the next write is a checkpoint, then the final one and the commit
+
+        def tell(event, phase=phase):
+            if event.kind == "progress" and event.progress.phase == phase:
+                fill()
+
+        with pytest.raises(StoreFault, match="No space left on device"):
+            work(tiny, folder / "store", tell)
+        faults += 1
+        assert not list(folder.glob("store/runs/*/failure.json")), "no cell is at fault"
+        empty()
+    assert work(tiny, folder / "store") == 0
+    assert digest.runs(folder / "store") == calm
+    print(f"{faults} times full, {len(calm)} of {len(calm)} digests equal")
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(calm, disk, lab, tmp_path):
+    folder, fill, empty = disk
+    (tmp_path / "tiny.toml").write_text(TINY)
+    command = ["run", tmp_path / "tiny.toml", "--out", folder / "store"]
+    fill(leave=300_000)
+    done = lab(*command)
+    assert done.returncode == 1
+    assert done.stderr.count("No space left on device") == 1
+    assert "make room, and give the same command again" in done.stderr
+    assert not list(folder.glob("store/runs/*/failure.json"))
+    empty()
+    assert lab(*command).returncode == 0
+    assert digest.runs(folder / "store") == calm
+
+
+@pytest.mark.slow
+def test_a_study_edited_while_it_runs_keeps_the_old_runs_and_adds_new_ones(calm, lab, tmp_path):
+    study, root = tmp_path / "tiny.toml", tmp_path / "store"
+    study.write_text(TINY)
+    running = subprocess.Popen([sys.executable, "-m", "lab", "run", str(study), "--out", str(root)])
+    wait_for(lambda: list(root.glob("runs/*/claim")), running)
+    study.write_text(TINY.replace("learning_rate = 0.02", "learning_rate = 0.01"))
+    assert running.wait(timeout=120) == 0
+    assert digest.runs(root) == calm, "the edit reached a worker"
+    assert lab("run", study, "--out", root).returncode == 0
+    both = digest.runs(root)
+    assert len(both) == 8
+    assert {run_id: both[run_id] for run_id in calm} == calm
+
+
+@pytest.mark.slow
+def test_machines_without_a_shared_folder_train_parts_that_are_copied_and_merged(calm, lab, tmp_path):
+    study = tmp_path / "tiny.toml"
+    study.write_text(TINY)
+    for part in ("1/2", "2/2"):
+        done = lab("run", study, "--out", tmp_path / part[0] / "store", "--part", part)
+        assert done.returncode == 0, done.stderr
+    parts = [digest.runs(tmp_path / name / "store") for name in "12"]
+    assert {len(part) for part in parts} == {2}, "each has one family: a trunk and its branches"
+    shutil.copytree(tmp_path / "2" / "store", tmp_path / "copied")  # as rsync does
+    assert lab("merge", tmp_path / "all", tmp_path / "1" / "store", tmp_path / "copied").returncode == 0
+    assert digest.runs(tmp_path / "all") == calm
+    again = lab("run", study, "--out", tmp_path / "all")
+    assert "0 of 4 runs to train" in again.stderr
+
+
+def wait_for(sign, *processes) -> None:
+    while not sign():
+        assert all(process.poll() is None for process in processes), "it ended too early"
+        time.sleep(0.02)
+
+
+def kill_at_random(study: Path, root: Path, kills: int, seed: int) -> dict:
+    """Two workers; one of them is killed after a little more work was done, and replaced, again and again."""
+    rng, counts = random.Random(seed), {"kills": 0, "starts": 0, "taken_over": 0}
+    logs = []
+
+    def start(slot: int):
+        counts["starts"] += 1
+        cores = sorted(os.sched_getaffinity(0))
+        command = [sys.executable, "-m", "lab", "worker", str(study), "--out", str(root)]
+        logs.append(tempfile.TemporaryFile("w+"))  # noqa: SIM115  # read when all have ended
+        command += ["--cores", str(cores[slot % len(cores)])]
+        return subprocess.Popen(command, stderr=logs[-1])
+
+    def signs() -> int:
+        found = 0
+        for pattern in ("claim", "checkpoints/*", "result.json", "final/*"):
+            found += len(list(root.glob(f"runs/*/{pattern}")))
+        return found + sum(p.stat().st_size for p in root.glob("runs/*/metrics.jsonl")) // 100
+
+    alive = [start(0), start(1)]
+    while counts["kills"] < kills:
+        moved, wanted = signs(), rng.randint(1, 6)
+        while abs(signs() - moved) < wanted and all(w.poll() is None for w in alive):
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.05))
+        slot = rng.randrange(2)
+        if any(w.poll() is not None for w in alive):
+            break  # all is done
+        alive[slot].kill()
+        alive[slot].wait()
+        counts["kills"] += 1
+        alive[slot] = start(slot)
+    codes = [worker.wait(timeout=300) for worker in alive]
+    assert codes == [0, 0], codes
+    for log in logs:
+        log.seek(0)
+        text = log.read()
+        assert "Traceback" not in text, text
+        counts["taken_over"] += text.count("taken over")
+    return counts
+
+
+def kill_study(kills: int) -> str:
+    """Enough work for so many kills: budgets grow with them."""
+    tokens = [10_000 * max(1, kills // 10), 20_000 * max(1, kills // 10)]
+    return TINY.replace("[10_000, 20_000]", str(tokens))
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_moments_end_with_the_same_bits(calm, tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    counts = kill_at_random(tmp_path / "tiny.toml", tmp_path / "store", kills=6, seed=0)
+    print(f"{counts}, {len(calm)} runs")
+    assert counts["kills"] == 6
+    assert digest.runs(tmp_path / "store") == calm
+    assert len(list(tmp_path.glob("store/runs/*/result.json"))) == len(calm)
+
+
+def main(kills: int, seed: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        study = folder / "tiny.toml"
+        study.write_text(kill_study(kills))
+        lab = [sys.executable, "-m", "lab"]
+        subprocess.run([*lab, "run", study, "--out", folder / "calm"], check=True, capture_output=True)
+        counts = kill_at_random(study, folder / "killed", kills, seed)
+        calm, killed = digest.runs(folder / "calm"), digest.runs(folder / "killed")
+        counts |= {"runs": len(calm), "equal": sum(killed.get(r) == d for r, d in calm.items())}
+        counts["rows"] = len(list(folder.glob("killed/runs/*/result.json")))
+        print(json.dumps(counts))
+        assert killed == calm
+
+
+if __name__ == "__main__":
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    main(**vars(parser.parse_args()))
