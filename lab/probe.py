@@ -46,6 +46,19 @@ def candidates(runs: int, devices: int) -> tuple[str, ...]:
     return ("serial", "vmap") if devices == 1 else ("devices", "pmap", "vmap")
 
 
+def pack_size(mode: str) -> int:
+    """How many runs of one shape a worker takes at once on the devices of this process."""
+    import jax
+
+    devices = jax.local_devices()
+    if mode == "serial":
+        return 1
+    if mode == "vmap" or (mode == "auto" and len(devices) == 1):
+        # a core is busy with one run; an accelerator is not, and more than eight gain little
+        return len(devices) * (2 if devices[0].platform == "cpu" else 8)
+    return len(devices)
+
+
 def choose(config: RunConfig, vocab: int, runs: int, steps: int) -> Choice:
     """The fastest packing of ``runs`` runs of one shape that have ``steps`` steps to go."""
     import jax

@@ -140,7 +140,7 @@ class Grid:
 class RunOptions:
     """How the study is run; none of it changes a result beyond what ``pack`` says."""
 
-    pack: Literal["serial", "pmap", "devices"] = "serial"
+    pack: Literal["serial", "auto", "devices", "pmap", "vmap"] = "serial"
     retries: int = 1  # attempts after the first failure of a cell
     checkpoint_seconds: float = 30.0
     watts: tuple[float, ...] = ()  # lowest and highest draw a device, for the estimate of energy

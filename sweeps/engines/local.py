@@ -35,7 +35,7 @@ def slots(pack: str, workers: int | None) -> list[Slot]:
     More workers than accelerators would halve each one's memory for nothing; more than cores are allowed.
     """
     cores = available_cores()
-    if pack != "serial":
+    if pack not in ("serial", "auto"):
         return [Slot(cores, cpu_devices=len(cores))]
     if names := accelerators(os.environ):
         count = min(workers or len(names), len(names))
