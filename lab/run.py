@@ -270,6 +270,7 @@ class _Lockstep:
             job = self.jobs[r]
             about = {"step": step, "tokens": step * job.config.batch_tokens, "kind": "progress"}
             values = progress.measure(self.pack.get(placed, r).params, job.config, self.dataset)
+            self.hooks.check()
             job.folder.append_metrics([about | value for value in values])
 
     def _append(self, step: int, **line) -> None:
@@ -302,10 +303,10 @@ class _Lockstep:
             self._diverged(r, job.end, reason)
             return
         measured = evaluate.everything(placed_params, job.config, self.dataset)
-        if measured.items and job.folder.writes:
-            itemfile.write(job.folder.path / "items.parquet", measured.items)
         seconds = time.monotonic() - started
         self.hooks.check()
+        if measured.items and job.folder.writes:
+            itemfile.write(job.folder.path / "items.parquet", measured.items)
         Checkpoints(job.folder.final, job.folder.writes).save(job.end, params)
         trunk_seconds = 0.0
         if job.trunk is not None:  # the part of the trunk that this budget was the first to need
