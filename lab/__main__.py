@@ -19,7 +19,7 @@ VERBS = {
         "plot": ("analysis.report.verb:plot", "single figures as SVG, PDF, PNG and CSV"),
     },
     "One model": {
-        "train": ("lab.verbs:train", "train one model"),
+        "train": ("lab.verb_train:train", "train one model, on one device or many"),
         "eval": ("lab.verb_eval:evaluate", "loss and abilities of a trained model"),
         "generate": ("lab.verb_generate:generate", "text from a trained model"),
         "data": ("lab.data.verb:data", "what a data source holds"),

@@ -38,6 +38,7 @@ from lab.job import SCHEMA, Job
 from lab.pack import STEPS_PER_CALL, Mode, Pack
 
 _PLAIN = Execution()
+_SAVING_SHARE = 20  # training lasts this many times longer than the save before it: a large state costs 5 %
 
 
 class Interrupted(Exception):
@@ -126,7 +127,7 @@ class _Lockstep:
         self.alive = set(range(len(jobs)))
         self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
         self.probes = progress.steps(dataset.config.progress, STEPS_PER_CALL, self.end)
-        self.compile_seconds = self.train_seconds = 0.0
+        self.compile_seconds = self.train_seconds = self.saving = 0.0
 
     def run(self) -> float | None:
         for job in self.jobs:
@@ -208,7 +209,7 @@ class _Lockstep:
             pending = (step, n, metrics, time.monotonic())
             if step in self.probes:
                 self._probe(step, placed)
-            due = time.monotonic() - saved > self.hooks.checkpoint_seconds
+            due = time.monotonic() - saved > max(self.hooks.checkpoint_seconds, _SAVING_SHARE * self.saving)
             stop, due = distributed.agree(self.hooks.should_stop() and step < self.end, due)
             if step in self.marks or stop or due:
                 self._record(*pending)
@@ -216,8 +217,10 @@ class _Lockstep:
                 if step in self.marks:
                     self._append(step, kind="branch", seconds=time.monotonic() - segment)
                     segment = time.monotonic()
+                before = time.monotonic()
                 self._save(step, placed)
                 saved = time.monotonic()
+                self.saving = saved - before
             if stop:
                 raise Interrupted
         if pending:
