@@ -22,6 +22,8 @@ STALLED = 1e-9
 # Rounding alone keeps the squared residual of a log this high.
 ROUNDING = 1e-30
 CHUNK = 250
+# Rows times fits of a chunk: what the cache holds.
+CELLS = 60_000
 # A corner this many times below the typical residual is approached in steps.
 ROUGH = 20.0
 # Chunks are independent, and numpy lets go of the interpreter while it works.
@@ -57,9 +59,10 @@ def minimise(
     None. A corner far below the residuals at the starts is approached in steps, unless `direct`.
     """
     prepared = law.prepare(x)
+    size = max(1, min(CHUNK, CELLS // max(x.shape[1], 1)))
 
     def one(start: int) -> Optimum:
-        chunk = slice(start, start + CHUNK)
+        chunk = slice(start, start + size)
         some = theta[chunk]
         batch = (some.shape[0], x.shape[1])
         y = np.broadcast_to(target[chunk] if target.ndim == 2 else target, batch)
@@ -81,7 +84,7 @@ def minimise(
             found = replace(found, value=exact.sum(axis=1) if w is None else (w * exact).sum(axis=1))
         return found
 
-    chunks = range(0, len(theta), CHUNK)
+    chunks = range(0, len(theta), size)
     if len(chunks) < 2:
         parts = [one(start) for start in chunks]
     else:

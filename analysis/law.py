@@ -108,8 +108,12 @@ class Law:
         positive = np.array([parameter.positive for parameter in self.parameters])
         # Starts that ended nowhere may overflow here; what is no number is not small either.
         with np.errstate(all="ignore"):
-            parts = [self.evaluate(theta[i : i + 250], x).jacobian for i in range(0, len(theta), 250)]
-        effect = np.concatenate([np.abs(part).max(axis=2) for part in parts]) if parts else theta
+            size = max(1, min(250, 60_000 // max(x.shape[1], 1)))
+            effect = [
+                np.abs(self.evaluate(theta[i : i + size], x).jacobian).max(axis=2)
+                for i in range(0, len(theta), size)
+            ]
+        effect = np.concatenate(effect) if effect else theta
         return positive & (effect < GONE)
 
     def to_inner(self, params: Mapping[str, Any], centre: Mapping[str, float]) -> np.ndarray:
@@ -123,6 +127,18 @@ class Law:
                 inner = np.log(value) - shift if parameter.positive else value * np.exp(-shift)
             theta.append(np.clip(inner, parameter.low, parameter.high)[0])
         return np.array(theta)
+
+    def lifted(self, theta: np.ndarray, gap: np.ndarray) -> np.ndarray:
+        """theta (S, P) with coefficients raised so that the loss rises by the factor exp(gap), gap (S,)."""
+        values = {
+            p.name: np.exp(theta[:, i]) if p.positive else theta[:, i] for i, p in enumerate(self.parameters)
+        }
+        theta = theta.copy()
+        for index, parameter in enumerate(self.parameters):
+            power = parameter.units.get("loss")
+            if parameter.positive and power is not None:
+                theta[:, index] += gap * (power(values) if callable(power) else float(power))
+        return theta
 
     @staticmethod
     def _shift(parameter: Parameter, values: Mapping[str, np.ndarray], centre: Mapping[str, float]):

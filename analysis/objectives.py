@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class Rho:
     """rho(r): `huber` (r^2/2 up to delta, then delta(|r| - delta/2)), `l1` (|r|), `squared` (r^2).
 
     over: factor on rows predicted too high (r < 0). l1 is minimised through huber/delta, whose delta shrinks;
-    `smooth` is that delta.
+    `smooth` is that delta. scale (n,): factors on the residuals, typical noise over each row's own.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Rho:
     raw: bool
     over: float = 1.0
     smooth: float | None = None
+    scale: np.ndarray | None = field(default=None, compare=False)
 
     def parts(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rho, rho', rho'') at each residual."""
@@ -50,12 +51,15 @@ class Rho:
         return np.abs(residual) * np.where(residual < 0, self.over, 1.0)
 
     def residual(self, target: np.ndarray, log_loss: np.ndarray) -> np.ndarray:
-        """Measured minus predicted; `target` is the log of the measured loss."""
-        return np.exp(target) - np.exp(log_loss) if self.raw else target - log_loss
+        """Measured minus predicted, times `scale`; `target` is the log of the measured loss."""
+        plain = np.exp(target) - np.exp(log_loss) if self.raw else target - log_loss
+        return plain if self.scale is None else plain * self.scale
 
     def in_log_loss(self, target, log_loss) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rho, and its first two derivatives in the predicted log loss)."""
         rho, slope, bend = self.parts(self.residual(target, log_loss))
+        if self.scale is not None:
+            slope, bend = slope * self.scale, bend * self.scale**2
         if not self.raw:
             return rho, -slope, bend
         loss = np.exp(log_loss)

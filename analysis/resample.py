@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from analysis.estimator import Optimum, minimise
@@ -61,10 +63,11 @@ def draws_wild(
     through a few rows exactly, and their zero residuals would make the draws too alike.
     """
     fitted = law.log_loss(optima[:1], x)
-    spread = 1.4826 * float(np.median(np.abs(target - fitted[0])))
+    in_logs = replace(rho, raw=False, over=1.0)
+    spread = 1.4826 * float(np.median(np.abs(in_logs.residual(target, fitted[0]))))
     freedom = max(len(target) - optima.shape[1], 1)
     corner = max(1.345 * spread * np.sqrt(len(target) / freedom), 1e-12)
-    pilot = minimise(law, x, target, Rho("huber", corner, False), optima[:1]).theta
+    pilot = minimise(law, x, target, replace(in_logs, name="huber", delta=corner), optima[:1]).theta
     around = law.evaluate(pilot, x)
     residual = inflated(around.jacobian[0], target - around.value[0], clusters, power)
     targets = fitted + wild(clusters, draws, seed) * residual

@@ -6,9 +6,12 @@ four optima within 0.2 %, and the published one is not the lowest.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from analysis.estimator import ROUGH, Optimum, curvature, minimise
+from analysis.kinks import cross
 from analysis.law import Law, SumLaw
 from analysis.objectives import Rho
 from analysis.starts import starts
@@ -18,6 +21,8 @@ LAST = 2000
 ROUNDS = 2
 SHAKEN = 4
 SHAKES = 8
+FINISHED = 3
+MANY = 2000
 
 
 def search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
@@ -26,12 +31,19 @@ def search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     The way to the kinks of l1 is long: there only the distinct optima of a Huber corner below the size of the
     residuals go it, since the two objectives share their basins.
     """
+    if len(target) > MANY:
+        # Where the basins are, a sample of the rows tells; where their bottoms are, all of them.
+        some = np.sort(np.random.default_rng(0).choice(len(target), MANY, replace=False))
+        thinned = rho if rho.scale is None else replace(rho, scale=rho.scale[some])
+        rough = search(law, x[:, some], target[some], thinned)
+        return minimise(law, x, target, rho, rough.theta[distinct_optima(rough, SHAKEN)], direct=True)
     begin = starts(law, x, target, rho)
     if rho.name == "l1":
         residual = rho.residual(target, law.log_loss(begin[:1], x))
         corner = max(0.1 * float(np.median(np.abs(residual))), 1e-9)
-        smooth = _pool(law, x, target, Rho("huber", corner, rho.raw, rho.over), begin)
-        return minimise(law, x, target, rho, smooth.theta[distinct_optima(smooth, 6)])
+        smooth = _pool(law, x, target, replace(rho, name="huber", delta=corner), begin)
+        pool = minimise(law, x, target, rho, smooth.theta[distinct_optima(smooth, 6)])
+        return _crossed(law, x, target, rho, pool)
     return _pool(law, x, target, rho, begin)
 
 
@@ -56,11 +68,17 @@ def _pool(law: Law, x, target, rho: Rho, begin: np.ndarray) -> Optimum:
             shaken = pool.theta[index] + scale * (rng.standard_normal((SHAKES, len(error))) @ error)
             places.append(_revived(law, x, pool.theta[index], shaken, rng))
         pool = _joined(pool, minimise(law, x, target, rho, np.concatenate(places), direct=True))
-    best = distinct_optima(pool, 1)
-    if not pool.converged[best].all():
-        # A valley along which two parameters trade is crossed kink by kink.
-        pool = _joined(pool, minimise(law, x, target, rho, pool.theta[best], steps=LAST, direct=True))
-    return pool
+    return _crossed(law, x, target, rho, pool)
+
+
+def _crossed(law: Law, x, target, rho: Rho, pool: Optimum) -> Optimum:
+    """The pool with the walk finished along valleys that two parameters share, where it had to stop."""
+    # On l1 a fit that moves no more may stand at a corner of the domain with kinks all around.
+    if rho.name != "l1" and pool.converged[distinct_optima(pool, 1)].all():
+        return pool
+    leading = distinct_optima(pool, FINISHED)
+    ends = [cross(law, x, target, rho, theta)[0] for theta in pool.theta[leading]]
+    return _joined(pool, minimise(law, x, target, rho, np.stack(ends), steps=LAST, direct=True))
 
 
 def _revived(law: Law, x, theta: np.ndarray, shaken: np.ndarray, rng: np.random.Generator) -> np.ndarray:

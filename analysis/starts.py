@@ -39,17 +39,11 @@ def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, weights=None, 
 def _lifted(law: Law, x, target, theta) -> np.ndarray:
     """Random starts with their level corrected: coefficients of dimension loss are scaled to the data."""
     with np.errstate(all="ignore"):
-        gap = np.nanmedian(target - law.log_loss(theta, x), axis=1)
-    gap = np.where(np.isfinite(gap), gap, 0.0)
-    values = {
-        p.name: np.exp(theta[:, i]) if p.positive else theta[:, i] for i, p in enumerate(law.parameters)
-    }
-    theta = theta.copy()
-    for index, parameter in enumerate(law.parameters):
-        power = parameter.units.get("loss")
-        if parameter.positive and power is not None:
-            theta[:, index] += gap * (power(values) if callable(power) else float(power))
-    return theta
+        away = target - law.log_loss(theta, x)
+    gap = np.zeros(len(theta))
+    some = np.isfinite(away).any(axis=1)
+    gap[some] = np.nanmedian(np.where(np.isfinite(away[some]), away[some], np.nan), axis=1)
+    return law.lifted(theta, gap)
 
 
 def _projected(law: SumLaw, x, target, weights) -> np.ndarray:
