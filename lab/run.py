@@ -155,8 +155,12 @@ class _Lockstep:
         step = distributed.from_primary(found[0] if found else 0)
         if found:
             return found
-        shapes = train.state_shapes(self.jobs[0].config, self.dataset.vocab_size)
-        return step, [self.stores[0].restore(step, shapes) if step else self.jobs[0].config]
+        job, store = self.jobs[0], self.stores[0]
+        if step == 0:
+            return step, [job.config]
+        if job.trunk is not None and step not in store.steps():
+            store = Checkpoints(job.trunk.checkpoints, writes=False)
+        return step, [store.restore(step, train.state_shapes(job.config, self.dataset.vocab_size))]
 
     def _start(self) -> tuple[int, list[train.State | RunConfig]]:
         # a trunk may lack a branch point that lies before its newest checkpoint
@@ -292,9 +296,9 @@ class _Lockstep:
         self.alive.discard(r)
         job = self.jobs[r]
         self.hooks.warn(f"{job.run_id}: diverged: {reason}")
-        if job.is_trunk:
+        if job.is_trunk and job.folder.writes:
             write_json(job.folder.path / "diverged.json", {"step": step, "reason": reason})
-        else:
+        elif not job.is_trunk:
             commit_diverged(job, self.dataset, step, reason, self.hooks.check)
 
     def _finish(self, r: int, params, placed_params) -> None:
