@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
 
+import analysis as sl
 from analysis import plots
 from analysis.plots import Plot
 from analysis.report.findings import by_task
@@ -15,17 +16,19 @@ from analysis.report.study import Group, Study, finished
 
 # In the order of the page; `lab plot` takes these names.
 KINDS = ("loss_compute", "law_contour", "holdout", "isoflop", "frontier", "ability", "cost")
+# These take fits of their own, so that `lab plot` draws them when they are named.
+ASKED = ("deviation", "rollout", "multiverse")
 
 
-def drawings(study: Study) -> Iterator[tuple[str, Callable[[], Plot]]]:
-    """(kind, function that draws it) for every figure that the study has the data for."""
+def drawings(study: Study, asked: Collection[str] = ()) -> Iterator[tuple[str, Callable[[], Plot]]]:
+    """(kind, function that draws it) for every figure that the study has the data for, and those `asked`."""
     params = [np.asarray(group.runs.columns["params"], float) for group in study.groups]
     laws = [group for group in study.groups if group.fit is not None]
     shown = laws or [group for group in study.groups if finished(group.runs).any()][:1]
     for group in shown:
         suffix = "" if len(shown) == 1 or not group.name else _slug(group.name)
         colours = plots.palette(group.runs.columns["params"])
-        for kind, draw in _of_group(group, colours):
+        for kind, draw in [*_of_group(group, colours), *_asked(group, asked)]:
             yield kind, lambda draw=draw, suffix=suffix, name=group.name: _named(draw(), suffix, name)
     for series in by_task(study).values():
         if any(one.x.size for one in series):
@@ -56,6 +59,18 @@ def _of_group(group: Group, colours) -> Iterator[tuple[str, Callable[[], Plot]]]
     minima = iso is not None and any(curve.minimum is not None for curve in iso.curves)
     if split or minima:
         yield "frontier", lambda: plots.frontier(fit, iso, envelope)
+
+
+def _asked(group: Group, asked: Collection[str]) -> Iterator[tuple[str, Callable[[], Plot]]]:
+    fit, runs = group.fit, group.runs
+    if fit is None:
+        return
+    if "deviation" in asked and group.allocation is not None:
+        yield "deviation", lambda: plots.deviation(fit, group.allocation.flops)
+    if "rollout" in asked:
+        yield "rollout", lambda: plots.rollouts(sl.audit(runs, (fit.law,), bootstrap=0))
+    if "multiverse" in asked:
+        yield "multiverse", lambda: plots.specification(sl.multiverse(runs))
 
 
 def _named(plot: Plot, suffix: str, name: str) -> Plot:

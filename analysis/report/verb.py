@@ -40,7 +40,8 @@ class PlotOptions:
     path: Annotated[Path, tyro.conf.Positional]
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     figures: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """loss_compute, law_contour, holdout, isoflop, frontier, ability, cost (all that have data)."""
+    """loss_compute, law_contour, holdout, isoflop, frontier, ability, cost (all that have data); and when
+    named deviation, rollout, multiverse."""
     out: Path = Path("figures")
     """The folder to write to."""
     columns: str = ""
@@ -84,14 +85,16 @@ def plot(argv: list[str]) -> int:
     from analysis.columns import nearest
     from analysis.errors import InputError
     from analysis.plots import save
-    from analysis.report.figures import KINDS, distinct, drawings
+    from analysis.report.figures import ASKED, KINDS, distinct, drawings
     from analysis.report.study import gather
 
-    if unknown := [name for name in options.figures if name not in KINDS]:
-        raise InputError(*(f"no figure {name!r}{nearest(name, KINDS)}" for name in unknown))
+    if unknown := [name for name in options.figures if name not in (*KINDS, *ASKED)]:
+        raise InputError(*(f"no figure {name!r}{nearest(name, (*KINDS, *ASKED))}" for name in unknown))
     study = gather(_read(options), abilities=not options.figures or "ability" in options.figures, say=_note)
     chosen = [
-        (kind, draw) for kind, draw in drawings(study) if not options.figures or kind in options.figures
+        (kind, draw)
+        for kind, draw in drawings(study, options.figures)
+        if not options.figures or kind in options.figures
     ]
     missing = [name for name in options.figures if name not in {kind for kind, _ in chosen}]
     if missing or not chosen:
