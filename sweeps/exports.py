@@ -16,6 +16,7 @@ import tyro
 
 from lab.errors import InputError
 from lab.folder import RunFolder
+from sweeps import wandbfiles
 from sweeps.store import Store
 from sweeps.verbs import Json, StudyFile
 
@@ -158,6 +159,7 @@ def wandb(found: Iterator[Exported], out: Path) -> int:
             for step, values in run.series:
                 session.log({**values, "step": step}, step=step)
             session.summary.update({**_numbers(run.row), **run.scores})
+        wandbfiles.wait(Path(session.settings.sync_file))
         count += 1
     return count
 

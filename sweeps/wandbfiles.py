@@ -7,6 +7,7 @@ package ``wandb`` describes.
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def read(path: Path) -> list[dict]:
     Raises:
         InputError: where there is none, or the package is missing.
     """
-    files = sorted(path.rglob("*.wandb")) if path.is_dir() else [path]
+    # the link to the latest run is not another one
+    files = sorted({file.resolve() for file in path.rglob("*.wandb")}) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: no .wandb file in this folder; offline runs lie in wandb/offline-run-*")
     try:
@@ -35,6 +37,24 @@ def read(path: Path) -> list[dict]:
             f"{path}: reading .wandb files needs the package wandb; pip install 'scaling-law-lab[export]'"
         ) from None
     return [_row(file, wandb_internal_pb2.Record) for file in files]
+
+
+def wait(file: Path, seconds: float = 60.0) -> None:
+    """Until the end of a run is in its file: the service of wandb writes on after the run has ended.
+
+    Raises:
+        OSError: where that does not come.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    until = time.monotonic() + seconds
+    while True:
+        found = list(records(file)) if file.exists() and file.stat().st_size > _HEADER else []
+        if found and wandb_internal_pb2.Record.FromString(found[-1]).WhichOneof("record_type") == "exit":
+            return
+        if time.monotonic() > until:
+            raise OSError(f"{file}: wandb did not write the end of the run in {seconds:g} s")
+        time.sleep(0.05)
 
 
 def _row(file: Path, record_class) -> dict:
