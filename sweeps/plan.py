@@ -157,8 +157,8 @@ def _held_out(grid, found: list[Point], of: dict[int, Dataset]) -> set:
 class _Ids:
     """Ids of many runs: runs that differ in seed and steps alone share all but two numbers of their text.
 
-    The text of a group is taken from its first run and must give the id of another one too, else every id of
-    the group is computed in full.
+    The text of a group is taken from its first run and must give the id of one of another seed and of one of
+    other steps too, else every id of the group is computed in full.
     """
 
     def __init__(self):
@@ -176,10 +176,12 @@ class _Ids:
             self._first[group] = numbers
         parts = self._texts[group]
         run_id = None if parts is None else _digest(parts, numbers)
-        if group not in self._checked and numbers != self._first[group]:
-            self._checked.add(group)
-            if run_id != config.run_id(data_digest):
-                parts = self._texts[group] = None
+        for which in (0, 1):  # another seed, and another number of steps
+            check = (group, which)
+            if check not in self._checked and numbers[which] != self._first[group][which]:
+                self._checked.add(check)
+                if run_id != config.run_id(data_digest):
+                    parts = self._texts[group] = None
         if parts is None:
             return config.run_id(data_digest), config.trunk_id(data_digest)
         trunk = (group, config.seed)

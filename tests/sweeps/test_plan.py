@@ -163,7 +163,7 @@ PLANTED = [
     (
         {
             "design": "isoflop",
-            "flops": [1e10, 1e11, 1e12],
+            "flops": [1e10, 3e10, 1e11],
             "valley": {"tokens_per_param": 1.0, "spread": 2.0},
             "shape": {"head_width": 2},
         },
