@@ -6,6 +6,7 @@ import shlex
 import signal
 import socket
 import sys
+import traceback
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated
 
 import tyro
 
-from sweeps.engines.launch import INTERRUPTED, NO_STORE, STORE_FAULT, Launch
+from sweeps.engines.launch import CREW_BROKEN, DONE, INTERRUPTED, NO_STORE, STORE_FAULT, Launch
 from sweeps.engines.options import Engine, EngineOptions
 
 _LOCAL = EngineOptions()
@@ -110,6 +111,7 @@ def worker(argv: list[str]) -> int:
         events: bool = False,
         part: str | None = None,
         store_id: str | None = None,
+        distributed: str = "off",
     ) -> int:
         """One worker: claims cells of a study in a store until none is left. Engines start these.
 
@@ -122,13 +124,31 @@ def worker(argv: list[str]) -> int:
             events: tell in JSON lines on stdout instead of text on stderr.
             part: K/N: work on this share of the study only.
             store_id: what the store must be called; another or none means that this machine does not see it.
+            distributed: one worker over several processes: coordinator=HOST:PORT,processes=N,process=I; or
+                auto, as jax finds them; or off.
         """
         from lab import devices
 
         devices.configure(cpu_devices, cores or None)
-        return _work(study, out, parent, events, part, store_id)
+        if distributed == "off":
+            return _work(study, out, parent, events, part, store_id)
+        return _work_together(distributed, lambda: _work(study, out, parent, events, part, store_id))
 
     return tyro.cli(command, args=argv, prog="lab worker")
+
+
+def _work_together(cluster: str, work) -> int:
+    """One process of a crew. A failure ends it at once: jax would wait for the others, and they for it."""
+    from lab import distributed
+
+    distributed.start(distributed.parse(cluster))
+    try:
+        return work()
+    except Exception:
+        traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(CREW_BROKEN)
 
 
 def _work(
@@ -146,8 +166,9 @@ def _work(
         return NO_STORE
     made = plan_of(study)
 
-    from lab import devices, provenance
+    from lab import devices, distributed, provenance
     from lab.run import Interrupted
+    from sweeps import together
     from sweeps.store import Store
     from sweeps.worker import Event, Worker
 
@@ -162,9 +183,14 @@ def _work(
     def should_stop() -> bool:
         return bool(stopped) or (parent is not None and os.getppid() != parent)
 
-    share = Part.parse(part) if part else None
+    share, crew = Part.parse(part) if part else None, None
+    if distributed.count() > 1:
+        crew = together.Crew(made)
     try:
-        failed = Worker(made, Store(out), tell, should_stop, provenance.collect(), share).work()
+        if not distributed.is_primary():
+            together.follow(made, Store(out), should_stop)
+            return DONE
+        failed = Worker(made, Store(out), tell, should_stop, provenance.collect(), share, crew).work()
     except Interrupted:
         return INTERRUPTED
     except disk.StoreFault as fault:

@@ -17,6 +17,7 @@ from sweeps.frontier import Claimed, Frontier, program_of
 from sweeps.parts import Part
 from sweeps.plan import Plan
 from sweeps.store import Node, Store
+from sweeps.together import Crew, how
 
 _IDLE_SECONDS = 0.3
 
@@ -31,15 +32,20 @@ class Event:
     progress: Progress | None = None
 
 
+class CrewBroken(Exception):
+    """A process of a crew failed, so that the others wait for it: all must end, and be started again."""
+
+
 @dataclass
 class Worker:
-    """One worker on the devices of this process.
+    """One worker on the devices of this process, or of the crew that it leads.
 
     Args:
         tell: receives every :class:`Event`.
         should_stop: asked between calls; when true, the run is checkpointed, its claim released, and
             :class:`lab.run.Interrupted` raised.
         part: train this share of the study only.
+        crew: the other processes of each run.
     """
 
     plan: Plan
@@ -48,6 +54,7 @@ class Worker:
     should_stop: Callable[[], bool] = lambda: False
     provenance: dict = field(default_factory=dict)
     part: Part | None = None
+    crew: Crew | None = None
 
     def __post_init__(self):
         self.heart = claims.Heartbeat()
@@ -58,18 +65,22 @@ class Worker:
 
         Raises:
             Interrupted: when ``should_stop`` said so; what was done is saved, and the claims are released.
+            CrewBroken: where a run of a crew failed. Its claim is left behind: it counts the deaths.
             sweeps.disk.StoreFault: when the store takes no more files; what was committed or saved is there.
         """
         try:
             while True:
                 if self.should_stop():
+                    self._tell_crew(over=True)
                     raise Interrupted
                 pack = self.frontier.claim(self._pack_size())
                 if pack:
                     self._train(pack)
                 elif not self.frontier.open:
+                    self._tell_crew(over=True)
                     return len(self.frontier.failed)
                 else:
+                    self._tell_crew(over=False)
                     time.sleep(_IDLE_SECONDS)  # the rest is with other workers, or waits for their trunks
         except OSError as error:
             if fault := store_fault(error, self.store.root):
@@ -78,15 +89,20 @@ class Worker:
         finally:
             self.heart.stop()
 
-    def _pack_size(self) -> int:
-        if self.plan.study.run.pack == "serial":
-            return 1
-        import jax
+    def _tell_crew(self, over: bool) -> None:
+        if self.crew:
+            self.crew.end() if over else self.crew.idle()
 
-        return jax.local_device_count()
+    def _pack_size(self) -> int:
+        if self.crew:
+            return 1
+        from lab import probe
+
+        return probe.pack_size(self.plan.study.run.pack)
 
     def _train(self, pack: list[Claimed]) -> None:
         self.heart.hold([claim for _, claim in pack])
+        left_behind = False
         try:
             able = []
             for node, claim in pack:
@@ -105,13 +121,16 @@ class Worker:
                 self._attempt(able)
         except Lost:
             pass  # another worker has it; whatever the rest of a pack had saved is there
+        except CrewBroken:
+            left_behind = True
+            raise
         finally:
             self.heart.hold([])
-            for _, claim in pack:
+            for _, claim in pack if not left_behind else ():
                 claim.release()
 
     def _attempt(self, pack: list[Claimed]) -> None:
-        jobs, node = [n.job for n, _ in pack], pack[0][0]
+        node = pack[0][0]
         dataset = self.plan.dataset(node.of.config)
         options = self.plan.study.run
         hooks = Hooks(
@@ -124,16 +143,21 @@ class Worker:
         )
         for attempt in range(1, 2 + options.retries):
             try:
-                seconds_per_step = run(jobs, dataset, options.pack if len(jobs) > 1 else "serial", hooks)
+                seconds_per_step = self._run(pack, dataset, hooks)
                 if seconds_per_step:
                     speed.record(node.of.config, dataset.vocab_size, seconds_per_step)
                 self.frontier.compiled.add(program_of(node))
                 for one, _ in pack:
                     self._tell_done(one, _outcome(one.job))
                 return
-            except (Interrupted, Lost):
+            except Interrupted:
                 raise
             except Exception as error:
+                if self.crew:
+                    raise CrewBroken(f"{node.run_id}: {_line(error)}") from error
+                _check(pack)  # what failed may have failed because another worker is at it
+                if isinstance(error, Lost):
+                    raise
                 if fault := store_fault(error, self.store.root):
                     raise fault from error
                 if not all(self.store.is_ready(one) for one, _ in pack):
@@ -152,6 +176,13 @@ class Worker:
         else:
             _check(pack)
             self._give_up(node, attempt, last, trace)
+
+    def _run(self, pack: list[Claimed], dataset, hooks: Hooks) -> float | None:
+        jobs = [node.job for node, _ in pack]
+        if self.crew:
+            self.crew.start(pack[0][0])
+            return run(jobs, dataset, "mesh", hooks, how())
+        return run(jobs, dataset, self.plan.study.run.pack if len(jobs) > 1 else "serial", hooks)
 
     def _tell_done(self, node: Node, text: str) -> None:
         self.frontier.close(node)

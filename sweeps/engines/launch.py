@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # How `lab worker` ends. 2 is a usage error, 130 an interruption after which everything is saved.
-DONE, SOME_FAILED, NO_STORE, STORE_FAULT, INTERRUPTED = 0, 1, 3, 4, 130
-_EXPECTED = (DONE, SOME_FAILED, NO_STORE, STORE_FAULT, INTERRUPTED)
+DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, INTERRUPTED = 0, 1, 3, 4, 5, 130
+_EXPECTED = (DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, INTERRUPTED)
 
 NO_SHARED_FOLDER = (
     "workers must share the store's folder. Where machines share none, train a part of the study on each "

@@ -4,8 +4,10 @@ Ray starts the tasks again whose node failed; the store decides what is left. Ta
 child, since a process that Ray reuses may have started jax.
 """
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from sweeps.engines.launch import DONE, INTERRUPTED, NO_SHARED_FOLDER, NO_STORE,
 from sweeps.engines.watch import StoreWatch
 
 _LOOK_SECONDS = 0.5
+_ANSWER_SECONDS = 10.0
 _RETRIES = -1  # a node that fails costs nothing but time; a worker that dies by itself is the cells' affair
 
 
@@ -42,15 +45,17 @@ def run(launch: Launch, options: RayOptions, watch: StoreWatch, tell: Callable[[
     Raises:
         InputError: where Ray is missing or does not answer, or the cluster has no room for a worker.
     """
-    ray = _connect(options.address)
-    try:
-        workers = options.workers or _room(ray, options)
-        work = ray.remote(num_cpus=options.cpus, num_gpus=options.gpus, max_retries=_RETRIES)(_work)
-        tell({"kind": "note", "text": f"{workers} workers on Ray, {len(_alive(ray))} nodes"})
-        tasks = [work.remote(launch.command()[1:], options.cpus) for _ in range(workers)]
-        return _follow(ray, tasks, watch, tell)
-    finally:
-        ray.shutdown()
+    # Ray tells of dead nodes on stdout, where results belong
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        ray = _connect(options.address)
+        try:
+            workers = options.workers or _room(ray, options)
+            work = ray.remote(num_cpus=options.cpus, num_gpus=options.gpus, max_retries=_RETRIES)(_work)
+            tell({"kind": "note", "text": f"{workers} workers on Ray, {len(_alive(ray))} nodes"})
+            tasks = [work.remote(launch.command()[1:], options.cpus) for _ in range(workers)]
+            return _follow(ray, tasks, watch, tell)
+        finally:
+            ray.shutdown()
 
 
 def _work(arguments: list[str], cpus: int) -> tuple[int, str]:
@@ -117,6 +122,7 @@ def _connect(address: str | None):
         import ray
     except ModuleNotFoundError:
         raise InputError("--engine ray: ray is not installed; pip install 'scaling-law-lab[ray]'") from None
+    _check_answers(address)
     try:
         ray.init(
             address=address or "local",
@@ -129,6 +135,21 @@ def _connect(address: str | None):
             f"--address: no Ray cluster answers at {address or 'local'}: {_line(error)}"
         ) from None
     return ray
+
+
+def _check_answers(address: str | None) -> None:
+    """Ray itself would try for most of a minute, and end with a traceback.
+
+    Raises:
+        InputError: where nobody listens at HOST:PORT.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # auto, local: looked up by ray
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address: no Ray cluster answers at {address}: {_line(error)}") from None
 
 
 def _room(ray, options: RayOptions) -> int:

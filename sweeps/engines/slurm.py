@@ -16,13 +16,15 @@ from dataclasses import dataclass
 
 from lab.errors import InputError
 from lab.folder import read_json, write_json
-from sweeps.engines.child import Child
-from sweeps.engines.launch import INTERRUPTED, NO_SHARED_FOLDER, SOME_FAILED, Launch
+from sweeps.engines.child import Child, WorkerDied
+from sweeps.engines.launch import CREW_BROKEN, INTERRUPTED, NO_SHARED_FOLDER, SOME_FAILED, Launch
 from sweeps.engines.watch import StoreWatch
 
 SIGNAL_SECONDS = 120  # USR2 comes this long before the time limit: a compilation and a save must fit
 _LOOK_SECONDS = 2.0
 _ASK_SECONDS = 5.0
+_CREW_RESTARTS = 20  # those of preemption count too
+_FIRST_PORT, _PORTS = 61440, 4096  # of coordinators: by job, so that two on one node do not meet
 _REQUEUES = 1_000_000  # submitit gives up after so many; here the store decides
 
 
@@ -61,10 +63,19 @@ class Task:
         return {**self.__dict__, "_child": None}  # a requeued task starts its own
 
     def __call__(self) -> tuple[int, str]:
-        self._child = Child(self.command, self.cpus)
-        code, last = self._child.wait()
-        if code == INTERRUPTED and _state_of_this_task() == "RUNNING":
+        crew = _crew()
+        self._child = Child([*self.command, *crew], self.cpus, restarts=0 if crew else 3)
+        try:
+            code, last = self._child.wait()
+        except WorkerDied as death:
+            if not crew:
+                raise
+            code, last = CREW_BROKEN, str(death)
+        if code == CREW_BROKEN and int(os.environ.get("SLURM_RESTART_COUNT", 0)) > _CREW_RESTARTS:
+            raise WorkerDied(last)
+        if code in (INTERRUPTED, CREW_BROKEN) and _state_of_this_task() == "RUNNING":
             # SIGTERM without the signal that submitit answers: preempted. A cancelled task is not RUNNING.
+            # A crew that broke is started again as a whole.
             subprocess.run(["scontrol", "requeue", _this_task()], check=False, capture_output=True)
         return code, last
 
@@ -119,9 +130,8 @@ def submit(launch: Launch, options: SlurmOptions) -> list[str]:
         workers = min(most, options.workers - first)
         executor = submitit.SlurmExecutor(folder, max_num_timeout=_REQUEUES)
         executor.update_parameters(**_parameters(launch, options, workers))
-        command = launch.command(*(["--distributed"] if options.nodes > 1 else []))
         try:
-            found = executor.submit_array([Task(command, options.cpus) for _ in range(workers)])
+            found = executor.submit_array([Task(launch.command(), options.cpus) for _ in range(workers)])
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise InputError(f"--engine slurm: sbatch refused: {_words(error)}") from None
         jobs.append(found[0].job_id.split("_")[0])
@@ -149,6 +159,7 @@ def _parameters(launch: Launch, options: SlurmOptions, workers: int) -> dict:
         "array_parallelism": min(options.at_once or workers, workers),
         "signal_delay_s": options.signal_seconds,
         "stderr_to_stdout": True,
+        "srun_args": ["--kill-on-bad-exit=1"],
         "additional_parameters": {"requeue": True, **dict(options.parameters)},
     }
     if options.partition:
@@ -206,6 +217,21 @@ def _last_words(launch: Launch, jobs: list[str]) -> list[str]:
             found = [line for line in log.read_text(errors="replace").splitlines() if "error: " in line]
             lines |= dict.fromkeys(found[-1:])
     return list(lines)
+
+
+def _crew() -> list[str]:
+    """Where this task is one of several processes of a worker: how they find each other.
+
+    The address of the first node is the one that Slurm itself uses; its name need not resolve.
+    """
+    processes = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if processes == 1:
+        return []
+    first = _ask("scontrol", "show", "hostnames", os.environ["SLURM_STEP_NODELIST"]).split()[0]
+    address = re.search(r"NodeAddr=(\S+)", _ask("scontrol", "show", "node", first, "--oneliner"))[1]
+    port = _FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % _PORTS
+    process = os.environ["SLURM_PROCID"]
+    return ["--distributed", f"coordinator={address}:{port},processes={processes},process={process}"]
 
 
 def _this_task() -> str:

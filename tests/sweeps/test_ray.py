@@ -1,0 +1,53 @@
+"""The Ray engine on a cluster of two nodes of this machine, one of which goes away."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sweeps import digest
+
+pytest.importorskip("ray", reason="ray is not installed: the extra `ray`")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.slow
+def test_a_node_that_goes_away_costs_nothing_but_time_and_the_bits_are_the_same(whole, cluster, tmp_path):
+    store = tmp_path / "store"
+    node = cluster.add_node(num_cpus=1)
+    options = ["--engine", "ray", "--address", cluster.address, "--workers", "2"]
+    command = [sys.executable, "-m", "lab", "run", whole / "small.toml", "--out", store, *options]
+    running = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while len(list(store.glob("runs/*/claim"))) < 2 and running.poll() is None:
+        time.sleep(0.05)
+    assert running.poll() is None, running.stderr.read()
+    cluster.remove_node(node, allow_graceful=False)
+    out, err = running.communicate(timeout=150)
+    assert running.returncode == 0, err
+    assert out == f"12 of 12 runs done in {store}\n", "results alone on stdout"
+    assert "2 workers on Ray, 2 nodes" in err
+    digests = digest.of(whole / "store"), digest.of(store)
+    print(f"local {digests[0]}\nray   {digests[1]}\n1 node removed, {len(digest.runs(store))} runs")
+    assert digests[0] == digests[1]
+    assert not list(store.glob("runs/*/claim"))
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(study_file, lab, tmp_path):
+    words = ["--engine", "ray", "--address", "127.0.0.1:1"]
+    done = lab("run", study_file, "--out", tmp_path / "store", *words)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "no Ray cluster answers at 127.0.0.1:1" in errors[0]
