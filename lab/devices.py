@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from lab.errors import InputError
+
 # On CPU, dots are fused with their neighbours by the YNN library (1.2 to 1.4 times faster steps), and sums
 # are not rewritten as trees of windows (1.1 times; their rounding is that of a plain sum).
 _CPU_FLAGS = (
@@ -116,6 +118,19 @@ def _compile_tiny(where: str) -> tuple[int, int]:
         raise RuntimeError(f"jax does not run here: {said[-1]}")
     hits, misses = done.stdout.split()[-2:]
     return int(hits), int(misses)
+
+
+def check_precision(precision: str) -> None:
+    """Raises InputError where the device has no units for the type of the activations.
+
+    CPUs compute bfloat16 without such units, slowly and with the same result, so it can be tried on them.
+    """
+    import jax
+
+    device = jax.local_devices()[0]
+    generation = float(getattr(device, "compute_capability", None) or 8.0)
+    if precision == "bfloat16" and device.platform == "gpu" and generation < 8.0:
+        raise InputError(f"precision: bfloat16 is not supported by {device.device_kind}; should be float32")
 
 
 def cache_folder() -> Path:

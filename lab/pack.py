@@ -56,6 +56,8 @@ class Pack:
             raise ValueError(f"mode {mode} takes one run, not {runs}")
         if mode == "data" and config.batch % (len(devices) * how.accumulate):
             raise ValueError(f"data parallelism takes a batch divisible by {len(devices)} devices")
+        if mode == "mesh" and jax.process_count() == 1:
+            devices = devices[: how.mesh.devices]
         if mode == "mesh" and how.mesh.devices != len(devices):
             raise ValueError(f"mesh {how.mesh} needs {how.mesh.devices} devices, there are {len(devices)}")
         if mode == "vmap":

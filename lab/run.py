@@ -102,6 +102,7 @@ def run(
     """
     hooks = hooks or Hooks()
     config, vocab = jobs[0].config, dataset.vocab_size
+    devices.check_precision(config.precision)
     if mode == "auto":
         memory.check(config, vocab, "serial", 1, how)
         choice = probe.choose(config, vocab, len(jobs), jobs[0].end)

@@ -92,7 +92,7 @@ def _train(
     from lab import provenance, run
 
     found = len(jax.devices())
-    if count > found or (mode == "mesh" and count != found):
+    if count > found or (cluster and count != found):
         option = f"--mesh: {how.mesh}" if mode == "mesh" else f"--devices: {count}"
         raise InputError(f"{option} needs {count} devices, there are {found}")
     folder = distributed.folder(out)
