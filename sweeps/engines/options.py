@@ -78,7 +78,7 @@ class EngineOptions:
             pack: the study's mode of packing: a pack shares one worker's cores.
             watch: makes the :class:`sweeps.engines.watch.StoreWatch` for engines that need one.
         """
-        if self.engine != "local" and pack != "serial":
+        if self.engine != "local" and pack not in ("serial", "auto"):
             launch = replace(launch, cpu_devices=self.cpus or 1)
         if self.engine == "slurm":
             from sweeps.engines import slurm
