@@ -6,6 +6,7 @@ choices, and an optional method ``problems()`` that yields ``(key, text)`` for w
 """
 
 import difflib
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -99,7 +100,7 @@ def _value(hint, raw, where, key, problems):
             return {k: _value(args[1], v, where, _join(key, k), problems) for k, v in raw.items()}
         wrong("a table")
     elif hint is float and isinstance(raw, int | float) and not isinstance(raw, bool):
-        if raw != raw or raw in (float("inf"), float("-inf")):
+        if not abs(raw) <= sys.float_info.max:  # nan and inf, and whole numbers beyond them
             return wrong("a finite number")
         return float(raw)
     elif hint is int and not isinstance(raw, bool) and isinstance(raw, int | float) and raw == _whole(raw):
