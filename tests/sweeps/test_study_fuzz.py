@@ -105,9 +105,9 @@ def run(count: int, folder: Path) -> Counter:
             assert lines, i
             for line in lines:
                 # error: FILE: KEY: what is wrong
-                assert line.startswith(f"error: {path}: "), (i, line)
+                assert line.startswith(f"error: {path}: "), (i, line[:300])
                 key, colon, said = line.removeprefix(f"error: {path}: ").partition(": ")
-                assert all((colon, key, said, len(key) < 200)), (i, line)
+                assert all((colon, key, said)), (i, line[:300])
     return counts
 
 
