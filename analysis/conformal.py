@@ -19,7 +19,7 @@ from analysis.table import Runs
 
 # The last stretches of compute that play the future.
 FACTORS = (10.0, 5.0, 3.0, 2.0)
-DRAWS = 300
+DRAWS = 150
 # Predictions from which a quantile of their misses can be taken.
 ENOUGH = 5
 

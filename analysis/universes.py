@@ -30,7 +30,7 @@ from analysis.table import Runs, as_runs, numbers
 LAWS = ("chinchilla", "coupled", "kaplan")
 OBJECTIVES = {
     "huber 1e-3": Rho("huber", 1e-3, False),
-    "l1": Rho("l1", 1e-3, False),
+    "huber 1e-2": Rho("huber", 1e-2, False),
     "squared": Rho("squared", 1e-3, False),
 }
 OUTLIERS = ("all rows", "without outliers", "without the least compute")

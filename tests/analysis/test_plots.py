@@ -60,6 +60,32 @@ def test_equal_input_gives_equal_bytes(kind, group, tmp_path):
     assert len(content) > 500
 
 
+def test_figures_that_take_fits_of_their_own_are_drawn_when_asked(planted_study, tmp_path):
+    kinds = ("deviation", "rollout")
+    asked = {kind: draw for kind, draw in drawings(planted_study, kinds) if kind in kinds}
+    assert set(asked) == set(kinds)
+    assert not set(kinds) & {kind for kind, _ in drawings(planted_study)}
+    for draw in asked.values():
+        first, second = draw(), draw()
+        assert first.caption.endswith(".")
+        assert len(first.data) > 10
+        for turn, plot in (("first", first), ("second", second)):
+            plots.save(plot, tmp_path / turn)
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
+
+
+def test_the_price_of_another_size_is_zero_at_the_optimum(group):
+    plot = plots.deviation(group.fit, group.allocation.flops)
+    middle = plot.data["factor"].sub(1).abs().idxmin()
+    assert plot.data["extra_loss"][middle] == pytest.approx(0, abs=1e-9)
+    twice = next(one for one in group.allocation.deviations if one.factor == 2.0)
+    log_factor = np.log(plot.data["factor"])
+    extra = np.interp(np.log(2), log_factor, plot.data["extra_loss"])
+    assert extra == pytest.approx(twice.extra_loss, rel=0.1)
+    assert plot.data["wasted_percent"].between(0, 100).all()
+
+
 def test_figures_leave_matplotlibs_settings_alone(group):
     before = dict(matplotlib.rcParams)
     plots.cost(group.runs).svg()

@@ -1,0 +1,253 @@
+"""The audit: rollouts never see the future, mistuned rungs are found at the stated rate of false alarms."""
+
+import json
+
+import numpy as np
+import pytest
+
+import analysis as sl
+from analysis.conformal import Misses, widening
+from analysis.rungs import find_mistuned, rungs_of
+from analysis.sample import sample
+from analysis.verbs_audit import audit as verb
+
+LAW = {"E": 1.0, "A": 60.0, "B": 3000.0, "alpha": 0.4, "beta": 0.6}
+WIDE = {"E": 1.817218, "A": 477.826, "B": 2143.42, "alpha": 0.347311, "beta": 0.367172}
+
+
+def ladder(rng, sizes=6, budgets=5, seeds=1, own=0.005, trunk=0.0, bad=None, up=0.03, outliers=0.0):
+    """sizes x budgets x seeds runs of a planted law. own: a run's noise; trunk: that of a size and seed."""
+    n, d, s = np.meshgrid(
+        np.geomspace(2e4, 1e6, sizes), np.geomspace(1e6, 3e7, budgets), np.arange(seeds), indexing="ij"
+    )
+    size = (np.arange(sizes)[:, None, None] + 0 * s).ravel()
+    shared = (size * seeds + s.ravel()).astype(int)
+    noise = rng.normal(0, own, n.size) + (rng.normal(0, trunk, sizes * seeds)[shared] if trunk else 0.0)
+    noise += (rng.random(n.size) < outliers) * np.abs(rng.normal(0, 0.06, n.size))
+    noise += up * (size == bad) if bad is not None else 0.0
+    table = {"params": n.ravel(), "tokens": d.ravel()}
+    table["loss"] = sl.LAWS["chinchilla"].loss(LAW, table) * np.exp(noise)
+    if trunk:
+        table["cluster"] = shared.astype(str).astype(object)
+    return table
+
+
+def isogrid(rng, noise=0.004, law=WIDE):
+    flops = np.repeat(np.geomspace(1e18, 1e21, 7), 7)
+    params = np.sqrt(flops / 120) * np.tile(np.geomspace(0.2, 5, 7), 7)
+    table = {"params": params, "tokens": flops / 6 / params}
+    loss = sl.LAWS["chinchilla"].loss(law, table)
+    return {**table, "loss": loss * np.exp(noise * rng.standard_normal(49))}
+
+
+def mistuned(table):
+    runs = sl.as_runs(table)
+    return find_mistuned(sl.fit(runs, bootstrap=0), sample(runs).clusters)
+
+
+DESIGNS = {
+    "6 sizes x 5": {},
+    "8 sizes x 4": {"sizes": 8, "budgets": 4},
+    "trunks, 2 seeds": {"seeds": 2, "trunk": 0.006, "own": 0.003},
+    "8 x 8, outliers": {"sizes": 8, "budgets": 8, "outliers": 0.05},
+}
+
+
+def alarms(name, simulations, **planted):
+    """(share of ladders with any alarm, share in which the planted rung is marked)."""
+    any_alarm = hit = 0
+    for seed in range(simulations):
+        found = mistuned(ladder(np.random.default_rng(seed), **{**DESIGNS[name], **planted}))
+        any_alarm += any(one.mistuned for one in found)
+        hit += bool(found) and planted.get("bad") is not None and found[planted["bad"]].mistuned
+    return any_alarm / simulations, hit / simulations
+
+
+def test_sound_ladders_raise_few_alarms():
+    """Nominal 5 %; `python test_audit.py` prints the sharp table."""
+    rates = [alarms(name, 12)[0] for name in DESIGNS]
+    assert np.mean(rates) <= 0.15, rates
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("bad", [1, 5])
+def test_a_planted_rung_is_found_and_measured(name, bad):
+    found = mistuned(ladder(np.random.default_rng(0), **DESIGNS[name], bad=bad, up=0.04))
+    assert found[bad].mistuned
+    assert found[bad].shift_percent == pytest.approx(4.0, abs=1.6)
+    assert sum(one.mistuned for one in found) <= 2
+
+
+def test_a_rung_below_the_law_is_no_alarm():
+    """Luck cannot be mistuned: the test looks at one side."""
+    found = mistuned(ladder(np.random.default_rng(2), bad=3, up=-0.03))
+    assert not found[3].mistuned
+    assert found[3].shift_percent < -1.5
+
+
+def test_what_cannot_be_tested_is_not():
+    assert mistuned(ladder(np.random.default_rng(0), sizes=4, budgets=8)) == ()
+    assert rungs_of(np.array([1e6, 5e5, 1.001e6, 2e6])).tolist() == [1, 0, 1, 2]
+
+
+def test_rollouts_never_see_the_future():
+    """Whatever the losses beyond a window are, what was predicted from within it stays the same."""
+    table = isogrid(np.random.default_rng(0))
+    for axis in ("tokens", "flops"):
+        honest = sl.rollout(table, axis, windows=4)
+        limit = honest.steps[1].limit
+        along = sl.as_runs(table).columns[axis]
+        other = {**table, "loss": np.where(along > limit * 1.002, 1.5 * table["loss"], table["loss"])}
+        changed = sl.rollout(other, axis, windows=4)
+        before = {(m.limit, m.row): m.error_percent for m in honest.misses if m.limit <= limit}
+        after = {(m.limit, m.row): m.error_percent for m in changed.misses if m.limit <= limit}
+        common = before.keys() & after.keys()
+        assert len(common) > 10
+        for key in common:
+            # error is 100 (p - y) / y: the same prediction p, and y half as large again where it was changed
+            factor = 1.5 if along[key[1]] > limit * 1.002 else 1.0
+            assert 1 + after[key] / 100 == pytest.approx((1 + before[key] / 100) / factor, rel=1e-9)
+        for miss in honest.misses:
+            assert miss.distance > 1
+            assert along[miss.row] == pytest.approx(miss.limit * miss.distance)
+
+
+def test_errors_are_summed_by_distance():
+    found = sl.rollout(isogrid(np.random.default_rng(1)), "flops")
+    assert sum(one.predictions for one in found.distances) == len(found.misses)
+    worst = max(abs(miss.error_percent) for miss in found.misses)
+    assert all(one.mean_abs_error_percent <= worst for one in found.distances)
+
+
+def test_laws_are_ranked_by_what_they_predict():
+    """Runs of a coupled law: it must come before Chinchilla's, and hold its own interval."""
+    n, d = np.meshgrid(np.geomspace(1e6, 1e9, 7), np.geomspace(1e8, 1e11, 7), indexing="ij")
+    table = {"params": n.ravel(), "tokens": d.ravel()}
+    truth = {"E": 1.5, "A": 3e3, "B": 3e4, "alpha": 0.6, "beta": 0.6, "gamma": 0.5}
+    noise = 0.002 * np.random.default_rng(0).standard_normal(49)
+    table["loss"] = sl.LAWS["coupled"].loss(truth, table) * np.exp(noise)
+    result = sl.audit(table, laws=("chinchilla", "coupled"), bootstrap=100)
+    assert [one.law for one in result.laws] == ["coupled", "chinchilla"]
+    assert result.laws[0].relative == 1.0
+    assert result.laws[1].relative > 1.2
+    ahead = result.next_scale
+    assert ahead.flops == pytest.approx(10 * 6 * n.max() * d.max())
+    loss = float(sl.LAWS["coupled"].loss(truth, {"params": ahead.params, "tokens": ahead.tokens}))
+    assert ahead.interval[0] <= loss <= ahead.interval[1]
+
+
+def test_widening_is_the_median_of_the_windows_that_reach_far_enough():
+    near, far = np.full(9, 1.5), np.full(9, 3.0)
+    found = Misses(np.concatenate([near, far]), np.repeat([0, 1], 9), (2.0, 10.0))
+    assert widening(found, 0.9, 10.0) == 3.0
+    assert widening(found, 0.9, 2.0) == 2.25
+    assert widening(Misses(np.full(9, 0.4), np.zeros(9, int), (3.0,)), 0.9, 3.0) == 1.0
+    assert widening(Misses(np.zeros(0), np.zeros(0, int), ()), 0.9, 3.0) is None
+
+
+def test_held_out_rows_play_no_part_in_the_audit():
+    table = isogrid(np.random.default_rng(3))
+    held = 6 * table["params"] * table["tokens"] > 4e20
+    first = sl.audit({**table, "held_out": held}, laws=("chinchilla",), bootstrap=0)
+    other = {**table, "loss": np.where(held, 9.0, table["loss"]), "held_out": held}
+    assert first.to_dict() == sl.audit(other, laws=("chinchilla",), bootstrap=0).to_dict()
+
+
+def test_the_verb_prints_one_object_and_names_bad_input(tmp_path, capsys):
+    table = ladder(np.random.default_rng(0), bad=3)
+    path = tmp_path / "runs.csv"
+    lines = [",".join(table)] + [
+        ",".join(f"{v:.8g}" for v in row) for row in zip(*table.values(), strict=True)
+    ]
+    path.write_text("\n".join(lines))
+    assert verb([str(path), "--laws", "chinchilla", "--bootstrap", "60", "--json"]) == 0
+    out = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert [one["mistuned"] for one in out["rungs"]].index(True) == 3
+    assert {"mistuned_rung", "mistuned_moves_exponent"} <= {note["code"] for note in out["warnings"]}
+    assert {one["axis"] for one in out["rollouts"]} == {"params", "tokens", "flops"}
+    assert verb([str(path), "--laws", "chinchilla", "--bootstrap", "60"]) == 0
+    text = capsys.readouterr().out
+    assert "mistuned_rung" in text
+    assert "conformal interval" in text
+    with pytest.raises(sl.InputError, match="nearest: 'chinchilla'"):
+        verb([str(path), "--laws", "chinchila"])
+    with pytest.raises(sl.InputError, match="factor"):
+        verb([str(path), "--factor", "0.5"])
+
+
+def coverage(design, law, simulations, draws=200):
+    """Share of held-out cells inside their 90 % interval, and the mean error in percent."""
+    inside, error = [], []
+    for seed in range(simulations):
+        result = sl.forecast(design(np.random.default_rng(seed)), law=law, bootstrap=draws, seed=seed)
+        inside.append(result.score.coverage)
+        error.append(result.score.mean_abs_error_percent)
+    return float(np.mean(inside)), float(np.mean(error))
+
+
+@pytest.mark.slow
+def test_conformal_intervals_hold_what_comes():
+    """90 % nominal; clean tables, and tables with outliers."""
+    dirty = lambda rng: ladder(rng, sizes=7, budgets=7, own=0.004, outliers=0.05)
+    for design in (isogrid, dirty):
+        assert 0.83 <= coverage(design, "chinchilla", 15)[0] <= 1.0
+
+
+def oracle_errors(folder):
+    """(table, laws with their held-out errors, score) of every published table with params and tokens."""
+    tables = {
+        "epoch_chinchilla": ("epoch_chinchilla/svg_extracted_data.csv", {}, {}),
+        "datablations, one epoch": ("datablations/fit_subset_182.csv", {}, {}),
+        "gadre c4": ("gadre2024/models_104.csv", {"loss": "loss_c4_val"}, {"train_dataset": "c4_original"}),
+        "gadre rpj": ("gadre2024/models_104.csv", {"loss": "loss_c4_val"}, {"train_dataset": "rpj"}),
+        "kyo_takano": ("kyo_takano/df.csv", {}, {}),
+        "porian rw": (
+            "porian2024/isoflop_points.csv",
+            {"params": "n", "tokens": "t"},
+            {"dataset": "rw", "hparams": "tuned", "param_count": "standard", "val": "val"},
+        ),
+    }
+    for name, (file, columns, where) in tables.items():
+        try:
+            runs = sl.read(folder / file, columns)
+            runs = runs.where(**where) if where else runs
+            if "one epoch" in name:
+                frame = runs.frame
+                runs = sl.as_runs(frame[frame["tokens"] <= 1.01 * frame["unique_tokens"]])
+            result = sl.forecast(runs, bootstrap=300)
+        except sl.InputError as error:
+            yield name, str(error.problems[0]), None
+            continue
+        yield name, result.rivals, result.score
+
+
+if __name__ == "__main__":
+    import os
+    from pathlib import Path
+
+    print(f"{'false alarms and power, nominal 5 %':38}{'sound':>8}{'+3 %':>8}")
+    for name in DESIGNS:
+        print(f"{name:38}{alarms(name, 200)[0]:8.3f}{alarms(name, 100, bad=2)[1]:8.3f}", flush=True)
+    print(f"\n{'coverage of 90 % forecasts':38}{'held':>8}{'error %':>8}")
+    designs = {
+        "IsoFLOP, 0.4 % noise": isogrid,
+        "6 x 6 grid": lambda rng: ladder(rng, 6, 6, own=0.006),
+        "7 x 7 grid, outliers": lambda rng: ladder(rng, 7, 7, own=0.004, outliers=0.05),
+        "trunks, 2 seeds": lambda rng: ladder(rng, 6, 5, 2, 0.003, 0.006),
+    }
+    for name, design in designs.items():
+        for law in ("chinchilla", "auto"):
+            share, error = coverage(design, law, 100)
+            print(f"{name + ', ' + law:38}{share:8.3f}{error:8.2f}", flush=True)
+    root = Path(__file__).resolve().parents[2]
+    folder = Path(os.environ.get("SCALING_LAB_ORACLES", root.parent / "shared" / "oracles"))
+    print("\nheld-out errors of published tables, by law (chosen one first)")
+    for name, rivals, score in oracle_errors(folder) if folder.is_dir() else ():
+        if score is None:
+            print(f"{name:26}{rivals}")
+            continue
+        errors = ", ".join(
+            f"{r.law} " + ("-" if r.held_out_error_percent is None else f"{r.held_out_error_percent:.2f} %")
+            for r in rivals
+        )
+        print(f"{name:26}{score.cells} cells, {100 * score.coverage:.0f} % inside 90 %: {errors}", flush=True)
