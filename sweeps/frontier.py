@@ -180,7 +180,8 @@ class Frontier:
 def program_of(node: Node):
     """What fixes the compiled program."""
     config = node.of.config
-    return config.model, config.batch, config.data.context, config.precision
+    algorithm = config.optimizer.algorithm  # its state has another structure
+    return config.model, config.batch, config.data.context, config.precision, algorithm
 
 
 def _lockstep_of(node: Node):
