@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from lab import recipes
 from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
@@ -69,7 +70,9 @@ def _predict(config: RunConfig, how: Execution, chip: str, as_json: bool) -> int
 
     chips.find(chip)
     devices.configure()
-    found = chips.predict(config, load_data(config.data).vocab_size, chip, how)
+    vocab = load_data(config.data).vocab_size
+    config = recipes.resolve(config, vocab, "lab train: ")
+    found = chips.predict(config, vocab, chip, how)
     print(json.dumps(asdict(found)) if as_json else chips.as_text(found))
     return 0 if found.fits else 1
 
@@ -85,6 +88,8 @@ def _train(
     devices.configure(-(-count // (cluster.processes or 1)) if cluster else count)
     distributed.start(cluster)
     dataset = load_data(config.data)
+    config = recipes.resolve(config, dataset.vocab_size, "lab train: ")
+    how.check(config)  # a law may have set the batch
     devices.enable_compilation_cache()
 
     import jax

@@ -17,6 +17,7 @@ from analysis.plots.plot import Plot, save
 from analysis.plots.rollout import rollouts
 from analysis.plots.specification import specification
 from analysis.plots.style import palette
+from analysis.plots.transfer import transfer
 
 __all__ = [
     "LearningCurve",
@@ -34,4 +35,5 @@ __all__ = [
     "rollouts",
     "save",
     "specification",
+    "transfer",
 ]

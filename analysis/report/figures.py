@@ -11,11 +11,12 @@ import numpy as np
 import analysis as sl
 from analysis import plots
 from analysis.plots import Plot
+from analysis.rates import by_grid
 from analysis.report.findings import by_task
 from analysis.report.study import Group, Study, finished
 
 # In the order of the page; `lab plot` takes these names.
-KINDS = ("loss_compute", "law_contour", "holdout", "isoflop", "frontier", "ability", "cost")
+KINDS = ("loss_compute", "law_contour", "holdout", "isoflop", "frontier", "transfer", "ability", "cost")
 # These take fits of their own, so that `lab plot` draws them when they are named.
 ASKED = ("deviation", "rollout", "multiverse")
 
@@ -30,6 +31,8 @@ def drawings(study: Study, asked: Collection[str] = ()) -> Iterator[tuple[str, C
         colours = plots.palette(group.runs.columns["params"])
         for kind, draw in [*_of_group(group, colours), *_asked(group, asked)]:
             yield kind, lambda draw=draw, suffix=suffix, name=group.name: _named(draw(), suffix, name)
+    if rates := by_grid(study.runs):
+        yield "transfer", lambda: plots.transfer(rates)
     for series in by_task(study).values():
         if any(one.x.size for one in series):
             yield "ability", lambda series=series: plots.ability(series)

@@ -40,8 +40,8 @@ class PlotOptions:
     path: Annotated[Path, tyro.conf.Positional]
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     figures: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """loss_compute, law_contour, holdout, isoflop, frontier, ability, cost (all that have data); and when
-    named deviation, rollout, multiverse."""
+    """loss_compute, law_contour, holdout, isoflop, frontier, transfer, ability, cost (all that have data);
+    and when named deviation, rollout, multiverse."""
     out: Path = Path("figures")
     """The folder to write to."""
     columns: str = ""
