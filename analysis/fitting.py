@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from analysis.allocation import exponents, spends_compute
+from analysis.certify import certify, invariances
+from analysis.dependence import dependent
 from analysis.errors import InputError
-from analysis.estimator import Optimum, curvature
+from analysis.estimator import Optimum
 from analysis.identify import refuse, remarks
 from analysis.intervals import bootstrap, interval
 from analysis.law import Law
 from analysis.laws import find
+from analysis.noise import weighted
+from analysis.notes import Note
 from analysis.objectives import Rho
 from analysis.objectives import objective as make_objective
-from analysis.results import Basin, Certificate, Exponents, Fit, Objective
+from analysis.results import Exponents, Fit, Objective
 from analysis.sample import Sample, sample
 from analysis.search import distinct_optima, search
 from analysis.table import as_runs
@@ -34,13 +37,16 @@ def fit(
     level: float = 0.95,
     seed: int = 0,
     exclude_held_out: bool = True,
+    noise: str = "",
 ) -> Fit:
     """The law that minimises the summed objective over the usable rows of `runs` (Runs, path, DataFrame).
 
     objective: huber (corner `delta`, default 1e-3: arXiv 2203.15556, equation 10), l1 (what arXiv 2404.10102
     published), squared, or asymmetric (l1 with `over_weight`, default 10, on rows predicted too high).
-    residual: `log` or `raw`. bootstrap: draws, 0 for none; its method: auto, clusters or wild.
-    Rows marked as held out are left for `forecast` unless exclude_held_out is false.
+    residual: `log` or `raw`. bootstrap: draws, 0 for none; its method: auto, clusters, wild, or
+    rows (each row for itself, whatever depends on what).
+    Rows marked as held out are left for `forecast` unless exclude_held_out is false. noise: the column of the
+    loss's standard errors; rows then count by it, and by what they scatter beyond it.
     Raises InputError for tables from which the law cannot be determined, naming why.
     """
     law = find(law)
@@ -50,7 +56,7 @@ def fit(
     if bootstrap < 0:
         raise InputError(f"bootstrap: {bootstrap} is not a number of draws")
     runs = as_runs(runs)
-    rows = sample(runs, law.inputs)
+    rows = sample(runs, law.inputs, noise)
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
     return fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
@@ -63,10 +69,15 @@ def fit_sample(
     refuse(rows, law, source)
     x, target, centre = centred(rows, law, rho)
     found = search(law, x, target, rho)
-    best = int(np.argmin(np.where(np.isfinite(found.value), found.value, np.inf)))
-    theta = found.theta[best]
-    certificate = _certificate(law, x, target, rho, found, best, centre)
-    value = float(found.value[best])
+    best = lowest(found)
+    said: tuple[Note, ...] = ()
+    if rows.noise is not None:
+        rho, said = weighted(rho, rows, law, target - law.log_loss(found.theta[best][None], x)[0])
+        found = search(law, x, target, rho)
+        best = lowest(found)
+    theta, value = found.theta[best], float(found.value[best])
+    invariance = invariances(law, x, target, rho, theta, value, centre)
+    certificate = certify(law, x, target, rho, found, best, centre, invariance)
     params = {name: float(values[0]) for name, values in _public(law, x, theta[None], centre)[0].items()}
     loss = law.loss(params, rows.inputs)
     if not (np.isfinite(loss).all() and (loss > 0).all() and np.isfinite(value)):
@@ -74,6 +85,9 @@ def fit_sample(
             f"{source}: {law.name} overflows on this table's range of {' and '.join(law.inputs)}"
         )
     residual = np.log(rows.loss) - np.log(loss)
+    if method != "rows":
+        rows, dependence = dependent(rows, residual)
+        said = (*said, *dependence)
     scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
     near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]
     begin = found.theta[near]
@@ -102,7 +116,7 @@ def fit_sample(
         allocation=allocation,
         points=len(rows),
         excluded=rows.excluded,
-        warnings=remarks(rows, law, certificate, residual, value, lost, gone.mean(axis=0)),
+        warnings=(*said, *remarks(rows, law, certificate, residual, value, lost, gone.mean(axis=0))),
         notes=rows.notes,
         data=data,
         draws=draw_values,
@@ -112,6 +126,11 @@ def fit_sample(
         source=source,
     )
     return result
+
+
+def lowest(found: Optimum) -> int:
+    """The index of the lowest finite objective."""
+    return int(np.argmin(np.where(np.isfinite(found.value), found.value, np.inf)))
 
 
 def _public(law: Law, x, theta: np.ndarray, centre) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -134,46 +153,6 @@ def centred(rows: Sample, law: Law, rho: Rho) -> tuple[np.ndarray, np.ndarray, d
     level = 0.0 if rho.raw or law.absolute else float(target.mean())
     centre = dict(zip(law.inputs, middle.tolist(), strict=True)) | {"loss": level}
     return logs - middle[:, None], target - level, centre
-
-
-def _certificate(law: Law, x, target, rho: Rho, found: Optimum, best: int, centre: Mapping[str, float]):
-    theta = found.theta[best]
-    low, high = law.bounds
-    hits = []
-    gone = law.gone(found.theta, x)
-    for index, parameter in enumerate(law.parameters):
-        if gone[best, index]:
-            hits.append(f"{parameter.name} = 0")
-        elif theta[index] <= low[index] + 1e-6:
-            hits.append(f"{parameter.name} = {low[index]:g}")
-        elif theta[index] >= high[index] - 1e-6:
-            hits.append(f"{parameter.name} at its upper limit")
-    inner = (theta > low + 1e-6) & (theta < high - 1e-6) & ~gone[best]
-    free = np.flatnonzero(inner)
-    # At its corner l1 has no curvature; that of the squared residuals tells what the table identifies.
-    smooth = Rho("squared", rho.delta, rho.raw) if rho.name == "l1" else rho
-    hessian = curvature(law, x, target, smooth, theta)[np.ix_(free, free)]
-    scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
-    sizes = np.linalg.eigvalsh(hessian / (scale[:, None] * scale)) if len(free) else np.ones(1)
-    smallest = float(np.abs(sizes).min())
-    basins: list[Basin] = []
-    lowest = float(found.value[best])
-    for index in np.argsort(found.value, kind="stable"):
-        value = float(found.value[index])
-        seen = [lowest, *(basin.value for basin in basins)]
-        # a start that overflowed went nowhere: it is no basin
-        new = np.isfinite(value) and all(abs(value - o) > 1e-6 * max(abs(o), 1e-300) for o in seen)
-        if new and found.converged[index] and not gone[index].any() and value > 1e-20 and len(basins) < 5:
-            at = law.to_public(found.theta[index][None], centre)
-            basins.append(Basin(value, {name: float(values[0]) for name, values in at.items()}))
-    return Certificate(
-        bool(found.converged[best]),
-        float(np.sqrt(2 * max(found.decrement[best], 0.0))),
-        tuple(basins),
-        float(sizes.max() / smallest) if smallest > 0 else float("inf"),
-        tuple(hits),
-        len(found.theta),
-    )
 
 
 def _allocation(law: Law, params, draws, rows: Sample, level: float, spread: float) -> Exponents | None:

@@ -11,6 +11,7 @@ from analysis.results import Certificate
 from analysis.sample import Sample
 
 FEW_VALUES = 5
+SAME = 1e-3
 DECADE = 10.0
 COLLINEAR = 0.97
 # A residual that many robust standard deviations away is an outlier under any smooth noise.
@@ -50,8 +51,16 @@ def refuse(rows: Sample, law: Law, source: str) -> None:
 
 def distinct(values: np.ndarray) -> np.ndarray:
     """Values that differ by more than a tenth of a percent, rising."""
-    ordered = np.sort(values)
-    return ordered[np.concatenate([[True], np.diff(np.log(ordered)) > 1e-3])] if len(ordered) else ordered
+    if not len(values):
+        return values
+    # Rounded first, so that a million values stay a few thousand; then each at least SAME above the last.
+    fine, first = np.unique(np.round(np.log(values) / (SAME / 10)), return_index=True)
+    kept, last = [], -np.inf
+    for place, index in zip(fine.tolist(), first.tolist(), strict=True):
+        if place - last > 10:
+            kept.append(index)
+            last = place
+    return values[kept]
 
 
 def _excluded(rows: Sample) -> str:
@@ -122,6 +131,10 @@ def _optimum(law: Law, certificate: Certificate, value: float) -> list[Note]:
     if not certificate.converged:
         text = f"the best point found is not at an optimum (gradient norm {certificate.gradient_norm:.1e})"
         said.append(Note("not_converged", text))
+    for name, gap in certificate.invariance.items():
+        if abs(gap) > 1e-6:
+            text = f"from beside the optimum, in {name}, the fit ends {gap:+.1e} of the objective away"
+            said.append(Note("not_invariant", text))
     for hit in certificate.bound_hits:
         name = hit.split()[0]
         code = "E_at_bound" if name == "E" else "bound_hit"
@@ -154,9 +167,6 @@ def _residuals(rows: Sample, residual: np.ndarray) -> list[Note]:
         text = f"{len(far)} rows lie more than {FAR:g} robust standard deviations off: {shown}"
         said.append(Note("outliers", text))
     said += _mixed(rows, np.clip(residual, -4 * scale, 4 * scale))
-    chain = _serial(rows, residual / max(scale, 1e-300))
-    if chain is not None:
-        said.append(Note("dependent_rows", chain))
     return said
 
 
@@ -180,24 +190,3 @@ def _mixed(rows: Sample, residual: np.ndarray) -> list[Note]:
             )
             said.append(Note("mixed_groups", text))
     return said
-
-
-def _serial(rows: Sample, residual: np.ndarray) -> str | None:
-    """Neighbours in tokens at one size that err together: checkpoints of one run, or a law that is wrong."""
-    if rows.clustered_by or not {"params", "tokens"} <= rows.inputs.keys() or len(rows) < 16:
-        return None
-    size = np.clip(residual, -3, 3)
-    order = np.lexsort((rows.inputs["tokens"], rows.inputs["params"]))
-    n, d = rows.inputs["params"][order], rows.inputs["tokens"][order]
-    pair = (np.diff(n) == 0) & (np.diff(d) != 0)
-    if pair.sum() < 12:
-        return None
-    before, after = size[order][:-1][pair], size[order][1:][pair]
-    spread = float(np.mean(size**2))
-    correlation = float(np.mean(before * after)) / spread
-    if correlation < 2.6 / np.sqrt(pair.sum()) or correlation < 0.3:
-        return None
-    return (
-        f"residuals of neighbours in tokens at one size correlate by {correlation:.2f}: the law "
-        f"bends otherwise, or rows are checkpoints of one run (then say --columns cluster=...)"
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ from analysis.errors import InputError
 from analysis.estimator import Optimum
 from analysis.law import Law
 from analysis.objectives import Rho
-from analysis.resample import FEW, draws_of_rows, draws_wild
+from analysis.resample import FEW, asymptotic, draws_of_rows, draws_wild
 from analysis.results import Fit, Interval
 from analysis.sample import Sample
 
 # From here on Student's t and the normal differ by less than a percent.
 MANY = 150
-METHODS = ("auto", "clusters", "wild")
+METHODS = ("auto", "clusters", "wild", "rows")
+# Above this many rows the draws are those of the asymptotic normal distribution.
+HUGE = 20_000
 
 
 def bootstrap(
@@ -27,11 +30,16 @@ def bootstrap(
     theta = optima[0]
     if method not in METHODS:
         raise InputError(f"method: {method!r} is none of {', '.join(METHODS)}")
+    if method == "rows":
+        rows = replace(rows, clusters=np.arange(len(rows)), clustered_by="")
     count = int(rows.clusters.max()) + 1
     unit = f"{count} clusters ({rows.clustered_by})" if rows.clustered_by else f"{count} rows"
     if not draws:
         empty = Optimum(np.zeros((0, len(theta))), np.zeros(0), np.zeros(0), np.zeros(0, bool))
         return "nothing", 1.0, empty
+    if len(rows) > HUGE:
+        drawn = asymptotic(law, x, target, rho, theta, rows.clusters, draws, seed)
+        return f"nothing: normal draws from the covariance by {unit} (sandwich)", 1.0, drawn
     if method == "wild" or (method == "auto" and count < FEW):
         # Measured: fewer degrees than half the clusters make intervals that never miss.
         freedom = max(count - len(theta), (count + 3) // 2)

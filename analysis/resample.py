@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.estimator import Optimum, minimise
+from analysis.estimator import Optimum, curvature, minimise
 from analysis.law import Law
 from analysis.objectives import Rho
 
@@ -73,3 +73,26 @@ def draws_wild(
     targets = fitted + wild(clusters, draws, seed) * residual
     costs = [rho.exact(rho.residual(targets, law.log_loss(theta[None], x))).sum(axis=1) for theta in optima]
     return minimise(law, x, targets, rho, optima[np.argmin(costs, axis=0)])
+
+
+def asymptotic(law: Law, x, target, rho: Rho, theta, clusters, draws: int, seed: int) -> Optimum:
+    """Draws of the normal distribution that the optimum has for many rows: covariance H^-1 G H^-1 with G the
+    sum over clusters of outer products of their gradients (Huber 1967; Liang and Zeger 1986).
+    """
+    around = law.evaluate(theta[None], x)
+    residual = np.abs(rho.residual(target, around.value[0]))
+    # The density at zero, which is what curvature is for a corner, needs a window with rows in it.
+    corner = max(rho.delta if rho.name == "huber" else 0.0, 0.3 * float(np.median(residual)))
+    smooth = rho if rho.name == "squared" else replace(rho, name="huber", delta=corner)
+    hessian = curvature(law, x, target, smooth, theta)
+    slope = smooth.in_log_loss(target, around.value[0])[1]
+    gradient = np.zeros((int(clusters.max()) + 1, len(theta)))
+    np.add.at(gradient, clusters, (around.jacobian[0] * slope).T)
+    scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
+    inverse = np.linalg.pinv(hessian / np.outer(scale, scale), rcond=1e-12, hermitian=True)
+    middle = (gradient / scale).T @ (gradient / scale)
+    sizes, axes = np.linalg.eigh(inverse @ middle @ inverse)
+    root = axes * np.sqrt(np.maximum(sizes, 0.0)) / scale[:, None]
+    moved = np.random.default_rng(seed).standard_normal((draws, len(theta))) @ root.T
+    found = np.clip(theta + moved, *law.bounds)
+    return Optimum(found, np.zeros(draws), np.zeros(draws), np.ones(draws, bool))

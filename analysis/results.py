@@ -58,6 +58,8 @@ class Certificate:
     the objective can still fall by about half its square, relatively. condition: of the Hessian scaled to a
     unit diagonal, in centred logarithms. bound_hits: parameters that lie at the edge of the law's domain.
     basins: the other optima that the starts found, best first. starts: how many starts were polished.
+    invariance: what a fit from beside the optimum finds with the mean instead of the sum, and with inputs
+    and loss in other units, as a relative difference in the objective; empty where it was not tried.
     """
 
     converged: bool
@@ -66,6 +68,7 @@ class Certificate:
     condition: float
     bound_hits: tuple[str, ...]
     starts: int
+    invariance: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -75,6 +78,7 @@ class Certificate:
             "condition": self.condition,
             "bound_hits": list(self.bound_hits),
             "starts": self.starts,
+            "invariance": dict(self.invariance),
         }
 
 

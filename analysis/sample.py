@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from analysis.columns import ALIASES, NEEDED, normal
+from analysis.columns import ALIASES, NEEDED, nearest, normal
 from analysis.errors import InputError
 from analysis.notes import Excluded, Note
 from analysis.table import Runs, numbers
@@ -18,7 +18,8 @@ class Sample:
     """Usable rows. inputs: name -> (n,); loss (n,); rows (n,) into the table; held_out (n,).
 
     clusters (n,): rows with one number depend on each other; clustered_by says how in words, and is empty
-    where every row is its own cluster. groups: columns of text with a few values each, numbered (n,).
+    where every row is its own cluster. groups: columns of text with a few values each, numbered (n,). noise:
+    the stated standard error of each loss, in its unit (n,), where one was asked for.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -30,6 +31,7 @@ class Sample:
     excluded: tuple[Excluded, ...]
     notes: tuple[Note, ...]
     groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    noise: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -45,13 +47,15 @@ class Sample:
             held_out=self.held_out[keep],
             clusters=np.unique(self.clusters[keep], return_inverse=True)[1],
             groups={name: values[keep] for name, values in self.groups.items()},
+            noise=None if self.noise is None else self.noise[keep],
             excluded=tuple(sorted((*self.excluded, *out), key=lambda item: item.row)),
         )
 
 
-def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
+def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str = "") -> Sample:
     """Rows with status ok, a positive finite loss and positive finite inputs.
 
+    noise: the column of the loss's standard errors; then rows without a positive one are left out too.
     Raises InputError when the table lacks a column that is needed, or no row can be used.
     """
     lacking = [role for role in (*inputs, "loss") if _values(runs, role) is None]
@@ -61,6 +65,8 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
             *(f"{runs.source}: no column for {role}; name it with --columns {role}=..." for role in lacking),
             f"{runs.source}: its columns are {there}",
         )
+    if noise and noise not in runs.columns:
+        raise InputError(f"{runs.source}: --noise: no column {noise!r}{nearest(noise, runs.columns)}")
     reasons = np.full(len(runs), "", object)
     notes = list(runs.notes)
     reasons, notes = _one_grid(runs, reasons, notes)
@@ -74,6 +80,10 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
         raw = runs.written.get(role, values)
         for row in np.flatnonzero(~(np.isfinite(values) & (values > 0)) & (reasons == "")):
             reasons[row] = f"{role} is {_shown(raw[row], values[row])}"
+    stated = numbers(runs.columns[noise]) if noise else None
+    if stated is not None:
+        for row in np.flatnonzero(~(np.isfinite(stated) & (stated > 0)) & (reasons == "")):
+            reasons[row] = f"{noise} is {_shown(None, stated[row])}"
     keep = np.flatnonzero(reasons == "")
     if not len(keep):
         kinds = sorted(set(reasons.tolist()))
@@ -94,6 +104,7 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens")) -> Sample:
         tuple(Excluded(int(row), reasons[row]) for row in np.flatnonzero(reasons != "")),
         tuple(notes),
         _groups(runs, keep, out),
+        None if stated is None else stated[keep],
     )
 
 

@@ -98,7 +98,7 @@ def test_repeated_data_optimum_of_muennighoff(oracles):
 
 def test_published_bootstrap_interval(chinchilla_points):
     """Besiroglu et al. give these 95 % intervals from 4000 draws of their (nearly l1) fit."""
-    law = sl.fit(chinchilla_points, bootstrap=4000)
+    law = sl.fit(chinchilla_points, bootstrap=4000, method="rows")
     want = {"A": (285.2, 743.6), "B": (1042, 5810), "E": (1.769, 1.871), "alpha": (0.317, 0.373)}
     for name, (low, high) in want.items():
         width = high - low

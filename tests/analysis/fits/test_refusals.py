@@ -96,14 +96,17 @@ def test_checkpoints_of_one_run_are_noticed_and_widen_intervals():
     shared = np.repeat(0.01 * rng.standard_normal(8), 12)
     loss = sl.LAWS["chinchilla"].loss(LAW, table)
     table["loss"] = loss * np.exp(shared + 0.001 * rng.standard_normal(96))
-    rows = sl.fit(table, bootstrap=300)
-    assert "dependent_rows" in codes(rows)
+    rows = sl.fit(table, bootstrap=300, method="rows")
+    found = sl.fit(table, bootstrap=300)
+    assert "dependent_rows" in codes(found)
+    assert "8 clusters (rows of one size)" in found.resampled
     table["run"] = np.repeat([f"run{i}" for i in range(8)], 12).astype(object)
     runs = sl.fit(table, bootstrap=300)
     assert "8 clusters" in runs.resampled
     assert "dependent_rows" not in codes(runs)
-    width = [np.diff(fit.intervals["alpha"])[0] for fit in (rows, runs)]
+    width = [np.diff(fit.intervals["alpha"])[0] for fit in (rows, runs, found)]
     assert width[1] > 1.5 * width[0]
+    assert width[2] > 1.5 * width[0]
 
 
 @pytest.mark.parametrize(
