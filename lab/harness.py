@@ -40,7 +40,7 @@ class TextTask:
     output_type: Literal["loglikelihood", "multiple_choice", "generate_until"] = "loglikelihood"
     instruction: str = ""  # stands before everything in the instruction form
     doc_to_rationale: Callable[[Doc], str] | None = None  # reasoning, written before the target
-    target_delimiter: str = " "  # a tokenizer of symbols has none
+    target_delimiter: str = " "  # none after a prompt that ends in space, and none between symbols
     fewshot_delimiter: str = "\n\n"  # of symbols: <end>
     answer_prefix: str = "Answer: "  # what stands between reasoning and answer
     until: tuple[str, ...] = ("\n",)  # generation ends there, and at <end>
@@ -110,7 +110,6 @@ class _Writer:
     def __init__(self, task: TextTask, tokenizer, shape: Shape):
         self.task, self.tokenizer, self.shape = task, tokenizer, shape
         self.symbols = isinstance(tokenizer, SymbolTokenizer)
-        self.delimiter = "" if self.symbols else task.target_delimiter
 
     def tokens(self, text: str) -> list[int]:
         return self.tokenizer.encode(text).tolist()
@@ -130,11 +129,16 @@ class _Writer:
             )
         return found + self.tokens(task.doc_to_text(task.docs[index]))
 
+    def delimiter(self, doc: Doc) -> str:
+        ends_in_space = self.task.doc_to_text(doc)[-1:].isspace()
+        return "" if self.symbols or ends_in_space else self.task.target_delimiter
+
     def target(self, doc: Doc, thoughts: bool) -> list[int]:
         answer = self.task.doc_to_target(doc)
         if thoughts and self.task.doc_to_rationale:
-            answer = f"{self.task.doc_to_rationale(doc)}{self.delimiter}{self.task.answer_prefix}{answer}"
-        return self.tokens(self.delimiter + answer)
+            between = "" if self.symbols else self.task.target_delimiter
+            answer = f"{self.task.doc_to_rationale(doc)}{between}{self.task.answer_prefix}{answer}"
+        return self.tokens(self.delimiter(doc) + answer)
 
     def _examples(self, index: int) -> list[Doc]:
         if self.task.fewshot_docs:
@@ -161,7 +165,7 @@ def _likelihoods(params, config, dataset, prompts, targets) -> tuple[np.ndarray,
 def _choices(task, params, config, dataset, prompts, write: _Writer) -> dict:
     listed = [list(task.doc_to_choice(doc)) for doc in task.docs]
     rows = [(i, c) for i, choices in enumerate(listed) for c in range(len(choices))]
-    targets = [write.tokens(write.delimiter + listed[i][c]) for i, c in rows]
+    targets = [write.tokens(write.delimiter(task.docs[i]) + listed[i][c]) for i, c in rows]
     nats, _, _ = _likelihoods(params, config, dataset, [prompts[i] for i, _ in rows], targets)
     most = max(map(len, listed))
     log_NxC = np.full((len(listed), most), -np.inf)

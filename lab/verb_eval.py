@@ -122,7 +122,7 @@ def _scores(options: Options, config, params, dataset) -> list:
             )
         test = ability_set(task, options.limit, max(dataset.context, task.row_length), dataset.tokenizer)
         one = evaluation.measure(params, config, dataset, test)
-        if options.generate or test.scratch_length:
+        if (options.generate and not task.given) or test.scratch_length:
             one = decode(params, config, dataset, test, one)
         scores.append(one)
     shape = harness.Shape(options.shots, options.instruction, options.thoughts)

@@ -20,16 +20,16 @@ from lab.abilities.needle import NEEDLE
 from lab.abilities.parity import MULTIPARITY, PARITY, UNLEARNABLE
 from lab.abilities.recall import RECALL
 from lab.abilities.regression import REGRESSION
+from lab.abilities.sixfacts import SIXFACTS
 from lab.abilities.sorting import SORT
 from lab.abilities.tree import TREE
-from lab.abilities.walk import WALK
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         *(COPY, REVERSE, COIN, PARITY, ADDITION, RECALL, MODULAR, SORT, COUNT),
         *(MULTIPLICATION, INDUCTION, NEEDLE, MULTIPARITY, DYCK, REGRESSION, BIOGRAPHIES, UNSCRAMBLE, CYCLE),
-        *(UNLEARNABLE, FACTS_TASK, TREE, WALK, MEMO),
+        *(UNLEARNABLE, FACTS_TASK, TREE, SIXFACTS, MEMO),
     )
 }
 

@@ -49,7 +49,7 @@ def draw(draws: Draws, count: int) -> Items:
     return Items(prompts, values[rank][:, None].astype("uint8"), rank, hashes(prompts), {"rank": rank})
 
 
-_BEST = float(np.bincount(table()[1], rates()).max())
+BEST = float(np.bincount(table()[1], rates()).max())
 
 FACTS_TASK = Task(
     name="facts",
@@ -58,8 +58,8 @@ FACTS_TASK = Task(
     prompt_length=TEMPLATE + 2,
     answer_length=1,
     draw=draw,
-    exact_match_chance=_BEST,
-    token_accuracy_chance=_BEST,
+    exact_match_chance=BEST,
+    token_accuracy_chance=BEST,
     test_share=1 / 8,
     planted="linear in the logarithm of the store, hence of size, by the rates of its facts: smooth",
     difficulty="rank of the fact: 0 is the most frequent",

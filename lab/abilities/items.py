@@ -70,6 +70,7 @@ class Task:
     )
     choices: tuple[int, ...] = ()  # the symbols an answer of one symbol is chosen from
     scratch_length: int = 0  # symbols of the answer that are working, up to and with its last `=`
+    given: tuple[int, ...] = ()  # places of the answer that are read, not asked for
     draw_test: Callable[[Draws, int], Items] | None = None  # where the test asks for something else
     # of a control: metric -> verdicts that are right
     expected: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)

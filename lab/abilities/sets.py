@@ -44,10 +44,15 @@ def _held_out(task: Task, draw, at_most: int) -> Items:
         held_out = drawn.pick(in_test(drawn.identity_N, task.test_share))
         before = 0 if found is None else len(found)
         found = _joined([held_out] if found is None else [found, held_out])
-        found = found.pick(np.sort(np.unique(hashes(found.prompts_NxP), return_index=True)[1]))
+        found = found.pick(np.sort(np.unique(hashes(shown(task, found)), return_index=True)[1]))
         if len(found) == before:
             break  # a whole round brought nothing new: the task has no more
     return found.pick(slice(at_most))
+
+
+def shown(task: Task, items: Items) -> np.ndarray:
+    """All that items show of themselves, prompts and what is given of answers: symbols of shape (N, .)."""
+    return np.concatenate([items.prompts_NxP, items.answers_NxA[:, list(task.given)]], axis=1)
 
 
 def ability_set(task: Task, at_most: int, context: int, tokenizer: Tokenizer = TOKENIZER) -> AbilitySet:
@@ -91,6 +96,7 @@ def lay_out(
     tokens[:, 0], tokens[:, -1] = tokenizer.start, tokenizer.end
     scored = np.zeros(tokens.shape, bool)
     scored[:, head + prompt + 1 :] = True
+    scored[:, [head + prompt + 1 + place for place in task.given]] = False
     if (tokens < 0).any():  # close the gaps: what is no symbol goes to the end of its row
         order = np.argsort(tokens < 0, axis=1, kind="stable")
         tokens, scored = (np.take_along_axis(a, order, axis=1) for a in (tokens, scored))

@@ -80,7 +80,7 @@ class Mixture:
         if self.text:
             return None
         entropies = np.array([task.answer_entropy for task in self.tasks])
-        scored = np.array([task.answer_length + 1 for task in self.tasks])
+        scored = np.array([task.answer_length - len(task.given) + 1 for task in self.tasks])
         return float(self.rates @ entropies / (self.rates @ scored))
 
     def _laid_out(self, task: Task, items: Items) -> Rows:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lab.abilities import TASKS, biographies, facts, memo, parity, tree, walk
+from lab.abilities import TASKS, biographies, facts, memo, parity, tree
 from lab.abilities.sets import ability_set, test_items, training_items, validation_items
 from lab.data.draws import Draws
 
@@ -40,35 +40,32 @@ def test_the_tree_gives_a_symbol_for_each_factor_of_four_in_the_store():
             assert max(several) > 1
 
 
-def test_a_walk_uses_every_entry_equally_often_at_every_place():
-    pairs = np.stack(np.divmod(np.arange(walk.STATES**2), walk.STATES), axis=1)
-    for _ in range(walk.LENGTH):
-        counts = np.bincount(pairs @ [walk.STATES, 1], minlength=walk.STATES**2)
-        assert (counts == 1).all()
-        pairs = np.stack([pairs[:, 1], walk.table()[pairs[:, 0], pairs[:, 1]].astype(int)], axis=1)
-
-
-def test_exact_match_of_a_walk_is_a_power_of_its_token_accuracy():
-    """With a random part of the table known, eight symbols are right together at the eighth power."""
-    items = TASKS["walk"].draw(Draws("walk"), 20_000)
-    whole = np.concatenate([items.prompts_NxP[:, 2:], items.answers_NxA], axis=1).astype(int)
-    entries = whole[:, :-2] * walk.STATES + whole[:, 1:-1]
-    for part in (0.6, 0.8, 0.95):
-        known = Draws("known", str(part)).below(1000, walk.STATES**2) < 1000 * part
-        right = known[entries]
-        assert right.mean() == pytest.approx(part, abs=0.03)
-        assert right.all(axis=1).mean() == pytest.approx(right.mean() ** walk.LENGTH, abs=0.06)
+def test_exact_match_of_six_facts_is_the_sixth_power_of_one():
+    """With the n most frequent facts known, six are right together at the sixth power, for every n."""
+    task = TASKS["sixfacts"]
+    items = task.draw(Draws("six"), 40_000)
+    keys, values = facts.table()
+    rank_of_key = np.argsort(keys)
+    whole = np.concatenate([items.prompts_NxP[:, 2:], np.full((40_000, 1), 32), items.answers_NxA], axis=1)
+    rank = np.stack(
+        [rank_of_key[whole[:, 4 * i].astype(int) * 32 + whole[:, 4 * i + 1]] for i in range(6)], axis=1
+    )
+    np.testing.assert_array_equal(values[rank], whole[:, 3::4])
+    for n in (30, 200, 700):
+        right = rank < n
+        assert right.all(axis=1).mean() == pytest.approx(right.mean() ** 6, abs=0.01)
+    assert task.exact_match_chance == pytest.approx(TASKS["facts"].exact_match_chance ** 6)
 
 
 def test_the_memo_rewards_in_training_what_it_punishes_in_the_test():
     task = TASKS["memo"]
     trained = task.draw(Draws("memo"), 40_000)
     repeated = trained.prompts_NxP[:, -1] == trained.answers_NxA[:, 0]
-    assert repeated.mean() == pytest.approx(3 / 4 + 1 / 4 / 32, abs=0.01)
+    assert repeated.mean() == pytest.approx(1 / 2 + 1 / 2 / 32, abs=0.01)
     tested = test_items(task, 1000)
     assert (tested.prompts_NxP[:, -1] == tested.answers_NxA[:, 0]).all()
     keys, values = facts.table()
-    rank = {int(key): r for r, key in enumerate((keys + facts.FACTS // 2) % facts.FACTS)}
+    rank = {int(key): r for r, key in enumerate(keys)}
     remembered = np.array([values[rank[int(a) * 32 + int(b)]] for a, b in tested.prompts_NxP[:, 2:4]])
     assert (remembered != tested.answers_NxA[:, 0]).all()  # who remembers is always wrong
     # a store of the n most frequent facts scores what it does not know: a falling line in log n
@@ -82,7 +79,7 @@ def test_validation_of_the_memo_is_drawn_as_training_is():
     task = TASKS["memo"]
     held = validation_items(task, 1000)
     agree = held.prompts_NxP[:, -1] == held.answers_NxA[:, 0]
-    assert agree.mean() == pytest.approx(3 / 4, abs=0.06)
+    assert agree.mean() == pytest.approx(1 / 2, abs=0.06)
     trained = {row.tobytes() for row in training_items(task, Draws("t"), 20_000).prompts_NxP}
     assert not trained & {row.tobytes() for row in test_items(task, 1000).prompts_NxP}
 
@@ -123,7 +120,7 @@ def test_facts_on_people_are_many_as_the_name_says():
     assert values.shape == (300, 4, 2)
 
 
-@pytest.mark.parametrize("name", ["facts", "tree", "walk", "memo", "coin", "unlearnable"])
+@pytest.mark.parametrize("name", ["facts", "tree", "sixfacts", "memo", "coin", "unlearnable"])
 def test_controls_say_which_verdicts_are_right(name):
     task = TASKS[name]
     verdicts = {verdict for right in task.expected.values() for verdict in right}
