@@ -72,7 +72,7 @@ class Frontier:
         self._held.pop(node.run_id, None)
 
     def _first(self) -> Claimed | None:
-        for program in self.compiled:
+        for program in [p for p in self._queues if p in self.compiled]:
             if (claimed := self._first_of(program)) is not None:
                 return claimed
         for run_id in list(self._held):  # how busy the others are, by now

@@ -192,8 +192,11 @@ def _follow(launch: Launch, jobs: list[str], watch: StoreWatch, tell: Callable[[
         tell(event)
     if not watch.cells_open():
         return 0
-    for line in _last_words(launch, jobs) or [f"the workers ended without a word; {NO_SHARED_FOLDER}"]:
+    lines = _last_words(launch, jobs) or ["the workers ended without a word"]
+    for line in lines:
         tell({"kind": "fault", "text": line})
+    if any("does not see the store" in line or "without a word" in line for line in lines):
+        tell({"kind": "fault", "text": NO_SHARED_FOLDER})
     return SOME_FAILED
 
 

@@ -104,6 +104,28 @@ def test_a_child_can_be_stopped_from_a_signal_handler_of_the_one_who_waits():
         signal.signal(signal.SIGUSR2, before)
 
 
+@pytest.mark.parametrize(
+    ("code", "state", "requeued"),
+    [(130, "RUNNING", True), (130, "", False), (0, "RUNNING", False), (5, "RUNNING", True)],
+    ids=["preempted", "cancelled", "finished", "crew broke"],
+)
+def test_a_slurm_task_goes_back_to_the_queue_unless_it_was_cancelled(
+    tmp_path, monkeypatch, code, state, requeued
+):
+    from sweeps.engines.slurm import Task
+
+    for name, line in (("scontrol", 'echo "$@" >> "$0.said"'), ("squeue", f"echo {state}")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    task = Task([sys.executable, "-c", f"import sys; sys.exit({code})"], cpus=1)
+    assert task()[0] == code
+    said = tmp_path / "scontrol.said"
+    assert (said.exists() and said.read_text() == "requeue 7_3\n") == requeued
+
+
 def test_a_store_is_known_by_its_identity(tmp_path):
     name = disk.identity(tmp_path / "a")
     assert disk.identity(tmp_path / "a") == name

@@ -100,7 +100,7 @@ class Cluster:
         return {**os.environ, "SLURM_CONF": str(self.conf)}
 
     def stop(self) -> None:
-        self.ask("scancel", "--user=root", "--signal=KILL")
+        self.ask("scancel", "--user=root")
         pids = [p for node in ("n1", "n2") for p in _of_node(node)]
         for file in (*self.folder.glob("*.pid"), self.folder / "munge" / "pid"):
             with contextlib.suppress(ValueError, OSError):
@@ -114,13 +114,17 @@ class Cluster:
 
 
 def _of_node(node: str) -> list[int]:
-    """Processes that a virtual node started: they have its name in their environment."""
-    found = []
+    """Processes that a virtual node started: they have its name in their environment. First come the steps'
+    managers above them, which would otherwise tell the controller how their processes ended."""
+    tasks, managers = [], set()
     for entry in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if f"SLURMD_NODENAME={node}".encode() in entry.read_bytes().split(b"\0"):
-                found.append(int(entry.parent.name))
-    return found
+                tasks.append(int(entry.parent.name))
+                parent = entry.with_name("stat").read_text().rsplit(")", 1)[1].split()[1]
+                if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes():
+                    managers.add(int(parent))
+    return [*managers, *tasks]
 
 
 def _free_ports(count: int) -> list[int]:
