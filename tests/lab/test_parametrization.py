@@ -1,6 +1,7 @@
 """Scales by key path against tables worked by hand and against the definitions; coordinates stay flat."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -113,18 +114,31 @@ def test_muons_rate_keeps_the_spectral_norm_of_an_update(width):
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("algorithm", ["adamw", "muon"])
-def test_at_the_base_all_parametrisations_are_one(tied, algorithm, tiny, synthetic):
-    inputs, targets = synthetic.batches(0, 4, tiny.batch)
-    ends = []
-    for name in ("standard", "mup", "completep"):
+def test_at_the_base_all_parametrisations_are_one_program(tied, algorithm, tiny, synthetic):
+    vocab, batches = synthetic.vocab_size, synthetic.batches(0, 2, tiny.batch)
+
+    def program(name):
         shape = replace(BASE, parametrization=name, tied=tied)
         config = replace(tiny, model=shape, optimizer=replace(tiny.optimizer, algorithm=algorithm))
-        state = train.initial_state(config, synthetic.vocab_size)
-        chunk = jax.jit(train.chunk, static_argnames=("model", "precision", "vocab"))
-        fixed = {"model": shape, "precision": "float32", "vocab": synthetic.vocab_size}
-        ends.append(chunk(state, inputs, targets, 4, optimizer.hyper(config), **fixed)[0])
-    for other in ends[1:]:
-        jax.tree.map(np.testing.assert_array_equal, ends[0], other)
+        body = partial(train.chunk, model=shape, precision="float32", vocab=vocab)
+        state = train.state_shapes(config, vocab)
+        start = jax.make_jaxpr(partial(model.init, config=shape, vocab=vocab))(jax.random.key(0))
+        return str(start) + str(jax.make_jaxpr(body)(state, *batches, 2, optimizer.hyper(config)))
+
+    standard = program("standard")
+    assert program("mup") == standard
+    assert program("completep") == standard
+
+
+def test_away_from_the_base_they_are_not(tiny, synthetic):
+    x = jnp.zeros((1, 4), jnp.int32)
+
+    def program(name):
+        shape = replace(LARGE, parametrization=name)
+        params = jax.eval_shape(lambda: model.init(jax.random.key(0), shape, V))
+        return str(jax.make_jaxpr(partial(model.apply, config=shape, vocab=V))(params, x))
+
+    assert len({program(name) for name in ("standard", "mup", "completep")}) == 3
 
 
 def test_multipliers_act_where_they_should():
@@ -143,6 +157,7 @@ def test_multipliers_act_where_they_should():
     np.testing.assert_allclose(model.apply(params, x, config, V), plain, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_changes_are_flat_over_width_under_mup_and_grow_in_the_standard_one(synthetic):
     check = coordinates.coordinates(
         (16, 64), ("standard", "mup"), steps=2, seeds=1, learning_rate=1e-2, dataset=synthetic
