@@ -30,10 +30,11 @@ class Point:
     held_out: bool = False
 
 
-def points(study: Study, where: str = "study", vocab: Vocab | None = None) -> list[Point]:
+def points(study: Study, where: str = "study", vocab: Vocab | None = None, seeds: bool = True) -> list[Point]:
     """All runs of a study, grid by grid, sizes outermost, seeds innermost.
 
     Args:
+        seeds: False: one run a place, for a check of all that can be wrong.
         vocab: size of the vocabulary of a data set; asked only where parameters must be counted.
 
     Raises:
@@ -46,7 +47,7 @@ def points(study: Study, where: str = "study", vocab: Vocab | None = None) -> li
         made = _Grid(study, grid, f"{where}: grids[{index}]", vocab or vocab_size, problems)
         cells = list(made.cells())
         if len(problems) == before:
-            found += made.seeded(cells)
+            found += made.seeded(cells, seeds)
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return found
@@ -83,7 +84,7 @@ class _Grid:
                 if base is not None:
                     yield from self._budgeted(base, place, budgets)
 
-    def seeded(self, cells: list[RunConfig]) -> list[Point]:
+    def seeded(self, cells: list[RunConfig], every: bool) -> list[Point]:
         cells = _unique(cells)
         count = Counted(self.vocab)
         held = [
@@ -112,7 +113,7 @@ class _Grid:
             for (_, its), which in zip(more, chosen[len(held) :], strict=True):
                 seeds = its if which[i] else seeds
             is_held = any(which[i] for which in chosen[: len(held)])
-            for seed in seeds:
+            for seed in seeds if every else seeds[:1]:
                 found.append(Point(self.grid.name, replace(config, seed=seed) if seed else config, is_held))
         return found
 

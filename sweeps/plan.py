@@ -25,10 +25,18 @@ class Cell:
     params: accounting.Params
     flops: dict[str, float]
 
+    @cached_property
+    def steps(self) -> int:
+        return self.config.steps
+
+    @cached_property
+    def hold_steps(self) -> int:
+        return self.config.hold_steps
+
     @property
     def own_steps(self) -> int:
         """Steps that this cell itself trains."""
-        return self.config.steps - (self.config.hold_steps if self.trunk else 0)
+        return self.steps - (self.hold_steps if self.trunk else 0)
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,21 @@ class Plan:
     datasets: dict[str, Dataset]
 
     def dataset(self, config: RunConfig) -> Dataset:
-        return self.datasets[_key(config.data)]
+        known = self._seen.get(id(config.data))
+        if known is None or known[0] is not config.data:
+            known = self._seen[id(config.data)] = (config.data, self.datasets[_key(config.data)])
+        return known[1]
+
+    @cached_property
+    def _seen(self) -> dict[int, tuple[DataConfig, Dataset]]:
+        return {}  # configurations of data are few objects in many runs, and slow to compare
+
+    @cached_property
+    def programs(self) -> dict:
+        """What is compiled, by key (:func:`sweeps.pricing.programs`)."""
+        from sweeps.pricing import programs
+
+        return programs(self)
 
     @cached_property
     def seconds_per_step(self) -> dict[str, speed.StepTime]:
@@ -77,7 +99,7 @@ class Plan:
 
 
 def _per_step(cell: Cell) -> float:
-    return cell.flops["flops_exact"] / cell.config.steps
+    return cell.flops["flops_exact"] / cell.steps
 
 
 def make(study: Study, load) -> Plan:
@@ -106,12 +128,13 @@ def make(study: Study, load) -> Plan:
     for point in found:
         config = point.config
         run_id, trunk_id = ids.of(config, of[id(config.data)].digest)
-        known = budgets[trunk_id].get(config.hold_steps)
+        hold = config.hold_steps
+        known = budgets[trunk_id].get(hold)
         if known is None or known.tokens < config.tokens:
-            budgets[trunk_id][config.hold_steps] = config
-        drafts.append((point, run_id, trunk_id))
+            budgets[trunk_id][hold] = config
+        drafts.append((point, run_id, trunk_id, hold))
     cells: dict[str, Cell] = {}
-    for point, run_id, trunk_id in drafts:
+    for point, run_id, trunk_id, hold in drafts:
         config = point.config
         if run_id in cells:
             continue
@@ -120,8 +143,8 @@ def make(study: Study, load) -> Plan:
             run_id=run_id,
             grid=point.grid,
             config=config,
-            trunk=trunk_id if _shares(budgets[trunk_id], config) else None,
-            held_out=point.held_out or _place(config) in held[point.grid],
+            trunk=trunk_id if hold and _shares(budgets[trunk_id], config) else None,
+            held_out=point.held_out or (bool(held[point.grid]) and _place(config) in held[point.grid]),
             params=accounting.count_params(config.model, vocab),
             flops=accounting.training_flops(config, vocab),
         )
@@ -135,7 +158,7 @@ def make(study: Study, load) -> Plan:
 
 
 def _shares(holds: dict[int, RunConfig], config: RunConfig) -> bool:
-    return config.optimizer.schedule == "wsd" and len(holds) > 1 and config.hold_steps > 0
+    return config.optimizer.schedule == "wsd" and len(holds) > 1
 
 
 def _place(config: RunConfig) -> tuple:

@@ -4,19 +4,19 @@ import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 from sweeps import doubts, pricing
 from sweeps.display import duration, short
-from sweeps.plan import Plan
+from sweeps.plan import Cell, Plan
 from sweeps.prior import Prior
 from sweeps.promise import Promise, best_prior, promises
 from sweeps.store import Store
 
 _ROWS = 60  # longer tables are shortened in the middle; --json and --csv have them all
-_SIMULATED = 20_000  # above this many cells, intervals are simulated only when asked for
 
 
 def states(plan: Plan, store: Store) -> dict[str, str]:
@@ -75,7 +75,7 @@ class Priced:
         left = self.seconds_left()
         low, high = pricing.watts(plan)
         times = plan.seconds_per_step
-        programs = pricing.programs(plan)
+        programs = plan.programs
         return {
             "cells": len(plan.cells),
             "states": dict(Counter(self.states.get(cell.run_id, "new") for cell in plan.cells)),
@@ -89,56 +89,51 @@ class Priced:
             "hours_left": left / 3600 / self.workers,
             "workers": self.workers,
             "measured": sum(times[cell.run_id].measured for cell in plan.cells) / len(plan.cells),
-            "memory_bytes": max(pricing.memory(plan).values(), default=None),
+            "memory_bytes": max(self.memory.values(), default=None),
             "energy_kwh": [watt * left / 3.6e6 for watt in (low, high)],
             "energy_source": f"estimate: {low:g} to {high:g} W a device x predicted device-seconds left",
             "unique_tokens": {d.config.source: d.unique_tokens for d in plan.datasets.values()},
             "prior": {**asdict(self.prior[0]), "source": self.prior[1]},
-            "intervals": [asdict(p) for p in self.promises] if self.simulates else None,
+            "intervals": [asdict(p) for p in self.promises],
             "warnings": self.warnings,
         }
 
-    @property
-    def simulates(self) -> bool:
-        return len(self.plan.cells) <= _SIMULATED
+    @cached_property
+    def memory(self) -> dict[tuple, int]:
+        return pricing.memory(self.plan)
 
-    def rows(self) -> list[dict]:
-        """The table of the plan, one dictionary a cell."""
-        plan = self.plan
-        memory = pricing.memory(plan)
-        vocabs = {id(c.config.data): plan.dataset(c.config).vocab_size for c in plan.cells}
-        low, high = pricing.watts(plan)
-        rows = []
-        for cell in plan.cells:
-            c = cell.config
-            seconds = self.shares[cell.run_id]
-            program = pricing.program_key(c, vocabs[id(c.data)]) if memory else None
-            rows.append(
-                {
-                    "run_id": cell.run_id,
-                    "grid": cell.grid,
-                    "state": self.states.get(cell.run_id, "new"),
-                    "width": c.model.width,
-                    "layers": c.model.layers,
-                    "params_total": cell.params.total,
-                    "params_embedding": cell.params.embedding,
-                    "tokens": c.steps * c.batch_tokens,
-                    "steps": c.steps,
-                    "seed": c.seed,
-                    "batch_tokens": c.batch_tokens,
-                    "learning_rate": c.optimizer.learning_rate,
-                    "held_out": cell.held_out,
-                    "flops_6nd": cell.flops["flops_6nd"],
-                    "flops_exact": cell.flops["flops_exact"],
-                    "seconds": seconds,
-                    "measured": plan.seconds_per_step[cell.run_id].measured,
-                    "memory_bytes": memory.get(program),
-                    "energy_joules_low": seconds * low,
-                    "energy_joules_high": seconds * high,
-                    "trunk": cell.trunk,
-                }
-            )
-        return rows
+    def rows(self, cells: Sequence[Cell] | None = None) -> list[dict]:
+        """The table of the plan, one dictionary a cell; of all cells, or of those given."""
+        low, high = pricing.watts(self.plan)
+        return [self._row(cell, low, high) for cell in (self.plan.cells if cells is None else cells)]
+
+    def _row(self, cell: Cell, low: float, high: float) -> dict:
+        c = cell.config
+        seconds = self.shares[cell.run_id]
+        program = pricing.program_key(c, self.plan.dataset(c).vocab_size)
+        return {
+            "run_id": cell.run_id,
+            "grid": cell.grid,
+            "state": self.states.get(cell.run_id, "new"),
+            "width": c.model.width,
+            "layers": c.model.layers,
+            "params_total": cell.params.total,
+            "params_embedding": cell.params.embedding,
+            "tokens": cell.steps * c.batch_tokens,
+            "steps": cell.steps,
+            "seed": c.seed,
+            "batch_tokens": c.batch_tokens,
+            "learning_rate": c.optimizer.learning_rate,
+            "held_out": cell.held_out,
+            "flops_6nd": cell.flops["flops_6nd"],
+            "flops_exact": cell.flops["flops_exact"],
+            "seconds": seconds,
+            "measured": self.plan.seconds_per_step[cell.run_id].measured,
+            "memory_bytes": self.memory[program],
+            "energy_joules_low": seconds * low,
+            "energy_joules_high": seconds * high,
+            "trunk": cell.trunk,
+        }
 
 
 _OPEN = ("new", "running")
@@ -169,12 +164,12 @@ def as_csv(priced: Priced) -> str:
 
 
 def as_text(priced: Priced) -> str:
-    table = priced.rows()
-    shown = table if len(table) <= _ROWS else table[: _ROWS // 2] + table[-_ROWS // 2 :]
+    cells = priced.plan.cells
+    shown = cells if len(cells) <= _ROWS else cells[: _ROWS // 2] + cells[-_ROWS // 2 :]
     lines = ["  ".join(_COLUMNS).format(*_COLUMN_NAMES)]
-    for i, row in enumerate(shown):
-        if len(shown) < len(table) and i == _ROWS // 2:
-            lines.append(f"... {len(table) - len(shown)} more, all in --json and --csv ...")
+    for i, row in enumerate(priced.rows(shown)):
+        if len(shown) < len(cells) and i == _ROWS // 2:
+            lines.append(f"... {len(cells) - len(shown)} more, all in --json and --csv ...")
         lines.append("  ".join(_COLUMNS).format(*_cells(row)).rstrip())
     return "\n".join([*lines, "", *_summary(priced), *(f"warning: {text}" for text in priced.warnings)])
 
@@ -198,9 +193,7 @@ def _summary(priced: Priced) -> list[str]:
         lines.append(f"memory: about {short(t['memory_bytes'])}B for the largest run (predicted)")
     watts = t["energy_source"].removeprefix("estimate: ").partition(" W")[0]
     lines.append(f"energy: {low:.2g} to {high:.2g} kWh (estimate from {watts} W a device, not a measurement)")
-    if priced.simulates:
-        lines += [_said(p, t["prior"]["source"]) for p in priced.promises]
-    return lines
+    return [*lines, *(_said(p, t["prior"]["source"]) for p in priced.promises)]
 
 
 def _said(p: Promise, source: str) -> str:

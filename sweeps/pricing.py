@@ -42,9 +42,8 @@ def programs(plan: Plan) -> dict[tuple, Program]:
     """The programs of a plan by key, with the steps that are spent in each."""
     steps: dict[tuple, int] = {}
     configs: dict[tuple, RunConfig] = {}
-    vocabs = {id(n.config.data): plan.dataset(n.config).vocab_size for n in (*plan.cells, *plan.trunks)}
     for node in (*plan.cells, *plan.trunks):
-        key = program_key(node.config, vocabs[id(node.config.data)])
+        key = program_key(node.config, plan.dataset(node.config).vocab_size)
         steps[key] = steps.get(key, 0) + node.own_steps
         configs.setdefault(key, node.config)
     return {key: Program(configs[key], key[-1], steps[key]) for key in configs}
@@ -52,7 +51,7 @@ def programs(plan: Plan) -> dict[tuple, Program]:
 
 def step_times(plan: Plan) -> dict[str, speed.StepTime]:
     """Seconds a step by run id. Shapes that never ran here take the FLOP rate of the nearest that did."""
-    found = programs(plan)
+    found = plan.programs
     times = {key: speed.known(p.config, p.vocab) for key, p in found.items()}
     told = {key: time for key, time in times.items() if time is not None}
     if not told:  # a product of matrices for a few of the sizes stands for the others
@@ -75,9 +74,8 @@ def step_times(plan: Plan) -> dict[str, speed.StepTime]:
             size = math.log(program.flops_per_step)
             rate = min(rates, key=lambda r: abs(r[0] - size))[1]
             times[key] = speed.StepTime(program.flops_per_step / rate, False)
-    vocabs = {id(n.config.data): plan.dataset(n.config).vocab_size for n in (*plan.cells, *plan.trunks)}
     return {
-        node.run_id: times[program_key(node.config, vocabs[id(node.config.data)])]
+        node.run_id: times[program_key(node.config, plan.dataset(node.config).vocab_size)]
         for node in (*plan.cells, *plan.trunks)
     }
 
@@ -98,7 +96,7 @@ def trained_steps(plan: Plan) -> dict[str, int]:
             before[trunk.run_id, mark] = last
     steps = {}
     for cell in plan.cells:
-        hold = cell.config.hold_steps
+        hold = cell.hold_steps if cell.trunk else 0
         stretch = hold - before.pop((cell.trunk, hold), hold) if cell.trunk else 0
         steps[cell.run_id] = cell.own_steps + stretch
     return steps
@@ -134,7 +132,7 @@ def watts(plan: Plan) -> tuple[float, float]:
 
 def memory(plan: Plan) -> dict[tuple, int]:
     """Predicted bytes on a device by program, of one run."""
-    return {key: predictions.predict(p.config, p.vocab) for key, p in programs(plan).items()}
+    return {key: predictions.predict(p.config, p.vocab) for key, p in plan.programs.items()}
 
 
 def device_memory() -> int | None:

@@ -17,7 +17,7 @@ from lab.config import RunConfig
 from lab.devices import available_cores
 from lab.strict import build
 from sweeps.plan import Plan
-from sweeps.pricing import Program, programs
+from sweeps.pricing import Program
 
 _SECONDS = 0.5  # of training for each program, after its compilation
 _COMPILE = 6.0  # expected seconds of compilation a program
@@ -28,7 +28,7 @@ def unmeasured(plan: Plan) -> list[Program]:
     """Programs that never ran on this machine, those of most steps first."""
     from lab import speed
 
-    found = [p for p in programs(plan).values() if speed.known(p.config, p.vocab) is None]
+    found = [p for p in plan.programs.values() if speed.known(p.config, p.vocab) is None]
     return sorted(found, key=lambda p: -p.steps * p.flops_per_step)
 
 

@@ -14,7 +14,7 @@ from sweeps.plan import Plan
 from sweeps.prior import Prior
 
 _DRAWS = 200
-_MOST_POINTS = 2000  # more are thinned, and count for those they stand for
+_MOST_POINTS = 500  # more are thinned, and count for those they stand for
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def promises(plan: Plan, prior: Prior, draws: int = _DRAWS, seed: int = 0) -> li
 
 def _promise(name: str, cells, prior: Prior, draws: int, seed: int) -> Promise:
     params = np.array([c.params.total - c.params.embedding for c in cells], float)
-    tokens = np.array([c.config.steps * c.config.batch_tokens for c in cells], float)
+    tokens = np.array([c.steps * c.config.batch_tokens for c in cells], float)
     places, counts = np.unique(np.stack([params, tokens]), axis=1, return_counts=True)
     lacking = [
         f"{len(np.unique(axis))} {what}, at least 3 are needed"

@@ -190,20 +190,31 @@ def resolved(path: Path, sets: Sequence[str] = ()) -> dict:
         InputError: for files that cannot be read, and for overrides that are wrong or change nothing.
     """
     data = overrides.read(path)
-    for text in sets:
-        override = overrides.Override.parse(text)
-        changed = override.apply(data)
-        if changed != data:
-            try:
-                after = parse(changed, str(path))
-            except InputError as error:
-                lines = (problem.removeprefix(f"{path}: ") for problem in error.problems)
-                raise InputError(*(f"{path} with --set {text}: {line}" for line in lines)) from None
-            if _is_idle(data, after, str(path)):
-                raise InputError(
-                    f"--set {text}: changes no run of this study: its grids give their own; set it there"
-                )
-        data = changed
+    parsed = [overrides.Override.parse(text) for text in sets]
+    final = _applied(data, parsed)
+    if final == data:
+        return data
+    try:
+        after = parse(final, str(path))
+    except InputError as error:
+        lines = (problem.removeprefix(f"{path}: ") for problem in error.problems)
+        said = f"{path} with {' '.join(f'--set {text}' for text in sets)}"
+        raise InputError(*(f"{said}: {line}" for line in lines)) from None
+    idle = []
+    for i, override in enumerate(parsed):
+        without = _applied(data, [*parsed[:i], *parsed[i + 1 :]])
+        if without != final and _is_idle(without, after, str(path)):
+            idle.append(
+                f"--set {override.text}: changes no run of this study: its grids give their own; set it there"
+            )
+    if idle:
+        raise InputError(*idle)
+    return final
+
+
+def _applied(data: dict, parsed: Sequence[overrides.Override]) -> dict:
+    for override in parsed:
+        data = override.apply(data)
     return data
 
 
@@ -235,7 +246,7 @@ def parse(data: Mapping, where: str, vocab: Callable[[DataConfig], int] | None =
     from sweeps.designs import points
 
     study = build(Study, _expanded(data, where), where)
-    points(study, where, vocab)
+    points(study, where, vocab, seeds=False)
     return study
 
 
