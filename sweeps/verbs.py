@@ -65,7 +65,8 @@ def _run(
     made = plan_of(study_path, sets)
     store = Store(out)
     store.write_study(made, study.text_of(study_path, sets))
-    for of in (*made.trunks, *made.cells):
+    there = store.names()  # one listing instead of a look at each folder
+    for of in [of for of in (*made.trunks, *made.cells) if of.run_id in there]:
         store.forget_the_dead(store.node(of))
         if retry_failed:
             store.forgive(of.run_id)
