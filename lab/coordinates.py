@@ -1,9 +1,9 @@
-"""Coordinate check: how activations and their first changes depend on width (2203.03466, appendix D.1).
+"""Coordinate check: how activations and their first changes depend on the size (2203.03466, appendix D.1).
 
-For each parametrisation, models of several widths take a few optimiser steps from the same base
-hyperparameters; on one fixed batch, the root mean square (RMS) of each activation and of its change since
-initialisation is measured. Where hyperparameters transfer, the changes neither grow nor vanish with width.
-Logits of an untrained model do fall with width under muP, by definition; so changes are what is judged.
+For each parametrisation, models of several widths, or of several depths, take a few optimiser steps from the
+same base hyperparameters; on one fixed batch, the root mean square (RMS) of each activation and of its change
+since initialisation is measured. Where hyperparameters transfer, the changes neither grow nor vanish with the
+size. Logits of an untrained model do fall with width under muP, by definition; so changes are what is judged.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,13 @@ from lab.config import ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig, Dataset, load
 
 PARAMETRIZATIONS = ("standard", "mup", "completep")
-TOLERANCE = 0.2  # of the slope d log(change) / d log(width): 8 times the width, a factor of at most 1.5
-_LAYERS, _HEADS, _BATCH = 2, 4, 8
+TOLERANCE = 0.2  # of the slope d log(change) / d log(size): 8 times the size, a factor of at most 1.5
+_HEADS, _BATCH = 4, 8
 
 
 def coordinates(
     widths: Sequence[int] = (32, 64, 128, 256, 512),
+    layers: Sequence[int] = (2,),
     parametrizations: Sequence[str] = PARAMETRIZATIONS,
     steps: int = 5,
     seeds: int = 2,
@@ -35,34 +36,44 @@ def coordinates(
 ) -> dict:
     """The check as plain JSON values.
 
-    The first width is the base. Heads are as many at all widths, so that the head width grows too. Without
-    weight decay and warmup, as only the updates are looked at.
+    Over ``widths`` at ``layers[0]``, or, where several are given, over ``layers`` at ``widths[0]``; the first
+    is the base. Heads are as many at all widths, so that the head width grows too. Without weight decay and
+    warmup, as only the updates are looked at.
 
     Returns:
-        ``{steps, seeds, learning_rate, algorithm, tied, widths, tolerance, flat: {parametrization: bool},
-        rows: [{parametrization, activation, step, rms: [a number a width], change: [...], slope, flat}]}``
-        with step from 0 (untrained, where change, slope and flat are null) to ``steps``; RMS over batch,
-        positions and channels, root mean square over seeds. ``flat`` of a parametrization: of all its rows of
-        the last step.
+        ``{axis: width | layers, sizes, steps, seeds, learning_rate, algorithm, tied, tolerance,
+        flat: {parametrization: bool}, rows: [{parametrization, activation, step, rms: [a number a size],
+        change: [...], slope, flat}]}`` with step from 0 (untrained, where change, slope and flat are null) to
+        ``steps``; RMS over batch, positions and channels, root mean square over seeds. ``flat`` of a
+        parametrisation: of all its rows of the last step. Over layers, of the blocks the first and the last.
     """
     dataset = dataset or load(DataConfig(source="synthetic", context=64))
+    deep = len(layers) > 1
+    shapes = [(widths[0], depth) for depth in layers] if deep else [(width, layers[0]) for width in widths]
+    sizes = [shape[deep] for shape in shapes]
     rows = []
     for name in parametrizations:
-        found = [
-            _measure(
-                _config(name, width, widths[0], dataset, learning_rate, algorithm, tied),
-                seeds,
-                steps,
-                dataset,
+        found = []
+        for width, depth in shapes:
+            model = ModelConfig(
+                width=width,
+                layers=depth,
+                heads=_HEADS,
+                tied=tied,
+                parametrization=name,
+                base_width=widths[0],
+                base_layers=layers[0],
+                base_head_width=widths[0] // _HEADS,
             )
-            for width in widths
-        ]
+            config = _config(model, dataset, learning_rate, algorithm)
+            measured = _measure(config, seeds, steps, dataset)
+            found.append(_ends(measured, depth) if deep else measured)
         for activation in found[0]:
             for step in range(steps + 1):
                 rms, change = (
                     [float(one[activation][kind][step]) for one in found] for kind in ("rms", "change")
                 )
-                slope = _slope(widths, change) if step else None
+                slope = _slope(sizes, change) if step else None
                 rows.append(
                     {
                         "parametrization": name,
@@ -76,24 +87,32 @@ def coordinates(
                 )
     last = [row for row in rows if row["step"] == steps]
     return {
+        "axis": "layers" if deep else "width",
+        "sizes": sizes,
         "steps": steps,
         "seeds": seeds,
         "learning_rate": learning_rate,
         "algorithm": algorithm,
         "tied": tied,
-        "widths": list(widths),
         "tolerance": TOLERANCE,
         "flat": {
-            n: all(row["flat"] for row in last if row["parametrization"] == n) for n in parametrizations
+            name: all(row["flat"] for row in last if row["parametrization"] == name)
+            for name in parametrizations
         },
         "rows": rows,
     }
 
 
+def _ends(measured: dict, depth: int) -> dict:
+    """The activations that models of all depths have."""
+    names = ("embedding", "embedding"), ("first block", "block_0"), ("last block", f"block_{depth - 1}")
+    return {new: measured[old] for new, old in (*names, ("logits", "logits"))}
+
+
 def render(check: dict) -> str:
-    """The last step of a check as a table: the change of each activation by width, and its slope."""
-    widths = check["widths"]
-    head = f"{'':<12}{'change of':<12}" + "".join(f"{f'width {w}':>11}" for w in widths) + f"{'slope':>8}"
+    """The last step of a check as a table: the change of each activation by size, and its slope."""
+    columns = "".join(f"{check['axis'] + ' ' + str(size):>11}" for size in check["sizes"])
+    head = f"{'':<12}{'change of':<12}{columns}{'slope':>8}"
     lines = [
         f"RMS change of activations after {check['steps']} steps of {check['algorithm']}, learning rate "
         f"{check['learning_rate']:g}, {check['seeds']} seeds{', tied head' if check['tied'] else ''}",
@@ -112,23 +131,12 @@ def render(check: dict) -> str:
     return "\n".join(lines)
 
 
-def _config(name, width, base, dataset, learning_rate, algorithm, tied) -> RunConfig:
-    shape = ModelConfig(
-        width=width,
-        layers=_LAYERS,
-        heads=_HEADS,
-        tied=tied,
-        parametrization=name,
-        base_width=base,
-        base_layers=_LAYERS,
-        base_head_width=base // _HEADS,
-    )
+def _config(model: ModelConfig, dataset: Dataset, learning_rate: float, algorithm: str) -> RunConfig:
     how = OptimizerConfig(
         algorithm=algorithm, learning_rate=learning_rate, warmup_tokens=0, cooldown=0.0, weight_decay=0.0
     )
-    return RunConfig(
-        tokens=1000 * _BATCH * dataset.context, model=shape, optimizer=how, data=dataset.config, batch=_BATCH
-    )
+    tokens = 1000 * _BATCH * dataset.context
+    return RunConfig(tokens, model, how, dataset.config, _BATCH)
 
 
 def _measure(config: RunConfig, seeds: int, steps: int, dataset: Dataset) -> dict:
@@ -166,7 +174,7 @@ def _measure(config: RunConfig, seeds: int, steps: int, dataset: Dataset) -> dic
     return {name: {kind: np.sqrt(sums) for kind, sums in kept.items()} for name, kept in squares.items()}
 
 
-def _slope(widths, values) -> float:
+def _slope(sizes, values) -> float:
     if min(values) <= 0:
         return 0.0 if max(values) <= 0 else float("inf")
-    return float(np.polyfit([log(w) for w in widths], np.log(values), 1)[0])
+    return float(np.polyfit([log(size) for size in sizes], np.log(values), 1)[0])

@@ -160,7 +160,7 @@ def test_multipliers_act_where_they_should():
 @pytest.mark.slow
 def test_changes_are_flat_over_width_under_mup_and_grow_in_the_standard_one(synthetic):
     check = coordinates.coordinates(
-        (16, 64), ("standard", "mup"), steps=2, seeds=1, learning_rate=1e-2, dataset=synthetic
+        (16, 64), (2,), ("standard", "mup"), steps=2, seeds=1, learning_rate=1e-2, dataset=synthetic
     )
     assert check["flat"] == {"standard": False, "mup": True}
     text = coordinates.render(check)
@@ -168,6 +168,19 @@ def test_changes_are_flat_over_width_under_mup_and_grow_in_the_standard_one(synt
     assert "standard: not flat" in text
     standard = {r["activation"]: r["slope"] for r in check["rows"][:15] if r["step"] == 2}
     assert standard["block_1"] > 0.5
+
+
+@pytest.mark.slow
+def test_changes_are_flat_over_depth_under_completep(synthetic):
+    check = coordinates.coordinates(
+        (16,), (1, 4), ("mup", "completep"), steps=3, seeds=2, learning_rate=1e-2, dataset=synthetic
+    )
+    slopes = {
+        (row["parametrization"], row["activation"]): row["slope"] for row in check["rows"] if row["step"] == 3
+    }
+    assert slopes["mup", "last block"] > slopes["completep", "last block"] + 0.2
+    assert abs(slopes["completep", "last block"]) < 0.3
+    assert check["axis"] == "layers"
 
 
 def test_untrained_logits_are_small_whatever_the_width():
