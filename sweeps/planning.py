@@ -205,7 +205,7 @@ def _said(p: Promise, source: str) -> str:
     return (
         f"grid {p.grid}: 95% of studies like this would give E {a:.3g} to {b:.3g}, alpha {c:.3g} to {d:.3g}, "
         f"beta {e:.3g} to {f:.3g}, params exponent {low:.3g} to {high:.3g}, and the loss at ten times the "
-        f"compute within {p.forecast:.1%} (simulated from {source}{lost})"
+        f"compute within {100 * p.forecast:.2g}% (simulated from {source}{lost})"
     )
 
 
