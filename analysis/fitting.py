@@ -38,6 +38,7 @@ def fit(
     seed: int = 0,
     exclude_held_out: bool = True,
     noise: str = "",
+    calibrate: int = 0,
 ) -> Fit:
     """The law that minimises the summed objective over the usable rows of `runs` (Runs, path, DataFrame).
 
@@ -46,7 +47,8 @@ def fit(
     residual: `log` or `raw`. bootstrap: draws, 0 for none; its method: auto, clusters, wild, or
     rows (each row for itself, whatever depends on what).
     Rows marked as held out are left for `forecast` unless exclude_held_out is false. noise: the column of the
-    loss's standard errors; rows then count by it, and by what they scatter beyond it.
+    loss's standard errors; rows then count by it, and by what they scatter beyond it. calibrate: tables to
+    simulate from the fit, to see how often the intervals hold the truth and to widen them to their level.
     Raises InputError for tables from which the law cannot be determined, naming why.
     """
     law = find(law)
@@ -59,7 +61,16 @@ def fit(
     rows = sample(runs, law.inputs, noise)
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
-    return fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
+    made = fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
+    if not calibrate:
+        return made
+    if not bootstrap:
+        raise InputError("calibrate: there are no intervals without bootstrap draws")
+    from analysis.calibration import calibrate as widen
+
+    rows, rho = made.rows, made.rho
+    x, target, centre = centred(rows, law, rho)
+    return widen(made, rows, x, target, centre, rho, method, calibrate, min(bootstrap, 200), seed)
 
 
 def fit_sample(
@@ -124,8 +135,14 @@ def fit_sample(
         spread=spread,
         noise=scaled,
         source=source,
+        rows=rows,
+        rho=rho,
     )
-    return result
+    if method != "profile":
+        return result
+    from analysis.profile import by_profile
+
+    return by_profile(result)
 
 
 def lowest(found: Optimum) -> int:

@@ -18,7 +18,7 @@ from analysis.sample import Sample
 
 # From here on Student's t and the normal differ by less than a percent.
 MANY = 150
-METHODS = ("auto", "clusters", "wild", "rows")
+METHODS = ("auto", "clusters", "wild", "rows", "profile")
 # Above this many rows the draws are those of the asymptotic normal distribution.
 HUGE = 20_000
 
@@ -40,7 +40,7 @@ def bootstrap(
     if len(rows) > HUGE:
         drawn = asymptotic(law, x, target, rho, theta, rows.clusters, draws, seed)
         return f"nothing: normal draws from the covariance by {unit} (sandwich)", 1.0, drawn
-    if method == "wild" or (method == "auto" and count < FEW):
+    if method == "wild" or (method in ("auto", "profile") and count < FEW):
         # Measured: fewer degrees than half the clusters make intervals that never miss.
         freedom = max(count - len(theta), (count + 3) // 2)
         drawn = draws_wild(law, x, target, rho, optima, rows.clusters, draws, seed)

@@ -15,7 +15,10 @@ import numpy as np
 from analysis.notes import Excluded, Note
 
 if TYPE_CHECKING:
+    from analysis.calibration import Calibration
     from analysis.laws import Law
+    from analysis.objectives import Rho
+    from analysis.sample import Sample
 
 Interval = tuple[float, float]
 
@@ -111,7 +114,9 @@ class Fit:
     spread: factor by which intervals are widened about the estimate for few clusters (1 = none).
     noise: residuals of the log loss, scaled up for the fitted parameters: the scatter of one new run.
     points: number of rows fitted. data: the rows fitted, name -> (points,): row (index in the table), the
-    law's inputs, params, tokens, flops, loss, fitted, residual (log measured minus log fitted).
+    law's inputs, params, tokens, flops, loss, fitted, residual (log measured minus log fitted). calibration:
+    how often such intervals held the truth on this design, where that was asked for. rows, rho: what was
+    fitted and with what objective, for what is computed later.
     """
 
     law: Law
@@ -131,6 +136,9 @@ class Fit:
     spread: float = 1.0
     noise: np.ndarray = field(default_factory=lambda: np.zeros(0))
     source: str = ""
+    calibration: Calibration | None = None
+    rows: Sample | None = None
+    rho: Rho | None = None
 
     @property
     def formula(self) -> str:
@@ -151,6 +159,14 @@ class Fit:
             self, _inputs(self.law, params, tokens, inputs), level or self.level, new_run
         )
 
+    def profile_interval(self, what: str, **options) -> Interval:
+        """(low, high) by profile likelihood of a parameter, of params_exponent, of params or tokens at
+        flops=..., or of the loss at params=..., tokens=...: see `analysis.profile`.
+        """
+        from analysis.profile import profile_interval
+
+        return profile_interval(self, what, **options)
+
     def plot(self, **options):
         """The law's contours over params and tokens with the runs on them (a matplotlib figure)."""
         from analysis import plots
@@ -167,6 +183,7 @@ class Fit:
             "level": self.level,
             "resampled": self.resampled,
             "draws": len(next(iter(self.draws.values()), ())),
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "objective": self.objective.to_dict(),
             "certificate": self.certificate.to_dict(),
             "allocation": None if self.allocation is None else self.allocation.to_dict(),
