@@ -11,6 +11,7 @@ from lab.abilities.copying import COPY, REVERSE
 from lab.abilities.counting import COUNT
 from lab.abilities.dyck import DYCK
 from lab.abilities.facts import FACTS_TASK
+from lab.abilities.fivefacts import FIVEFACTS
 from lab.abilities.forms import find, problem_of
 from lab.abilities.induction import INDUCTION
 from lab.abilities.items import AbilitySet, Items, Task
@@ -20,7 +21,6 @@ from lab.abilities.needle import NEEDLE
 from lab.abilities.parity import MULTIPARITY, PARITY, UNLEARNABLE
 from lab.abilities.recall import RECALL
 from lab.abilities.regression import REGRESSION
-from lab.abilities.sixfacts import SIXFACTS
 from lab.abilities.sorting import SORT
 from lab.abilities.tree import TREE
 
@@ -29,7 +29,7 @@ TASKS: dict[str, Task] = {
     for task in (
         *(COPY, REVERSE, COIN, PARITY, ADDITION, RECALL, MODULAR, SORT, COUNT),
         *(MULTIPLICATION, INDUCTION, NEEDLE, MULTIPARITY, DYCK, REGRESSION, BIOGRAPHIES, UNSCRAMBLE, CYCLE),
-        *(UNLEARNABLE, FACTS_TASK, TREE, SIXFACTS, MEMO),
+        *(UNLEARNABLE, FACTS_TASK, TREE, FIVEFACTS, MEMO),
     )
 }
 

@@ -2,7 +2,7 @@
 
 A store of n facts that holds the most frequent ones scores p_1 + ... + p_n. With p_k ~ 1 / (k + K0) that is
 log(n + K0) up to constants, so *every* power law between size and store, n ~ N^c, whether room or exposures
-limit it, gives a straight line in log N. And no single fact carries more than p_1 of the score (about 4 per
+limit it, gives a straight line in log N. And no single fact carries more than p_1 of the score (about 3 per
 cent), so there is nothing in it that could break.
 """
 
@@ -15,7 +15,8 @@ import numpy as np
 from lab.abilities.items import SYMBOLS, Items, Task, hashes
 from lab.data.draws import Draws
 
-FACTS = SYMBOLS**2
+FACTS = 4096
+KEY = 3  # symbols of a key, the first of them one of four
 FIRST = 4  # K0
 TEMPLATE = 2  # symbols that vary from one mention of a fact to the next
 
@@ -28,13 +29,18 @@ def rates() -> np.ndarray:
 
 @cache
 def table() -> tuple[np.ndarray, np.ndarray]:
-    """Key (two symbols as one number) and value of the fact of each rank, (FACTS,) int64 each.
+    """Key (as one number, see :func:`key_symbols`) and value of the fact of each rank, (FACTS,) int64 each.
 
     Each run of 32 ranks uses every value once, so that no constant answer does much better than 1 in 32.
     """
     draws = Draws("facts")
     keys = draws.permutations(1, FACTS)[0]
     return keys, draws.permutations(FACTS // SYMBOLS, SYMBOLS).reshape(-1)
+
+
+def key_symbols(number: np.ndarray) -> np.ndarray:
+    """The symbols of keys, the highest digit in base 32 first: a further axis of length KEY."""
+    return number[..., None] // SYMBOLS ** np.arange(KEY - 1, -1, -1) % SYMBOLS
 
 
 def draw(draws: Draws, count: int) -> Items:
@@ -44,8 +50,8 @@ def draw(draws: Draws, count: int) -> Items:
     """
     keys, values = table()
     rank = draws.choice(rates(), count)
-    key = np.stack(np.divmod(keys[rank], SYMBOLS), axis=1)
-    prompts = np.concatenate([draws.below(SYMBOLS, count, TEMPLATE), key], axis=1).astype("uint8")
+    template = draws.below(SYMBOLS, count, TEMPLATE)
+    prompts = np.concatenate([template, key_symbols(keys[rank])], axis=1).astype("uint8")
     return Items(prompts, values[rank][:, None].astype("uint8"), rank, hashes(prompts), {"rank": rank})
 
 
@@ -55,7 +61,7 @@ FACTS_TASK = Task(
     name="facts",
     tag="e",
     instruction="fact",
-    prompt_length=TEMPLATE + 2,
+    prompt_length=TEMPLATE + KEY,
     answer_length=1,
     draw=draw,
     exact_match_chance=BEST,

@@ -2,8 +2,8 @@
 known.
 
 In training the answer is always the remembered value of the key; the prompt also shows a symbol, four
-times, which is that value in one row of two and a random one else. A model too small to remember can
-only repeat the symbol, and is right one time of two. The test asks to repeat the symbol where it is
+times, which is that value in three rows of four and a random one else. A model too small to remember can
+only repeat the symbol, and is right three times of four. The test asks to repeat the symbol where it is
 *not* the remembered value. So each fact that a larger model learns, to its gain in training, turns its test
 items from right to wrong: the score falls with size because the training loss does. The facts and
 their rates, 1 / rank, are those of `facts`, so it falls along the logarithm of the store.
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from lab.abilities.facts import rates, table
+from lab.abilities.facts import KEY, key_symbols, rates, table
 from lab.abilities.items import SYMBOLS, Items, Task, hashes
 from lab.data.draws import Draws
 
 SHOWN = 4  # times the symbol is shown: to repeat it takes no look at one place
 TEMPLATE = 2  # symbols that vary from one mention of a fact to the next
-TRUE = (1, 2)  # rows in which the shown symbol is the remembered value
+TRUE = (3, 4)  # rows in which the shown symbol is the remembered value
 
 
 def draw(draws: Draws, count: int) -> Items:
@@ -42,9 +42,10 @@ def _prompts(draws: Draws, count: int):
     rank = draws.choice(rates(), count)
     value = values[rank]
     shown = np.where(draws.below(TRUE[1], count) < TRUE[0], value, draws.below(SYMBOLS, count))
-    key = np.stack(np.divmod(keys[rank], SYMBOLS), axis=1)
     template = draws.below(SYMBOLS, count, TEMPLATE)
-    prompts = np.concatenate([template, key, np.repeat(shown[:, None], SHOWN, axis=1)], axis=1)
+    prompts = np.concatenate(
+        [template, key_symbols(keys[rank]), np.repeat(shown[:, None], SHOWN, axis=1)], axis=1
+    )
     prompts = prompts.astype("uint8")
     return prompts, shown, value, rank
 
@@ -57,7 +58,7 @@ MEMO = Task(
     name="memo",
     tag="v",
     instruction="memo",
-    prompt_length=TEMPLATE + 2 + SHOWN,
+    prompt_length=TEMPLATE + KEY + SHOWN,
     answer_length=1,
     draw=draw,
     draw_test=draw_test,

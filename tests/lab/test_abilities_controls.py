@@ -40,36 +40,39 @@ def test_the_tree_gives_a_symbol_for_each_factor_of_four_in_the_store():
             assert max(several) > 1
 
 
-def test_exact_match_of_six_facts_is_the_sixth_power_of_one():
-    """With the n most frequent facts known, six are right together at the sixth power, for every n."""
-    task = TASKS["sixfacts"]
-    items = task.draw(Draws("six"), 40_000)
+def test_exact_match_of_five_facts_is_the_fifth_power_of_one():
+    """With the n most frequent facts known, five are right together at the fifth power, for every n."""
+    task = TASKS["fivefacts"]
+    items = task.draw(Draws("five"), 40_000)
     keys, values = facts.table()
     rank_of_key = np.argsort(keys)
-    whole = np.concatenate([items.prompts_NxP[:, 2:], np.full((40_000, 1), 32), items.answers_NxA], axis=1)
-    rank = np.stack(
-        [rank_of_key[whole[:, 4 * i].astype(int) * 32 + whole[:, 4 * i + 1]] for i in range(6)], axis=1
-    )
-    np.testing.assert_array_equal(values[rank], whole[:, 3::4])
-    for n in (30, 200, 700):
+    marks = np.full((40_000, 1), 32)
+    whole = np.concatenate([items.prompts_NxP[:, 2:], marks, items.answers_NxA], axis=1).astype(int)
+    whole = whole.reshape(-1, 5, 5)
+    rank = rank_of_key[whole[..., :3] @ [1024, 32, 1]]
+    np.testing.assert_array_equal(values[rank], whole[..., 4])
+    assert (whole[..., 3] == 32).all()
+    for n in (30, 200, 700, 2500):
         right = rank < n
-        assert right.all(axis=1).mean() == pytest.approx(right.mean() ** 6, abs=0.01)
-    assert task.exact_match_chance == pytest.approx(TASKS["facts"].exact_match_chance ** 6)
+        assert right.all(axis=1).mean() == pytest.approx(right.mean() ** 5, abs=0.01)
+    assert task.exact_match_chance == pytest.approx(TASKS["facts"].exact_match_chance ** 5)
 
 
 def test_the_memo_rewards_in_training_what_it_punishes_in_the_test():
     task = TASKS["memo"]
     trained = task.draw(Draws("memo"), 40_000)
     repeated = trained.prompts_NxP[:, -1] == trained.answers_NxA[:, 0]
-    assert repeated.mean() == pytest.approx(1 / 2 + 1 / 2 / 32, abs=0.01)
+    assert repeated.mean() == pytest.approx(3 / 4 + 1 / 4 / 32, abs=0.01)
     tested = test_items(task, 1000)
     assert (tested.prompts_NxP[:, -1] == tested.answers_NxA[:, 0]).all()
     keys, values = facts.table()
     rank = {int(key): r for r, key in enumerate(keys)}
-    remembered = np.array([values[rank[int(a) * 32 + int(b)]] for a, b in tested.prompts_NxP[:, 2:4]])
+    remembered = values[
+        [rank[key] for key in (tested.prompts_NxP[:, 2:5].astype(int) @ [1024, 32, 1]).tolist()]
+    ]
     assert (remembered != tested.answers_NxA[:, 0]).all()  # who remembers is always wrong
     # a store of the n most frequent facts scores what it does not know: a falling line in log n
-    known = np.geomspace(3, 700, 20).astype(int)
+    known = np.geomspace(3, 2500, 20).astype(int)
     score = [(tested.factors["rank"] >= n).mean() for n in known]
     assert straight(np.log(known + facts.FIRST), np.array(score)) > 0.97
     assert memo.SHOWN == 4
@@ -79,7 +82,7 @@ def test_validation_of_the_memo_is_drawn_as_training_is():
     task = TASKS["memo"]
     held = validation_items(task, 1000)
     agree = held.prompts_NxP[:, -1] == held.answers_NxA[:, 0]
-    assert agree.mean() == pytest.approx(1 / 2, abs=0.06)
+    assert agree.mean() == pytest.approx(3 / 4, abs=0.06)
     trained = {row.tobytes() for row in training_items(task, Draws("t"), 20_000).prompts_NxP}
     assert not trained & {row.tobytes() for row in test_items(task, 1000).prompts_NxP}
 
@@ -120,7 +123,7 @@ def test_facts_on_people_are_many_as_the_name_says():
     assert values.shape == (300, 4, 2)
 
 
-@pytest.mark.parametrize("name", ["facts", "tree", "sixfacts", "memo", "coin", "unlearnable"])
+@pytest.mark.parametrize("name", ["facts", "tree", "fivefacts", "memo", "coin", "unlearnable"])
 def test_controls_say_which_verdicts_are_right(name):
     task = TASKS[name]
     verdicts = {verdict for right in task.expected.values() for verdict in right}
