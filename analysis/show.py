@@ -84,10 +84,21 @@ def fit_text(fit: Fit) -> str:
         "",
         f"  {seen}",
         f"  intervals: {fit.resampled}" if fit.intervals else "  no intervals (--bootstrap 0)",
+        _calibrated(fit),
         f"  typical residual {100 * size:.2f} % of the loss",
         remarks(fit.warnings, fit.excluded, fit.notes),
     ]
     return "\n".join(part for index, part in enumerate(parts) if part or index in (2, 4)).rstrip()
+
+
+def _calibrated(fit: Fit) -> str:
+    """How often intervals on this design held the truth, and by how much they were widened."""
+    if fit.calibration is None:
+        return ""
+    one = fit.calibration
+    rows = [(name, f"{100 * share:.1f} %", f"{one.factor[name]:.2f}") for name, share in one.achieved.items()]
+    head = ("", f"held the truth (nominal {100 * one.level:g} %)", "widened by")
+    return f"  {one.simulations} tables simulated from the fit on this design:\n" + table(rows, head, "    ")
 
 
 def isoflop_text(result: IsoFlop) -> str:

@@ -22,8 +22,8 @@ Objective = Literal["huber", "l1", "squared", "asymmetric"]
 
 
 @dataclass(frozen=True)
-class FitOptions:
-    """Fit a scaling law to a table of runs, with a certificate and intervals."""
+class LawOptions:
+    """What every verb that fits a law is told."""
 
     table: Table
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
@@ -32,7 +32,7 @@ class FitOptions:
     where: str = ""
     """Only rows with these values, as in grid=language or train_dataset=c4,seed=0."""
     law: str = "chinchilla"
-    """The law: chinchilla, chinchilla-tied, kaplan, coupled, power-flops-offset, ..."""
+    """The law: chinchilla, kaplan, coupled, ... (`lab laws` lists them), or your own, FILE.py:NAME."""
     objective: Objective = "huber"
     """What is summed over the residuals. l1 is the limit of a small delta; asymmetric is l1, weighted."""
     delta: float | None = None
@@ -43,8 +43,9 @@ class FitOptions:
     """Weight of runs predicted too high (1; 10 for asymmetric)."""
     bootstrap: int = 1000
     """Draws for the intervals; 0 for none."""
-    method: Literal["auto", "clusters", "wild"] = "auto"
-    """What the bootstrap draws: clusters of runs with replacement, or their residuals."""
+    method: Literal["auto", "clusters", "wild", "rows", "profile"] = "auto"
+    """What the bootstrap draws: clusters of runs with replacement, their residuals, single rows whatever
+    depends on what; or no draws but the profile likelihood."""
     level: float | None = None
     """Level of the intervals (0.95; forecasts 0.9)."""
     seed: int = 0
@@ -53,6 +54,16 @@ class FitOptions:
     """Fit the rows that are marked as held out too."""
     json: bool = False
     """Print one JSON object."""
+
+
+@dataclass(frozen=True)
+class FitOptions(LawOptions):
+    """Fit a scaling law to a table of runs, with a certificate and intervals."""
+
+    noise: str = ""
+    """The column with the standard errors of the loss; rows count by them."""
+    calibrate: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Simulate N tables from the fit (200 will do): are the intervals as wide as they say? Widen them."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class AllocateOptions(FitOptions):
 
 
 @dataclass(frozen=True)
-class ForecastOptions(FitOptions):
+class ForecastOptions(LawOptions):
     """Predict held-out runs from the others and score the prediction, or predict a run that is not there."""
 
     law: str = "auto"
@@ -312,6 +323,8 @@ def _fit(options: FitOptions):
         options.level or 0.95,
         options.seed,
         not options.include_held_out,
+        options.noise,
+        options.calibrate,
     )
 
 
