@@ -56,7 +56,11 @@ class Look:
         counts = Counter(states.values())
         ended = counts["done"] + counts["diverged"] == len(cells)
         command = shlex.join(["lab", "run", str(path.with_suffix(".toml")), "--out", str(self.root)])
-        lowest = min(rows.items(), key=lambda item: item[1]["loss_nats"], default=None)
+        lowest: dict[str, dict] = {}  # losses on different data are different quantities
+        for c in cells:
+            loss = rows.get(c["run_id"], {}).get("loss_nats")
+            if loss is not None and loss < lowest.get(c["grid"], {}).get("loss_nats", float("inf")):
+                lowest[c["grid"]] = {"run_id": c["run_id"], "loss_nats": loss}
         return {
             "study": found["study"],
             "cells": len(cells),
@@ -64,7 +68,7 @@ class Look:
             "running": running,
             "failures": failures,
             "diverged": diverged,
-            "lowest_loss": lowest and {"run_id": lowest[0], "loss_nats": lowest[1]["loss_nats"]},
+            "lowest_loss": lowest,
             "last_losses": self._last(rows),
             **_costs(cells, states, rows, running),
             "next": None if ended else command + (" --retry-failed" if failures else ""),
@@ -181,9 +185,8 @@ def _of_study(study: dict) -> list[str]:
             f"device time of finished runs: {duration(actual)}, predicted {duration(predicted)} "
             f"({actual / predicted:.2f} times), and {duration(study['compile_seconds'])} of compilation"
         )
-    if study["lowest_loss"]:
-        lowest = study["lowest_loss"]
-        lines.append(f"lowest loss {lowest['loss_nats']:.4f} ({lowest['run_id']})")
+    for grid, lowest in study["lowest_loss"].items():
+        lines.append(f"lowest loss of {grid}: {lowest['loss_nats']:.4f} ({lowest['run_id']})")
     if study["last_losses"]:
         shown = (
             f"{r['loss_nats']:.4f} (width {r['width']}, {short(r['tokens'])} tokens)"

@@ -151,7 +151,7 @@ def test_status_tells_states_costs_failures_and_the_command_that_helps(tmp_path,
     assert found["actual_device_seconds"] == 4.0
     assert found["eta_seconds"] == pytest.approx(found["device_seconds_left"] / 2)
     assert found["last_losses"][0]["loss_nats"] in (3.5, 3.25)
-    assert found["lowest_loss"] == {"run_id": cells[1].run_id, "loss_nats": 3.25}
+    assert found["lowest_loss"] == {"language": {"run_id": cells[1].run_id, "loss_nats": 3.25}}
     text = state.as_text(look.collect())
     assert f"failed {cells[3].run_id}: OSError: out of luck" in text
     assert "failure.json" in text
