@@ -86,7 +86,6 @@ class _Grid:
 
     def seeded(self, cells: list[RunConfig], every: bool) -> list[Point]:
         cells = _unique(cells)
-        count = Counted(self.vocab)
         held = [
             Selection(s, f"{self.at}.held_out_where[{i}]") for i, s in enumerate(self.grid.held_out_where)
         ]
@@ -97,7 +96,7 @@ class _Grid:
         chosen: list[list[bool]] = []
         for selection in (*held, *(s for s, _ in more)):
             try:
-                chosen.append(selection.of(cells, count))
+                chosen.append(selection.of(cells, self._params))
             except InputError as error:
                 self.problems.extend(error.problems)
         if not 0 <= self.grid.held_out < max(len(cells), 1):
@@ -227,7 +226,7 @@ class _Grid:
         key = grid.budget
         values = budgets or getattr(grid, key)
         if key != "tokens":
-            params = ladder.counted(base.model, self.vocab(base.data))
+            params = self._params(base)
             per = grid.optimal_tokens_per_param if key == "multiples" else 1.0
             values = [
                 ladder.tokens_of_flops(value, params) if key == "flops" else round(value * per * params)
@@ -241,6 +240,9 @@ class _Grid:
                 resolved = self._with_numbers(config, place)
                 if resolved is not None:
                     yield resolved
+
+    def _params(self, config: RunConfig) -> int:
+        return ladder.counted(config.model, self.vocab(config.data))
 
     def _with_numbers(self, config: RunConfig, place: str) -> RunConfig | None:
         """Numbers where the optimizer names published laws of rate and batch."""
@@ -291,16 +293,6 @@ class _Rest:
             yield "batch", f"should be at least 1, is {self.batch}"
         if self.precision not in ("float32", "bfloat16"):
             yield "precision", f"should be float32 or bfloat16, is {self.precision!r}"
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Parameters of a run, for selections by size."""
-
-    vocab: Vocab
-
-    def __call__(self, config: RunConfig) -> int:
-        return ladder.counted(config.model, self.vocab(config.data))
 
 
 def _unique(cells: list[RunConfig]) -> list[RunConfig]:

@@ -43,18 +43,19 @@ class Look:
             trunks = {cell["trunk"] for cell in cells if cell["trunk"]}
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path}: is damaged; `lab run` writes it anew") from None
-        states = {c["run_id"]: self._state(c, there) for c in cells}
-        rows = {c["run_id"]: self._row(c["run_id"]) for c in cells if states[c["run_id"]] == "done"}
+        ended = {c["run_id"]: self._row(c["run_id"]) for c in cells if c["run_id"] in there}
+        states = {c["run_id"]: self._state(c, there, ended.get(c["run_id"])) for c in cells}
+        rows = {run_id: row for run_id, row in ended.items() if states[run_id] == "done"}
         running = [self._running(run_id) for run_id, state in states.items() if state == "running"]
         running += [self._running(t) for t in sorted(trunks & there) if self._is_claimed(t)]
         failures = [self._failure(c) for c in cells if states[c["run_id"]] == "failed"]
         diverged = [
-            {"run_id": c["run_id"], "reason": self._row(c["run_id"]).get("reason")}
-            for c in cells
-            if states[c["run_id"]] == "diverged"
+            {"run_id": run_id, "reason": ended[run_id].get("reason")}
+            for run_id, state in states.items()
+            if state == "diverged"
         ]
         counts = Counter(states.values())
-        ended = counts["done"] + counts["diverged"] == len(cells)
+        is_over = counts["done"] + counts["diverged"] == len(cells)
         command = shlex.join(["lab", "run", str(path.with_suffix(".toml")), "--out", str(self.root)])
         lowest: dict[str, dict] = {}  # losses on different data are different quantities
         for c in cells:
@@ -71,23 +72,25 @@ class Look:
             "lowest_loss": lowest,
             "last_losses": self._last(rows),
             **_costs(cells, states, rows, running),
-            "next": None if ended else command + (" --retry-failed" if failures else ""),
+            "next": None if is_over else command + (" --retry-failed" if failures else ""),
         }
 
-    def _state(self, cell: dict, there: set[str]) -> str:
+    def _state(self, cell: dict, there: set[str], row: dict | None) -> str:
         run_id, trunk = cell["run_id"], cell["trunk"]
-        folder = self.root / "runs" / run_id
-        if run_id in there:
-            if (folder / "result.json").exists():
-                return "diverged" if self._row(run_id).get("status") == "diverged" else "done"
-            if (folder / "failure.json").exists():
-                return "failed"
+        if row:
+            return "diverged" if row.get("status") == "diverged" else "done"
+        if run_id in there and (self.root / "runs" / run_id / "failure.json").exists():
+            return "failed"
         if trunk in there and (self.root / "runs" / trunk / "failure.json").exists():
             return "failed"
         return "running" if run_id in there and self._is_claimed(run_id) else "waiting"
 
     def _row(self, run_id: str) -> dict:
-        result = read_json(self.root / "runs" / run_id / "result.json")
+        """The row of a result; empty where there is none, or none that can be read."""
+        try:
+            result = read_json(self.root / "runs" / run_id / "result.json")
+        except ValueError:
+            return {}
         return (result or {}).get("row", {})
 
     def _failure(self, cell: dict) -> dict:
