@@ -19,6 +19,8 @@ from analysis.objectives import Rho
 # objective a fit has converged; the second is what rounding may leave of it on a kinked objective.
 CONVERGED = 1e-14
 STALLED = 1e-9
+# What bootstrap draws stop at: four digits below what would show in an interval.
+ENOUGH = 1e-11
 # Rounding alone keeps the squared residual of a log this high.
 ROUNDING = 1e-30
 CHUNK = 250
@@ -52,11 +54,13 @@ def minimise(
     weights: np.ndarray | None = None,
     steps: int = 400,
     direct: bool = False,
+    tolerance: float = CONVERGED,
 ) -> Optimum:
     """Local optima from the starts theta (B, P), in chunks that fit the cache.
 
     x (inputs, n) centred log inputs; target (n,) or (B, n) log of the measured loss; weights (n,), (B, n) or
-    None. A corner far below the residuals at the starts is approached in steps, unless `direct`.
+    None. A corner far below the residuals at the starts is approached in steps, unless `direct`. tolerance:
+    the share of the objective that may be left to gain.
     """
     prepared = law.prepare(x)
     size = max(1, min(CHUNK, CELLS // max(x.shape[1], 1)))
@@ -77,7 +81,7 @@ def minimise(
                 smoothed = replace(rho, smooth=corner)
             # Far starts and exact tables overflow on the way; what is not finite is never a better point.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                found = _newton(law, prepared, y, smoothed, some, w, steps)
+                found = _newton(law, prepared, y, smoothed, some, w, steps, tolerance)
             some = found.theta
         if rho.name == "l1":
             exact = rho.exact(rho.residual(y, prepared(some).value))
@@ -113,7 +117,7 @@ def _corners(prepared: Callable, theta, y, rho: Rho) -> list[float]:
     return [*np.geomspace(max(scale, end), end, count)[:-1].tolist(), end]
 
 
-def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int) -> Optimum:
+def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int, tolerance: float) -> Optimum:
     low, high = law.bounds
     count = len(theta)
     theta = np.clip(theta, low, high)
@@ -130,7 +134,7 @@ def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int) -> 
         if doubt.any():
             free = (theta[doubt], gradient[doubt], hessian[doubt], np.ones(doubt.sum()), metric[doubt])
             decrement[doubt] = _step(*free, low, high)[1]
-        done = decrement <= CONVERGED * value + floor
+        done = decrement <= tolerance * value + floor
         stuck = damping > 1e12
         leaving = done | stuck
         best.theta[here], best.value[here] = theta, value

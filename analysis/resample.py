@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.estimator import Optimum, curvature, minimise
+from analysis.estimator import ENOUGH, Optimum, curvature, minimise
 from analysis.law import Law
 from analysis.objectives import Rho
 
@@ -51,7 +51,7 @@ def draws_of_rows(law: Law, x, target, rho: Rho, optima, clusters, draws: int, s
     """Refits with clusters drawn with replacement, each from whichever of the optima (C, P) suits it best."""
     weights = pairs(clusters, draws, seed)
     costs = rho.exact(rho.residual(target, law.log_loss(optima, x))) @ weights.T
-    return minimise(law, x, target, rho, optima[np.argmin(costs, axis=0)], weights)
+    return minimise(law, x, target, rho, optima[np.argmin(costs, axis=0)], weights, tolerance=ENOUGH)
 
 
 def draws_wild(
@@ -72,7 +72,7 @@ def draws_wild(
     residual = inflated(around.jacobian[0], target - around.value[0], clusters, power)
     targets = fitted + wild(clusters, draws, seed) * residual
     costs = [rho.exact(rho.residual(targets, law.log_loss(theta[None], x))).sum(axis=1) for theta in optima]
-    return minimise(law, x, targets, rho, optima[np.argmin(costs, axis=0)])
+    return minimise(law, x, targets, rho, optima[np.argmin(costs, axis=0)], tolerance=ENOUGH)
 
 
 def asymptotic(law: Law, x, target, rho: Rho, theta, clusters, draws: int, seed: int) -> Optimum:
