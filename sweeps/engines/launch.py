@@ -38,8 +38,8 @@ class Launch:
     cpu_devices: int = 1
 
     def command(self, *more: object) -> list[str]:
-        """The command of one worker, with the interpreter that runs this."""
-        words = [sys.executable, "-m", "lab", "worker", self.study, "--out", self.out]
+        """The command of one worker, with the interpreter that runs this, for any working folder."""
+        words = [sys.executable, "-m", "lab", "worker", self.study.absolute(), "--out", self.out.absolute()]
         words += ["--store-id", self.store_id, "--cpu-devices", self.cpu_devices]
         words += ["--part", self.part] if self.part else []
         return [str(word) for word in (*words, *more)]

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from lab.errors import InputError
 from sweeps import disk
 from sweeps.engines import local
 from sweeps.engines.child import Child, WorkerDied
+from sweeps.engines.launch import Launch
 from sweeps.engines.options import EngineOptions
 from sweeps.engines.watch import _last_line
 from sweeps.store import Store
@@ -124,6 +126,15 @@ def test_a_slurm_task_goes_back_to_the_queue_unless_it_was_cancelled(
     assert task()[0] == code
     said = tmp_path / "scontrol.said"
     assert (said.exists() and said.read_text() == "requeue 7_3\n") == requeued
+
+
+def test_the_command_of_a_worker_holds_wherever_it_is_given():
+    words = Launch(Path("runs/studies/s.toml"), Path("runs"), "name", part="1/2").command("--events")
+    assert words[1:4] == ["-m", "lab", "worker"]
+    assert words[4] == str(Path("runs/studies/s.toml").absolute())
+    assert words[words.index("--out") + 1] == str(Path("runs").absolute())
+    assert words[words.index("--part") + 1] == "1/2"
+    assert words[-1] == "--events"
 
 
 def test_a_store_is_known_by_its_identity(tmp_path):
