@@ -102,10 +102,8 @@ def addition(digits: int = DIGITS, form: str = "reversed") -> Task:
         places = [*places[:digits], *carries, 1.0, *places]
     planted = {
         "reversed": _HARD,
-        "plain": "later than reversed: the first digit written needs all the carries",
-        "scratchpad": (
-            "earlier than plain in size and tokens: each symbol follows from a few that stand there"
-        ),
+        "plain": "from few pairs later than reversed, or never: the first digit needs all the carries",
+        "scratchpad": "from few pairs earlier than plain: each symbol follows from a few that stand there",
     }
     base = "addition" if digits == DIGITS else f"addition-{digits}"
     scratch = 2 * digits + 1 if form == "scratchpad" else 0
