@@ -29,6 +29,7 @@ _HOME = {
     "fit_downstream": "analysis.downstream",
     "detect": "analysis.thresholds",
     "LAWS": "analysis.laws",
+    "find_law": "analysis.laws",
     "SumLaw": "analysis.laws",
     "FormulaLaw": "analysis.laws",
     "Term": "analysis.laws",
