@@ -28,6 +28,7 @@ __all__ = [
     "coefficient",
     "data_constrained",
     "find",
+    "find_law",
     "low_precision",
     "mistuned",
     "power_law",
@@ -124,6 +125,10 @@ def find(law: str | Law) -> Law:
     if law not in LAWS:
         raise InputError(f"no law {law!r}{nearest(str(law), LAWS)}")
     return LAWS[law]
+
+
+# For `import analysis as sl; sl.find_law(...)`.
+find_law = find
 
 
 def _from_file(place: str) -> Law:
