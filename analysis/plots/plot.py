@@ -75,6 +75,11 @@ def save(plot: Plot, folder: str | Path, formats: Sequence[str] = FORMATS) -> li
     return paths
 
 
+def rendered(figures: Sequence[Figure], kind: str) -> list[bytes]:
+    """The figures as svg, pdf or png."""
+    return [_render(figure, kind) for figure in figures]
+
+
 def settle(figure: Figure) -> None:
     """Lay the figure out once; later drawings, in any format, keep the places."""
     with look():

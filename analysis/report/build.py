@@ -12,7 +12,9 @@ from pathlib import Path
 from string import Template
 
 from analysis.plots import Plot, save
+from analysis.plots.plot import rendered
 from analysis.report import details, findings
+from analysis.report.beside import beside
 from analysis.report.figures import distinct, drawings
 from analysis.report.html import table, text
 from analysis.report.study import DRAWS, Study, gather
@@ -61,11 +63,15 @@ def render(study: Study, out: str | Path | None = None, title: str | None = None
     page.parent.mkdir(parents=True, exist_ok=True)
     folder = page.parent / "figures"
     figures = distinct([draw() for _, draw in drawings(study)])
+    # Most of a PDF's time goes into its fonts.
+    pdfs = beside(rendered, [plot.figure for plot in figures], "pdf")
     written = [Drawn.save(plot, folder) for plot in figures]
     content = compose(study, written, title, embed=True).encode("utf-8")
     if len(content) > LIMIT:
         # Copies for download are what can be had from the folder as well; the figures themselves stay.
         content = compose(study, written, title, embed=False).encode("utf-8")
+    for plot, pdf in zip(figures, pdfs(), strict=True):
+        (folder / f"{plot.name}.pdf").write_bytes(pdf)
     page.write_bytes(content)
     return Report(page, len(content), tuple(plot.name for plot in figures), study)
 
@@ -86,7 +92,8 @@ class Drawn:
 
     @staticmethod
     def save(plot: Plot, folder: Path) -> Drawn:
-        save(plot, folder)
+        """All formats but PDF."""
+        save(plot, folder, ("svg", "png", "csv"))
         svg = (folder / f"{plot.name}.svg").read_text(encoding="utf-8")
         return Drawn(plot, svg, (folder / f"{plot.name}.csv").read_text(encoding="utf-8"))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
+from analysis.report.beside import beside
 from analysis.report.provenance import Provenance, provenance
 from analysis.results import Allocation, Fit
 from analysis.table import Runs, read
@@ -81,20 +82,23 @@ def gather(
     """
     runs = source if isinstance(source, Runs) else read(source)
     path = Path(runs.source)
-    refusals: dict[str, str] = {}
     groups = []
+    # Laws and thresholds need nothing from each other, and each takes seconds.
+    tested = None
+    if abilities and len(runs.ability_rows):
+        say(f"testing {len(runs.ability_rows)} ability scores for thresholds")
+        tested = beside(thresholds, runs, draws)
     for name, part in _parts(runs)[:MOST_GROUPS]:
         say(f"fitting {len(part)} runs{f' of {name}' if name else ''}")
         groups.append(_group(name, part, draws))
-    if abilities and len(runs.ability_rows):
-        say(f"testing {len(runs.ability_rows)} ability scores for thresholds")
+    series, refusals = ((), {}) if tested is None else tested()
     groups.sort(key=lambda group: (group.fit is None, -len(group.runs)))
     return Study(
         _name(runs, path),
         path,
         runs,
         tuple(groups),
-        _thresholds(runs, draws, refusals) if abilities else (),
+        series,
         refusals,
         provenance(runs, path),
     )
@@ -167,16 +171,15 @@ def _group(name: str, runs: Runs, draws: int) -> Group:
     return Group(name, runs, fit, chinchilla, forecast, isoflop, envelope, allocation, refusals)
 
 
-def _thresholds(runs: Runs, draws: int, refusals: dict[str, str]) -> tuple[Any, ...]:
-    """Series along params, then along the loss."""
-    if not len(runs.ability_rows):
-        return ()
+def thresholds(runs: Runs, draws: int) -> tuple[tuple[Any, ...], dict[str, str]]:
+    """(series along params, then along the loss; why an axis has none)."""
     from analysis.thresholds import detect
 
     series: list[Any] = []
+    refusals: dict[str, str] = {}
     for axis, most in THRESHOLD_DRAWS.items():
         try:
             series += detect(runs, axis=axis, draws=max(99, min(draws, most))).series
         except InputError as error:
             refusals[f"abilities along {axis}"] = "; ".join(error.problems)
-    return tuple(series)
+    return tuple(series), refusals

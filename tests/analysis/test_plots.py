@@ -12,7 +12,9 @@ import analysis as sl
 from analysis import plots
 from analysis.forecasts import Cell
 from analysis.isocurves import Curve, IsoFlop
+from analysis.plots.plot import rendered
 from analysis.plots.style import count, log_ticks, power
+from analysis.report.beside import beside
 from analysis.report.figures import drawings
 from analysis.report.findings import by_task
 from analysis.report.study import subset
@@ -84,6 +86,18 @@ def test_the_price_of_another_size_is_zero_at_the_optimum(group):
     extra = np.interp(np.log(2), log_factor, plot.data["extra_loss"])
     assert extra == pytest.approx(twice.extra_loss, rel=0.1)
     assert plot.data["wasted_percent"].between(0, 100).all()
+
+
+def test_a_second_process_renders_the_same_bytes(group):
+    figure = plots.law_contour(group.fit, group.forecast).figure
+    assert beside(rendered, [figure], "pdf")() == rendered([figure], "pdf")
+
+
+def test_what_cannot_be_sent_is_computed_here():
+    assert beside(lambda: 42)() == 42
+    assert beside(int, "42")() == 42
+    with pytest.raises(ValueError, match="invalid literal"):
+        beside(int, "no number")()
 
 
 def test_figures_leave_matplotlibs_settings_alone(group):
