@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.data import load
 from sweeps import claim as claims
 from sweeps import digest
 from sweeps import study as studies
 from sweeps.disk import StoreFault
+from sweeps.parts import Part
 from sweeps.plan import make
 from sweeps.store import Store
 
@@ -54,7 +56,6 @@ sys.exit(main(sys.argv[1:]))
 def tiny(tmp_path_factory):
     """A study of four runs and two trunks, as a plan."""
     from lab import devices
-    from lab.data import load
 
     devices.enable_compilation_cache()
     path = tmp_path_factory.mktemp("tiny") / "tiny.toml"
@@ -72,10 +73,10 @@ def calm(tiny, tmp_path_factory):
     return found
 
 
-def work(plan, root, tell=lambda event: None) -> int:
+def work(plan, root, tell=lambda event: None, part=None) -> int:
     from sweeps.worker import Worker
 
-    return Worker(plan, Store(root), tell).work()
+    return Worker(plan, Store(root), tell, part=part).work()
 
 
 def files(folder: Path) -> dict:
@@ -275,7 +276,7 @@ def test_a_full_disk_stops_the_worker_and_loses_nothing(tiny, calm, disk):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(calm, disk, lab, tmp_path):
+def test_a_full_disk_is_one_line_of_the_command(tiny, calm, disk, lab, tmp_path):
     folder, fill, empty = disk
     (tmp_path / "tiny.toml").write_text(TINY)
     command = ["run", tmp_path / "tiny.toml", "--out", folder / "store", "--workers", "1"]
@@ -286,12 +287,12 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(calm, disk, lab, t
     assert "make room, and give the same command again" in done.stderr
     assert not list(folder.glob("store/runs/*/failure.json"))
     empty()
-    assert lab(*command).returncode == 0
+    assert work(tiny, folder / "store") == 0
     assert digest.runs(folder / "store") == calm
 
 
 @pytest.mark.slow
-def test_a_study_edited_while_it_runs_keeps_the_old_runs_and_adds_new_ones(calm, lab, tmp_path):
+def test_a_study_edited_while_it_runs_keeps_the_old_runs_and_adds_new_ones(calm, tmp_path):
     study, root = tmp_path / "tiny.toml", tmp_path / "store"
     study.write_text(TINY)
     command = ["run", str(study), "--out", str(root), "--workers", "1"]
@@ -300,27 +301,23 @@ def test_a_study_edited_while_it_runs_keeps_the_old_runs_and_adds_new_ones(calm,
     study.write_text(TINY.replace("learning_rate = 0.02", "learning_rate = 0.01"))
     assert running.wait(timeout=120) == 0
     assert digest.runs(root) == calm, "the edit reached a worker"
-    assert lab(*command).returncode == 0
+    assert work(make(studies.load(study), load), root) == 0
     both = digest.runs(root)
     assert len(both) == 8
     assert {run_id: both[run_id] for run_id in calm} == calm
 
 
 @pytest.mark.slow
-def test_machines_without_a_shared_folder_train_parts_that_are_copied_and_merged(calm, lab, tmp_path):
-    study = tmp_path / "tiny.toml"
-    study.write_text(TINY)
+def test_machines_without_a_shared_folder_train_parts_that_are_copied_and_merged(tiny, calm, lab, tmp_path):
     for part in ("1/2", "2/2"):
-        words = ["--part", part, "--workers", "1"]
-        done = lab("run", study, "--out", tmp_path / part[0] / "store", *words)
-        assert done.returncode == 0, done.stderr
-    parts = [digest.runs(tmp_path / name / "store") for name in "12"]
-    assert {len(part) for part in parts} == {2}, "each has one family: a trunk and its branches"
-    shutil.copytree(tmp_path / "2" / "store", tmp_path / "copied")  # as rsync does
-    assert lab("merge", tmp_path / "all", tmp_path / "1" / "store", tmp_path / "copied").returncode == 0
+        assert work(tiny, tmp_path / part[0], part=Part.parse(part)) == 0
+        assert len(digest.runs(tmp_path / part[0])) == 2, "each has one family: a trunk and its branches"
+    shutil.copytree(tmp_path / "2", tmp_path / "copied")  # as rsync does
+    assert lab("merge", tmp_path / "all", tmp_path / "1", tmp_path / "copied").returncode == 0
     assert digest.runs(tmp_path / "all") == calm
-    again = lab("run", study, "--out", tmp_path / "all")
-    assert "0 of 4 runs to train" in again.stderr
+    before = files(tmp_path / "all")
+    assert work(tiny, tmp_path / "all") == 0
+    assert files(tmp_path / "all") == before, "nothing was left to train"
 
 
 def wait_for(sign, *processes) -> None:
@@ -373,7 +370,7 @@ def kill_at_random(study: Path, root: Path, kills: int, seed: int) -> dict:
 
 def kill_study(kills: int) -> str:
     """Enough work for so many kills: budgets grow with them."""
-    tokens = [10_000 * max(1, kills // 10), 20_000 * max(1, kills // 10)]
+    tokens = [10_000 * max(1, kills // 2), 20_000 * max(1, kills // 2)]
     return TINY.replace("[10_000, 20_000]", str(tokens))
 
 
@@ -400,6 +397,7 @@ def main(kills: int, seed: int) -> None:
         counts["rows"] = len(list(folder.glob("killed/runs/*/result.json")))
         print(json.dumps(counts))
         assert killed == calm
+        assert counts["kills"] == kills
 
 
 if __name__ == "__main__":

@@ -231,6 +231,7 @@ def test_workers_that_do_not_see_the_store_say_so(whole, here, tmp_path, monkeyp
 def test_one_run_over_two_nodes_gives_the_losses_of_one_process(whole, here, small_study, tmp_path):
     study, store = tmp_path / "two.toml", tmp_path / "store"
     text = small_study.replace("[10_000, 20_000, 40_000]", "[10_000, 20_000]").replace("[0, 1]", "[0]")
+    text = text.replace(", { width = 16, learning_rate = 0.01 }", "")
     study.write_text(text)
     options = ["--engine", "slurm", "--nodes", "2", "--minutes", "5"]
     command = [sys.executable, "-m", "lab", "run", study, "--out", store, *options]
@@ -239,9 +240,9 @@ def test_one_run_over_two_nodes_gives_the_losses_of_one_process(whole, here, sma
     assert done.returncode == 0, done.stderr + logs
     alone = {path.parent.name: _row(path) for path in (whole / "store").glob("runs/*/result.json")}
     rows = [_row(path) for path in store.glob("runs/*/result.json")]
-    assert len(rows) == 4
+    assert len(rows) == 2
     worst = max(abs(row["loss_nats"] - alone[row["run_id"]]["loss_nats"]) for row in rows)
-    print(f"4 runs over 2 nodes each, losses within {worst:.1e} nats of one process")
+    print(f"2 runs over 2 nodes each, losses within {worst:.1e} nats of one process")
     assert {row["pack"] for row in rows} == {"mesh"}
     assert worst < 2e-4
     assert not list(store.glob("runs/*/claim"))
