@@ -348,5 +348,8 @@ def _json(path: Path) -> dict[str, np.ndarray]:
 
 def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Columns of a list of rows; a key that a row lacks is missing there."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    shapes = dict.fromkeys(tuple(row) for row in rows)  # few, however many rows there are
+    names = list(dict.fromkeys(name for shape in shapes for name in shape))
+    if all(len(shape) == len(names) for shape in shapes):
+        return {name: tidy([row[name] for row in rows], name) for name in names}
     return {name: tidy([row.get(name) for row in rows], name) for name in names}

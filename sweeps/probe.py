@@ -14,6 +14,7 @@ from dataclasses import asdict
 from threading import Thread
 
 from lab.config import RunConfig
+from lab.data import Dataset
 from lab.devices import available_cores
 from lab.strict import build
 from sweeps.plan import Plan
@@ -61,7 +62,7 @@ def _is_accelerated() -> bool:
 
 
 def _lane(todo: list[Program], core: int | None, tell: Callable[[str], None]) -> None:
-    work = [{"config": asdict(p.config), "vocab": p.vocab} for p in todo]
+    work = [asdict(p.config) for p in todo]
     command = [sys.executable, "-m", "sweeps.probe", *([] if core is None else [str(core)])]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -76,34 +77,41 @@ def _lane(todo: list[Program], core: int | None, tell: Callable[[str], None]) ->
 
 def main(argv: list[str]) -> int:
     """In a process of its own: programs as JSON on stdin, one line each on stdout."""
-    from lab import devices
+    from lab import data, devices
 
     devices.configure(1, tuple(int(core) for core in argv) or None)
     devices.enable_compilation_cache()
     for item in json.loads(sys.stdin.read()):
-        config = build(RunConfig, item["config"], "probe")
-        compiled, seconds = measure(config, item["vocab"])
+        config = build(RunConfig, item, "probe")
+        compiled, seconds = measure(config, data.load(config.data))
         m = config.model
         shape = f"{m.width}x{m.layers}, {config.batch} x {config.data.context} tokens"
         print(f"{shape}: {seconds * 1e3:.3g} ms a step, compiled in {compiled:.1f} s", flush=True)
     return 0
 
 
-def measure(config: RunConfig, vocab: int) -> tuple[float, float]:
-    """Seconds to compile and seconds a step of the training program, on random tokens; the latter is kept."""
+def measure(config: RunConfig, dataset: Dataset) -> tuple[float, float]:
+    """Seconds to compile and seconds a step of the training program; the latter is kept.
+
+    Batches are drawn while the steps before them run, as in training: on a worker's one core that costs time.
+    """
     import numpy as np
 
     from lab import optimizer, speed, train
     from lab.pack import STEPS_PER_CALL, Pack
 
+    vocab = dataset.vocab_size
     pack = Pack(config, vocab)
-    shape = (STEPS_PER_CALL, config.batch, config.data.context)
-    batches = np.random.default_rng(0).integers(0, vocab, (2, *shape), dtype=np.int32)
     placed = pack.put([train.initial_state(config, vocab)])
     hypers = [optimizer.hyper(config)]
+    step = 0
+    batches = dataset.batches(step, STEPS_PER_CALL, config.batch)
 
     def call(placed, steps: int):
+        nonlocal step, batches
         placed, metrics = pack.advance(placed, *batches, steps, hypers)
+        step += steps
+        batches = dataset.batches(step, STEPS_PER_CALL, config.batch)
         np.asarray(metrics[0].loss_nats)  # waits for the steps
         return placed
 
@@ -111,12 +119,11 @@ def measure(config: RunConfig, vocab: int) -> tuple[float, float]:
     placed = call(placed, 1)
     compiled = time.perf_counter() - started
     placed = call(placed, 1)
-    steps, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < _SECONDS or not steps:
-        n = STEPS_PER_CALL if not steps or elapsed / steps * STEPS_PER_CALL < _SECONDS else 1
-        placed = call(placed, n)
-        steps += n
-    seconds = (time.perf_counter() - started) / steps
+    first, started = step, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < _SECONDS or step == first:
+        done = step - first
+        placed = call(placed, 1 if done and elapsed / done * STEPS_PER_CALL > _SECONDS else STEPS_PER_CALL)
+    seconds = (time.perf_counter() - started) / (step - first)
     speed.record(config, vocab, seconds)
     return compiled, seconds
 

@@ -105,7 +105,7 @@ def test_a_probe_measures_the_real_program_and_is_kept(own_cache):
     devices.enable_compilation_cache()
     found = make({"sizes": [{"width": 8}], "tokens": [10_000]})
     (program,) = probe.unmeasured(found)
-    compiled, seconds = probe.measure(program.config, program.vocab)
+    compiled, seconds = probe.measure(program.config, found.dataset(program.config))
     assert compiled > 0
     assert 1e-6 < seconds < 1
     assert probe.unmeasured(found) == []
