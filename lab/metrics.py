@@ -43,14 +43,11 @@ def rows(scores: ItemScores) -> list[dict]:
     "``se``."""
     N, tokens = len(scores), int(scores.tokens_N.sum())
     exact, right = int(scores.correct_N.sum()), int(scores.tokens_right_N.sum())
-    found = [
+    return [
         _row(scores, "exact_match", exact / N, exact, N, scores.correct_N, np.ones(N)),
         _row(scores, "token_accuracy", right / tokens, right, tokens, scores.tokens_right_N, scores.tokens_N),
         _row(scores, "gold_nats", scores.nats_N.sum() / tokens, None, N, scores.nats_N, scores.tokens_N),
     ]
-    if scores.parsed_N is not None:
-        found[0]["parse_rate"] = float(scores.parsed_N.mean())
-    return found
 
 
 def more_rows(scores: ItemScores) -> list[dict]:
