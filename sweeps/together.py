@@ -5,10 +5,12 @@ wrong in one process leaves the others waiting, so a crew has no second try: it 
 again, and the claim that was left behind counts the deaths.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
 from lab import distributed
+from lab.errors import InputError
 from lab.execution import Execution, MeshShape
 from lab.run import Hooks, run
 from sweeps.plan import Plan
@@ -52,4 +54,5 @@ def follow(plan: Plan, store: Store, should_stop: Callable[[], bool]) -> None:
         if number != _IDLE:
             job = store.node(found[number]).job
             job = replace(job, folder=distributed.folder(job.folder.path))
-            run([job], plan.dataset(job.config), "mesh", hooks, how())
+            with contextlib.suppress(InputError):  # found by each process alone; the first one records it
+                run([job], plan.dataset(job.config), "mesh", hooks, how())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab import speed
+from lab.errors import InputError
 from lab.job import Job
 from lab.run import Hooks, Interrupted, Lost, Progress, commit_diverged, run
 from sweeps import claim as claims
@@ -111,8 +112,9 @@ class Worker:
                 if claim.deaths > self.plan.study.run.retries:
                     self._give_up(node, claim.deaths, "its worker died each time it was tried", "")
                 elif diverged := self.store.trunk_diverged(node):
-                    dataset = self.plan.dataset(node.of.config)
-                    commit_diverged(node.job, dataset, diverged["step"], diverged["reason"])
+                    dataset, one = self.plan.dataset(node.of.config), [(node, claim)]
+                    step, reason = diverged["step"], diverged["reason"]
+                    commit_diverged(node.job, dataset, step, reason, lambda one=one: _check(one))
                     self._tell_done(node, "diverged with its trunk")
                 else:
                     able.append((node, claim))
@@ -153,13 +155,13 @@ class Worker:
             except Interrupted:
                 raise
             except Exception as error:
-                if self.crew:
+                if fault := store_fault(error, self.store.root):
+                    raise fault from error
+                if self.crew and not isinstance(error, InputError):
                     raise CrewBroken(f"{node.run_id}: {_line(error)}") from error
                 _check(pack)  # what failed may have failed because another worker is at it
                 if isinstance(error, Lost):
                     raise
-                if fault := store_fault(error, self.store.root):
-                    raise fault from error
                 if not all(self.store.is_ready(one) for one, _ in pack):
                     text = f"its trunk's checkpoint is gone: {_line(error)}"
                     self.tell(Event("warning", node.run_id, text))
@@ -167,7 +169,7 @@ class Worker:
                 # one bad cell must not end the study; what it raised is kept with it
                 last, trace = _line(error), traceback.format_exc()
                 self.tell(Event("warning", node.run_id, f"attempt {attempt} failed: {last}"))
-                if len(pack) > 1:
+                if len(pack) > 1 or isinstance(error, InputError):  # which would be the same again
                     break
         if len(pack) > 1:  # one of them is at fault; each is tried alone
             for one in pack:
