@@ -38,9 +38,10 @@ def predict(
     devices: int = 1,
     runs: int = 1,
     how: Execution = _PLAIN,
+    platform: str = "cpu",
 ) -> int:
     """Peak bytes on the device that holds most. Compiles nothing."""
-    return breakdown(config, vocab, mode, devices, runs, how).total
+    return breakdown(config, vocab, mode, devices, runs, how, platform).total
 
 
 def breakdown(
@@ -50,8 +51,15 @@ def breakdown(
     devices: int = 1,
     runs: int = 1,
     how: Execution = _PLAIN,
+    platform: str = "cpu",
 ) -> Memory:
-    """:func:`predict` by kind. ``devices`` are those of ``data`` and ``vmap``; ``mesh`` has its own."""
+    """:func:`predict` by kind.
+
+    Args:
+        devices: those of ``data`` and ``vmap``; ``mesh`` has its own.
+        platform: on a CPU, recomputation saves nothing: the compiler finds the layers computed twice, and
+            keeps the first result.
+    """
     params = accounting.count_params(config.model, vocab)
     data, fsdp, tensor = how.mesh.sizes if mode == "mesh" else (1, 1, 1)
     parts = {"data": devices, "mesh": data * fsdp}.get(mode, 1) * how.accumulate
@@ -65,7 +73,7 @@ def breakdown(
     # parts are summed into gradients of their own; over fsdp, layers are gathered before they are used
     gradients = divided * (2 if how.accumulate > 1 else 1)
     gathered = params.total / tensor / config.model.layers * 2 if fsdp > 1 else 0
-    kept = _activations(config, vocab, how.remat, tensor) * config.batch_tokens / parts
+    kept = _activations(config, vocab, how.remat and platform != "cpu", tensor) * config.batch_tokens / parts
     return Memory(
         state=round(4 * together * divided * (1 + moments)),
         gradients=round(4 * together * (gradients + gathered)),
@@ -100,7 +108,7 @@ def check(config: RunConfig, vocab: int, mode: str, runs: int = 1, how: Executio
 
     devices = jax.local_devices()
     used = {"serial": 1, "devices": runs, "pmap": runs}.get(mode, len(devices))
-    needed = predict(config, vocab, mode, used, runs, how)
+    needed = predict(config, vocab, mode, used, runs, how, devices[0].platform)
     free = available(devices[0], used)
     if free is not None and needed > free:
         raise InputError(refusal(config, needed, free, devices[0].device_kind, mode))
@@ -111,7 +119,7 @@ def refusal(config: RunConfig, needed: int, free: int, device: str, mode: str) -
     return (
         f"memory: {needed / 1e9:.3g} GB a device needed (width {config.model.width}, "
         f"layers {config.model.layers}, batch {config.batch}, context {config.data.context}, mode {mode}), "
-        f"{free / 1e9:.3g} GB free on {device}; lower the batch or the width, or use --accumulate, --remat, "
+        f"{free / 1e9:.3g} GB free on {device}; lower the batch or the width, or use --accumulate, "
         "--mesh fsdp=N"
     )
 

@@ -1,0 +1,139 @@
+"""Predicted memory against the compiler's own, the refusal, and predictions for other machines."""
+
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lab import accounting, chips, memory, optimizer, run, train
+from lab.config import ModelConfig, OptimizerConfig, RunConfig
+from lab.data import DataConfig
+from lab.errors import InputError
+from lab.execution import Execution, MeshShape
+from lab.folder import RunFolder
+from lab.job import Job
+
+V = 258
+BASE = RunConfig(
+    tokens=10**6, model=ModelConfig(width=64, layers=4), data=DataConfig(source="synthetic"), batch=16
+)
+SHAPES = {
+    "narrow": replace(BASE, model=ModelConfig(width=32, layers=2, heads=2)),
+    "deep": replace(BASE, model=replace(BASE.model, layers=8)),
+    "gated": replace(BASE, model=replace(BASE.model, mlp="gated", qk_norm=False)),
+    "wide": replace(BASE, model=ModelConfig(width=256, layers=2, heads=4), batch=4),
+    "muon": replace(BASE, optimizer=OptimizerConfig(algorithm="muon"), batch=2),
+}
+
+
+def compiled(config, how):
+    shape = (20, config.batch, config.data.context)
+    tokens = jax.ShapeDtypeStruct(shape, jnp.int32)
+    body = partial(
+        train.chunk,
+        model=config.model,
+        precision=config.precision,
+        vocab=V,
+        accumulate=how.accumulate,
+        remat=how.remat,
+    )
+    program = jax.jit(body, donate_argnums=0)
+    state = train.state_shapes(config, V)
+    return program.lower(state, tokens, tokens, np.int32(1), optimizer.hyper(config)).compile()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *((name, Execution()) for name in SHAPES),
+        ("deep", Execution(remat=True)),
+        ("deep", Execution(accumulate=8)),
+    ],
+)
+def test_prediction_and_compiler_agree(name, how):
+    predicted = memory.predict(SHAPES[name], V, how=how)
+    assert 1 / memory.FACTOR < memory.measured(compiled(SHAPES[name], how)) / predicted < memory.FACTOR
+
+
+def test_state_is_counted_exactly():
+    for config in (BASE, SHAPES["muon"]):
+        leaves = jax.tree.leaves(train.state_shapes(config, V))
+        exact = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves if leaf.ndim)
+        assert memory.breakdown(config, V).state == exact
+
+
+def test_what_each_way_of_computing_saves():
+    plain = memory.breakdown(BASE, V)
+    spread = memory.breakdown(BASE, V, "data", devices=4)
+    assert (spread.state, spread.activations) == (plain.state, plain.activations // 4)
+    whole = memory.breakdown(BASE, V, "mesh", how=Execution(MeshShape(fsdp=4)))
+    params = accounting.count_params(BASE.model, V)
+    assert whole.state == 12 * ((params.total - params.vectors) // 4 + params.vectors)
+    assert memory.breakdown(BASE, V, "vmap", devices=1, runs=8).state == 8 * plain.state
+    again = Execution(remat=True)
+    assert memory.predict(BASE, V, how=again, platform="gpu") < 0.6 * plain.total
+    assert memory.predict(BASE, V, how=again) == plain.total, "the compiler for CPUs undoes it"
+    assert memory.predict(BASE, V, how=Execution(accumulate=4)) < plain.total
+
+
+def test_a_run_that_cannot_fit_is_refused_before_it_is_compiled(synthetic, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_free_ram", lambda: 10**6)
+    config = replace(BASE, data=synthetic.config)
+    with pytest.raises(InputError) as refused:
+        run.run([Job(config, "x", RunFolder(tmp_path / "x"))], synthetic)
+    (line,) = refused.value.problems
+    assert line.startswith("memory: 0.0")
+    assert "lower the batch" in line
+    assert not (tmp_path / "x").exists()
+
+
+def test_free_memory_of_a_device():
+    told = SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 100, "bytes_in_use": 30})
+    assert memory.available(told) == 70
+    assert memory.available(SimpleNamespace(platform="tpu", memory_stats=lambda: None)) is None
+    alone = memory.available(jax.local_devices()[0])
+    assert alone > 10**6
+    assert memory.available(jax.local_devices()[0], sharing=2) == pytest.approx(alone / 2, rel=0.2)
+
+
+LARGE = RunConfig(
+    tokens=10**10,
+    model=ModelConfig(width=2048, layers=24, heads=16),
+    data=DataConfig(source="synthetic", context=2048),
+    batch=256,
+    precision="bfloat16",
+)
+
+
+def test_predicted_time_by_hand_without_communication():
+    found = chips.predict(LARGE, 32_000, "h100", Execution())
+    products = 3 * accounting.forward_flops(LARGE.model, 32_000, 2048, causal=False) * 256 * 2048
+    assert found.products_s == pytest.approx(products / (0.4 * 989e12))
+    assert found.communication_s == 0
+    assert found.tokens_per_s == pytest.approx(256 * 2048 / found.step_s)
+    assert found.hours == pytest.approx(found.step_s * LARGE.steps / 3600)
+    assert not found.fits  # 1.3 billion parameters and a batch of half a million tokens
+
+
+def test_predicted_communication_of_each_axis_by_hand():
+    n = accounting.count_params(LARGE.model, 32_000).total
+    link = chips.CHIPS["h100"].link
+    seconds = {
+        axis: chips.predict(LARGE, 32_000, "h100", Execution(MeshShape(**{axis: 8}))).communication_s * link
+        for axis in ("data", "fsdp", "tensor")
+    }
+    assert seconds["data"] == pytest.approx(2 * 4 * n * 7 / 8)
+    assert seconds["fsdp"] == pytest.approx((2 * 2 + 4) * n * 7 / 8)
+    assert seconds["tensor"] == pytest.approx(24 * 4 * 2 * (256 * 2048 * 2048 * 2) * 7 / 8)
+    small = Execution(MeshShape(fsdp=8), accumulate=8, remat=True)
+    assert chips.predict(LARGE, 32_000, "h100", small).fits
+
+
+def test_a_chip_without_figures():
+    with pytest.raises(InputError, match="did you mean h100"):
+        chips.find("h10")

@@ -1,0 +1,170 @@
+"""One run over eight virtual devices: the same losses and parameters as on one, whatever the mesh."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lab.config import ModelConfig, OptimizerConfig, RunConfig
+from lab.data import DataConfig, load
+from lab.errors import InputError
+from lab.execution import Execution, MeshShape
+
+STEPS = 20
+DATA = DataConfig(source="synthetic", context=32, val_windows=16)
+PLAIN = RunConfig(
+    tokens=STEPS * 16 * 32,
+    model=ModelConfig(width=32, layers=1, heads=4),
+    optimizer=OptimizerConfig(learning_rate=3e-3, warmup_tokens=5 * 16 * 32),
+    data=DATA,
+    batch=16,
+)
+TIED = replace(PLAIN, model=replace(PLAIN.model, tied=True, mlp="gated", mlp_ratio=2.0))
+CASES = {
+    "fsdp=8": (PLAIN, Execution(MeshShape.parse("fsdp=8"))),
+    "all three, in parts, computed again": (
+        PLAIN,
+        Execution(MeshShape.parse("data=2,fsdp=2,tensor=2"), accumulate=2, remat=True),
+    ),
+    "tensor=4": (TIED, Execution(MeshShape.parse("data=2,tensor=4"))),
+}
+
+
+def train(config, n=STEPS, mode="serial", how=Execution(), start=None, at=0):  # noqa: B008
+    from lab import optimizer, pack
+
+    data = load(config.data)
+    p = pack.Pack(config, data.vocab_size, mode, how=how)
+    placed, (metrics,) = p.advance(
+        p.put([start or config]), *data.batches(at, STEPS, config.batch), n, [optimizer.hyper(config)]
+    )
+    return p, placed, np.asarray(metrics.loss_nats)[:n]
+
+
+def apart(a, b) -> float:
+    import jax
+
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in pairs)
+
+
+def measure() -> dict:
+    """Run in a process of its own, which has eight devices."""
+    from lab import evaluate, mesh
+
+    found = {}
+    for name, (config, how) in CASES.items():
+        p, placed, losses = train(config, mode="mesh", how=how)
+        alone, alone_placed, expected = train(config)
+        state, solo = p.get(placed, 0), alone.get(alone_placed, 0)
+        sizes = {
+            path[-2].key: shard.data.size / leaf.size
+            for path, leaf in mesh.jax.tree_util.tree_leaves_with_path(placed.params)
+            for shard in leaf.addressable_shards[:1]
+        }
+        before = p._program._cache_size()
+        _, _, _ = train(replace(config, seed=1), mode="mesh", how=how)
+        found[name] = {
+            "losses": float(np.abs(losses - expected).max()),
+            "params": apart(state.params, solo.params),
+            "shares": sizes,
+            "compiled": p._program._cache_size() - before,
+            "loss_over_mesh": evaluate.validate(placed.params, config, load(config.data)).nats,
+            "loss_alone": evaluate.validate(solo.params, config, load(config.data)).nats,
+        }
+    config, how = CASES["fsdp=8"]
+    first, placed, _ = train(config, 12)
+    on_mesh, moved, _ = train(config, 8, "mesh", how, start=first.get(placed, 0), at=12)
+    back, home, _ = train(config, 8, start=on_mesh.get(train(config, 12, "mesh", how)[1], 0), at=12)
+    straight, whole, _ = train(config)
+    found["resumed"] = [
+        apart(on_mesh.get(moved, 0), straight.get(whole, 0)),
+        apart(back.get(home, 0), straight.get(whole, 0)),
+    ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def found():
+    code = (
+        "from lab import devices; devices.configure(8)\n"
+        "import json, runpy, sys\n"
+        f"print(json.dumps(runpy.run_path({__file__!r})['measure']()))"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # this process has two devices
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=300, env=clean)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_mesh_gives_the_losses_and_parameters_of_one_device(name, found):
+    assert found[name]["losses"] < 1e-5
+    assert found[name]["params"] < 1e-5
+    assert found[name]["loss_over_mesh"] == pytest.approx(found[name]["loss_alone"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_each_device_keeps_its_share_of_the_matrices(found):
+    assert found["fsdp=8"]["shares"]["qkv"] == 1 / 8
+    assert found["fsdp=8"]["shares"]["embed"] == 1 / 8
+    assert found["fsdp=8"]["shares"]["norm_final"] == 1
+    assert found["tensor=4"]["shares"]["down"] == 1 / 4
+    assert found["all three, in parts, computed again"]["shares"]["up"] == 1 / 4
+
+
+@pytest.mark.slow
+def test_another_seed_compiles_nothing_new(found):
+    assert [found[name]["compiled"] for name in CASES] == [0] * len(CASES)
+
+
+@pytest.mark.slow
+def test_a_state_moves_between_one_device_and_eight(found):
+    assert max(found["resumed"]) < 1e-5
+
+
+def test_what_does_not_divide_is_named_all_at_once():
+    how = Execution(MeshShape(data=3, fsdp=5, tensor=8), accumulate=2)
+    with pytest.raises(InputError) as refused:
+        how.check(PLAIN)
+    assert len(refused.value.problems) == 3  # batch, heads, width; 8 divides the hidden width
+    assert "16 sequences cannot be cut into 30 equal parts" in str(refused.value)
+    with pytest.raises(InputError) as refused:
+        MeshShape.parse("dta=2,fsdp=x")
+    assert "did you mean data?" in refused.value.problems[0]
+    assert "should be a whole number" in refused.value.problems[1]
+    assert str(MeshShape.parse("tensor=2, data=4")) == "data=4,tensor=2"
+
+
+TOKENS = ["train", "--tokens", "100000", "--data.source", "synthetic"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--mesh", "dta=2"], "--mesh: 'dta' is no axis; did you mean data?"),
+        (["--mesh", "data=3"], "batch: 16 sequences cannot be cut into 3 equal parts"),
+        (["--mesh", "tensor=8"], "--mesh: tensor should divide 4 heads, is 8"),
+        (["--mesh", "fsdp=16", "--model.width", "24"], "--mesh: fsdp should divide width 24, is 16"),
+        (["--accumulate", "0"], "--accumulate: should be at least 1, is 0"),
+        (["--mesh", "data=2", "--devices", "2"], "--devices: is the same as --mesh data=N; give one of them"),
+        (["--out", "x", "--distributed", "auto"], "--distributed: needs --mesh"),
+        (["--distributed", "off"], "--out: is missing; the run folder"),
+        (["--model.width", "30"], "lab train: model.heads: should divide width 30, is 4"),
+        (["--predict", "h10"], "--predict: no figures for 'h10'; did you mean h100?"),
+    ],
+)
+def test_bad_options_are_one_line_each(options, line, capsys):
+    from lab.__main__ import main
+
+    assert main(TOKENS + options) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: {line}")
+    assert "Traceback" not in said.err
