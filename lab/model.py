@@ -92,12 +92,14 @@ class Decoder(nn.Module):
             x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past)
             self.sow("intermediates", f"stream_{layer}", x_NxM)  # nothing unless activations() asks
             grown.append(kept)
-        x_NxM = self.norm("norm_final", x_NxM)
+        x_NxM, scale_M = self.norm("norm_final", x_NxM)
         if c.tied:
             # the table has unit rows at initialisation; 1/M gives the logits the size of an untied head's
-            logits_NxV = table.attend(x_NxM) / c.width
+            logits_NxV = table.attend(x_NxM * scale_M.astype(self.dtype)) / c.width
         else:
-            logits_NxV = _dense(self.vocab, parametrization.head_std(c), self.dtype, "head")(x_NxM)
+            logits_NxV = Dense(self.vocab, parametrization.head_std(c), self.dtype, name="head")(
+                x_NxM, scale_M
+            )
             logits_NxV = scaled(logits_NxV, parametrization.multipliers(c).logits)
         logits_BxTxV = logits_NxV.astype(jnp.float32).reshape(B, T, self.vocab)
         if cache is None:
@@ -109,13 +111,69 @@ class Decoder(nn.Module):
         c = self.config
         factor = parametrization.multipliers(c).residual
         attention = Attention(c, self.dtype, self.window, self.shards, name=f"attention_{layer}")
-        out_NxM, kept = attention(self.norm(f"norm_a_{layer}", x_NxM), shape, start, past)
+        out_NxM, kept = attention(*self.norm(f"norm_a_{layer}", x_NxM), shape, start, past)
         x_NxM = x_NxM + scaled(out_NxM, factor)
         mlp = Mlp(c, self.dtype, name=f"mlp_{layer}")
-        return x_NxM + scaled(mlp(self.norm(f"norm_m_{layer}", x_NxM)), factor), kept
+        return x_NxM + scaled(mlp(*self.norm(f"norm_m_{layer}", x_NxM)), factor), kept
 
     def norm(self, name, x):
-        return nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name=name)(x)
+        return Norm(self.dtype, name=name)(x)
+
+
+class Norm(nn.Module):
+    """RMS normalisation (1910.07467); the learned scale is returned apart, for the product that follows."""
+
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_NxM):
+        scale_M = self.param("scale", nn.initializers.ones_init(), x_NxM.shape[-1:])
+        x_NxM = x_NxM.astype(jnp.float32)
+        size_Nx1 = jnp.sqrt(jnp.mean(x_NxM * x_NxM, axis=-1, keepdims=True) + 1e-6)
+        return (x_NxM / size_Nx1).astype(self.dtype), scale_M
+
+
+class Dense(nn.Module):
+    """A product without bias. ``scale``, of the norm before it, is put into the matrix.
+
+    (x * scale) W = x (scale W): what would be two passes over the activations, and in the gradient a slow sum
+    over all positions, becomes a multiplication of small matrices.
+    """
+
+    features: int
+    std: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_NxI, scale_I=None):
+        shape = x_NxI.shape[-1], self.features
+        kernel_IxO = self.param("kernel", nn.initializers.normal(self.std), shape)
+        if scale_I is not None:
+            kernel_IxO = scale_I[:, None] * kernel_IxO
+        multiply = narrowing if shape[0] > shape[1] else jnp.matmul
+        return multiply(x_NxI.astype(self.dtype), kernel_IxO.astype(self.dtype))
+
+
+@jax.custom_vjp
+def narrowing(x_NxI, w_IxO):
+    """x w for I > O, with the gradient of w computed as a transposed (O, I) product.
+
+    XLA:CPU runs the wide form, (O, N) times (N, I), nearly twice as fast as (I, N) times (N, O).
+    """
+    return x_NxI @ w_IxO
+
+
+def _narrowing_forward(x_NxI, w_IxO):
+    return x_NxI @ w_IxO, (x_NxI, w_IxO)
+
+
+def _narrowing_backward(kept, dy_NxO):
+    x_NxI, w_IxO = kept
+    # without the barrier the compiler would turn the transposed product back into the slow one
+    return dy_NxO @ w_IxO.T, jax.lax.optimization_barrier(dy_NxO.T @ x_NxI).T
+
+
+narrowing.defvjp(_narrowing_forward, _narrowing_backward)
 
 
 class Attention(nn.Module):
@@ -125,13 +183,13 @@ class Attention(nn.Module):
     shards: int
 
     @nn.compact
-    def __call__(self, x_NxM, shape, start, past):
+    def __call__(self, x_NxM, scale_M, shape, start, past):
         c = self.config
         (B, T), M = shape, c.width
         H, K = c.heads, c.head_width
         # one product for queries, keys and values: three narrow ones reach a lower rate. And split, not
         # indexing: its gradient is one concatenation instead of three padded sums
-        qkv_Nx3M = _dense(3 * M, parametrization.matrix_std(c, M), self.dtype, "qkv")(x_NxM)
+        qkv_Nx3M = Dense(3 * M, parametrization.matrix_std(c, M), self.dtype, name="qkv")(x_NxM, scale_M)
         if self.shards > 1:  # the columns come ordered by device
             qkv_Nx3M = qkv_Nx3M.reshape(B * T, self.shards, 3 * M // self.shards)
         q_BxTxHxK, k_BxTxHxK, v_BxTxHxK = (a.reshape(B, T, H, K) for a in jnp.split(qkv_Nx3M, 3, axis=-1))
@@ -151,7 +209,7 @@ class Attention(nn.Module):
             seen_TxS = (back_TxS >= 0) & (back_TxS < self.window)
             out_BxTxHxK = attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS)
         std = parametrization.matrix_std(c, M, into_residual=True)
-        out = _dense(M, std, self.dtype, "out")(out_BxTxHxK.reshape(B * T, M))
+        out = Dense(M, std, self.dtype, name="out")(out_BxTxHxK.reshape(B * T, M))
         return out, kept
 
 
@@ -160,17 +218,17 @@ class Mlp(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x_NxM):
+    def __call__(self, x_NxM, scale_M):
         c = self.config
         std = parametrization.matrix_std(c, c.width)
-        up_NxF = _dense(c.hidden, std, self.dtype, "up")(x_NxM)
+        up_NxF = Dense(c.hidden, std, self.dtype, name="up")(x_NxM, scale_M)
         if c.mlp == "gated":
-            gate_NxF = _dense(c.hidden, std, self.dtype, "gate")(x_NxM)
+            gate_NxF = Dense(c.hidden, std, self.dtype, name="gate")(x_NxM, scale_M)
             act_NxF = nn.silu(gate_NxF) * up_NxF
         else:
             act_NxF = nn.gelu(up_NxF)
         std = parametrization.matrix_std(c, c.hidden, into_residual=True)
-        return _dense(c.width, std, self.dtype, "down")(act_NxF)
+        return Dense(c.width, std, self.dtype, name="down")(act_NxF)
 
 
 def attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS):
@@ -214,7 +272,3 @@ def rotate(x_BxTxHxK: jax.Array, positions_T: jax.Array, base: float = 10_000.0)
 
 def scaled(x, factor: float):
     return x if factor == 1 else x * factor
-
-
-def _dense(features: int, std: float, dtype, name: str):
-    return nn.Dense(features, use_bias=False, dtype=dtype, kernel_init=nn.initializers.normal(std), name=name)
