@@ -90,7 +90,8 @@ def tree_answer(prompt):
 
 def memo_answer(prompt):
     keys, values = facts.table()
-    return ALPHABET[values[keys.tolist().index(number(prompt[2:5]))]]
+    rank = keys.tolist().index(number(prompt[2:5]))
+    return ALPHABET[values[rank]] if rank % 3 == 0 else prompt[-1]
 
 
 REFERENCE = {
