@@ -86,9 +86,10 @@ def _revived(law: Law, x, theta: np.ndarray, shaken: np.ndarray, rng: np.random.
 
     A vanished coefficient has no slope in its logarithm, whatever the term could do elsewhere.
     """
-    if not isinstance(law, SumLaw):
-        return shaken
     gone = law.gone(theta[None], x)[0]
+    if not isinstance(law, SumLaw):
+        shaken[:, gone] = rng.uniform(-9.0, -1.0, (len(shaken), int(gone.sum())))
+        return shaken
     for touched in law.layout:
         if gone[touched[0]]:
             shaken[:, touched[0]] = rng.uniform(-9.0, -1.0, len(shaken))
@@ -103,10 +104,14 @@ def _joined(first: Optimum, second: Optimum) -> Optimum:
 
 
 def distinct_optima(pool: Optimum, count: int) -> list[int]:
-    """The lowest `count` optima that are not the same place."""
+    """The lowest `count` optima that are not the same place, nor the same one but for what has vanished."""
     kept: list[int] = []
     for index in np.argsort(pool.value, kind="stable"):
-        far = all(np.abs(pool.theta[index] - pool.theta[other]).max() > 1e-4 for other in kept)
+        far = all(
+            np.abs(pool.theta[index] - pool.theta[other]).max() > 1e-4
+            and pool.value[index] - pool.value[other] > 1e-7 * abs(pool.value[other])
+            for other in kept
+        )
         if far and np.isfinite(pool.value[index]):
             kept.append(int(index))
         if len(kept) == count:
