@@ -4,8 +4,6 @@ import importlib.util
 import json
 import multiprocessing
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -199,40 +197,46 @@ def test_five_thousand_folders_are_one_table_and_none_is_read_twice(tmp_path):
     assert Counter(again["status"]) == {"ok": 4_499, "unfinished": 501}, "the folders are the truth"
 
 
+SMALL = {
+    "grid": """grids.language.sizes=[{ width = 8, heads = 2 }]
+        grids.language.tokens=[8_000, 16_000]
+        grids.language.held_out=1""",
+    "isoflop": """grids.valleys.flops=[1e8]
+        grids.valleys.valley.sizes=2
+        grids.valleys.valley.tokens_per_param=10""",
+    "ladder": """grids.ladder.params=[1_500]
+        grids.ladder.multiples=[0.1, 0.2]
+        grids.ladder.held_out=1""",
+    "trunk_branch": """grids.branches.sizes=[{ width = 8 }]
+        grids.branches.tokens=[8_000, 16_000]
+        grids.branches.held_out_where=[{ tokens = "largest" }]""",
+    "factorial": """grids.rates.factors={ optimizer.learning_rate = [0.01, 0.02] }
+        grids.rates.tokens=[8_000]
+        grids.schedules.tokens=[8_000, 16_000]
+        grids.schedules.sizes=[{ width = 8 }]
+        model.width=8""",
+}
+
+
 @pytest.mark.slow
-def test_examples_of_all_designs_run(tmp_path):
-    """Each design's example through `lab run`, at a few steps of tiny shapes."""
-    small = {
-        "grid": """grids.language.sizes=[{ width = 8, heads = 2 }]
-            grids.language.tokens=[8_000, 16_000]
-            grids.language.held_out=1""",
-        "isoflop": """grids.valleys.flops=[1e8, 3e8]
-            grids.valleys.valley.sizes=2
-            grids.valleys.valley.tokens_per_param=10""",
-        "ladder": """grids.ladder.params=[1_500]
-            grids.ladder.multiples=[0.1, 0.2]
-            grids.ladder.held_out=1""",
-        "trunk_branch": """grids.branches.sizes=[{ width = 8 }]
-            grids.branches.tokens=[8_000, 16_000]
-            grids.branches.held_out_where=[{ tokens = "largest" }]""",
-        "factorial": """grids.rates.factors={ optimizer.learning_rate = [0.01, 0.02], model.qk_norm = [true] }
-            grids.rates.tokens=[8_000]
-            grids.schedules.tokens=[8_000, 16_000]
-            grids.schedules.sizes=[{ width = 8 }]
-            model.width=8""",
-    }
-    all_of_them = ["data.source=synthetic", "data.context=32", "data.val_windows=16"]
-    all_of_them += ["model.layers=1", "optimizer.warmup_tokens=2_000"]
-    for design, sets in small.items():
-        file, out = tmp_path / f"{design}.toml", tmp_path / design
-        desk.init([str(file), "--design", design])
-        lines = [*all_of_them, *(line.strip() for line in sets.splitlines())]
-        words = [word for line in lines for word in ("--set", line)]
-        command = [sys.executable, "-m", "lab", "run", str(file), "--out", str(out), "--json", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, (design, done.stderr[-2000:])
-        states = json.loads(done.stdout)["states"]
-        assert set(states) == {"done"}, (design, states)
-        kept = next((out / "studies").glob("*.toml"))
-        again = plan.make(study.load(kept), load)
-        assert len(again.cells) == states["done"], "the store's copy is the same study"
+@pytest.mark.parametrize("design", SMALL)
+def test_the_example_of_each_design_runs(tmp_path, design):
+    """At a few steps of tiny shapes, from the copy that the store keeps for workers."""
+    from lab import devices
+    from sweeps.worker import Worker
+
+    devices.enable_compilation_cache()
+    file, store = tmp_path / "s.toml", Store(tmp_path / "store")
+    desk.init([str(file), "--design", design])
+    sets = ["data.source=synthetic", "data.context=32", "data.val_windows=16", "model.layers=1"]
+    sets += ["optimizer.warmup_tokens=2_000", *(line.strip() for line in SMALL[design].splitlines())]
+    made = plan.make(study.load(file, sets), load)
+    store.write_study(made, study.text_of(file, sets))
+    (copy,) = (store.root / "studies").glob("*.toml")
+    copied = plan.make(study.load(copy), load)
+    assert [c.run_id for c in copied.cells] == [c.run_id for c in made.cells]
+    assert Worker(copied, store, lambda event: None).work() == 0
+    found = state.Look(store.root).collect()["studies"][0]
+    assert found["states"] == {"done": len(made.cells)}
+    assert found["actual_device_seconds"] > 0
+    assert found["next"] is None
