@@ -74,7 +74,7 @@ class Pack:
             shapes = tuple(leaves), structure
             self._program = meshes.program(config.model, config.precision, vocab, self.mesh, how, shapes)
         else:
-            self._program = _program(config.model, config.precision, vocab, mode, devices, how)
+            self._program = program(config.model, config.precision, vocab, mode, devices, how)
 
     def put(self, states: list[train.State | RunConfig]):
         """Place R states (host or device arrays; a configuration stands for its initial state) on the
@@ -169,7 +169,7 @@ def _spread(a_KxBxT: np.ndarray, n: int) -> np.ndarray:
 
 
 @cache
-def _program(model, precision, vocab: int, mode: Mode, devices, how: Execution):
+def program(model, precision, vocab: int, mode: Mode, devices, how: Execution):
     body = partial(
         train.chunk,
         model=model,
