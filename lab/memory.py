@@ -120,7 +120,7 @@ def refusal(config: RunConfig, needed: int, free: int, device: str, mode: str) -
         f"memory: {needed / 1e9:.3g} GB a device needed (width {config.model.width}, "
         f"layers {config.model.layers}, batch {config.batch}, context {config.data.context}, mode {mode}), "
         f"{free / 1e9:.3g} GB free on {device}; lower the batch or the width, or use --accumulate, "
-        "--mesh fsdp=N"
+        f"--mesh fsdp=N{'' if device == 'cpu' else ', --remat'}"
     )
 
 
