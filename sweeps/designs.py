@@ -53,12 +53,24 @@ def points(study: Study, where: str = "study", vocab: Vocab | None = None, seeds
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class _ByText:
+    """A configuration as a key: its table of task rates keeps it from being one itself."""
+
+    config: DataConfig
+
+    def __hash__(self) -> int:
+        return hash(repr(self.config))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByText) and repr(self.config) == repr(other.config)
+
+
 @cache
-def _vocab_of(key: tuple) -> int:
+def _vocab_of(key: _ByText) -> int:
     from lab.data import load
 
-    source, tokenizer, context, tasks = key
-    return load(DataConfig(source, tokenizer, context, tasks=dict(tasks))).vocab_size
+    return load(key.config).vocab_size
 
 
 def vocab_size(config: DataConfig) -> int:
@@ -67,7 +79,7 @@ def vocab_size(config: DataConfig) -> int:
         from lab.data.tokenizers import ByteTokenizer
 
         return ByteTokenizer().vocab_size
-    return _vocab_of((config.source, config.tokenizer, config.context, tuple(config.tasks.items())))
+    return _vocab_of(_ByText(config))
 
 
 class _Grid:
