@@ -1,0 +1,120 @@
+"""Two processes with real collectives train one model: the losses of one process, one run folder."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lab import distributed
+from lab.errors import InputError
+from lab.folder import RunFolder
+
+RUN = {
+    "tokens": 15360,
+    "batch": 8,
+    "model.width": 16,
+    "model.layers": 1,
+    "model.heads": 2,
+    "data.source": "synthetic",
+    "data.context": 32,
+    "data.val-windows": 16,
+    "optimizer.learning-rate": 0.01,
+    "optimizer.warmup-tokens": 2560,
+}
+
+
+def start(out, cache, *options):
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"XDG_CACHE_HOME": str(cache)}
+    run = [str(part) for key, value in RUN.items() for part in (f"--{key}", value)]
+    call = [sys.executable, "-m", "lab", "train", "--out", str(out), *run, *options]
+    return subprocess.Popen(
+        call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def start_two(out, cache):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    where = f"coordinator=127.0.0.1:{port},processes=2,process="
+    mesh = ("--mesh", "data=2,fsdp=2")
+    return [start(out, cache, *mesh, "--distributed", f"{where}{i}") for i in range(2)]
+
+
+def finish(processes) -> list[int]:
+    said = [p.communicate(timeout=200)[1] for p in processes]
+    codes = [p.returncode for p in processes]
+    assert all(code in (0, 130) for code in codes), said
+    return codes
+
+
+def losses(out):
+    return np.array([line["loss_nats"] for line in RunFolder(out).metrics() if "loss_nats" in line])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(tmp_path, cache):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert finish([start(alone, cache)]) == [0]
+    processes = start_two(together, cache)
+    while not losses(together).size and all(p.poll() is None for p in processes):
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)  # the one that does not write; both must stop at one step
+    codes = finish(processes)
+    assert codes[0] == codes[1]
+    if codes[0] == 130:
+        assert finish(start_two(together, cache)) == [0, 0]
+    a, b = (RunFolder(out).result()["row"] for out in (alone, together))
+    assert b["status"] == "ok"
+    assert b["run_id"] == a["run_id"]
+    assert b["pack"] == "mesh"
+    assert b["loss_nats"] == pytest.approx(a["loss_nats"], abs=1e-5)
+    np.testing.assert_allclose(losses(together), losses(alone), atol=1e-5)
+    assert len(losses(together)) == 3, "one process wrote"
+    from lab import train
+    from lab.checkpoint import Checkpoints
+    from lab.config import RunConfig
+    from lab.strict import build
+
+    config = build(RunConfig, RunFolder(alone).spec()["config"], "spec.json")
+    vocab = RunFolder(alone).result()["row"]["params_head"] // 16
+    like = train.state_shapes(config, vocab).params
+    one, two = (Checkpoints(out / "final").restore(60, like) for out in (alone, together))
+    for x, y in zip(*(train.jax.tree.leaves(tree) for tree in (one, two)), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+def test_how_processes_are_told_to_find_each_other():
+    assert distributed.parse("", {}) is None
+    assert distributed.parse("off", {"SLURM_STEP_NUM_TASKS": "8"}) is None
+    assert distributed.parse("", {"SLURM_STEP_NUM_TASKS": "8"}) == distributed.Cluster()
+    assert distributed.parse("", {"SLURM_STEP_NUM_TASKS": "1"}) is None
+    said = {"LAB_COORDINATOR": "a:1", "LAB_PROCESSES": "4", "LAB_PROCESS": "3"}
+    assert distributed.parse("", said) == distributed.Cluster("a:1", 4, 3)
+    assert distributed.parse("coordinator=a:1,processes=4,process=3", {}) == distributed.parse("", said)
+    assert not distributed.parse("", said).is_primary
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "lines"),
+    [
+        ("processes=2", {}, ["--distributed: coordinator is missing", "--distributed: process is missing"]),
+        ("", {"LAB_PROCESS": "x"}, ["LAB_COORDINATOR is missing", "LAB_PROCESSES is missing"]),
+        ("coordinator=a:1,processes=2,process=2", {}, ["--distributed: process should lie between 0 and 1"]),
+        ("host=a", {}, ["--distributed: host: no such key"]),
+    ],
+)
+def test_what_is_missing_is_named(text, environment, lines):
+    with pytest.raises(InputError) as refused:
+        distributed.parse(text, environment)
+    assert all(any(p.startswith(line) for p in refused.value.problems) for line in lines)
