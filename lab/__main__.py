@@ -25,6 +25,7 @@ VERBS = {
         "data": ("lab.data.verb:data", "what a data source holds"),
     },
     "This machine": {
+        "bench": ("lab.bench.verb:bench", "speed beside this machine's products, and beside PyTorch"),
         "doctor": ("lab.doctor:doctor", "does it have what a study needs, and what mends it"),
     },
     "Analysis of a study folder or of any table": {

@@ -1,13 +1,13 @@
 """A peer to measure against: the GPT-2 style decoder of nanoGPT's architecture, written in PyTorch.
 
-LayerNorm without bias, learned positions, a fused query-key-value product, PyTorch's own causal attention, GELU,
-tied head, AdamW in its fused form, gradients clipped to norm 1. It is cheaper a token than the lab's decoder
-(no rotary turn, no separate head). Started as a process of its own:
+LayerNorm without bias, learned positions, a fused query-key-value product, PyTorch's own causal attention,
+GELU, tied head, AdamW in its fused form, gradients clipped to norm 1. It is cheaper a token than the lab's
+decoder (no rotary turn, no separate head). Started as a process of its own:
 
     python nanogpt.py '{"width": 64, "layers": 4, "heads": 4, "context": 128, "vocab": 256, "batch": 8,
                         "threads": 1, "compiled": false}'
 
-It answers ``ready`` once it is warm. Each line ``SECONDS`` on standard input is then one measurement, answered
+It answers ``{}`` once it is warm. Each line ``SECONDS`` on standard input is then one measurement, answered
 by a line of JSON: ``{"tokens": ..., "seconds": ..., "loss": ...}``.
 """
 
@@ -79,7 +79,7 @@ def main(spec: dict) -> None:
 
     for i in range(5):
         step(i)
-    print("ready", flush=True)
+    print("{}", flush=True)
     for line in sys.stdin:
         started, steps, until = time.perf_counter(), 0, float(line)
         while (elapsed := time.perf_counter() - started) < until or steps == 0:

@@ -1,0 +1,1 @@
+"""Speed of training on this machine, beside two limits: its own matrix products, and a peer."""

@@ -1,0 +1,28 @@
+"""A peer in PyTorch, where there is one: which of its modes is fastest here, and how fast."""
+
+import subprocess
+from itertools import product
+from pathlib import Path
+
+PEER = Path(__file__).parents[2] / "tests" / "peers" / "nanogpt.py"
+_BATCHES = (8, 32)
+
+
+def available(python: str) -> str | None:
+    """Why there is no peer to measure against; None if there is."""
+    if not PEER.exists():
+        return f"{PEER.name} is not beside this installation (it is part of the source tree)"
+    try:
+        found = subprocess.run([python, "-c", "import torch"], capture_output=True, timeout=120)
+    except OSError as error:
+        return f"{python}: {error.strerror}"
+    return f"{python} has no torch" if found.returncode else None
+
+
+def modes() -> list[dict]:
+    """Eager and compiled, small and large batch: what differs between the peer's candidates."""
+    return [{"compiled": compiled, "batch": batch} for compiled, batch in product((False, True), _BATCHES)]
+
+
+def name(mode: dict) -> str:
+    return f"{'compiled' if mode['compiled'] else 'eager'}, batch {mode['batch']}"
