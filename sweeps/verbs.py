@@ -14,6 +14,7 @@ from typing import Annotated
 
 import tyro
 
+from lab.errors import InputError
 from sweeps.engines.launch import CREW_BROKEN, DONE, INTERRUPTED, NO_STORE, STORE_FAULT, Launch
 from sweeps.engines.options import Engine, EngineOptions
 
@@ -214,4 +215,10 @@ def plan_of(path: Path, sets: tuple[str, ...] = ()):
     from sweeps import plan as planned
     from sweeps import study
 
-    return planned.make(study.load(path, sets), load_data)
+    def load(config):
+        try:
+            return load_data(config)
+        except InputError as error:  # of the data themselves: say where they are asked for
+            raise InputError(*(f"{path}: data.source: {problem}" for problem in error.problems)) from None
+
+    return planned.make(study.load(path, sets), load)
