@@ -102,8 +102,8 @@ def addition(digits: int = DIGITS, form: str = "reversed") -> Task:
         places = [*places[:digits], *carries, 1.0, *places]
     planted = {
         "reversed": _HARD,
-        "plain": "from few pairs later than reversed, or never: the first digit needs all the carries",
-        "scratchpad": "from few pairs earlier than plain: each symbol follows from a few that stand there",
+        "plain": "a threshold; published models need more pairs for it than for the reversed form",
+        "scratchpad": "a threshold; published models need the fewest pairs for this form",
     }
     base = "addition" if digits == DIGITS else f"addition-{digits}"
     scratch = 2 * digits + 1 if form == "scratchpad" else 0
