@@ -16,6 +16,7 @@ def bench(argv: list[str]) -> int:
         seconds: float = 2.0,
         turns: int = 5,
         peer_python: str | None = None,
+        grid: bool = False,
         coordinates: bool = False,
         as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     ) -> int:
@@ -31,6 +32,7 @@ def bench(argv: list[str]) -> int:
             seconds: length of one turn.
             turns: medians are over so many.
             peer_python: an interpreter that has torch.
+            grid: measure a grid of 5 sizes and 5 budgets instead: as a study, and as a process for each cell.
             coordinates: check the parametrisations instead: do activations keep their size over widths.
             as_json: print one JSON object.
         """
@@ -44,6 +46,19 @@ def bench(argv: list[str]) -> int:
             print(json.dumps(found) if as_json else check.render(found))
             return 0
 
+        def tell(text: str) -> None:
+            print(text, file=sys.stderr, flush=True)
+
+        if grid:
+            from lab.bench import grid as grids
+            from lab.bench import peer
+
+            if peer_python and (reason := peer.available(peer_python)):
+                raise InputError(f"--peer-python: {reason}")
+            found = grids.grid(peer_python, tell)
+            print(json.dumps(found) if as_json else grids.text(found))
+            return 0
+
         from lab.bench import bench as timing
 
         problems = [
@@ -55,7 +70,7 @@ def bench(argv: list[str]) -> int:
         if problems:
             raise InputError(*problems)
         options = timing.Options(batch=batch, seconds=seconds, turns=turns, peer_python=peer_python)
-        found = timing.bench(parsed, options, tell=lambda text: print(text, file=sys.stderr, flush=True))
+        found = timing.bench(parsed, options, tell)
         print(json.dumps(found) if as_json else timing.text(found))
         return 0
 

@@ -7,8 +7,9 @@ decoder (no rotary turn, no separate head). Started as a process of its own:
     python nanogpt.py '{"width": 64, "layers": 4, "heads": 4, "context": 128, "vocab": 256, "batch": 8,
                         "threads": 1, "compiled": false}'
 
-It answers ``{}`` once it is warm. Each line ``SECONDS`` on standard input is then one measurement, answered
-by a line of JSON: ``{"tokens": ..., "seconds": ..., "loss": ...}``.
+With ``"steps"`` in it, it trains so many steps and ends. Else it answers ``{}`` once it is warm, and each
+line ``SECONDS`` on standard input is one measurement, answered by a line of JSON:
+``{"tokens": ..., "seconds": ..., "loss": ...}``.
 """
 
 import json
@@ -77,8 +78,11 @@ def main(spec: dict) -> None:
         optimizer.step()
         return loss
 
-    for i in range(5):
-        step(i)
+    for i in range(spec.get("steps", 5)):
+        loss = step(i)
+    if "steps" in spec:
+        print(json.dumps({"loss": loss.item()}))
+        return
     print("{}", flush=True)
     for line in sys.stdin:
         started, steps, until = time.perf_counter(), 0, float(line)
