@@ -32,8 +32,9 @@ def refuse(rows: Sample, law: Law, source: str) -> None:
             f"{source}: the loss is {rows.loss[0]:g} in every usable row; there is nothing to fit"
         )
     offset = not isinstance(law, SumLaw) or any(not term.powers for term in law.terms)
-    needed = 3 if offset else 2
     for name in law.inputs:
+        # An offset needs a third point along the axis it is the limit of; a switch such as bits needs two.
+        needed = 3 if offset and name in ("params", "tokens", "flops") else 2
         values = distinct(rows.inputs[name])
         if len(values) < needed and count:
             problems.append(
