@@ -19,7 +19,9 @@ from analysis.table import Runs
 
 # The last stretches of compute that play the future.
 FACTORS = (10.0, 5.0, 3.0, 2.0)
-DRAWS = 150
+DRAWS = 100
+# Windows beyond the second repeat what the first two said, at the price of a fit each.
+MOST = 2
 # Predictions from which a quantile of their misses can be taken.
 ENOUGH = 5
 
@@ -34,18 +36,23 @@ class Misses:
     distances: tuple[float, ...]
 
 
-def misses(rows: Sample, options, runs: Runs, level: float) -> Misses:
-    """Scores of forecasts within `rows`, from every window that determines the law.
+def misses(rows: Sample, options, runs: Runs, level: float, distance: float) -> Misses:
+    """Scores of forecasts within `rows`, from the windows that say something about one at `distance`.
 
+    That is, those that reach half as far on a log scale; where none does, the one that reaches furthest.
     options: as `forecasting` fits, (law, rho, bootstrap draws, method, level, seed, source).
     """
     flops = flops_of(rows)
+    needed = 0.5 * np.log(max(distance, 1.0))
     law, rho, draws, method, _, seed, source = options
     scores, window, distances = [], [], []
     for factor in FACTORS:
         held = flops > flops.max() / factor
         if held.sum() < ENOUGH or held.all():
             continue
+        reach = float(flops.max() / flops[~held].max())
+        if distances and (np.log(reach) < needed or len(distances) == MOST):
+            break
         try:
             earlier = fit_sample(rows.where(~held), law, rho, min(draws, DRAWS), method, level, seed, source)
         except InputError:
@@ -53,7 +60,7 @@ def misses(rows: Sample, options, runs: Runs, level: float) -> Misses:
         found = [_score(cell) for cell in cells_of(earlier, rows.where(held), runs, level)]
         scores += found
         window += [len(distances)] * len(found)
-        distances.append(float(flops.max() / flops[~held].max()))
+        distances.append(reach)
     return Misses(np.array(scores), np.array(window, int), tuple(distances))
 
 

@@ -67,7 +67,7 @@ def forecast(
     if fitted.draws:
         reach = [pair[0] * pair[1] * 6 for pair in at] + flops_of(rows)[held].tolist()
         distance = max(reach, default=1.0) / flops_of(rows)[~held].max()
-        widened = widening(misses(rows.where(~held), options, runs, level), level, distance)
+        widened = widening(misses(rows.where(~held), options, runs, level, distance), level, distance)
     cells = cells_of(fitted, rows.where(held), runs, level) + cells_at(fitted, at, level)
     cells = [_widen(cell, widened or 1.0) for cell in cells]
     score = score_of([cell for cell in cells if cell.measured is not None], rows.where(~held))
