@@ -18,6 +18,8 @@ from analysis.sample import Sample
 
 # Predictions are calibrated where they are used: this many times beyond the table on each axis.
 REACH = 3.0
+# An interval this much wider is no interval; the factor says so and stays a number.
+WIDEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def calibrate(
             ratios[name].append(_ratio(truth[name], middle, float(low), float(high)))
     place = min(int(np.ceil((simulations + 1) * fit.level)), simulations) - 1
     achieved = {name: float(np.mean(np.array(values) <= 1)) for name, values in ratios.items()}
-    factor = {name: max(1.0, float(np.sort(values)[place])) for name, values in ratios.items()}
+    factor = {name: min(max(1.0, float(np.sort(values)[place])), WIDEST) for name, values in ratios.items()}
+    # What has vanished has no logarithm to stretch; its interval begins at zero already.
+    factor |= {name: 1.0 for name in law.names if fit.params[name] == 0}
     return _stretched(fit, Calibration(simulations, draws, fit.level, achieved, factor))
 
 

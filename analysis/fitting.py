@@ -64,8 +64,8 @@ def fit(
     made = fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
     if not calibrate:
         return made
-    if not bootstrap:
-        raise InputError("calibrate: there are no intervals without bootstrap draws")
+    if not bootstrap or method == "profile":
+        raise InputError("calibrate: only intervals from bootstrap draws can be calibrated")
     from analysis.calibration import calibrate as widen
 
     rows, rho = made.rows, made.rho
