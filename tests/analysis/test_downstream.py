@@ -9,6 +9,7 @@ import analysis as sl
 from analysis.downstream import _fit, _scored, _scores, _splits
 from analysis.verbs_downstream import downstream as verb
 
+LINKED = ("sigmoid", "logit", "exponential")
 LAW = {"E": 0.5, "A": 40.0, "B": 300.0, "alpha": 0.25, "beta": 0.28}
 
 
@@ -30,7 +31,7 @@ def ladder(seed=0, noise=0.006):
 
 @pytest.fixture(scope="module")
 def result():
-    return sl.fit_downstream(ladder(), "accuracy", chance=0.25, bootstrap=60)
+    return sl.fit_downstream(ladder(), "accuracy", chance=0.25, ways=LINKED, bootstrap=60)
 
 
 def test_the_planted_score_is_predicted_beyond_the_runs(result):
@@ -47,7 +48,7 @@ def test_the_choice_and_the_fit_see_no_held_out_run(result):
     table = ladder()
     table["accuracy"] = np.where(table["held_out"], 0.3, table["accuracy"])
     table["loss"] = np.where(table["held_out"], 3.0, table["loss"])
-    other = sl.fit_downstream(table, "accuracy", chance=0.25, bootstrap=60)
+    other = sl.fit_downstream(table, "accuracy", chance=0.25, ways=LINKED, bootstrap=60)
     assert [way.name for way in other.ways] == [way.name for way in result.ways]
     assert [cell.predicted for cell in other.cells] == [cell.predicted for cell in result.cells]
 
@@ -71,6 +72,17 @@ def test_the_shared_fit_hears_what_both_quantities_say():
     found = sl.fit_downstream(table, "accuracy", chance=0.25, ways=("sigmoid",), bootstrap=0)
     assert found.params["alpha"] == pytest.approx(LAW["alpha"], abs=0.01)
     assert found.params["beta"] == pytest.approx(LAW["beta"], abs=0.01)
+
+
+def test_runs_of_a_direct_law_choose_it():
+    """A score that no function of the loss gives: params count for it twice as much as for the loss."""
+    table = ladder(seed=2)
+    n, d = table["params"], table["tokens"]
+    score = 0.25 + 0.7 * np.exp(-(60 / n**0.22 + 8 / d**0.14))
+    table["accuracy"] = score + 0.002 * np.random.default_rng(0).standard_normal(27)
+    found = sl.fit_downstream(table, "accuracy", chance=0.25, ways=("sigmoid", "direct"), bootstrap=0)
+    assert found.ways[0].name == "direct"
+    assert max(abs(cell.error) for cell in found.cells) < 0.02
 
 
 def test_bad_scores_are_named():
