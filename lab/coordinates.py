@@ -45,7 +45,7 @@ def coordinates(
         flat: {parametrization: bool}, rows: [{parametrization, activation, step, rms: [a number a size],
         change: [...], slope, flat}]}`` with step from 0 (untrained, where change, slope and flat are null) to
         ``steps``; RMS over batch, positions and channels, root mean square over seeds. ``flat`` of a
-        parametrisation: of all its rows of the last step. Over layers, of the blocks the first and the last.
+        parametrisation: of all its rows of the last step. Over layers, of the blocks only the last.
     """
     dataset = dataset or load(DataConfig(source="synthetic", context=64))
     deep = len(layers) > 1
@@ -104,9 +104,9 @@ def coordinates(
 
 
 def _ends(measured: dict, depth: int) -> dict:
-    """The activations that models of all depths have."""
-    names = ("embedding", "embedding"), ("first block", "block_0"), ("last block", f"block_{depth - 1}")
-    return {new: measured[old] for new, old in (*names, ("logits", "logits"))}
+    """What models of all depths have. A single block moves by 1 / L under CompleteP, all of them by 1."""
+    names = {"embedding": "embedding", f"block_{depth - 1}": "last block", "logits": "logits"}
+    return {new: measured[old] for old, new in names.items()}
 
 
 def render(check: dict) -> str:
