@@ -57,27 +57,6 @@ def test_steps_taken_in_two_calls_are_the_same_steps(tiny, synthetic, batches):
     assert np.isnan(losses[7:]).all()
 
 
-def test_each_mode_against_the_solo_run(tiny, synthetic, batches):
-    runs = [tiny, replace(tiny, seed=1, optimizer=replace(tiny.optimizer, learning_rate=3e-3))]
-    solo = [advance(c, synthetic, batches)[0][0] for c in runs]
-    assert largest_difference(*solo) > 1e-2
-    together, _ = advance(tiny, synthetic, batches, mode="devices", runs=runs)
-    assert [largest_difference(a, b) for a, b in zip(together, solo, strict=True)] == [0, 0]
-    mapped, _ = advance(tiny, synthetic, batches, mode="pmap", runs=runs)
-    assert max(largest_difference(a.params, b.params) for a, b in zip(mapped, solo, strict=True)) < 1e-5
-    (spread,), _losses = advance(tiny, synthetic, batches, mode="data")
-    assert largest_difference(spread.params, solo[0].params) < 1e-5
-
-
-def test_mapped_losses_of_fifty_steps_are_those_of_the_solo_run(tiny, synthetic):
-    batches = synthetic.batches(0, 50, tiny.batch)
-    _, (solo,) = advance(tiny, synthetic, batches, n=50)
-    _, mapped = advance(tiny, synthetic, batches, n=50, mode="pmap", runs=[tiny, replace(tiny, seed=1)])
-    _, (spread,) = advance(tiny, synthetic, batches, n=50, mode="data")
-    np.testing.assert_allclose(mapped[0], solo, rtol=1e-5)
-    np.testing.assert_allclose(spread, solo, rtol=1e-5)
-
-
 def test_unscored_targets_do_not_count(tiny, synthetic, batches):
     inputs, targets = batches
     half = targets.copy()
