@@ -69,13 +69,13 @@ def test_the_same_seed_gives_the_same_text(params):
 
 def test_cached_logits_equal_uncached_ones_beyond_the_context(params):
     """A token at a time, against all at once: with a window of 6, far past it."""
-    tokens = jax.random.randint(jax.random.key(5), (3, 40), 0, V)
-    cache = model.empty_cache(CONFIG, 3, 40)
+    tokens = jax.random.randint(jax.random.key(5), (3, 16), 0, V)
+    cache = model.empty_cache(CONFIG, 3, 16)
     parts = []
-    for t in range(40):
+    for t in range(16):
         logits, cache = model.apply_cached(params, tokens[:, t : t + 1], cache, CONFIG, V, window=6)
         parts.append(logits)
-    whole, _ = model.apply_cached(params, tokens, model.empty_cache(CONFIG, 3, 40), CONFIG, V, window=6)
+    whole, _ = model.apply_cached(params, tokens, model.empty_cache(CONFIG, 3, 16), CONFIG, V, window=6)
     np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
     plain = model.apply(params, tokens[:, :6], CONFIG, V)
     np.testing.assert_allclose(whole[:, :6], plain, atol=1e-5)
@@ -90,9 +90,9 @@ def test_generation_slides_past_the_context(params):
         return model.apply_cached(params, jnp.array([tokens]), cache, CONFIG, V, window=5)[0][0, -1]
 
     expected = list(prompt)
-    for _ in range(20):
+    for _ in range(9):
         expected.append(int(jnp.argmax(logits_at_end(expected))))
-    got = generate(params, [prompt], CONFIG, V, end=V, window=5, max_new=20)
+    got = generate(params, [prompt], CONFIG, V, end=V, window=5, max_new=9)
     assert got == [expected[len(prompt) :]]
 
 
