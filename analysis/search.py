@@ -17,11 +17,12 @@ from analysis.objectives import Rho
 from analysis.starts import starts
 
 QUICK = 60
-LAST = 2000
+LAST = 500
 ROUNDS = 2
 SHAKEN = 4
 SHAKES = 8
-FINISHED = 3
+FINISHED = 2
+CROSSINGS = 30
 MANY = 2000
 
 
@@ -73,11 +74,15 @@ def _pool(law: Law, x, target, rho: Rho, begin: np.ndarray) -> Optimum:
 
 def _crossed(law: Law, x, target, rho: Rho, pool: Optimum) -> Optimum:
     """The pool with the walk finished along valleys that two parameters share, where it had to stop."""
-    # On l1 a fit that moves no more may stand at a corner of the domain with kinks all around.
-    if rho.name != "l1" and pool.converged[distinct_optima(pool, 1)].all():
+    best = distinct_optima(pool, 1)
+    low, high = law.bounds
+    theta = pool.theta[best]
+    # On l1 a fit that moves no more may stand at an edge of the domain with kinks all around.
+    edge = rho.name == "l1" and ((theta <= low) | (theta >= high)).any()
+    if pool.converged[best].all() and not edge:
         return pool
     leading = distinct_optima(pool, FINISHED)
-    ends = [cross(law, x, target, rho, theta)[0] for theta in pool.theta[leading]]
+    ends = [cross(law, x, target, rho, theta, steps=CROSSINGS)[0] for theta in pool.theta[leading]]
     return _joined(pool, minimise(law, x, target, rho, np.stack(ends), steps=LAST, direct=True))
 
 
