@@ -8,7 +8,7 @@ from typing import Literal
 from lab.data import DataConfig
 
 # Raised whenever a change to the code alters the bits of a finished run. Part of every run id.
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 
 RateLaw = Literal["step", "porian", "deepseek", "kaplan"]
 BatchLaw = Literal["step", "porian", "deepseek"]

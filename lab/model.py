@@ -197,8 +197,9 @@ class Attention(nn.Module):
             q_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_q")(q_BxTxHxK)
             k_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_k")(k_BxTxHxK)
         positions_T = start + jnp.arange(T)
-        q_BxTxHxK, k_BxTxHxK = rotate(q_BxTxHxK, positions_T), rotate(k_BxTxHxK, positions_T)
-        q_BxTxHxK = scaled(q_BxTxHxK, parametrization.multipliers(c).attention)
+        # the scale of the scores is part of the turn's cosines and sines: one pass less
+        scale = K**-0.5 * parametrization.multipliers(c).attention
+        q_BxTxHxK, k_BxTxHxK = rotate(q_BxTxHxK, positions_T, scale), rotate(k_BxTxHxK, positions_T)
         if past is None:
             out_BxTxHxK, kept = attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK), None
         else:
@@ -232,9 +233,12 @@ class Mlp(nn.Module):
 
 
 def attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS):
-    """Softmax attention where ``seen_TxS``; batched products over (B, H), which XLA:CPU runs fastest."""
+    """Softmax attention where ``seen_TxS``, of queries that are scaled already.
+
+    Products are batched over (B, H), which XLA:CPU runs fastest.
+    """
     q_BxHxTxK, k_BxHxSxK, v_BxHxSxK = (a.swapaxes(1, 2) for a in (q_BxTxHxK, k_BxSxHxK, v_BxSxHxK))
-    scores_BxHxTxS = (q_BxHxTxK * q_BxHxTxK.shape[-1] ** -0.5) @ k_BxHxSxK.swapaxes(2, 3)
+    scores_BxHxTxS = q_BxHxTxK @ k_BxHxSxK.swapaxes(2, 3)
     scores_BxHxTxS = jnp.where(seen_TxS, scores_BxHxTxS.astype(jnp.float32), -1e30)
     top_BxHxTx1 = jax.lax.stop_gradient(scores_BxHxTxS.max(-1, keepdims=True))
     weights_BxHxTxS = jnp.exp(scores_BxHxTxS - top_BxHxTx1)
@@ -249,7 +253,7 @@ def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK):
     T, K = q_BxTxHxK.shape[1], q_BxTxHxK.shape[3]
     if (kernel := kernels.here(q_BxTxHxK.dtype, K)) != "blocks":
         return jax.nn.dot_product_attention(
-            q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, is_causal=True, implementation=kernel
+            q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, scale=1.0, is_causal=True, implementation=kernel
         )
     seen_TxT = jnp.tril(jnp.ones((T, T), bool))
     blocks = []
@@ -260,12 +264,14 @@ def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK):
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
 
-def rotate(x_BxTxHxK: jax.Array, positions_T: jax.Array, base: float = 10_000.0) -> jax.Array:
-    """Rotary positions (2104.09864): pairs (i, i + K/2) turned by position * base^(-2i/K)."""
+def rotate(
+    x_BxTxHxK: jax.Array, positions_T: jax.Array, scale: float = 1.0, base: float = 10_000.0
+) -> jax.Array:
+    """Rotary positions (2104.09864): pairs (i, i + K/2) turned by position * base^(-2i/K); and scaled."""
     half = x_BxTxHxK.shape[-1] // 2
     frequency = base ** (-jnp.arange(half) / half)
     angle_Tx1xI = positions_T[:, None, None] * frequency
-    cos, sin = jnp.cos(angle_Tx1xI).astype(x_BxTxHxK.dtype), jnp.sin(angle_Tx1xI).astype(x_BxTxHxK.dtype)
+    cos, sin = (scaled(f(angle_Tx1xI), scale).astype(x_BxTxHxK.dtype) for f in (jnp.cos, jnp.sin))
     a, b = jnp.split(x_BxTxHxK, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
