@@ -37,11 +37,13 @@ def bench(argv: list[str]) -> int:
             as_json: print one JSON object.
         """
         if coordinates:
-            from lab import coordinates as check
             from lab import devices
 
-            devices.configure()
+            devices.configure()  # before the check, which imports jax
             devices.enable_compilation_cache()
+
+            from lab import coordinates as check
+
             found = check.coordinates()
             print(json.dumps(found) if as_json else check.render(found))
             return 0
