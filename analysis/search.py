@@ -23,7 +23,7 @@ SHAKEN = 4
 SHAKES = 8
 FINISHED = 2
 CROSSINGS = 30
-MANY = 2000
+MANY = 500
 
 
 def search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
