@@ -172,7 +172,7 @@ class _Mapped:
     """A pmapped program, compiled with sums as the compiler would have them.
 
     On CPU the lab has sums computed plainly (:mod:`lab.devices`), for speed; in a mapped program that leaves
-    parameters more than 1e-5 from the solo run's after fifty steps, and with the compiler's way a third of it.
+    parameters more than 1e-5 from the solo run's after fifty steps, and the compiler's way a third of it.
     """
 
     def __init__(self, mapped):
