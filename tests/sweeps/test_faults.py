@@ -80,8 +80,10 @@ def work(plan, root, tell=lambda event: None, part=None) -> int:
 
 
 def files(folder: Path) -> dict:
-    """Everything in a run folder but the claim."""
-    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and not p.name.startswith("claim")}
+    """Everything in a run folder but the claim, and but what a process stopped in the middle of a write left
+    there: that may go when the process wakes, and can become nothing else."""
+    kept = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("claim"))
+    return {p: p.read_bytes() for p in kept if not (p.name.startswith(".") and p.name.endswith(".tmp"))}
 
 
 def test_a_worker_that_slept_while_its_cell_was_taken_over_writes_nothing_more(tiny, calm, tmp_path):
