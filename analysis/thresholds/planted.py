@@ -145,6 +145,67 @@ def floor_limited(plan: Plan, rng: np.random.Generator, top: float = 0.002) -> l
     return rows("floor_limited", np.repeat(score[:, None], plan.seeds, 1), plan, rng)
 
 
+def sudden(plan: Plan, rng: np.random.Generator, tokens: int = 8, symbols: int = 32, elbow: float = 1.4):
+    """As `capacity`, but so steep that no size at chance shows it: nothing foretells it."""
+    log_nats = np.log(np.log(symbols)) - 8.0 * np.maximum(plan.decades - elbow, 0) - 0.02 * plan.decades
+    nats = np.exp(log_nats[:, None] + 0.3 * plan.seed_sd * rng.standard_normal((log_nats.size, plan.seeds)))
+    return rows("sudden", np.exp(-tokens * nats), plan, rng) + nats_rows("sudden", nats, plan)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Sizes and token budgets, and the loss of a law of both: 1.4 + (1e3 / N)^0.4 + (3e4 / D)^0.4."""
+
+    params: tuple[float, ...] = tuple(np.geomspace(1e4, 1e6, 5))
+    tokens: tuple[float, ...] = tuple(np.geomspace(1e6, 6.4e7, 4))
+    seeds: int = 3
+    items: int = 1000
+    seed_sd: float = 0.2
+
+    @property
+    def cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """params, tokens, loss (K,)."""
+        n, d = (v.ravel() for v in np.meshgrid(self.params, self.tokens, indexing="ij"))
+        return n, d, 1.4 + (1e3 / n) ** 0.4 + (3e4 / d) ** 0.4
+
+
+def grid_rows(task: str, eta: np.ndarray, grid: Grid, rng: np.random.Generator) -> list[dict]:
+    """Exact-match rows of a grid from eta (K,) in logits."""
+    n, d, loss = grid.cells
+    score = expit(eta[:, None] + grid.seed_sd * rng.standard_normal((eta.size, grid.seeds)))
+    correct = rng.binomial(grid.items, score)
+    return [
+        {
+            "task": task,
+            "metric": "exact_match",
+            "params": n[i],
+            "tokens": d[i],
+            "loss_nats": loss[i],
+            "seed": j,
+        }
+        | {"correct": int(correct[i, j]), "items": grid.items, "score": correct[i, j] / grid.items}
+        | {"flops": 6 * n[i] * d[i], "chance": 0.0}
+        for i in range(n.size)
+        for j in range(grid.seeds)
+    ]
+
+
+def of_loss(grid: Grid, rng: np.random.Generator, size: float = 0.0, threshold: float = 1.75) -> list[dict]:
+    """A curve of the loss with an elbow at `threshold` (Du et al. 2403.15796); size: logits a decade of
+    params at equal loss, 0 for a score that only the loss decides."""
+    n, _, loss = grid.cells
+    eta = -4.0 + 1.0 * (loss.max() - loss) + 18.0 * np.maximum(threshold - loss, 0)
+    eta += size * (np.log10(n) - np.log10(n).mean())
+    return grid_rows("of_loss", eta, grid, rng)
+
+
+def of_both(grid: Grid, rng: np.random.Generator, exponent: float = -0.7, tokens: float = 6e6) -> list[dict]:
+    """An elbow at D* = tokens (N / 1e5)^exponent."""
+    n, d, _ = grid.cells
+    u = np.log10(d) - np.log10(tokens) - exponent * (np.log10(n) - 5.0)
+    return grid_rows("of_both", -3.5 + 0.3 * u + 4.0 * np.maximum(u, 0), grid, rng)
+
+
 # What each generator should be called at 3 seeds and 1,000 items; seed_mixture needs 8 seeds.
 EXPECTED = (
     (flat, "flat"),
