@@ -9,6 +9,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from analysis.thresholds import bnsl
+
 BREAKTHROUGH = 5.0  # BIG-bench's own lists call tasks above it breakthroughs
 TEN_POINTS = 0.10
 
@@ -108,14 +110,19 @@ def sigmoid_midpoint(
 
 def calls(
     correct: np.ndarray, items: np.ndarray, log_size: np.ndarray, chance: float = 0.0
-) -> dict[str, bool]:
-    """What each rival calls a break or a breakthrough on one score a size (means over seeds)."""
+) -> dict[str, bool | None]:
+    """What each rival calls a break or a breakthrough on one score a size (means over seeds).
+
+    bnsl is None below seven sizes, where one break has as many parameters as there are scores.
+    """
     score = np.asarray(correct, float) / np.asarray(items, float)
     middle, slope, _ = sigmoid_midpoint(correct, items, log_size, chance)
     inside = log_size[0] < middle < log_size[-1]
+    broken = bnsl.break_place(score, log_size)
     return {
         "breakthroughness": breakthroughness(score) > BREAKTHROUGH,
         "ten_points": ten_points(score, log_size) > TEN_POINTS,
         "bic_hinge": bic_hinge(correct, items, log_size)[0] > 0,
         "sigmoid": bool(inside and slope > 2.0),  # logits a decade: half the rise within a decade
+        "bnsl": broken is not None if log_size.size >= bnsl.FEWEST_SIZES else None,
     }
