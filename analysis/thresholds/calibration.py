@@ -25,7 +25,18 @@ def measure(
     """
     scale, eta = null.smooth_eta(design, evidence, 0)
     false = rejected(design, scale, eta, evidence.seed_sd[0], alpha, rng, draws)
-    return Calibration(false, power(design, evidence, alpha, rng, draws), draws)
+    strong = strong_break(design)
+    called, found = _test(design, evidence.scales[0], strong, evidence.seed_sd[0], alpha, rng, draws)
+    return Calibration(false, float(called.mean()), draws, elbow_factor(design, found.elbow))
+
+
+def elbow_factor(design: Design, elbows: np.ndarray) -> float | None:
+    """Median factor between fitted elbows (B,) and that of `strong_break`; None on the loss axis."""
+    if design.x[0] <= 0:
+        return None
+    off = np.abs(elbows - 0.5 * (design.x[0] + design.x[-1]))
+    found = off[np.isfinite(off)]  # where nothing rises there is no elbow to be off
+    return float(10 ** np.median(found)) if found.size else None
 
 
 def strong_break(design: Design) -> np.ndarray:
@@ -56,6 +67,19 @@ def rejected(
     draws: int,
 ) -> float:
     """Share of tables simulated from eta (K,) whose break is significant at alpha."""
+    return float(_test(design, scale, eta, sd, alpha, rng, draws)[0].mean())
+
+
+def _test(
+    design: Design,
+    scale: Scale,
+    eta: np.ndarray,
+    sd: float,
+    alpha: float,
+    rng: np.random.Generator,
+    draws: int,
+) -> tuple[np.ndarray, null.Evidence]:
+    """Which of `draws` tables from eta (K,) have a significant break (draws,), and their fits."""
     tables = null.simulate(design, scale, eta, sd, rng, draws)
     outer = null.weigh(design, tables)
     again = np.empty_like(tables, dtype=float)
@@ -66,4 +90,4 @@ def rejected(
             again[rows] = null.simulate(design, each, curve, outer.seed_sd[rows], rng, rows.size)
     reference = null.weigh(design, again).statistic
     exceeding = (reference[None] >= outer.statistic[:, None] - 1e-6).sum(1)
-    return float(((exceeding + 1) / (draws + 1) <= alpha).mean())
+    return (exceeding + 1) / (draws + 1) <= alpha, outer

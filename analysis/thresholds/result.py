@@ -66,11 +66,16 @@ class Places:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Measured on the user's own sizes, seeds and items: rates of calling a break at the given level."""
+    """Measured on the user's own sizes, seeds and items: rates of calling a break at the given level.
+
+    elbow_factor: the median factor by which the elbow of a strong break is missed; None on the loss axis,
+    whose places have no ratio.
+    """
 
     false_positive_rate: float
     power: float
     draws: int
+    elbow_factor: float | None = None
 
 
 @dataclass(frozen=True)

@@ -51,20 +51,22 @@ def test_held_out_scores_do_not_reach_the_forecast():
     assert [p.predicted for p in after.points] == [p.predicted for p in before.points]
 
 
-def test_a_known_length_narrows_the_interval():
-    """Nothing was right yet: the length of the answer is all that is known of the link."""
-    frame = pandas.DataFrame(planted.metric_only(Plan(), np.random.default_rng(1)))
+def test_a_known_length_is_used_where_no_answer_was_right_yet():
+    """Zeros bound the length from below only; a forecast without a measured size is not scored."""
+    frame = pandas.DataFrame(planted.metric_only(Plan(), np.random.default_rng(1), tokens=20))
     frame = frame[frame["params"] < 1e5]
-    frame.loc[frame["metric"] == "exact_match", ["correct", "score"]] = 0
-    blind, told = (foresee(frame, lengths=lengths)[0] for lengths in (None, {"metric_only": 8.0}))
+    assert frame["correct"].sum() == 0
+    blind, told = (foresee(frame, lengths=lengths)[0] for lengths in (None, {"metric_only": 20.0}))
     assert (blind.verdict, told.verdict) == ("not_scored", "not_scored")
-    width = [f.points[1].interval[1] - f.points[1].interval[0] for f in (blind, told)]
-    assert width[1] < width[0]
+    assert told.length.value == pytest.approx(20, rel=0.3)
+    assert blind.length.interval[1] > 60
+    assert told.points[2].predicted > blind.points[2].predicted
     assert told.points[0].measured is None
+    assert [p.size for p in told.points] == pytest.approx([2 * 7.2e4, 4 * 7.2e4, 8 * 7.2e4], rel=0.01)
 
 
 def test_too_few_sizes_at_chance_are_refused():
-    rows = planted.metric_only(Plan(params=tuple(np.geomspace(1e5, 1e7, 5))), np.random.default_rng(0))
-    found = foresee(pandas.DataFrame(rows))[0]
+    frame = pandas.DataFrame(planted.metric_only(Plan(), np.random.default_rng(0)))
+    found = foresee(frame[frame["params"] > 2e4])[0]
     assert found.verdict == "cannot_tell"
     assert "3 are needed" in found.text
