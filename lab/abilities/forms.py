@@ -54,7 +54,7 @@ def _families() -> dict[str, Family]:
         "copy": Family(copying.copy, "symbols", 2, 200),
         "reverse": Family(copying.reverse, "symbols", 2, 200),
         "recall": Family(recall.recall, "pairs", 4, 16),
-        "induction": Family(induction.induction, "symbols", 4, 31),
+        "induction": Family(induction.induction, "symbols", 6, 31),
         "needle": Family(needle.needle, "symbols of the longest haystack, a multiple of 4", 16, 200),
         "multiparity": Family(parity.multiparity, "relevant bits", 1, 5),
         "dyck": Family(dyck.dyck, "brackets", 2, 200),

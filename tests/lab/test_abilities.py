@@ -104,7 +104,7 @@ REFERENCE = {
     "sort": lambda prompt: "".join(sorted(prompt, key=ALPHABET.index)),
     "count": lambda prompt: ALPHABET[prompt[1:].count(prompt[0])],
     "multiplication": product_answer,
-    "induction": lambda prompt: prompt[prompt.index(prompt[-1]) + 1],
+    "induction": lambda prompt: prompt[prompt.index(prompt[-1]) + 1 :][:4],
     "needle": lambda prompt: prompt[prompt.index("+") + 1],
     "multiparity": parities_answer,
     "dyck": dyck_answer,
