@@ -25,18 +25,20 @@ def measure(
     """
     scale, eta = null.smooth_eta(design, evidence, 0)
     false = rejected(design, scale, eta, evidence.seed_sd[0], alpha, rng, draws)
-    strong = strong_break(design)
-    called, found = _test(design, evidence.scales[0], strong, evidence.seed_sd[0], alpha, rng, draws)
-    return Calibration(false, float(called.mean()), draws, elbow_factor(design, found.elbow))
+    strong, factor = power_and_factor(design, evidence.scales[0], evidence.seed_sd[0], alpha, rng, draws)
+    return Calibration(false, strong, draws, factor)
 
 
-def elbow_factor(design: Design, elbows: np.ndarray) -> float | None:
-    """Median factor between fitted elbows (B,) and that of `strong_break`; None on the loss axis."""
-    if design.x[0] <= 0:
-        return None
-    off = np.abs(elbows - 0.5 * (design.x[0] + design.x[-1]))
-    found = off[np.isfinite(off)]  # where nothing rises there is no elbow to be off
-    return float(10 ** np.median(found)) if found.size else None
+def power_and_factor(
+    design: Design, scale: Scale, sd: float, alpha: float, rng: np.random.Generator, draws: int
+) -> tuple[float, float | None]:
+    """Share of tables with a strong break that would be called, and the median factor between the fitted
+    elbow and the true one (None on the loss axis, or where no table rises)."""
+    called, found = _test(design, scale, strong_break(design), sd, alpha, rng, draws)
+    off = np.abs(found.elbow - 0.5 * (design.x[0] + design.x[-1]))
+    off = off[np.isfinite(off)]
+    none = design.x[0] <= 0 or not off.size
+    return float(called.mean()), None if none else float(10 ** np.median(off))
 
 
 def strong_break(design: Design) -> np.ndarray:
