@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.allocation import exponents, spends_compute
+from analysis.errors import InputError
 from analysis.estimator import minimise
 from analysis.intervals import bootstrap, widened
 from analysis.law import Law
@@ -36,6 +37,11 @@ class Calibration:
     achieved: Mapping[str, float]
     factor: Mapping[str, float]
 
+    @property
+    def widest(self) -> float:
+        """The factor on the intervals of predictions and of what follows from several parameters."""
+        return max(self.factor["loss"], self.factor.get("params_exponent", 1.0))
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "simulations": self.simulations,
@@ -44,6 +50,19 @@ class Calibration:
             "achieved": dict(self.achieved),
             "factor": dict(self.factor),
         }
+
+
+def calibrated(fit: Fit, simulations: int, draws: int, method: str, seed: int) -> Fit:
+    """The fit with its intervals widened to their level, by `simulations` tables like its own.
+
+    Raises InputError where the intervals do not come from bootstrap draws.
+    """
+    from analysis.fitting import centred
+
+    if not draws or method == "profile":
+        raise InputError("calibrate: only intervals from bootstrap draws can be calibrated")
+    x, target, centre = centred(fit.rows, fit.law, fit.rho)
+    return calibrate(fit, fit.rows, x, target, centre, fit.rho, method, simulations, min(draws, 200), seed)
 
 
 def calibrate(
@@ -134,12 +153,11 @@ def _stretched(fit: Fit, calibration: Calibration) -> Fit:
     if allocation is not None and allocation.interval is not None:
         pair = _stretch(allocation.params_exponent, allocation.interval, factor["params_exponent"], False)
         allocation = replace(allocation, interval=pair)
-    wider = max(factor["loss"], factor.get("params_exponent", 1.0))
     return replace(
         fit,
         intervals=intervals,
         allocation=allocation,
-        spread=fit.spread * wider,
+        spread=fit.spread * calibration.widest,
         calibration=calibration,
     )
 

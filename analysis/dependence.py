@@ -9,11 +9,10 @@ import numpy as np
 from analysis.identify import SAME, distinct
 from analysis.notes import Note
 from analysis.sample import Sample
+from analysis.trajectories import CHECKPOINTS, COPIES, EVEN
 
 # Correlation of neighbours' residuals from which rows of one size are one cluster, and pairs to see it by.
 CORRELATED, PAIRS = 0.3, 12
-# Checkpoints are saved at even steps; budgets of separate runs are spaced by factors.
-EVEN, CHECKPOINTS = 0.05, 8
 
 
 def size_groups(params: np.ndarray) -> np.ndarray:
@@ -28,7 +27,11 @@ def dependent(rows: Sample, residual: np.ndarray) -> tuple[Sample, tuple[Note, .
 
     residual (n,) of the log loss. Rows that a column already puts into clusters are left as they are.
     """
-    if rows.clustered_by or not {"params", "tokens"} <= rows.inputs.keys() or len(rows) < PAIRS:
+    if (
+        rows.clustered_by not in ("", COPIES)
+        or not {"params", "tokens"} <= rows.inputs.keys()
+        or len(rows) < PAIRS
+    ):
         return rows, ()
     groups = size_groups(rows.inputs["params"])
     if int(groups.max()) + 1 < 3 or int(groups.max()) + 1 == len(rows):

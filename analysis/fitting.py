@@ -64,13 +64,9 @@ def fit(
     made = fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
     if not calibrate:
         return made
-    if not bootstrap or method == "profile":
-        raise InputError("calibrate: only intervals from bootstrap draws can be calibrated")
-    from analysis.calibration import calibrate as widen
+    from analysis.calibration import calibrated
 
-    rows, rho = made.rows, made.rho
-    x, target, centre = centred(rows, law, rho)
-    return widen(made, rows, x, target, centre, rho, method, calibrate, min(bootstrap, 200), seed)
+    return calibrated(made, calibrate, bootstrap, method, seed)
 
 
 def fit_sample(

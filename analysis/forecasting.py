@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.calibration import calibrated
 from analysis.cells import cells_at, cells_of, flops_of, score_of
 from analysis.conformal import misses, widening
 from analysis.errors import InputError
@@ -39,13 +40,16 @@ def forecast(
     seed: int = 0,
     holdout_factor: float | None = None,
     at: Sequence[tuple[float, float]] = (),
+    noise: str = "",
+    calibrate: int = 0,
 ) -> Forecast:
     """The law fitted to some rows, its predictions for the others.
 
     Held out are the rows that the table marks (column held_out), or with holdout_factor f the rows of more
     than 1/f of the largest compute; without either the largest f of 10, 5, 3, 2 that leaves a table to fit.
     law: a name, a Law, or `auto` for the one that did best one step earlier, on the fitted rows alone.
-    at: further (params, tokens) to predict; then nothing is held out unless asked for.
+    at: further (params, tokens) to predict; then nothing is held out unless asked for. noise, calibrate: as
+    `fit` takes them.
     Raises InputError when no split leaves a table from which the law can be determined.
     """
     rho = make_objective(objective, delta, residual, over_weight)
@@ -55,7 +59,7 @@ def forecast(
     if bad := [pair for pair in at if not all(np.isfinite(v) and v > 0 for v in pair)]:
         raise InputError(*(f"params and tokens must be positive numbers, not {pair}" for pair in bad))
     runs = as_runs(runs)
-    rows = sample(runs, chosen.inputs)
+    rows = sample(runs, chosen.inputs, noise)
     options = (chosen, rho, bootstrap if law != "auto" else 0, method, level, seed, runs.source)
     fitted, held, rule = _split(rows, holdout_factor, bool(at), options)
     rivals: tuple[Rival, ...] = ()
@@ -63,11 +67,16 @@ def forecast(
         rivals = rank(rows.where(~held), rows.where(held), runs, rho)
         options = (find(rivals[0].law), rho, bootstrap, method, level, seed, runs.source)
         fitted = _fit(rows, held, options)
+    if calibrate:
+        fitted = calibrated(fitted, calibrate, bootstrap, method, seed)
     widened = None
     if fitted.draws:
         reach = [pair[0] * pair[1] * 6 for pair in at] + flops_of(rows)[held].tolist()
         distance = max(reach, default=1.0) / flops_of(rows)[~held].max()
         widened = widening(misses(rows.where(~held), options, runs, level, distance), level, distance)
+        if widened is not None and fitted.calibration is not None:
+            # Earlier misses are in units of intervals that were not calibrated.
+            widened = max(1.0, widened / fitted.calibration.widest)
     cells = cells_of(fitted, rows.where(held), runs, level) + cells_at(fitted, at, level)
     cells = [_widen(cell, widened or 1.0) for cell in cells]
     score = score_of([cell for cell in cells if cell.measured is not None], rows.where(~held))

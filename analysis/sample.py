@@ -7,10 +7,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from analysis.columns import ALIASES, NEEDED, nearest, normal
+from analysis.columns import ALIASES, NEEDED, nearest, normal, suggested
 from analysis.errors import InputError
 from analysis.notes import Excluded, Note
-from analysis.table import Runs, numbers
+from analysis.table import Runs
+from analysis.trajectories import COPIES, checkpoints, copies, swept
+from analysis.units import numbers
+
+# How tables write that a run ended as it should.
+FINISHED = frozenset(["ok", "finished", "complete", "completed", "done", "success", "succeeded"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,11 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     if lacking:
         there = ", ".join(list(runs.columns)[:20]) or "none"
         raise InputError(
-            *(f"{runs.source}: no column for {role}; name it with --columns {role}=..." for role in lacking),
+            *(
+                f"{runs.source}: no column for {role}; name it with --columns {role}=..."
+                f"{suggested(role, runs.columns) if role in NEEDED else ''}"
+                for role in lacking
+            ),
             f"{runs.source}: its columns are {there}",
         )
     if noise and noise not in runs.columns:
@@ -73,7 +82,7 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     status = runs.role("status")
     if status is not None:
         for row, value in enumerate(status.tolist()):
-            if value != "ok" and reasons[row] == "":
+            if str(value).strip().lower() not in FINISHED and reasons[row] == "":
                 reasons[row] = f"status is {value!r}, not 'ok'"
     for role in ("loss", *inputs):
         values = _values(runs, role)
@@ -91,8 +100,11 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         raise InputError(f"{runs.source}: none of its {len(runs)} rows can be used: {shown}")
     wanted = dict.fromkeys((*inputs, *(role for role in NEEDED if role != "loss")))
     out = {role: _values(runs, role)[keep] for role in wanted if _values(runs, role) is not None}
-    clusters, clustered_by = _clusters(runs, keep, out)
     loss = runs.columns["loss"][keep]
+    clusters, clustered_by = _clusters(runs, keep, out)
+    if not clustered_by and not runs.store:
+        clusters, clustered_by, said = _told(runs, keep, out, loss)
+        notes += said
     held = runs.role("held_out")
     return Sample(
         out,
@@ -174,20 +186,61 @@ def _clusters(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) ->
     """Which rows belong together: runs of one shape and seed, branches of one trunk, checkpoints of one run.
 
     A column that merely names runs (`run`, `name`) makes clusters only where one name covers several token
-    counts, that is, checkpoints; equal names at equal tokens are independent repetitions.
+    counts of one size, that is, checkpoints: equal names at equal tokens are independent repetitions, and a
+    name of several sizes is that of a study.
     """
-    alone = np.arange(len(keep))
-    column = runs.roles.get("cluster")
-    if column is None or column not in runs.columns:
-        return alone, ""
-    labels = [str(value) for value in runs.columns[column][keep].tolist()]
-    labels = [f"\0{i}" if label in ("", "None", "nan") else label for i, label in enumerate(labels)]
-    index = np.unique(labels, return_inverse=True)[1]
-    if index.max() + 1 == len(keep):
-        return alone, ""
-    if normal(column) in ALIASES["cluster"][1] and "tokens" in inputs:
-        order = np.lexsort((inputs["tokens"], index))
-        same = (np.diff(index[order]) == 0) & (np.diff(inputs["tokens"][order]) != 0)
-        if not same.any():
-            return alone, ""
-    return index, "runs of one shape and seed" if runs.store else f"rows of one {column!r}"
+    chosen = runs.roles.get("cluster")
+    names = [] if chosen is None else [chosen]
+    if chosen is None or normal(chosen) in ALIASES["cluster"][1]:
+        weak = ALIASES["cluster"][1]
+        names += [name for name in runs.columns if normal(name) in weak and name not in names]
+    for column in names:
+        if column not in runs.columns:
+            continue
+        labels = [str(value) for value in runs.columns[column][keep].tolist()]
+        labels = [f"\0{i}" if label in ("", "None", "nan") else label for i, label in enumerate(labels)]
+        index = np.unique(labels, return_inverse=True)[1]
+        if index.max() + 1 == len(keep):
+            continue
+        if normal(column) in ALIASES["cluster"][1] and not _is_run(index, inputs):
+            continue
+        return index, "runs of one shape and seed" if runs.store else f"rows of one {column!r}"
+    return np.arange(len(keep)), ""
+
+
+def _is_run(index: np.ndarray, inputs: Mapping[str, np.ndarray]) -> bool:
+    """Whether the names numbered by `index` (n,) are those of runs with several checkpoints."""
+    if "params" in inputs:
+        order = np.lexsort((inputs["params"], index))
+        step = np.diff(np.log(inputs["params"][order]))
+        if (np.abs(step[np.diff(index[order]) == 0]) > 1e-3).any():
+            return False
+    if "tokens" not in inputs:
+        return True
+    order = np.lexsort((inputs["tokens"], index))
+    return bool(((np.diff(index[order]) == 0) & (np.diff(inputs["tokens"][order]) != 0)).any())
+
+
+def _told(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray], loss: np.ndarray):
+    """(clusters, what they are, notes) that no column names: checkpoints, copies, sweeps of rates."""
+    alone, said = np.arange(len(keep)), []
+    if not {"params", "tokens"} <= inputs.keys() or len(keep) < 3:
+        return alone, "", said
+    n, d = inputs["params"], inputs["tokens"]
+    others = {
+        name: values[keep]
+        for name, values in runs.columns.items()
+        if name not in (*runs.roles.values(), *NEEDED)
+    }
+    if text := swept(n, d, loss, others):
+        said.append(Note("swept", text))
+    run = checkpoints(n, d, others)
+    if run is not None:
+        text = (
+            f"the rows look like checkpoints of {run.max() + 1} runs, each of one size with rising tokens; "
+            f"intervals take each run as one cluster; losses before a schedule's end lie above those of "
+            f"finished runs"
+        )
+        return run, "checkpoints of one run", [*said, Note("checkpoints", text)]
+    same = copies(*inputs.values(), loss)
+    return (alone, "", said) if same is None else (same, COPIES, said)

@@ -221,6 +221,7 @@ def forecast_text(result: Forecast) -> str:
         table(rows, head) if rows else "",
         summary,
         laws,
+        _calibrated(result.fit),
         remarks(result.warnings),
     )
     return "\n".join(part for part in parts if part)

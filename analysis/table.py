@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.columns import NEEDED, assign, nearest, terms
+from analysis.columns import NEEDED, assign, nearest
 from analysis.errors import InputError
 from analysis.notes import Note
+from analysis.units import evaluate, numbers
 
 if TYPE_CHECKING:
     import pandas
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 # Identifiers such as 12e4567890ab read as numbers; these columns never are.
 _TEXT = "run_id study grid status trunk source device energy_source git_commit pack name cluster"
 TEXT = frozenset(_TEXT.split())
-_SUFFIX = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
-_NUMBER = re.compile(r"^\s*([+-]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([kKmMbBgGtT]?)\s*$")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -91,6 +90,23 @@ class Runs:
         ]
         written = {role: values[keep] for role, values in self.written.items()}
         return replace(self, columns=columns, ability_rows=scores, written=written)
+
+    def lowest(self) -> Runs:
+        """At each params and tokens the row of lowest loss alone: of a sweep over rates, the best one."""
+        if not {"params", "tokens", "loss"} <= self.columns.keys():
+            raise InputError(f"{self.source}: --lowest needs params, tokens and loss")
+        loss = np.where(self.columns["loss"] > 0, self.columns["loss"], np.inf)
+        at = [np.round(np.log(np.maximum(self.columns[name], 1e-300)), 3) for name in ("params", "tokens")]
+        texts = [self.columns[name] for name in ("grid", "held_out") if name in self.columns]
+        labels = [np.unique(column.astype(str), return_inverse=True)[1] for column in texts]
+        order = np.lexsort((loss, *at, *labels))
+        key = np.stack([*at, *labels])[:, order]
+        first = np.concatenate([[True], (key[:, 1:] != key[:, :-1]).any(axis=0)])
+        keep = np.sort(order[first & np.isfinite(loss[order])])
+        text = f"{len(keep)} of {len(self)} rows: the lowest loss at each params and tokens"
+        columns = {name: values[keep] for name, values in self.columns.items()}
+        written = {role: values[keep] for role, values in self.written.items()}
+        return replace(self, columns=columns, written=written, notes=(*self.notes, Note("lowest", text)))
 
     def __repr__(self) -> str:
         return f"Runs({self.source}: {len(self)} rows, {', '.join(self.roles)})"
@@ -164,15 +180,24 @@ def table(
     out = dict(raw)
     for role in NEEDED:
         if role in roles:
-            out[role] = sum(
-                (-1.0 if part.startswith("-") else 1.0)
-                * numbers(raw[part if part in raw else part.lstrip("+-")])
-                for part in terms(roles[role], raw)
-            )
+            out[role] = evaluate(roles[role], raw)
+    _small(out, roles, notes)
     _complete(out, roles, source, notes)
     written = {role: raw[roles[role]] for role in NEEDED if roles.get(role) in raw}
     written = {role: values for role, values in written.items() if values.dtype.kind == "O"}
     return Runs(out, roles, source, tuple(notes), store, ability_rows, written)
+
+
+def _small(out: Mapping[str, np.ndarray], roles: Mapping[str, str], notes: list[Note]) -> None:
+    """A size of 0.07 or 7 is one in billions: exponents stand, counts and FLOPs do not."""
+    for role in ("params", "tokens"):
+        values = out[role][np.isfinite(out[role])] if role in roles else np.zeros(0)
+        if len(values) and 0 < values.max() < 1e4:
+            text = (
+                f"{role} are {values.min():g} to {values.max():g}: in millions or billions? "
+                f"Say --columns {role}=1e9*{roles[role]}"
+            )
+            notes.append(Note("small_counts", text))
 
 
 def _complete(out: dict[str, np.ndarray], roles: dict[str, str], source: str, notes: list[Note]) -> None:
@@ -211,26 +236,6 @@ def _matmul_params(raw: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Note]:
         "choose with --columns params=params_total"
     )
     return np.where(head > 0, total - embedding, total), Note("params_counted", text)
-
-
-def numbers(values: np.ndarray) -> np.ndarray:
-    """float64 of a column, NaN where a value is no number; `70M`, `1.4B` and `1,000` are numbers."""
-    values = np.asarray(values)
-    if values.dtype.kind in "fiub":
-        return values.astype(float)
-    try:
-        return values.astype(float)
-    except (TypeError, ValueError):
-        return np.array([_number(value) for value in values.tolist()], float)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool | int | float):
-        return float(value)
-    match = _NUMBER.match(value) if isinstance(value, str) else None
-    if match is None:
-        return float("nan")
-    return float(match[1].replace(",", "").replace("_", "")) * _SUFFIX.get(match[2].lower(), 1.0)
 
 
 def integers(values: np.ndarray) -> np.ndarray:
@@ -272,7 +277,7 @@ def _file(path: Path) -> dict[str, np.ndarray]:
         ".json": _json,
         ".jsonl": _json,
     }
-    reader = readers.get(path.suffix.lower())
+    reader = readers.get(_suffix(path))
     if reader is None:
         raise InputError(
             f"{path}: unknown format {path.suffix!r}; one of {', '.join(readers)}, or a store folder"
@@ -283,14 +288,23 @@ def _file(path: Path) -> dict[str, np.ndarray]:
     return raw
 
 
+def _suffix(path: Path) -> str:
+    """The format's, also of runs.csv.gz."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def _text(path: Path, **options):
+    return gzip.open(path, "rt", **options) if path.suffix.lower() == ".gz" else open(path, **options)
+
+
 def _csv(path: Path) -> dict[str, np.ndarray]:
     try:
-        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        with _text(path, newline="", encoding="utf-8-sig", errors="replace") as file:
             head = file.readline()
             file.seek(0)
-            delimiter = max("\t;,", key=head.count) if path.suffix.lower() != ".tsv" else "\t"
+            delimiter = max("\t;,", key=head.count) if _suffix(path) != ".tsv" else "\t"
             rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
-    except (csv.Error, OSError) as error:
+    except (csv.Error, OSError, EOFError) as error:
         raise InputError(f"{path}: {error}") from None
     if not rows:
         raise InputError(f"{path}: empty file")
@@ -325,16 +339,21 @@ def _parquet(path: Path) -> dict[str, np.ndarray]:
 
 def _json(path: Path) -> dict[str, np.ndarray]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with _text(path, encoding="utf-8") as file:
+            text = file.read()
         data = (
             [json.loads(line) for line in text.splitlines() if line.strip()]
-            if path.suffix == ".jsonl"
+            if _suffix(path) == ".jsonl"
             else None
         )
         data = json.loads(text) if data is None else data
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, OSError, EOFError, RecursionError) as error:
         raise InputError(f"{path}: {error}") from None
     rows = data.get("rows") if isinstance(data, dict) else data
+    if isinstance(data, dict) and rows is None:
+        lists = [value for value in data.values() if isinstance(value, list) and value]
+        objects = [value for value in lists if all(isinstance(row, dict) for row in value)]
+        rows = objects[0] if len(objects) == 1 else None
     if isinstance(data, dict) and rows is None and all(isinstance(values, list) for values in data.values()):
         if len({len(values) for values in data.values()}) > 1:
             raise InputError(f"{path}: its columns differ in length")
@@ -347,9 +366,21 @@ def _json(path: Path) -> dict[str, np.ndarray]:
 
 
 def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Columns of a list of rows; a key that a row lacks is missing there."""
+    """Columns of a list of rows; a key that a row lacks is missing there. Nested keys are joined: a.b."""
+    if any(isinstance(value, Mapping) for value in (rows[0].values() if rows else ())):
+        rows = [_flat(row) for row in rows]
     shapes = dict.fromkeys(tuple(row) for row in rows)  # few, however many rows there are
     names = list(dict.fromkeys(name for shape in shapes for name in shape))
     if all(len(shape) == len(names) for shape in shapes):
         return {name: tidy([row[name] for row in rows], name) for name in names}
     return {name: tidy([row.get(name) for row in rows], name) for name in names}
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            out |= _flat(value, f"{prefix}{name}.")
+        else:
+            out[f"{prefix}{name}"] = value
+    return out

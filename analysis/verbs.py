@@ -28,9 +28,12 @@ class LawOptions:
     table: Table
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     columns: str = ""
-    """Which columns are what: params=N,tokens=D,loss=val_loss, or a difference, params=total-embedding."""
+    """Which columns are what: params=N,tokens=D,loss=val_loss, or a formula: params=total-embedding,
+    flops=1e9*total_gflops, loss=log(perplexity)."""
     where: str = ""
     """Only rows with these values, as in grid=language or train_dataset=c4,seed=0."""
+    lowest: bool = False
+    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
     law: str = "chinchilla"
     """The law: chinchilla, kaplan, coupled, ... (`lab laws` lists them), or your own, FILE.py:NAME."""
     objective: Objective = "huber"
@@ -52,22 +55,16 @@ class LawOptions:
     """Seed of the bootstrap."""
     include_held_out: bool = False
     """Fit the rows that are marked as held out too."""
+    noise: str = ""
+    """The column with the standard errors of the loss; rows count by them."""
+    calibrate: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Simulate N tables from the fit (200 will do): are the intervals as wide as they say? Widen them."""
     json: bool = False
     """Print one JSON object."""
 
 
 @dataclass(frozen=True)
-class FitOptions(LawOptions):
-    """Fit a scaling law to a table of runs, with a certificate and intervals."""
-
-    noise: str = ""
-    """The column with the standard errors of the loss; rows count by them."""
-    calibrate: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Simulate N tables from the fit (200 will do): are the intervals as wide as they say? Widen them."""
-
-
-@dataclass(frozen=True)
-class FitVerbOptions(FitOptions):
+class FitVerbOptions(LawOptions):
     """Fit a scaling law to a table of runs, with a certificate and intervals."""
 
     multiverse: bool = False
@@ -75,7 +72,7 @@ class FitVerbOptions(FitOptions):
 
 
 @dataclass(frozen=True)
-class AllocateOptions(FitOptions):
+class AllocateOptions(LawOptions):
     """Fit a law and say how to spend a compute budget: params, tokens, loss, and what deviating costs."""
 
     flops: float | None = None
@@ -124,6 +121,8 @@ class IsoFlopOptions:
     """Which columns are what, as in params=N,flops=C,loss=val_loss."""
     where: str = ""
     """Only rows with these values, as in grid=language."""
+    lowest: bool = False
+    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
     method: Literal["auto", "parabola", "cubic", "akima", "law"] = "auto"
     """The curve through a level: cubic where sizes suffice, else a parabola; law is the law's own valley."""
     law: str = "chinchilla"
@@ -150,6 +149,8 @@ class TableOptions:
     """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
     where: str = ""
     """Only rows with these values, as in grid=language."""
+    lowest: bool = False
+    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
     format: Literal["csv", "json", "parquet"] = "csv"
     """The format of the output; parquet needs --out."""
     abilities: bool = False
@@ -214,6 +215,8 @@ def forecast(argv: list[str]) -> int:
         seed=options.seed,
         holdout_factor=options.holdout_factor,
         at=() if options.params is None else ((options.params, options.tokens),),
+        noise=options.noise,
+        calibrate=options.calibrate,
     )
     if options.rollout is None:
         return _show(options, result, forecast_text)
@@ -305,10 +308,11 @@ def _read(options: Any) -> Runs:
     from analysis.columns import parse_map
 
     runs = read(options.table, parse_map(options.columns) or None)
-    return runs.where(**parse_map(options.where, "--where")) if options.where else runs
+    runs = runs.where(**parse_map(options.where, "--where")) if options.where else runs
+    return runs.lowest() if options.lowest else runs
 
 
-def _fit(options: FitOptions):
+def _fit(options: LawOptions):
     from analysis.fitting import fit as fit_law
 
     return fit_law(

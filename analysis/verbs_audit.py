@@ -21,6 +21,8 @@ class AuditOptions:
     """Which columns are what: params=N,tokens=D,loss=val_loss, or a difference, params=total-embedding."""
     where: str = ""
     """Only rows with these values, as in grid=language."""
+    lowest: bool = False
+    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
     laws: str = "chinchilla,chinchilla-tied,kaplan,coupled"
     """The laws to compare."""
     objective: Literal["huber", "l1", "squared", "asymmetric"] = "huber"

@@ -24,6 +24,8 @@ class DownstreamOptions:
     """Which columns are what; the loss may be the task's own, as in loss=bits_per_byte."""
     where: str = ""
     """Only rows with these values, as in grid=language."""
+    lowest: bool = False
+    """Of runs that share params and tokens keep the one of lowest loss."""
     chance: float | None = None
     """The score of guessing, where it is known; else it is fitted."""
     ways: str = ",".join((*LINKS, "direct"))

@@ -1,0 +1,130 @@
+"""Numbers as people write them (70M, 1.4 billion, 6x10^18), units in names, columns made of columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_SCALE = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21}
+_WORDS = {"thousand": 1e3, "million": 1e6, "mln": 1e6, "billion": 1e9, "bn": 1e9, "trillion": 1e12}
+_NUMBER = re.compile(
+    r"^\s*~?([+-]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\s*[x*\u00d7\u00b7]\s*10\s*(?:\^|\*\*)\s*([+-]?\d+))?"
+    r"\s*([kKmMbBgGtT]|thousand|million|mln|billion|bn|trillion)?"
+    r"\s*(?:params?|parameters|tokens?|toks?|flops?)?\s*$",
+    re.IGNORECASE,
+)
+_POWER = re.compile(r"^\s*10\s*(?:\^|\*\*)\s*([+-]?\d+(?:\.\d+)?)\s*(?:flops?|tokens?)?\s*$", re.IGNORECASE)
+_UNIT = re.compile(
+    r"^(.*[^\s_(\[,])[\s_,]*(?:[\s_(\[,])\s*(?:in\s+)?(k|m|b|g|t|thousands?|millions?|mln|billions?|bn|trillions?|1e\d+)"
+    r"(?:\s*(?:params?|parameters|tokens?))?\s*[)\]]?$",
+    re.IGNORECASE,
+)
+_FLOPS = re.compile(r"^(.*?)([kmgtpez])(flops?)$")
+_DAYS = re.compile(r"^(.*?)(?:pf|petaflops?|pflops?)(?:s|per)?days?$")
+PF_DAY = 1e15 * 86400
+FUNCTIONS = {"log": np.log, "ln": np.log, "exp": np.exp}
+
+
+def numbers(values: np.ndarray) -> np.ndarray:
+    """float64 of a column, NaN where a value is no number; `70M`, `1.4 billion`, `3x10^18`, `1,000` are."""
+    values = np.asarray(values)
+    if values.dtype.kind in "fiub":
+        return values.astype(float)
+    try:
+        return values.astype(float)
+    except (TypeError, ValueError):
+        return np.array([number(value) for value in values.tolist()], float)
+
+
+def number(value: Any) -> float:
+    if isinstance(value, bool | int | float):
+        return float(value)
+    if not isinstance(value, str):
+        return float("nan")
+    if power := _POWER.match(value):
+        return float(10.0 ** float(power[1]))
+    match = _NUMBER.match(value)
+    if match is None:
+        return float("nan")
+    unit = (match[3] or "").lower()
+    scale = _SCALE.get(unit) or _WORDS.get(unit) or 1.0
+    return float(match[1].replace(",", "").replace("_", "")) * 10.0 ** int(match[2] or 0) * scale
+
+
+def unit_of(name: str) -> tuple[str, float]:
+    """(the name without its unit, the unit, 1 where the name states none).
+
+    `Params (M)` is ("Params", 1e6), `total_gflops` is ("totalflops", 1e9).
+    """
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    if days := _DAYS.match(plain):
+        return f"{days[1]}flops", PF_DAY
+    if flops := _FLOPS.match(plain):
+        return f"{flops[1]}{flops[3]}", _SCALE[flops[2]]
+    if match := _UNIT.match(name):
+        unit = match[2].lower()
+        scale = _SCALE.get(unit) or _WORDS.get(unit.rstrip("s"))
+        return match[1].rstrip(" _([,"), scale or float(unit)
+    return name, 1.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """factor * function(column); function is a key of FUNCTIONS, or empty."""
+
+    factor: float
+    function: str
+    column: str
+
+    def of(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        values = numbers(columns[self.column])
+        with np.errstate(all="ignore"):
+            return self.factor * (FUNCTIONS[self.function](values) if self.function else values)
+
+
+def parse(expression: str, columns: Collection[str]) -> list[Part] | None:
+    """The sum that an expression over columns means, or None: `a`, `a-b`, `1e9*a`, `log(a)`, `log(a)+log(b)`.
+
+    A column of exactly that name comes first, so names may hold any sign.
+    """
+    if (atom := _atom(expression.strip(), columns)) is not None:
+        return [atom]
+    for place in range(len(expression) - 1, 0, -1):
+        if expression[place] not in "+-":
+            continue
+        last = _atom(expression[place + 1 :].strip(), columns)
+        if last is None:
+            continue
+        first = parse(expression[:place], columns)
+        if first is not None:
+            sign = -1.0 if expression[place] == "-" else 1.0
+            return [*first, Part(sign * last.factor, last.function, last.column)]
+    return None
+
+
+def _atom(text: str, columns: Collection[str]) -> Part | None:
+    if text in columns:
+        return Part(1.0, "", text)
+    if match := re.match(r"^([+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*\*\s*(.+)$", text):
+        inner = _atom(match[2], columns)
+        factor = number(match[1])
+        if inner is None or not np.isfinite(factor):
+            return None
+        return Part(factor * inner.factor, inner.function, inner.column)
+    if (match := re.match(r"^(log|ln|exp)\((.+)\)$", text)) and match[2].strip() in columns:
+        return Part(1.0, match[1], match[2].strip())
+    if text[:1] in "+-" and (inner := _atom(text[1:].strip(), columns)) is not None:
+        return Part((-1.0 if text[0] == "-" else 1.0) * inner.factor, inner.function, inner.column)
+    return None
+
+
+def evaluate(expression: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Values (rows,) of an expression that `parse` accepts."""
+    parts = parse(expression, columns)
+    if parts is None:
+        raise ValueError(f"{expression!r} is no sum of columns")
+    return sum(part.of(columns) for part in parts)
