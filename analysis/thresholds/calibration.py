@@ -32,13 +32,13 @@ def measure(
 def power_and_factor(
     design: Design, scale: Scale, sd: float, alpha: float, rng: np.random.Generator, draws: int
 ) -> tuple[float, float | None]:
-    """Share of tables with a strong break that would be called, and the median factor between the fitted
-    elbow and the true one (None on the loss axis, or where no table rises)."""
+    """Share of tables with a strong break that would be called, and the factor (root mean square in logs)
+    between the fitted elbow and the true one; None on the loss axis, or where no table rises."""
     called, found = _test(design, scale, strong_break(design), sd, alpha, rng, draws)
     off = np.abs(found.elbow - 0.5 * (design.x[0] + design.x[-1]))
     off = off[np.isfinite(off)]
     none = design.x[0] <= 0 or not off.size
-    return float(called.mean()), None if none else float(10 ** np.median(off))
+    return float(called.mean()), None if none else float(10 ** np.sqrt((off**2).mean()))
 
 
 def strong_break(design: Design) -> np.ndarray:

@@ -68,8 +68,8 @@ class Places:
 class Calibration:
     """Measured on the user's own sizes, seeds and items: rates of calling a break at the given level.
 
-    elbow_factor: the median factor by which the elbow of a strong break is missed; None on the loss axis,
-    whose places have no ratio.
+    elbow_factor: the factor by which the elbow of a strong break is missed (root mean square in logs); None
+    on the loss axis, whose places have no ratio.
     """
 
     false_positive_rate: float
