@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import tyro
 
 from analysis.errors import InputError
-from analysis.thresholds.result import Series, Thresholds, short
 
 _SIZE_ROLES = ("params", "tokens", "flops", "loss")
 _ROLES = ("task", "metric", "score", "correct", "items", "seed", "chance", "stderr", "cluster", "parse_rate")
@@ -33,8 +32,12 @@ class Options:
     """Level of a call; of the false discovery rate over tasks."""
     draws: int = 500
     """Most tables simulated under the smooth curve, per series."""
-    calibrate: bool = False
-    """Measure false positives and power on this table's own sizes, seeds and items."""
+    calibrate: bool = True
+    """Measure false positives, power and the elbow's error on this table's own sizes, seeds and items."""
+    grid: bool = True
+    """Where sizes have several token budgets: does one loss collapse them, and the frontier in tokens."""
+    forecast: bool = False
+    """Forecast exact match from the sizes where it is at chance, and score it on the others."""
     seed: int = 0
     """Of the simulations."""
     json: bool = False
@@ -45,9 +48,13 @@ def thresholds(argv: list[str]) -> int:
     """Serve the verb. Returns 0; raises InputError for a table or an option that cannot be used."""
     options = tyro.cli(Options, args=argv, prog="lab thresholds", description=__doc__)
     levels = _levels(options.chance)
-    frame = _read(options.table, options.columns)
+    frame, runs = _read(options.table, options.columns)
+    from analysis.answers import answer_lengths
     from analysis.thresholds.detector import run
+    from analysis.thresholds.foresight import foresee
+    from analysis.thresholds.show import render, render_forecast, render_plane
 
+    progress = _progress if sys.stderr.isatty() else None
     try:
         found = run(
             frame,
@@ -58,14 +65,50 @@ def thresholds(argv: list[str]) -> int:
             options.seed,
             options.calibrate,
             chance=levels,
-            progress=_progress if sys.stderr.isatty() else None,
+            progress=progress,
         )
+        collapses, frontiers = _over_plane(frame, options, levels, progress) if options.grid else ([], [])
+        forecasts = None
+        if options.forecast:
+            lengths = answer_lengths(runs, set(frame["task"]))
+            forecasts = foresee(frame, options.axis, levels, lengths, options.seed)
     except InputError as error:
         raise InputError(*(f"{options.table}: {problem}" for problem in error.problems)) from None
-    if sys.stderr.isatty():
+    if progress is not None:
         print("\r\033[K", end="", file=sys.stderr)
-    print(json.dumps(found.to_dict(), allow_nan=False) if options.json else render(found))
+    if options.json:
+        out = found.to_dict()
+        out["collapse"] = [one.to_dict() for one in collapses]
+        out["frontier"] = [one.to_dict() for one in frontiers]
+        out["forecast"] = None if forecasts is None else [one.to_dict() for one in forecasts]
+        print(json.dumps(out, allow_nan=False))
+        return 0
+    print(render(found))
+    if collapses:
+        print(render_plane(collapses, frontiers))
+    if forecasts is not None:
+        print(render_forecast(forecasts))
     return 0
+
+
+def _over_plane(frame, options: Options, levels: dict[str, float], progress):
+    """Loss collapse and frontier of every series with params and tokens; none where the table lacks them."""
+    import numpy as np
+
+    from analysis.thresholds import collapse, frontier
+    from analysis.thresholds.plane import planes
+
+    collapses, frontiers = [], []
+    for number, one in enumerate(planes(frame, levels, options.seed_sd)):
+        if progress is not None and not one.why:
+            progress(f"over params and tokens: {one.cells.task}/{one.cells.metric}")
+        rng = np.random.default_rng([options.seed, number, 2])
+        told = collapse.test(one, options.alpha, min(options.draws, 199), rng)
+        if told.verdict == "collapses":
+            told = collapse.with_threshold(told, frame, options.seed_sd, levels)
+        collapses.append(told)
+        frontiers.append(frontier.locate(one, options.alpha, min(options.draws, 199), rng))
+    return collapses, frontiers
 
 
 def _progress(line: str) -> None:
@@ -88,7 +131,8 @@ def _levels(given: tuple[str, ...]) -> dict[str, float]:
 
 
 def _read(path: str, mapping: str):
-    """The long ability table of a store or a file as a DataFrame, with its columns under our names."""
+    """The long ability table of a store or a file as a DataFrame, with its columns under our names; and the
+    runs it comes from."""
     from analysis.columns import nearest, parse_map
     from analysis.table import read
 
@@ -100,7 +144,7 @@ def _read(path: str, mapping: str):
     sizes = {role: column for role, column in wanted.items() if role in _SIZE_ROLES}
     runs = read(path, sizes or None)
     if runs.store:
-        return runs.abilities
+        return runs.abilities, runs
     frame = runs.frame
     for role, column in wanted.items():
         if role in _SIZE_ROLES:
@@ -113,39 +157,6 @@ def _read(path: str, mapping: str):
         raise InputError(*problems)
     if "loss_nats" not in frame and "loss" in frame:
         frame["loss_nats"] = frame["loss"]
-    return frame
-
-
-def render(found: Thresholds) -> str:
-    """Verdicts as text: a line for each series, its thresholds, and what must be said with it."""
-    lines = []
-    for one in found.series:
-        lines.append(f"{one.task} / {one.metric}: {one.verdict.upper()}{_evidence(one)}")
-        for name, place in vars(one.thresholds).items():
-            if place.value is not None:
-                ends = (
-                    "" if place.interval is None else f"  [{place.interval[0]:.3g}, {place.interval[1]:.3g}]"
-                )
-                lines.append(f"    {name:<10} {place.value:.3g} {one.axis}{ends}")
-        if one.calibration is not None:
-            card = one.calibration
-            lines.append(
-                f"    this design: false positives {card.false_positive_rate:.1%}, power for a strong break "
-                f"{card.power:.0%} ({card.draws} simulated tables each)"
-            )
-        lines += [f"    {note.text}" for note in one.warnings]
-    return "\n".join(lines)
-
-
-def _evidence(one: Series) -> str:
-    parts = []
-    if one.leading is not None:
-        parts.append(f"leading {one.leading} ({dict(one.models)[one.leading]:.0%})")
-    if one.p_value is not None:
-        parts.append(f"p {short(one.p_value)}")
-        parts.append(f"q {short(one.q_value)}")
-    if one.seed_sd.value is not None:
-        parts.append(f"seed sd {one.seed_sd.value:.2g} {one.seed_sd.source}")
-    if one.gates.metric_explains is not None:
-        parts.append(f"metric explains {one.gates.metric_explains:.0%}")
-    return f"  ({', '.join(parts)})" if parts else ""
+    if "status" in frame:
+        frame = frame[frame["status"].isna() | (frame["status"] == "ok")]
+    return frame, runs
