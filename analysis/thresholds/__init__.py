@@ -40,7 +40,8 @@ def detect(
     items, the axis column; optional seed, chance, stderr, cluster), or a Runs that holds one as `.abilities`.
     axis: params, tokens, flops or loss_nats. seed_sd: standard deviation between seeds in logits, for tables
     with one seed a size. alpha: level, for the false discovery rate over tasks. draws: most simulated data
-    sets per series. calibrate: also measure false positives and power on this very design.
+    sets per series. calibrate: also measure false positives and power on this very design, for all series or
+    for those of the metrics named.
 
     Raises InputError, with every problem of the table at once.
     """

@@ -53,7 +53,8 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
     series = []
     for number, (one, ruling, (_, _, said)) in enumerate(zip(found, rulings, noises, strict=True)):
         card = None
-        if calibrate and one.evidence is not None:
+        asked = calibrate if isinstance(calibrate, bool) else one.cells.metric in calibrate
+        if asked and one.evidence is not None:
             card = calibration.measure(
                 one.design, one.evidence, alpha, np.random.default_rng([seed, number, 1])
             )
