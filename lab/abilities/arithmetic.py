@@ -122,6 +122,7 @@ def addition(digits: int = DIGITS, form: str = "reversed") -> Task:
         test_share=1 / 8,
         planted=planted[form],
         difficulty="number of carries",
+        expected={"exact_match": ("seed_bimodal",)} if (digits, form) == (DIGITS, "reversed") else {},
         source=_LEE if form != "scratchpad" else "Nye et al. 2021 (2112.00114); Lee et al. 2023 (2307.03381)",
         stream=base if form != "reversed" else "",
     )
