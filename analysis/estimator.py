@@ -28,6 +28,8 @@ CHUNK = 250
 CELLS = 60_000
 # A corner this many times below the typical residual is approached in steps.
 ROUGH = 20.0
+# How many of the corners are left to go through from a start that is near: wider ones have other optima.
+NEAR = {"squared": 1, "huber": 1, "l1": 4}
 # Chunks are independent, and numpy lets go of the interpreter while it works.
 THREADS = 8
 
@@ -55,14 +57,17 @@ def minimise(
     steps: int = 400,
     direct: bool = False,
     tolerance: float = CONVERGED,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Optimum:
     """Local optima from the starts theta (B, P), in chunks that fit the cache.
 
     x (inputs, n) centred log inputs; target (n,) or (B, n) log of the measured loss; weights (n,), (B, n) or
     None. A corner far below the residuals at the starts is approached in steps, unless `direct`. tolerance:
-    the share of the objective that may be left to gain.
+    the share of the objective that may be left to gain. bounds: (low, high), each (B, P), within the law's;
+    a parameter whose two are equal is held.
     """
     prepared = law.prepare(x)
+    lows, highs = (np.broadcast_to(limit, theta.shape) for limit in bounds or law.bounds)
     size = max(1, min(CHUNK, CELLS // max(x.shape[1], 1)))
 
     def one(start: int) -> Optimum:
@@ -73,15 +78,15 @@ def minimise(
         w = None
         if weights is not None:
             w = np.broadcast_to(weights[chunk] if weights.ndim == 2 else weights, batch)
-        skip = direct and rho.name == "huber"
-        for corner in [rho.delta] if skip else _corners(prepared, some, y, rho):
+        corners = _corners(prepared, some, y, rho)
+        for corner in corners[-NEAR[rho.name] :] if direct else corners:
             last = corner == rho.delta or rho.name == "squared"
             smoothed = rho if last else replace(rho, name="huber", delta=corner)
             if rho.name == "l1":
                 smoothed = replace(rho, smooth=corner)
             # Far starts and exact tables overflow on the way; what is not finite is never a better point.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                found = _newton(law, prepared, y, smoothed, some, w, steps, tolerance)
+                found = _newton(prepared, y, smoothed, some, w, steps, tolerance, lows[chunk], highs[chunk])
             some = found.theta
         if rho.name == "l1":
             exact = rho.exact(rho.residual(y, prepared(some).value))
@@ -117,8 +122,7 @@ def _corners(prepared: Callable, theta, y, rho: Rho) -> list[float]:
     return [*np.geomspace(max(scale, end), end, count)[:-1].tolist(), end]
 
 
-def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int, tolerance: float) -> Optimum:
-    low, high = law.bounds
+def _newton(prepared: Callable, y, rho: Rho, theta, w, steps: int, tolerance: float, low, high) -> Optimum:
     count = len(theta)
     theta = np.clip(theta, low, high)
     best = Optimum(theta.copy(), np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, bool))
@@ -133,7 +137,7 @@ def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int, tol
         doubt = (damping > 1) & ((decrement <= STALLED * value + floor) | (damping > 1e12))
         if doubt.any():
             free = (theta[doubt], gradient[doubt], hessian[doubt], np.ones(doubt.sum()), metric[doubt])
-            decrement[doubt] = _step(*free, low, high)[1]
+            decrement[doubt] = _step(*free, low[doubt], high[doubt])[1]
         done = decrement <= tolerance * value + floor
         stuck = damping > 1e12
         leaving = done | stuck
@@ -146,7 +150,7 @@ def _newton(law: Law, prepared: Callable, y, rho: Rho, theta, w, steps: int, tol
             stay = ~leaving
             here, theta, value, gradient = here[stay], theta[stay], value[stay], gradient[stay]
             hessian, damping, step, y = hessian[stay], damping[stay], step[stay], y[stay]
-            metric = metric[stay]
+            metric, low, high = metric[stay], low[stay], high[stay]
             w = None if w is None else w[stay]
             leaving = leaving[stay]
         trial = np.clip(theta + step, low, high)

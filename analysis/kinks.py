@@ -8,126 +8,149 @@ sequential quadratic programming for composite objectives (Fletcher 1982, Math. 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.estimator import STALLED, Optimum
+from analysis.interior import regress
 from analysis.law import Law
 from analysis.objectives import Rho
 
-INNER = 40
+# The trust at which a stopped walk is asked what it could still gain: nearly free.
+FREE = 1e-4
+LAST_TRUST = 1e12
+
+
+@dataclass(frozen=True, eq=False)
+class Around:
+    """The law expanded at B points: residual (B, n), its slope (B, P, n), the law's own curvature, made
+    positive, bent (B, P, P), scales of the parameters spread (B, P), and the objective there value (B,).
+    """
+
+    value: np.ndarray
+    residual: np.ndarray
+    slope: np.ndarray
+    bent: np.ndarray
+    spread: np.ndarray
+
+    def model(self, trust: np.ndarray, bend: np.ndarray) -> np.ndarray:
+        """The quadratic term (B, P, P) of the models: the law's curvature times bend, and damping."""
+        damping = trust[:, None, None] * self.spread[:, :, None] * np.eye(self.spread.shape[1])
+        return bend[:, None, None] * self.bent + damping
+
+    def promise(self, step: np.ndarray, model: np.ndarray, rho: Rho) -> np.ndarray:
+        """By how much the models fall along the steps (B, P): (B,)."""
+        final = rho.exact(self.residual + _rows(self, step)).sum(axis=1)
+        return self.value - final - 0.5 * (step * (model @ step[:, :, None])[:, :, 0]).sum(axis=1)
+
+    def where(self, take: np.ndarray, other: Around) -> Around:
+        """`other` where take (B,), else self."""
+        parts = {}
+        for name, mine in vars(self).items():
+            parts[name] = np.where(take.reshape(-1, *[1] * (mine.ndim - 1)), getattr(other, name), mine)
+        return Around(**parts)
+
+    def __getitem__(self, index) -> Around:
+        return Around(**{name: part[index] for name, part in vars(self).items()})
 
 
 def cross(
-    law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.ndarray, weights=None, steps: int = 60
-) -> tuple[np.ndarray, float]:
-    """(theta (P,), share of the objective that the last model still promised) from theta (P,).
+    law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.ndarray, steps: int = 60
+) -> Optimum:
+    """Optima from the starts theta (B, P); x (inputs, n), target (n,). The objective never rises.
 
-    x (inputs, n), target (n,), weights (n,) or None. The objective never rises.
+    decrement: the share of the objective that the last model still promises, where it is hardly damped.
     """
     prepared = law.prepare(x)
     low, high = law.bounds
-    trust = 1e-4
-    value, around = _expand(prepared, theta, target, rho, weights)
-    promised = np.inf
+    theta = np.clip(theta, low, high)
+    trust, bend = np.full(len(theta), 1e-4), np.ones(len(theta))
+    here = _expand(prepared, theta, target, rho)
+    walking = np.isfinite(here.value)
     for _ in range(steps):
-        residual, slope, bent, spread = around
-        quadratic = bent + trust * np.diag(spread)
-        step, promised = _model(residual, slope, quadratic, rho, weights, low - theta, high - theta, value)
-        if not promised > 1e-13 * abs(value):
-            # The inner problem was not solved to the end; nearer it is easier.
-            trust = max(trust * 100, 1e-8)
-            if promised >= 0 or trust > 1e12:
-                break
-            continue
-        new = np.clip(theta + step, low, high)
-        there, after = _expand(prepared, new, target, rho, weights)
-        gain = value - there
-        if np.isfinite(there) and gain > 0:
-            theta, value, around = new, there, after
-            trust = trust / 10 if gain > 0.5 * promised else trust
-        else:
-            trust = max(trust * 10, 1e-8)
-        if trust > 1e12:
+        some = np.flatnonzero(walking)
+        if not len(some):
             break
-    return theta, float(promised / value) if value > 0 else 0.0
+        around, at = here[some], theta[some]
+        model = around.model(trust[some], bend[some])
+        step, pull = regress(around.residual, around.slope, model, rho, low - at, high - at)
+        promised = around.promise(step, model, rho)
+        hopeful = promised > 1e-13 * around.value
+        trial = np.where(hopeful[:, None], np.clip(at + step, low, high), at)
+        after = _expand(prepared, trial, target, rho, pull)
+        # Rows on their kink leave it again as the square of the step, since edges bend: a second step with
+        # the rows as they are at the first one's end comes back to the edge.
+        bent = np.where(np.isfinite(after.value)[:, None], after.residual, around.residual) - _rows(
+            around, step
+        )
+        step, pull = regress(bent, around.slope, model, rho, low - at, high - at)
+        second = np.where(hopeful[:, None], np.clip(at + step, low, high), at)
+        corrected = _expand(prepared, second, target, rho, pull)
+        lower = corrected.value < after.value
+        trial, after = np.where(lower[:, None], second, trial), after.where(lower, corrected)
+        better = hopeful & (after.value < around.value)
+        gain = (around.value - after.value) / np.where(hopeful, promised, 1.0)
+        here = _put(here, some, around.where(better, after))
+        theta[some] = np.where(better[:, None], trial, at)
+        # An inner problem that was not solved to the end is easier nearer by.
+        wider = np.where(hopeful, np.maximum(trust[some] * 10, 1e-8), np.maximum(trust[some] * 100, 1e-8))
+        trust[some] = np.where(better & (gain > 0.5), trust[some] / 10, np.where(better, trust[some], wider))
+        # Curvature that costs less than it was thought to does not bend the edge.
+        looser = np.where(better & (gain > 1.3), bend[some] / 4, bend[some])
+        bend[some] = np.where(better & (gain > 0.5), looser, np.minimum(bend[some] * 10, 1.0))
+        walking[some] = (trust[some] <= LAST_TRUST) & ~(~hopeful & (promised >= 0))
+    finite = np.isfinite(here.value)
+    promised = np.full(len(theta), np.inf)
+    if finite.any():
+        around = here[finite]
+        model = around.model(np.full(int(finite.sum()), FREE), np.ones(int(finite.sum())))
+        step, _ = regress(
+            around.residual, around.slope, model, rho, low - theta[finite], high - theta[finite]
+        )
+        promised[finite] = around.promise(step, model, rho)
+    share = np.maximum(promised, 0.0) / np.maximum(here.value, 1e-300)
+    return Optimum(theta, here.value, share, share <= STALLED)
 
 
-def _expand(prepared, theta, target, rho: Rho, weights):
-    """(objective, (residual (n,), its slope (P, n), the law's own curvature (P, P), scales (P,)))."""
+def _put(all_of: Around, some: np.ndarray, part: Around) -> Around:
+    for name, values in vars(part).items():
+        getattr(all_of, name)[some] = values
+    return all_of
+
+
+def _expand(prepared, theta: np.ndarray, target: np.ndarray, rho: Rho, pull=None) -> Around:
+    """pull (B, n): the slopes of rho at the rows, where they are known better than from the residuals. Along
+    an edge, on which residuals stay zero, they alone tell how the edge bends.
+    """
     with np.errstate(all="ignore"):
-        law = prepared(theta[None])
-        log_loss, jacobian = law.value[0], law.jacobian[0]
+        law = prepared(theta)
+        log_loss, jacobian = law.value, law.jacobian
         residual = rho.residual(target, log_loss)
-        pull = _smoothed(rho, residual).parts(residual)[1]
-        if weights is not None:
-            pull = weights * pull
+        if pull is None:
+            pull = _smoothed(rho, residual).parts(residual)[1]
         loss = np.exp(log_loss) if rho.raw else np.ones_like(log_loss)
-        unit = 1.0 if rho.scale is None else rho.scale
-        slope = -jacobian * loss * unit
-        outer = -pull * loss * unit if rho.raw else np.zeros_like(pull)
-        bent = law.hessian(outer[None], (-pull * loss * unit)[None])[0]
-        exact = rho.exact(residual)
-        value = float(exact.sum() if weights is None else (weights * exact).sum())
-    if not (np.isfinite(value) and np.isfinite(slope).all() and np.isfinite(bent).all()):
-        width = len(theta)
-        return np.inf, (residual, np.zeros((width, len(target))), np.eye(width), np.ones(width))
-    sizes, axes = np.linalg.eigh((bent + bent.T) / 2)
-    bent = (axes * np.maximum(sizes, 0.0)) @ axes.T
-    stiff = np.abs(pull).mean() / max(np.abs(residual).mean(), 1e-300)
-    spread = stiff * np.einsum("pn,pn->p", slope, slope) + 1e-300
-    return value, (residual, slope, bent, spread)
+        unit = loss if rho.scale is None else loss * rho.scale
+        slope = -jacobian * unit[:, None]
+        bent = law.hessian(-pull * unit if rho.raw else np.zeros_like(pull), -pull * unit)
+        value = rho.exact(residual).sum(axis=1)
+        bad = ~(np.isfinite(value) & np.isfinite(slope).all(axis=(1, 2)) & np.isfinite(bent).all(axis=(1, 2)))
+        value[bad], slope[bad], bent[bad] = np.inf, 0.0, np.eye(theta.shape[1])
+        sizes, axes = np.linalg.eigh((bent + np.swapaxes(bent, 1, 2)) / 2)
+        bent = (axes * np.maximum(sizes, 0.0)[:, None]) @ np.swapaxes(axes, 1, 2)
+        stiff = np.abs(pull).mean(axis=1) / np.maximum(np.abs(residual).mean(axis=1), 1e-300)
+        spread = stiff[:, None] * (slope**2).sum(axis=2) + 1e-300
+    return Around(value, residual, slope, bent, spread)
 
 
-def _smoothed(rho: Rho, residual) -> Rho:
-    """l1 with a corner far below the residuals; any other objective as it is."""
+def _smoothed(rho: Rho, residual: np.ndarray) -> Rho:
+    """l1 with a corner far below the residuals (B, n); any other objective as it is."""
     if rho.name != "l1":
         return rho
-    return replace(rho, smooth=max(1e-7 * float(np.nan_to_num(np.median(np.abs(residual)), nan=1.0)), 1e-14))
+    typical = np.nan_to_num(np.median(np.abs(residual), axis=-1, keepdims=True), nan=1.0)
+    return replace(rho, smooth=np.maximum(1e-7 * typical, 1e-14))
 
 
-def _model(residual, slope, quadratic, rho: Rho, weights, low, high, value: float):
-    """(step (P,), promised decrease) of the convex model, by Newton through falling corners."""
-    end = rho.delta if rho.name == "huber" else _smoothed(rho, residual).smooth
-    start = max(float(np.abs(residual).max()), end)
-    corners = np.geomspace(start, end, max(2, 1 + int(np.ceil(np.log2(start / end)))))
-    step = np.zeros(len(low))
-    for corner in corners:
-        name = {"huber": {"delta": corner}, "l1": {"smooth": corner}}.get(rho.name, {})
-        step = _convex(residual, slope, quadratic, replace(rho, **name), weights, step, low, high)
-    final = rho.exact(residual + step @ slope)
-    total = final.sum() if weights is None else (weights * final).sum()
-    return step, float(value - total - 0.5 * step @ quadratic @ step)
-
-
-def _convex(residual, slope, quadratic, rho: Rho, weights, step, low, high):
-    def at(point):
-        sums, pull, bend = rho.parts(residual + point @ slope)
-        if weights is not None:
-            sums, pull, bend = weights * sums, weights * pull, weights * bend
-        return sums.sum() + 0.5 * point @ quadratic @ point, pull, bend
-
-    value, pull, bend = at(step)
-    for _ in range(INNER):
-        gradient = slope @ pull + quadratic @ step
-        held = ((step <= low) & (gradient > 0)) | ((step >= high) & (gradient < 0))
-        hessian = (slope * bend) @ slope.T + quadratic
-        scale = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
-        scaled = hessian / np.outer(scale, scale) + 1e-12 * np.eye(len(step))
-        scaled[held], scaled[:, held] = 0.0, 0.0
-        scaled[held, held] = 1.0
-        move = -np.linalg.solve(scaled, np.where(held, 0.0, gradient) / scale) / scale
-        promise = -move @ np.where(held, 0.0, gradient)
-        if not promise > 1e-15 * abs(value):
-            break
-        size = 1.0
-        for _ in range(30):
-            trial = np.clip(step + size * move, low, high)
-            there = at(trial)
-            if there[0] < value:
-                break
-            size *= 0.4
-        else:
-            break
-        step, (value, pull, bend) = trial, there
-    return step
+def _rows(around: Around, step: np.ndarray) -> np.ndarray:
+    """What a step (B, P) adds to the residuals (B, n) of the expansion."""
+    return (step[:, None] @ around.slope)[:, 0]

@@ -156,6 +156,10 @@ class Law:
             shift = shift + power * centre[unit]
         return shift
 
+    def starts(self, x: np.ndarray, target: np.ndarray, weights=None) -> np.ndarray | None:
+        """(S, P) starts of the law's own for x (inputs, n), log loss target (n,); None: drawn anywhere."""
+        return None
+
     def need(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The law's own inputs out of `inputs`; raises InputError naming those that lack."""
         missing = [name for name in self.inputs if name not in inputs]

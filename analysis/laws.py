@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis import laws_axes
 from analysis.columns import nearest
-from analysis.coupled import CoupledLaw
+from analysis.coupled import KAPLAN, CoupledLaw
 from analysis.errors import InputError
 from analysis.law import FormulaLaw, Law, Parameter, SumLaw, Term, coefficient, tidy_formula
 from analysis.laws_axes import broken_power_law, power_law
@@ -66,21 +66,6 @@ OVERTRAINING = SumLaw(
         Term("b", {"flops": "eta", "tokens": "eta", "params": "-eta"}),
     ),
     "Gadre et al. 2024, arXiv 2403.08540, equation 4",
-)
-KAPLAN = FormulaLaw(
-    "kaplan",
-    lambda p, x: (
-        ((p["N_c"] / x["params"]) ** (p["alpha_N"] / p["alpha_D"]) + p["D_c"] / x["tokens"]) ** p["alpha_D"]
-    ),
-    ("params", "tokens"),
-    (
-        coefficient("N_c", {"params": 1, "loss": lambda p: 1 / p["alpha_N"]}, start=(-12.0, 3.0)),
-        coefficient("D_c", {"tokens": 1, "loss": lambda p: 1 / p["alpha_D"]}, start=(-12.0, 3.0)),
-        Parameter("alpha_N", low=1e-3, start=(0.02, 1.0)),
-        Parameter("alpha_D", low=1e-3, start=(0.02, 1.0)),
-    ),
-    "loss = ((N_c/params)^(alpha_N/alpha_D) + D_c/tokens)^alpha_D",
-    "Kaplan et al. 2020, arXiv 2001.08361, equation 1.5",
 )
 # The paper's fit to unrepeated C4 (alpha = beta), in nats a token of its tokenizer.
 C4_BASE = {

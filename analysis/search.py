@@ -1,12 +1,15 @@
-"""The global search: many starts, two ways down, and shakes around what was found.
+"""The global search: many starts, the valleys that lead away from what was found, and walks across kinks.
 
 A robust objective is rough at the size of its corner: on the 182 runs of arXiv 2305.16264 it has at least
-four optima within 0.2 %, and the published one is not the lowest.
+four optima within 0.2 %, and the published one is not the lowest. What it shares with the same objective of
+a wider corner are the valleys, and in those one parameter can often run far while the others follow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,81 +20,141 @@ from analysis.objectives import Rho
 from analysis.starts import starts
 
 QUICK = 60
-LAST = 500
-ROUNDS = 2
-SHAKEN = 4
-SHAKES = 8
-FINISHED = 2
-CROSSINGS = 30
+# Optima that are followed up; how many more are looked for where terms have vanished.
+LEADING = 4
+REVIVED = 8
+# A valley is traced by holding one parameter after the other at so many standard errors, at most FAR away.
+REACHES = np.array([-5.0, -2.5, -1.0, 1.0, 2.5, 5.0])
+FAR = 1.5
+# Walks across kinks: so many short ones, and the leading ones of them to their end.
+SHORT, SHORT_STEPS = 12, 15
+LONG, LONG_STEPS = 3, 80
 MANY = 500
+# Numbers of a table up to which searches are remembered.
+REMEMBERED = 5000
+# More rows than this smooth whatever kinks there are.
+SMOOTH = 20_000
 
 
 def search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
-    """Polished optima, not sorted, many of them equal. x (inputs, n), target (n,): see `estimator.minimise`.
+    """Polished optima, not sorted, many of them equal, read-only. x (inputs, n), target (n,): see
+    `estimator.minimise`.
 
-    The way to the kinks of l1 is long: there only the distinct optima of a Huber corner below the size of the
-    residuals go it, since the two objectives share their basins.
+    An audit, a forecast and a report fit the same windows of one table again and again; of equal problems
+    the search is remembered.
     """
+    if x.size > REMEMBERED or not isinstance(law, Hashable):
+        return _search(law, x, target, rho)
+    scale = None if rho.scale is None else rho.scale.tobytes()
+    return _again(law, replace(rho, scale=None), x.tobytes(), target.tobytes(), scale)
+
+
+@lru_cache(maxsize=64)
+def _again(law: Law, rho: Rho, x: bytes, target: bytes, scale: bytes | None) -> Optimum:
+    measured = np.frombuffer(target)
+    rho = replace(rho, scale=None if scale is None else np.frombuffer(scale))
+    found = _search(law, np.frombuffer(x).reshape(-1, len(measured)), measured, rho)
+    for part in (found.theta, found.value, found.decrement, found.converged):
+        part.flags.writeable = False
+    return found
+
+
+def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     if len(target) > MANY:
         # Where the basins are, a sample of the rows tells; where their bottoms are, all of them.
         some = np.sort(np.random.default_rng(0).choice(len(target), MANY, replace=False))
         thinned = rho if rho.scale is None else replace(rho, scale=rho.scale[some])
-        rough = search(law, x[:, some], target[some], thinned)
-        return minimise(law, x, target, rho, rough.theta[distinct_optima(rough, SHAKEN)], direct=True)
+        rough = _search(law, x[:, some], target[some], thinned)
+        near = rough.theta[distinct_optima(rough, LEADING)]
+        pool = minimise(law, x, target, rho, near, direct=True)
+        if rho.name == "squared" or len(target) > SMOOTH:
+            return pool
+        return _walked(law, x, target, rho, np.concatenate([pool.theta, near]), pool)
     begin = starts(law, x, target, rho)
-    if rho.name == "l1":
-        residual = rho.residual(target, law.log_loss(begin[:1], x))
-        corner = max(0.1 * float(np.median(np.abs(residual))), 1e-9)
-        smooth = _pool(law, x, target, replace(rho, name="huber", delta=corner), begin)
-        pool = minimise(law, x, target, rho, smooth.theta[distinct_optima(smooth, 6)])
-        return _crossed(law, x, target, rho, pool)
-    return _pool(law, x, target, rho, begin)
-
-
-def _pool(law: Law, x, target, rho: Rho, begin: np.ndarray) -> Optimum:
+    residual = np.abs(rho.residual(target, law.log_loss(begin[:1], x)))
+    corner = max(0.1 * float(np.median(residual)), 1e-9)
+    rough = rho.name == "l1" or (rho.name == "huber" and corner > 0.1 * ROUGH * rho.delta)
+    smooth = replace(rho, name="huber", delta=corner) if rough else rho
     # Starts on far slopes would take hundreds of steps to nowhere; those that lead the field get them below.
-    pool = minimise(law, x, target, rho, begin, steps=QUICK)
-    if rho.name == "huber":
-        residual = np.abs(rho.residual(target, law.log_loss(begin[:1], x)))
-        if np.median(residual) > ROUGH * rho.delta:
-            pool = _joined(pool, minimise(law, x, target, rho, begin, steps=QUICK, direct=True))
-    pool = _joined(
-        pool, minimise(law, x, target, rho, pool.theta[distinct_optima(pool, SHAKEN)], direct=True)
-    )
+    pool = minimise(law, x, target, smooth, begin, steps=QUICK)
+    pool = _joined(pool, _followed(law, x, target, smooth, pool))
+    pool = _joined(pool, minimise(law, x, target, smooth, _traced(law, x, target, smooth, pool), direct=True))
     if rho.name == "squared":
         return pool
-    rng = np.random.default_rng(0)
-    for _ in range(ROUNDS):
-        places = []
-        for index in distinct_optima(pool, SHAKEN):
-            error = _standard_error(law, x, target, rho, pool.theta[index])
-            scale = rng.choice([0.5, 1.0, 2.0], size=(SHAKES, 1))
-            shaken = pool.theta[index] + scale * (rng.standard_normal((SHAKES, len(error))) @ error)
-            places.append(_revived(law, x, pool.theta[index], shaken, rng))
-        pool = _joined(pool, minimise(law, x, target, rho, np.concatenate(places), direct=True))
-    return _crossed(law, x, target, rho, pool)
+    if not rough:
+        return _joined(pool, _walked(law, x, target, rho, pool.theta, _followed(law, x, target, rho, pool)))
+    return _walked(law, x, target, rho, np.concatenate([pool.theta, begin[:LEADING]]))
 
 
-def _crossed(law: Law, x, target, rho: Rho, pool: Optimum) -> Optimum:
-    """The pool with the walk finished along valleys that two parameters share, where it had to stop."""
-    best = distinct_optima(pool, 1)
+def _followed(law: Law, x, target, rho: Rho, pool: Optimum) -> Optimum:
+    return minimise(law, x, target, rho, pool.theta[distinct_optima(pool, LEADING)], direct=True)
+
+
+def _traced(law: Law, x, target, rho: Rho, pool: Optimum) -> np.ndarray:
+    """Points (S, P) along the valleys through the best optimum: one parameter is held away from it and the
+    others follow. And from the leading optima, terms that have vanished there brought back.
+    """
+    leading = distinct_optima(pool, 2)
+    theta = pool.theta[leading[0]]
     low, high = law.bounds
-    theta = pool.theta[best]
-    # On l1 a fit that moves no more may stand at an edge of the domain with kinks all around.
-    edge = rho.name == "l1" and ((theta <= low) | (theta >= high)).any()
-    if pool.converged[best].all() and not edge:
-        return pool
-    leading = distinct_optima(pool, FINISHED)
-    ends = [cross(law, x, target, rho, theta, steps=CROSSINGS)[0] for theta in pool.theta[leading]]
-    return _joined(pool, minimise(law, x, target, rho, np.stack(ends), steps=LAST, direct=True))
+    covariance = _covariance(law, x, target, rho, theta)
+    error = np.sqrt(np.diag(covariance))
+    away = REACHES[:, None] * np.minimum(error, FAR)
+    moved = theta + (away / error)[:, :, None] * covariance / error[:, None]
+    moved = np.clip(moved, low, high)
+    lows, highs = (np.broadcast_to(limit, moved.shape).copy() for limit in (low, high))
+    index = np.arange(len(theta))
+    lows[:, index, index] = highs[:, index, index] = moved[:, index, index]
+    flat = (-1, len(theta))
+    held = moved[:, index, index].reshape(-1) != np.tile(theta, len(REACHES))
+    bounds = (lows.reshape(flat)[held], highs.reshape(flat)[held])
+    along = minimise(
+        law,
+        x,
+        target,
+        rho,
+        moved.reshape(flat)[held],
+        steps=QUICK,
+        direct=True,
+        tolerance=1e-6,
+        bounds=bounds,
+    )
+    rng = np.random.default_rng(0)
+    places = [along.theta]
+    for each in leading:
+        gone = law.gone(pool.theta[each][None], x)[0]
+        if gone.any():
+            root = _root(law, x, target, rho, pool.theta[each])
+            shaken = pool.theta[each] + rng.standard_normal((REVIVED, len(theta))) @ root
+            places.append(np.clip(_revived(law, shaken, gone, rng), low, high))
+    return np.concatenate(places)
 
 
-def _revived(law: Law, x, theta: np.ndarray, shaken: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Terms that have vanished at theta brought back, small and with exponents from anywhere.
+def _walked(law: Law, x, target, rho: Rho, places: np.ndarray, known: Optimum | None = None) -> Optimum:
+    """Optima of a kinked objective, from the best of the places (S, P)."""
+    with np.errstate(all="ignore"):
+        value = rho.exact(rho.residual(target, law.log_loss(places, x))).sum(axis=1)
+    nothing = np.zeros(len(value), bool)
+    begin = distinct_optima(
+        Optimum(places, np.where(np.isfinite(value), value, np.inf), value, nothing), SHORT
+    )
+    pool = cross(law, x, target, rho, places[begin], steps=SHORT_STEPS)
+    unfinished = [index for index in distinct_optima(pool, LONG) if not pool.converged[index]]
+    if unfinished:
+        pool = _joined(pool, cross(law, x, target, rho, pool.theta[unfinished], steps=LONG_STEPS))
+    if known is not None:
+        pool = _joined(pool, known)
+    if rho.name == "huber":
+        # Inside a corner that holds some rows Newton's method has the last word, and says what is left.
+        pool = _joined(pool, _followed(law, x, target, rho, pool))
+    return pool
+
+
+def _revived(law: Law, shaken: np.ndarray, gone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Terms that have vanished brought back, small and with exponents from anywhere.
 
     A vanished coefficient has no slope in its logarithm, whatever the term could do elsewhere.
     """
-    gone = law.gone(theta[None], x)[0]
     if not isinstance(law, SumLaw):
         shaken[:, gone] = rng.uniform(-9.0, -1.0, (len(shaken), int(gone.sum())))
         return shaken
@@ -124,7 +187,7 @@ def distinct_optima(pool: Optimum, count: int) -> list[int]:
     return kept
 
 
-def _standard_error(law: Law, x, target, rho: Rho, theta: np.ndarray) -> np.ndarray:
+def _root(law: Law, x, target, rho: Rho, theta: np.ndarray) -> np.ndarray:
     """A root (P, P) of the parameters' covariance as if residuals were normal: how far to look."""
     hessian = curvature(law, x, target, Rho("squared", rho.delta, False), theta) / 2
     residual = target - law.log_loss(theta[None], x)[0]
@@ -132,3 +195,8 @@ def _standard_error(law: Law, x, target, rho: Rho, theta: np.ndarray) -> np.ndar
     sizes, axes = np.linalg.eigh(hessian)
     reach = np.sqrt(variance / np.maximum(np.abs(sizes), 1e-300))
     return (axes * np.minimum(reach, 1.0)).T
+
+
+def _covariance(law: Law, x, target, rho: Rho, theta: np.ndarray) -> np.ndarray:
+    root = _root(law, x, target, rho, theta)
+    return root.T @ root + 1e-12 * np.eye(len(theta))

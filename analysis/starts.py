@@ -10,7 +10,7 @@ from analysis.law import Law, SumLaw
 from analysis.objectives import Rho
 
 # Logarithmic: an exponent of 0.02 hardly bends over a table's range, one of 3 is a cliff.
-LOWEST, HIGHEST = 0.02, 3.0
+LOWEST_EXPONENT, HIGHEST = 0.02, 3.0
 REWEIGHTINGS = 4
 # Where a start has no use for a term, its log coefficient: small, but with a slope to come back by.
 FAINT = -12.0
@@ -19,8 +19,8 @@ FAINT = -12.0
 def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, weights=None, keep: int = 32) -> np.ndarray:
     """(S, P) starts, the most promising first. x (inputs, n) centred log inputs, target (n,) log loss."""
     if isinstance(law, SumLaw):
-        theta = _projected(law, x, target, weights)
-    else:
+        theta = _of_sum(law, x, target, weights)
+    elif (theta := law.starts(x, target, weights)) is None:
         boxes = np.array([parameter.start for parameter in law.parameters])
         points = halton(4096, len(boxes))
         theta = boxes[:, 0] + points * (boxes[:, 1] - boxes[:, 0])
@@ -46,12 +46,8 @@ def _lifted(law: Law, x, target, theta) -> np.ndarray:
     return law.lifted(theta, gap)
 
 
-def _projected(law: SumLaw, x, target, weights) -> np.ndarray:
-    """For each point of a grid over exponents the best non-negative coefficients, by weighted squares.
-
-    Residuals relative to the measured loss stand for those of the log (variable projection: Golub and Pereyra
-    1973); four reweightings make them robust.
-    """
+def _of_sum(law: SumLaw, x, target, weights) -> np.ndarray:
+    """For each point of a grid over exponents the coefficients that suit it best."""
     grid = _exponent_grid(len(law.exponents))
     theta = np.zeros((len(grid), len(law.parameters)))
     theta[:, len(law.terms) :] = grid
@@ -61,24 +57,34 @@ def _projected(law: SumLaw, x, target, weights) -> np.ndarray:
         columns.append(np.exp(theta[:, touched] @ feature - target))
     design = np.stack(columns, axis=1)
     weight = np.ones((len(grid), len(target))) * (1.0 if weights is None else weights)
+    factor = projected(design, weight)
+    with np.errstate(divide="ignore"):
+        theta[:, : len(law.terms)] = np.maximum(np.log(factor), FAINT)
+    return theta
+
+
+def projected(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Coefficients (G, K) >= 0 that bring design (G, K, n) close to 1 under weight (G, n).
+
+    Residuals relative to the measured loss stand for those of the log (variable projection: Golub and Pereyra
+    1973); reweightings make them robust.
+    """
     base = weight
     for _ in range(REWEIGHTINGS):
         factor = nonnegative(design, weight)
         residual = np.abs(1.0 - (factor[:, None] @ design)[:, 0])
         scale = np.maximum(1.5 * np.median(residual, axis=1, keepdims=True), 1e-9)
         weight = base * np.minimum(1.0, scale / np.maximum(residual, 1e-300))
-    with np.errstate(divide="ignore"):
-        theta[:, : len(law.terms)] = np.maximum(np.log(factor), FAINT)
-    return theta
+    return factor
 
 
 def _exponent_grid(width: int) -> np.ndarray:
     if width == 0:
         return np.zeros((1, 0))
     if width <= 2:
-        axis = np.geomspace(LOWEST, HIGHEST, 64 if width == 1 else 24)
+        axis = np.geomspace(LOWEST_EXPONENT, HIGHEST, 64 if width == 1 else 24)
         return np.stack(np.meshgrid(*[axis] * width, indexing="ij"), axis=-1).reshape(-1, width)
-    return LOWEST * (HIGHEST / LOWEST) ** halton(1500, width)
+    return LOWEST_EXPONENT * (HIGHEST / LOWEST_EXPONENT) ** halton(1500, width)
 
 
 def nonnegative(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
