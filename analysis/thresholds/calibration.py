@@ -23,7 +23,7 @@ def measure(
     table is drawn from them. One such draw each is enough, because those of all tables together give the
     reference distribution (the warp-speed bootstrap, Giacomini, Politis and White 2013).
     """
-    scale, eta = null.smooth_eta(design, evidence, 0)
+    scale, eta = null.smooth_eta(evidence, 0)
     false = rejected(design, scale, eta, evidence.seed_sd[0], alpha, rng, draws)
     strong, factor = power_and_factor(design, evidence.scales[0], evidence.seed_sd[0], alpha, rng, draws)
     return Calibration(false, strong, draws, factor)
@@ -88,8 +88,8 @@ def _test(
     for number, each in enumerate(outer.scales):
         rows = np.flatnonzero(outer.scale == number)
         if rows.size:
-            curve = outer.line[rows, :1] + outer.line[rows, 1:] * design.x
-            again[rows] = null.simulate(design, each, curve, outer.seed_sd[rows], rng, rows.size)
+            drawn = outer.spread.draw(rows, rng)
+            again[rows] = null.simulate(design, each, outer.curve[rows], drawn, rng, rows.size)
     reference = null.weigh(design, again).statistic
     exceeding = (reference[None] >= outer.statistic[:, None] - 1e-6).sum(1)
     return (exceeding + 1) / (draws + 1) <= alpha, outer

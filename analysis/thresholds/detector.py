@@ -8,12 +8,10 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
-from analysis.thresholds import calibration, cells, evidence, push, verdict
+from analysis.thresholds import calibration, cells, evidence, oddities, push, verdict
 from analysis.thresholds.cells import Cells
 from analysis.thresholds.evidence import BENT, SMOOTH, Findings
 from analysis.thresholds.result import Calibration, Gates, Places, SeedSd, Series, Threshold, Thresholds
-
-_SOFT = ("gold_nats", "token_accuracy")  # continuous companions, the better one first
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,9 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
         problems.append(f"seed_sd {seed_sd!r}: a standard deviation in logits, 0 or more")
     if problems:
         raise InputError(*problems)
-    built = [evidence.check_gates(one) for one in cells.build(_frame(abilities), axis, chance)]
-    built = evidence.spread_zero_faults(built)
+    whole = cells.build(_frame(abilities), axis, chance)
+    whole = evidence.spread_zero_faults([evidence.check_gates(one, whole) for one in whole])
+    built = [oddities.set_aside(one) for one in whole]
     noises = _noises(built, seed_sd)
     found = []
     for number, (one, (sd, freedom, _)) in enumerate(zip(built, noises, strict=True)):
@@ -59,7 +58,8 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
                 one.design, one.evidence, alpha, np.random.default_rng([seed, number, 1])
             )
         soft = None if ruling.companion is None else found[ruling.companion]
-        series.append(_series(one, ruling, _places(one, ruling.verdict, soft), said, card))
+        places = _places(one, ruling.verdict, soft)
+        series.append(_series(one, whole[number], ruling, places, said, card))
     return Thresholds(tuple(series), axis, alpha)
 
 
@@ -85,7 +85,7 @@ def _noises(built: list[Cells], given: float | None) -> list[tuple[SeedSd, int, 
         if value is not None:
             out.append((SeedSd(value, "estimated"), freedom, ()))
             continue
-        if given is not None and not one.continuous:
+        if given is not None and one.measure.unit == "logits":
             out.append((SeedSd(float(given), "given"), 0, ()))
             continue
         donors = [
@@ -130,25 +130,32 @@ def _rule(found: list[Findings], alpha: float) -> list[_Ruling]:
 
 
 def _with_companion(i: int, found: list[Findings], first: list[_Ruling], alpha: float) -> _Ruling:
-    one, ruling = found[i], first[i]
-    if one.cells.metric in _SOFT or one.cells.continuous:
-        return ruling
-    for metric in _SOFT:
-        for j, other in enumerate(found):
-            if other.cells.metric != metric or other.cells.task != one.cells.task or other.p_value is None:
-                continue
-            smooth = other.shape(*SMOOTH)
-            share = (
-                None if smooth is None or one.cells.faults else push.explained(one.cells, other.cells, smooth)
-            )
-            word, notes, broken = verdict.combine(
-                one, ruling.verdict, other, first[j].verdict, first[j].q_value, share, alpha
-            )
-            kept = ruling.notes if word == ruling.verdict else ()
-            return replace(
-                ruling, verdict=word, notes=kept + tuple(notes), broken=broken, share=share, companion=j
-            )
-    return replace(ruling, broken=None)
+    """The ruling on a thresholded metric in the light of the best continuous one of the same task."""
+    one, ruling = found[i], replace(first[i], broken=None)
+    if one.cells.measure.rank is not None or one.cells.continuous:
+        return first[i]
+    others = [
+        (other.cells.measure.rank, j)
+        for j, other in enumerate(found)
+        if other.cells.task == one.cells.task
+        and other.cells.measure.rank is not None
+        and not other.cells.faults
+    ]
+    for _, j in sorted(others):
+        other = found[j]
+        smooth = other.shape(*SMOOTH)
+        share = None if smooth is None or one.cells.faults else push.explained(one.cells, other.cells, smooth)
+        if other.p_value is None:
+            notes = verdict.pair(one, other, share)
+            return replace(ruling, notes=ruling.notes + tuple(notes), share=share if notes else None)
+        word, notes, broken = verdict.combine(
+            one, ruling.verdict, other, first[j].verdict, first[j].q_value, share, alpha
+        )
+        kept = ruling.notes if word == ruling.verdict else ()
+        return replace(
+            ruling, verdict=word, notes=kept + tuple(notes), broken=broken, share=share, companion=j
+        )
+    return ruling
 
 
 def _places(found: Findings, word: str, soft: Findings | None) -> Places:
@@ -164,8 +171,14 @@ def _places(found: Findings, word: str, soft: Findings | None) -> Places:
 
 
 def _series(
-    found: Findings, ruling: _Ruling, places: Places, said: tuple[Note, ...], card: Calibration | None
+    found: Findings,
+    whole: Cells,
+    ruling: _Ruling,
+    places: Places,
+    said: tuple[Note, ...],
+    card: Calibration | None,
 ) -> Series:
+    """whole: the cells with those that were set aside, which are shown but not fitted."""
     one = found.cells
     notes = one.faults + ruling.notes + one.notes + said
     if found.below_chance:
@@ -174,6 +187,7 @@ def _series(
     leading, smooth = found.shape(), found.shape(*SMOOTH)
     drawn = found.shape(*BENT) if ruling.verdict == "emergent" and found.shape(*BENT) else leading
     if leading is not None:
+        notes += verdict.direction(found, leading)
         grid = np.linspace(one.x[0], one.x[-1], 160)
     return Series(
         task=one.task,
@@ -195,11 +209,11 @@ def _series(
         ),
         warnings=notes,
         chance=one.chance,
-        x=one.place[one.size],
-        score=one.score,
-        seed=one.seed,
-        items=one.raw_items,
+        x=whole.place[whole.size],
+        score=whole.score,
+        seed=whole.seed,
+        items=whole.raw_items,
         grid=(-grid if one.axis == "loss_nats" else 10.0**grid) if grid.size else grid,
-        leading_curve=drawn.score(grid) if grid.size else grid,
-        smooth_curve=smooth.score(grid) if grid.size and smooth is not None else np.zeros(0),
+        leading_curve=found.curve(drawn, grid) if grid.size else grid,
+        smooth_curve=found.curve(smooth, grid) if grid.size and smooth is not None else np.zeros(0),
     )

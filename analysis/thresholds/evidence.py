@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.stats import chi2, f
 
 from analysis.notes import Note
-from analysis.thresholds import calibration, fits, gates, likelihood, null, places, seeds, shapes
+from analysis.thresholds import calibration, fits, gates, likelihood, null, oddities, places, seeds, shapes
 from analysis.thresholds.cells import Cells
 from analysis.thresholds.likelihood import Scale
 from analysis.thresholds.null import Design, Evidence
@@ -17,6 +18,11 @@ from analysis.thresholds.result import Places, SeedSd
 SMOOTH = ("smooth", "power_law", "sigmoid")
 BENT = ("hinge", "step", "broken_power_law")
 FEWEST_SIZES = 4
+# Seeds of one size differ by that much at the least, in logits and in the log of a continuous measure; a
+# break that needs them to agree better is none that leads.
+_SEEDS_DIFFER = {False: 0.1, True: 0.01}
+_BELOW = 3.0  # standard errors below chance at which it is no floor
+_FITS = 0.01  # level of the test that any curve fits within the seeds' spread
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,8 @@ class Findings:
     the smooth curve. falls, rises: p-values of a fall before and a rise after a turn (`turn_up`), or the
     reverse. bimodal: sizes whose seeds fall into two modes. beats_chance (K,). resolved: sizes whose score is
     neither at its floor nor at its ceiling. power: of seeing a strong break here, for a trend without a
-    significant one. withstands: largest seed sd at which the break of a series
-    without seeds would still be significant.
+    significant one. withstands: largest seed sd at which the break of a series without seeds would still be
+    significant. wide_sd: the spread that p_value was taken at, where no curve fits within that of the seeds.
     """
 
     cells: Cells
@@ -51,6 +57,7 @@ class Findings:
     beats_chance: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     resolved: int = 0
     withstands: float | None = None
+    wide_sd: float | None = None
     power: float | None = None
     places: Places = field(default_factory=Places)
     below_chance: bool = False
@@ -62,25 +69,29 @@ class Findings:
                 return next(s for s in self.shapes if s.name == name)
         return None
 
+    def curve(self, shape: shapes.Shape, x: np.ndarray) -> np.ndarray:
+        """Scores of one of the shapes, in the metric's own unit."""
+        score = shape.score(x)
+        return self.cells.measure.score(score) if self.cells.continuous else score
+
     def weight(self, *names: str) -> float:
         return sum(w for name, w in self.weights if name in names)
 
 
 def design_of(cells: Cells, given_sd: float | None) -> tuple[Design, np.ndarray, bool]:
     """Design, data (C,), and whether scores lie so far below chance that it is no floor for them."""
+    linear = cells.axis == "tokens"
     if cells.continuous:
-        return (
-            Design(cells.x, cells.size, None, cells.variance, 0.0, given_sd=given_sd),
-            cells.value,
-            False,
-        )
+        real = Design(cells.x, cells.size, None, cells.variance, 0.0, given_sd=given_sd, linear=linear)
+        return real, cells.value, False
     total = np.bincount(cells.size, cells.items)
     deficit = (cells.chance - cells.pooled) / np.sqrt(
         np.maximum(cells.chance * (1 - cells.chance), 1e-12) / total
     )
-    below = bool(cells.chance > 0 and deficit.max() > 4)
+    below = bool(cells.chance > 0 and deficit.max() > _BELOW)
     floor = 0.0 if below else cells.chance
-    return Design(cells.x, cells.size, cells.items, None, floor, given_sd=given_sd), cells.correct, below
+    design = Design(cells.x, cells.size, cells.items, None, floor, given_sd=given_sd, linear=linear)
+    return design, cells.correct, below
 
 
 def own_seed_sd(cells: Cells) -> tuple[float | None, int]:
@@ -120,11 +131,21 @@ def study(
             evidence = null.weigh(design, data[None])
             out["evidence"] = evidence
             out["p_value"], _ = null.p_value(design, evidence, draws, rng)
+            if out["p_value"] <= alpha:
+                wide = _unfitted_sd(design, data, found, sd.value, freedom)
+                if wide is not None:
+                    out["wide_sd"] = wide
+                    trial = replace(design, given_sd=wide)
+                    p, _ = null.p_value(trial, null.weigh(trial, data[None]), draws, rng)
+                    out["p_value"] = max(p, out["p_value"])
             out |= _turn(design, data, found, sd.value, freedom)
             if out["p_value"] > alpha and out["slope_p"] <= alpha:
-                out["power"] = calibration.power(design, evidence, alpha, rng, 100)
+                out["power"] = calibration.power(design, evidence, alpha, rng, 200)
         else:
             out["withstands"] = _withstands(design, data, alpha, rng)
+            if (out["withstands"] or 0.0) < _SEEDS_DIFFER[cells.continuous]:
+                straight = tuple(shape for shape in found if shape.name not in BENT)
+                out["shapes"], out["weights"] = straight, shapes.weights(straight, cells.size.size)
         result = Findings(**out)
         shape = result.shape(*BENT) if _bent(result, alpha) else result.shape(*SMOOTH, *BENT)
         if shape is not None and result.shape().name not in ("flat",):
@@ -199,9 +220,50 @@ def _turn(design: Design, data: np.ndarray, found, sd: float, freedom: int) -> d
     return {"turn_p": max(left, right), "turn_up": up, "turn_size": size}
 
 
+def _unfitted_sd(design: Design, data: np.ndarray, found, sd: float, freedom: int) -> float | None:
+    """The spread of runs that sizes show about the best of all curves, in terms of a seed sd, where no curve
+    fits within the spread that seeds show; None where one does.
+
+    Sizes differ by more than their seeds do: recipes, widths, learning rates that suit one size better. A
+    break found in such a wobble is none. Sizes are pooled, since what is shared by the seeds of a size is no
+    noise of theirs, and the sum of squares is divided by the degrees of freedom left.
+    """
+    sizes = design.x.size
+    best = max(
+        (s for s in found if s.mixture is None), key=lambda s: s.loglik - 0.5 * s.freedom * np.log(sizes)
+    )
+    left = sizes - best.freedom
+    profiles = null.profiles_of(design, _own_levels(design, data), data[None], np.array([sd]))
+    lack = 2 * float(profiles.max(-1).sum() - best.loglik)
+    if left < 1 or f.sf(lack / left, left, freedom or 1e6) > _FITS:
+        return None
+    count = np.bincount(design.size)
+    sums = np.zeros((sizes, design.size.size))
+    sums[design.size, np.arange(design.size.size)] = 1
+    if design.items is None:
+        pooled = replace(
+            design, size=np.arange(sizes), variance=sums @ design.variance / count**2, given_sd=None
+        )
+        table = sums @ data / count
+    else:
+        pooled = replace(design, size=np.arange(sizes), items=sums @ design.items, given_sd=None)
+        table = sums @ data
+    same = [s for s in shapes.candidates(pooled, table, None, False) if s.name == best.name]
+    if not same:
+        return None
+    return max(sd, float(same[0].sd * np.sqrt(sizes / left * count.mean())))
+
+
+def _own_levels(design: Design, data: np.ndarray) -> Scale:
+    """The scale on which every size may have a level of its own."""
+    return null.scales_of(replace(design, ceilings=(1.0,)), data)[0]
+
+
 def _withstands(design: Design, data: np.ndarray, alpha: float, rng: np.random.Generator) -> float | None:
     """Largest seed sd (of a coarse list) at which the break is still significant; None if at none."""
     tried = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 1.8)
+    if design.items is None:
+        tried = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
     low, high = -1, len(tried)  # significant at low, not at high
     while high - low > 1:
         middle = (low + high) // 2
@@ -211,10 +273,11 @@ def _withstands(design: Design, data: np.ndarray, alpha: float, rng: np.random.G
     return None if low < 0 else tried[low]
 
 
-def check_gates(cells: Cells) -> Cells:
-    """The cells with their faults and remarks."""
-    faults, remarks = gates.check(cells)
-    return replace(cells, faults=faults, notes=cells.notes + remarks)
+def check_gates(cells: Cells, built: Sequence[Cells] = ()) -> Cells:
+    """The cells with their faults and remarks; other metrics of the task, in `built`, may speak for one."""
+    others = [other for other in built if other.task == cells.task and other is not cells]
+    faults, remarks = gates.check(cells, others)
+    return replace(cells, faults=faults, notes=(*cells.notes, *remarks, *oddities.falls(cells)))
 
 
 def spread_zero_faults(built: list[Cells]) -> list[Cells]:

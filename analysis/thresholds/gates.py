@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import comb
 
 import numpy as np
@@ -10,22 +11,87 @@ from scipy.stats import binom
 from analysis.notes import Note
 from analysis.thresholds.cells import Cells
 
+_READ = 0.5  # share of the answers of a size that a parser should read at the least
+_DROP = 0.2  # of the parse rate between sizes: more than models of two sizes happen to differ
+_COINCIDENCE = 1e-3  # probability of equal counts from which they are remarked on
+_IMPOSSIBLE = 1e-5  # and, with their distance from chance, not believed
+_SURE = 0.9  # probability, or share of right tokens, from which a model knows an answer
 
-def check(cells: Cells) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
-    """(faults, remarks): with a fault the verdict is `invalid`; a remark is only said."""
+
+def check(cells: Cells, others: Sequence[Cells] = ()) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
+    """(faults, remarks): with a fault the verdict is `invalid`; a remark is only said. others: the other
+    metrics of the task."""
     faults, remarks = [], []
     if not cells.continuous:
         for gate in (_fractional_counts, _impossible_zeros, _constant_answers):
             fault, remark = gate(cells)
             faults += fault
             remarks += remark
-    if np.isfinite(cells.parse_rate).any():
-        lowest = float(np.nanmin(cells.parse_rate))
-        if lowest < 0.5:
-            faults.append(Note("parse_rate", f"only {lowest:.0%} of the answers of a cell could be parsed"))
-        elif lowest < 0.95:
-            remarks.append(Note("parse_rate", f"as few as {lowest:.0%} of the answers of a cell were parsed"))
+        fault, remark = _unreadable(cells, others)
+        faults += fault
+        remarks += remark
     return tuple(faults), tuple(remarks)
+
+
+def _unreadable(cells: Cells, others: Sequence[Cells]):
+    """Few answers could be parsed: is that the parser's fault (right answers were missed in
+    EleutherAI/lm-evaluation-harness 2707), or do these models not end their answers yet, which is part of the
+    ability?
+
+    A model that can answer goes on answering when it grows, so a fault shows in one of four ways: more is
+    right than was read; a size is read less than a smaller one; the answers' own probabilities say that they
+    are known; or the largest size is read no better than the smallest.
+    """
+    if not np.isfinite(cells.parse_rate).any():
+        return [], []
+    sizes = range(cells.x.size)
+    rate = np.array([_mean(cells.parse_rate[cells.size == i]) for i in sizes])
+    known = np.flatnonzero(np.isfinite(rate))
+    low = known[rate[known] < _READ]
+    if low.size == 0:
+        least = float(rate[known].min())
+        if least >= 0.95:
+            return [], []
+        return [], [Note("parse_rate", f"as few as {least:.0%} of the answers of a size were parsed")]
+    at = _names(cells.place[low])
+    said = f"only {rate[low].min():.0%} of the answers at {at} {cells.axis} could be parsed"
+    reason = None
+    over = [i for i in known if cells.pooled[i] > rate[i] + 0.05]
+    before = np.array([np.nanmax(rate[known[known < i]], initial=0.0) for i in low])
+    if over:
+        reason = f"yet {cells.pooled[over[0]]:.0%} are right at {cells.place[over[0]]:.4g}"
+    elif (before - rate[low] > _DROP).any():
+        reason = f"while {before.max():.0%} were at smaller ones"
+    elif name := _knows(cells, low, others):
+        reason = f"while {name} says that the model knows them"
+    elif rate[known[-1]] < _READ and rate[known[-1]] - rate[known[0]] < _DROP:
+        reason = "and larger sizes are read no better"
+    if reason is not None:
+        return [Note("parse_rate", f"{said}, {reason}: a fault of the parser or the format")], []
+    text = (
+        f"{said}, and more with size: small models do not end their answers yet, which is part of the ability"
+    )
+    return [], [Note("parse_rate", text)]
+
+
+def _knows(cells: Cells, low: np.ndarray, others: Sequence[Cells]) -> str | None:
+    """The continuous metric by which most runs of a size that cannot be read know the answer."""
+    for other in others:
+        measure = other.measure
+        nats = other.score if measure.nats and measure.kind == "positive" else None
+        if nats is None and other.metric != "token_accuracy":
+            continue
+        for place in cells.place[low]:
+            here = np.isclose(other.place[other.size], place)
+            sure = np.exp(-nats[here]) if nats is not None else other.score[here]
+            if here.any() and np.median(sure) > _SURE:
+                return other.metric
+    return None
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else np.nan
 
 
 def _fractional_counts(cells: Cells):
@@ -102,14 +168,16 @@ def _constant_answers(cells: Cells):
     score, times = float(values[counts.argmax()]), int(counts.max())
     items = float(np.median(cells.raw_items))
     same = min(1.0, 1 / (2 * np.sqrt(np.pi * items * score * (1 - score))))
-    chance_of_it = comb(int(inside.sum()), times) * same ** (times - 1)
-    if times < 4 or times < inside.sum() / 2 or chance_of_it > 1e-4:
+    chance_of_it = min(1.0, comb(int(inside.sum()), times) * same ** (times - 1))
+    if times < 4 or times < inside.sum() / 2 or chance_of_it > _COINCIDENCE:
         return [], []
     text = f"{times} of {cells.size.size} cells score exactly {score:.6g}: one answer given to every item?"
-    expected = binom.cdf(round(score * items), round(items), cells.chance) if cells.chance else 1.0
-    off_chance = cells.chance > 0 and min(expected, 1 - expected) < 1e-3
+    # Guessing gives the same count again and again, and this far from chance, with the product of both.
+    below = binom.cdf(round(score * items), round(items), cells.chance)
+    tail = 2 * min(below, 1 - below, 0.5) if cells.chance > 0 else 1.0
     note = Note("constant_answers", text)
-    return ([note], []) if off_chance else ([], [note])
+    fault = tail < 0.01 and (chance_of_it * tail < _IMPOSSIBLE)
+    return ([note], []) if fault else ([], [note])
 
 
 def _names(places: np.ndarray) -> str:

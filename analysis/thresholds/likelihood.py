@@ -20,6 +20,7 @@ from scipy.special import expit, gammaln
 LINKS = ("logit", "loglog")
 _SIGMAS = np.concatenate([[0.0], np.geomspace(0.02, 6.0, 40)])
 _PRIOR_SD = 0.2  # logits; one vague observation, which only decides where all scores sit at the floor
+_LARGEST_SD = 6.0  # logits
 _LARGEST_CONCENTRATION = 1e7  # above it the beta is a point and gammaln loses the difference
 
 
@@ -109,8 +110,35 @@ def real_profiles(
     return out
 
 
+@dataclass(frozen=True)
+class Spread:
+    """The sd between seeds of B tables by pure error. noise (B,): variance that the items add to one run, on
+    the same scale; freedom (B,): degrees of freedom of the sum of both, infinite where the sd was given."""
+
+    sd: np.ndarray
+    noise: np.ndarray
+    freedom: np.ndarray
+
+    def draw(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A seed sd for each of `rows` (indices of tables), as the seeds leave it open.
+
+        sd^2 + noise is known as chi-square / freedom is: a table whose seed sd came out as 0 by chance is not
+        taken for one whose seeds agree. With two seeds a size this is what keeps the level.
+        """
+        total = self.sd[rows] ** 2 + self.noise[rows]
+        known = np.where(np.isfinite(self.freedom[rows]), self.freedom[rows], 1.0)
+        drawn = total * known / np.maximum(rng.chisquare(known), 1e-9)
+        drawn = np.sqrt(np.clip(drawn - self.noise[rows], 0.0, _LARGEST_SD**2))
+        return np.where(np.isfinite(self.freedom[rows]), drawn, self.sd[rows])
+
+
 def seed_sd(scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Between-seed sd on eta (B,) by pure error: spread within sizes beyond that of the items.
+    """Between-seed sd on eta (B,) by pure error: see `count_spread`."""
+    return count_spread(scale, correct, items, size).sd
+
+
+def count_spread(scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarray) -> Spread:
+    """Between-seed sd on eta by pure error: spread within sizes beyond that of the items.
 
     The spread of scores within a size, less the binomial part, is divided by (dp/d eta)^2 at the size's
     mean (the delta method, so zeros and scores below chance need no logit); sizes are weighted by the
@@ -127,22 +155,22 @@ def seed_sd(scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarr
     width = scale.ceiling - scale.chance
     unit = np.clip((pooled - scale.chance) / width, 1e-4, 1 - 1e-4)
     slope2 = (width * unit * (1 - unit)) ** 2
-    estimate, noise = (spread - binomial) / slope2, binomial / slope2
-    return np.sqrt(_weighted_variance(estimate, noise, count))
+    return _weighted((spread - binomial) / slope2, binomial / slope2, count)
 
 
-def real_seed_sd(value: np.ndarray, variance: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """As `seed_sd` for a continuous metric: value (B, C), known error variance (C,)."""
+def real_spread(value: np.ndarray, variance: np.ndarray, size: np.ndarray) -> Spread:
+    """As `count_spread` for a continuous metric: value (B, C), known error variance (C,)."""
     count = np.bincount(size)
     sums = np.zeros((len(count), size.size))
     sums[size, np.arange(size.size)] = 1
     mean = (value @ sums.T) / count
     spread = ((value - mean[:, size]) ** 2) @ sums.T / np.maximum(count - 1, 1)
     noise = np.broadcast_to(variance @ sums.T / count, spread.shape)
-    return np.sqrt(_weighted_variance(spread - noise, noise, count))
+    return _weighted(spread - noise, noise, count)
 
 
-def _weighted_variance(estimate: np.ndarray, noise: np.ndarray, count: np.ndarray) -> np.ndarray:
+def _weighted(estimate: np.ndarray, noise: np.ndarray, count: np.ndarray) -> Spread:
+    """Mean over sizes of variance estimates (B, K), each by its precision; freedom by Satterthwaite."""
     freedom = np.maximum(count - 1, 0)
     variance = np.full(len(estimate), 0.1)
     for _ in range(8):
@@ -150,4 +178,11 @@ def _weighted_variance(estimate: np.ndarray, noise: np.ndarray, count: np.ndarra
         prior = 1 / (1 + variance) ** 2
         total = (weight * estimate).sum(1) + prior * _PRIOR_SD**2
         variance = np.maximum(total / (weight.sum(1) + prior), 1e-8)
-    return np.where(variance > 1e-6, variance, 0.0)
+    weight = freedom / (noise + variance[:, None]) ** 2
+    known = weight.sum(1)
+    mean = (weight * noise).sum(1) / np.maximum(known, 1e-300)
+    return Spread(
+        np.sqrt(np.where(variance > 1e-6, variance, 0.0)),
+        mean,
+        np.clip((variance + mean) ** 2 * known, 2.0, max(float(freedom.sum()), 2.0)),
+    )

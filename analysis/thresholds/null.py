@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.thresholds import fits, likelihood
-from analysis.thresholds.likelihood import Scale
+from analysis.thresholds.likelihood import Scale, Spread
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Design:
     x (K,) on the fitting scale (log10 of the axis, or minus the loss); size (C,) the index of each cell's
     size; items (C,) effective items of a proportion, None for a continuous metric, whose error variance (C,)
     is `variance`. ceilings: upper limits of the mean score to choose among. given_sd: seed sd, or None to
-    estimate it from the seeds.
+    estimate it from the seeds. linear: a curve straight in 10^x counts as smooth too: within a run, what is
+    learnt at a constant rate bends upwards on a logarithmic axis of tokens.
     """
 
     x: np.ndarray
@@ -36,6 +37,7 @@ class Design:
     chance: float
     ceilings: tuple[float, ...] = (1.0,)
     given_sd: float | None = None
+    linear: bool = False
 
     @property
     def elbows(self) -> np.ndarray:
@@ -44,15 +46,21 @@ class Design:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Fits of B tables: statistic (B,); seed_sd (B,); the best smooth curve as `line` (B, 2) on the scale of
-    index `scale` (B,) in `scales`; `elbow` (B,) of the best break, NaN where none rises."""
+    """Fits of B tables: statistic (B,); the seed sd (`spread`); eta (B, K) of the best smooth curve as
+    `curve`, on the scale of index `scale` (B,) in `scales`; `elbow` (B,) of the best break, NaN where none
+    rises."""
 
     statistic: np.ndarray
-    seed_sd: np.ndarray
+    spread: Spread
     scales: tuple[Scale, ...]
     scale: np.ndarray
-    line: np.ndarray
+    curve: np.ndarray
     elbow: np.ndarray
+
+    @property
+    def seed_sd(self) -> np.ndarray:
+        """(B,)"""
+        return self.spread.sd
 
 
 def scales_of(design: Design, data: np.ndarray) -> tuple[Scale, ...]:
@@ -67,12 +75,17 @@ def scales_of(design: Design, data: np.ndarray) -> tuple[Scale, ...]:
 
 def seed_sd_of(design: Design, data: np.ndarray) -> np.ndarray:
     """Between-seed sd (B,) of tables (B, C): the given one, or by pure error."""
+    return spread_of(design, data).sd
+
+
+def spread_of(design: Design, data: np.ndarray) -> Spread:
+    """As `seed_sd_of`, with how well it is known."""
     if design.given_sd is not None:
-        return np.full(len(data), design.given_sd)
+        return Spread(np.full(len(data), design.given_sd), np.zeros(len(data)), np.full(len(data), np.inf))
     if design.items is None:
-        return likelihood.real_seed_sd(data, design.variance, design.size)
+        return likelihood.real_spread(data, design.variance, design.size)
     scale = likelihood.count_scale("logit", design.chance, min(design.ceilings))
-    return likelihood.seed_sd(scale, data, design.items, design.size)
+    return likelihood.count_spread(scale, data, design.items, design.size)
 
 
 def profiles_of(design: Design, scale: Scale, data: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -92,32 +105,36 @@ def breaks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def weigh(design: Design, data: np.ndarray) -> Evidence:
     """The sup likelihood ratio of tables (B, C): correct counts, or values of a continuous metric."""
-    sigma = seed_sd_of(design, data)
+    spread = spread_of(design, data)
     scales = scales_of(design, data)
     designs, places = breaks(design.x)
     rows = np.arange(len(data))
-    smooth, lines, bent, elbows = [], [], [], []
+    straight = [fits.line_design(design.x)]
+    if design.linear:
+        straight.append(fits.line_design(10.0 ** (design.x - design.x[-1])))
+    straight = np.concatenate(straight)
+    smooth, curves, bent, elbows = [], [], [], []
     for scale in scales:
-        profiles = profiles_of(design, scale, data, sigma)
-        line = fits.fit(scale, profiles, fits.line_design(design.x))
-        smooth.append(line.loglik[:, 0])
-        lines.append(line.coefficients[:, 0])
+        profiles = profiles_of(design, scale, data, spread.sd)
+        which, line, reached = fits.fit(scale, profiles, straight).best()
+        smooth.append(reached)
+        curves.append(np.einsum("bq,bkq->bk", line, straight[which]))
         if scale.link == "loglog":
             continue
         broken = fits.fit(scale, profiles, designs)
         rising = np.where(broken.coefficients[..., 2] > 0, broken.loglik, -np.inf)
         which = rising.argmax(1)
         reached = rising[rows, which]
-        bent.append(np.maximum(reached, line.loglik[:, 0]))
+        bent.append(np.maximum(reached, smooth[-1]))
         elbows.append(np.where(np.isfinite(reached), places[which], np.nan))
     smooth, bent = np.array(smooth), np.array(bent)
     best, best_bent = smooth.argmax(0), bent.argmax(0)
     return Evidence(
         statistic=2 * (bent.max(0) - smooth.max(0)),
-        seed_sd=sigma,
+        spread=spread,
         scales=scales,
         scale=best,
-        line=np.array(lines)[best, rows],
+        curve=np.array(curves)[best, rows],
         elbow=np.array(elbows)[best_bent, rows],
     )
 
@@ -140,10 +157,9 @@ def simulate(
     return rng.binomial(whole, np.clip(score, 0.0, 1.0)) * (design.items / whole)
 
 
-def smooth_eta(design: Design, evidence: Evidence, row: int) -> tuple[Scale, np.ndarray]:
+def smooth_eta(evidence: Evidence, row: int) -> tuple[Scale, np.ndarray]:
     """Scale and eta (K,) of the best smooth curve of one table."""
-    line = evidence.line[row]
-    return evidence.scales[evidence.scale[row]], line[0] + line[1] * design.x
+    return evidence.scales[evidence.scale[row]], evidence.curve[row]
 
 
 def p_value(
@@ -151,15 +167,17 @@ def p_value(
 ) -> tuple[float, int]:
     """Share of simulated smooth tables with at least the observed statistic, and the tables simulated.
 
-    (exceeding + 1) / (draws + 1); stops once `enough` exceed (Besag and Clifford 1991), where p is far from
-    any level of interest, so clear cases cost little.
+    Every table has a seed sd of its own, drawn from what the seeds leave open. (exceeding + 1) / (draws + 1);
+    stops once `enough` exceed (Besag and Clifford 1991), where p is far from any level of interest, so clear
+    cases cost little.
     """
-    scale, eta = smooth_eta(design, evidence, 0)
+    scale, eta = smooth_eta(evidence, 0)
     observed = evidence.statistic[0] - 1e-6
     exceeding = done = 0
     while done < draws and exceeding < enough:
         batch = min(100, draws - done)
-        tables = simulate(design, scale, eta, evidence.seed_sd[0], rng, batch)
+        sigma = evidence.spread.draw(np.zeros(batch, int), rng)
+        tables = simulate(design, scale, eta, sigma, rng, batch)
         exceeding += int((weigh(design, tables).statistic >= observed).sum())
         done += batch
     return (exceeding + 1) / (done + 1), done

@@ -50,7 +50,8 @@ def locate(
     firsts = cells.place[found.argmax(1)][found.any(1)]
     spread = None
     if first is not None and firsts.size > 20:
-        spread = tuple(float(v) for v in np.quantile(firsts, (0.025, 0.975), method="nearest"))
+        low, high = np.quantile(np.append(firsts, first), (0.025, 0.975), method="nearest")
+        spread = (float(min(low, first)), float(max(high, first)))
     return Places(elbow, _half(cells, design, shape, tables), Threshold(first, spread))
 
 

@@ -34,8 +34,9 @@ def explained(hard: Cells, soft: Cells, smooth: Shape) -> float | None:
     mine, other = match(hard, soft)
     if mine.size < 4:
         return None
-    link = fit_link(_log_nats(soft.score[other], soft.continuous), hard.score[mine], hard.items[mine])
-    predicted = pushed(link, _log_nats(smooth.score(hard.x), soft.continuous))
+    link = fit_link(log_nats(soft.score[other], soft), hard.score[mine], hard.items[mine])
+    curve = smooth.score(hard.x)
+    predicted = pushed(link, log_nats(soft.measure.score(curve) if soft.continuous else curve, soft))
     observed = hard.pooled
     step = int(np.diff(observed).argmax())
     rise = observed[step + 1] - observed[step]
@@ -66,7 +67,13 @@ def pushed(link: tuple[float, float], log_nats: np.ndarray) -> np.ndarray:
     return np.exp(-np.exp(np.clip(link[0] + link[1] * log_nats, -40.0, 40.0)))
 
 
-def _log_nats(score: np.ndarray, continuous: bool) -> np.ndarray:
-    if continuous:
+def log_nats(score: np.ndarray, soft: Cells) -> np.ndarray:
+    """log(-log p) of a continuous measure: of a loss its logarithm, of a share p itself, of a distance (0 is
+    right) 1 less it."""
+    measure = soft.measure
+    if measure.kind == "perplexity":
+        return np.log(np.log(score))
+    if measure.nats:
         return np.log(score)
-    return np.log(-np.log(np.clip(score, 1e-9, 1 - 1e-6)))
+    share = 1 - score if measure.zero else score
+    return np.log(-np.log(np.clip(share, 1e-9, 1 - 1e-6)))

@@ -85,6 +85,16 @@ def _normal_statistics(seeds: tuple[int, ...], draws: int = 20000) -> np.ndarray
     return np.stack([split_statistic(rng.standard_normal((draws, n)), np.zeros((draws, n))) for n in seeds])
 
 
+def _mixed(logits: np.ndarray, low: float, size: np.ndarray) -> bool:
+    """Do seeds of one size lie in both modes, and apart? Else two modes are only two ends of a curve."""
+    for i in np.unique(size):
+        here = np.sort(logits[size == i])
+        below, above = here[here <= low], here[here > low]
+        if below.size and above.size and expit(above[0]) - expit(below[-1]) > _NEAREST_MODES / 2:
+            return True
+    return False
+
+
 def fit_mixture(
     scale: Scale, correct: np.ndarray, items: np.ndarray, x: np.ndarray, size: np.ndarray
 ) -> Mixture | None:
@@ -94,7 +104,7 @@ def fit_mixture(
     gaps = [y[:c].var() * c + y[c:].var() * (y.size - c) for c in range(1, y.size)]
     cut = int(np.argmin(gaps)) + 1
     low, high = y[:cut].mean(), y[cut:].mean()
-    if y.size < 6 or expit(high) - expit(low) < _NEAREST_MODES:
+    if y.size < 6 or expit(high) - expit(low) < _NEAREST_MODES or not _mixed(logits, y[cut - 1], size):
         return None
     centre, width = x.mean(), max(np.ptp(x), 1e-9)
     z = (x[size] - centre) / width

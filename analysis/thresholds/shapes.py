@@ -15,12 +15,17 @@ from analysis.thresholds.likelihood import Scale
 from analysis.thresholds.null import Design, profiles_of
 
 _CEILINGS = (0.97, 0.93, 0.88, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.12, 0.06)
-_UNKNOWN_SD = np.concatenate([[0.0], np.geomspace(0.05, 3.0, 14)])
+# Where seeds are unknown a curve may take the spread that suits it, but none at all suits only a curve that
+# follows the noise: seeds of every published ability differ by a tenth of a logit or more.
+_UNKNOWN_SD = {"logit": np.geomspace(0.1, 3.0, 14), "identity": np.geomspace(0.01, 3.0, 18)}
+_LEAST_BRANCH = 0.1  # of the longer branch; a shorter one is a wobble at the end of a rise, not a turn
+_ON_THE_SLOPE = (0.05, 0.95)  # share of a sigmoid's rise; two sizes must lie inside, or it is any step
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One fitted curve: eta = c0 + c1 x + c2 times max(x - elbow, 0), or [x > elbow], or x^2 by its `kind`.
+    """One fitted curve: eta = c0 + c1 x + c2 times max(x - elbow, 0), or [x > elbow], or x^2 by its `kind`;
+    of kind `linear` it is c0 + c1 10^x, straight on the axis itself.
 
     freedom: number of parameters. sd: the seed sd it was fitted with.
     """
@@ -32,27 +37,29 @@ class Shape:
     coefficients: np.ndarray
     elbow: float | None
     sd: float
-    kind: str = "kink"  # kink, step or square
+    kind: str = "kink"  # kink, step, square or linear
     mixture: seeds.Mixture | None = None
 
     def eta(self, x: np.ndarray) -> np.ndarray:
         a, b, c = self.coefficients
+        if self.kind == "linear":
+            return a + b * 10.0**x
         if self.elbow is None:
             return a + b * x + c * x * x
         return a + b * x + c * (np.maximum(x - self.elbow, 0.0) if self.kind == "kink" else x > self.elbow)
 
     def score(self, x: np.ndarray) -> np.ndarray:
-        """Mean score on the fitting axis x; for a continuous metric in its own unit (nats)."""
+        """Mean score on the fitting axis x; for a continuous metric eta itself (`Metric.score` undoes it)."""
         if self.mixture is not None:
             low, high = likelihood.mean_score(self.scale, self.mixture.modes)
             return low + (high - low) * self.mixture.success(x)
-        eta = self.eta(x)
-        return np.exp(-eta) if self.scale.link == "identity" else likelihood.mean_score(self.scale, eta)
+        return likelihood.mean_score(self.scale, self.eta(x))
 
 
 def candidates(design: Design, data: np.ndarray, sd: float | None, with_mixture: bool) -> tuple[Shape, ...]:
     """Every candidate at its best. data (C,); sd None: unknown, so each shape takes the sd that suits it."""
-    sds = np.array([sd]) if sd is not None else _UNKNOWN_SD
+    link = "identity" if design.items is None else "logit"
+    sds = np.array([sd]) if sd is not None else _UNKNOWN_SD[link]
     table = np.repeat(data[None], sds.size, 0)
     extra = int(sd is None)
     if design.items is None:
@@ -71,7 +78,9 @@ def candidates(design: Design, data: np.ndarray, sd: float | None, with_mixture:
         for top in _CEILINGS
         if top > 1.05 * design.chance
     ]
-    found.append(max(capped, key=lambda shape: shape.loglik))
+    sigmoid = max(capped, key=lambda shape: shape.loglik)
+    if _resolved(sigmoid, design.x):
+        found.append(sigmoid)
     if with_mixture:
         mixture = seeds.fit_mixture(logit, data, design.items, design.x, design.size)
         if mixture is not None:
@@ -82,6 +91,12 @@ def candidates(design: Design, data: np.ndarray, sd: float | None, with_mixture:
                 )
             )
     return tuple(found)
+
+
+def _resolved(sigmoid: Shape, x: np.ndarray) -> bool:
+    """Do sizes lie on the slope of a sigmoid? Between two of them it may be as steep as one likes."""
+    unit = likelihood.unit_score(sigmoid.scale.link, sigmoid.eta(x))
+    return int(((unit > _ON_THE_SLOPE[0]) & (unit < _ON_THE_SLOPE[1])).sum()) >= 2
 
 
 def weights(shapes: tuple[Shape, ...], cells: int) -> tuple[tuple[str, float], ...]:
@@ -129,6 +144,10 @@ def _on_scale(
         _best(names[0], 1 + extra, scale, flat, sds, lambda c: (c[0], 0.0, 0.0)),
         _best(names[1], 2 + extra, scale, line, sds, lambda c: (c[0], c[1], 0.0)),
     ]
+    if design.linear:
+        found[1] = max(
+            found[1], _linear(design, scale, profiles, names[1], sds, extra), key=lambda s: s.loglik
+        )
     if x.size < 4:
         return tuple(found)
     elbows = design.elbows
@@ -140,22 +159,36 @@ def _on_scale(
     if places.size:
         step = fits.fit(scale, profiles, steps)
         found += _rising(design, scale, profiles, step, places, sds, "step", extra)
-    before, after = hinge.coefficients[..., 1], hinge.coefficients[..., 1] + hinge.coefficients[..., 2]
-    turning = fits.Fit(hinge.coefficients, np.where(before * after < 0, hinge.loglik, -np.inf))
+    sharp = np.stack([_two_branches(scale, fits.hinge_design(x, elbows), c) for c in hinge.coefficients])
+    turning = fits.Fit(hinge.coefficients, np.where(sharp, hinge.loglik, -np.inf))
     shapes = []
     if np.isfinite(turning.loglik).any():
         shapes.append(_best("non_monotone", 4 + extra, scale, turning, sds, tuple, elbows))
     bowl = fits.fit(scale, profiles, fits.quadratic_design(x))
-    vertex = -bowl.coefficients[..., 1] / np.where(
-        bowl.coefficients[..., 2] == 0, 1e-12, 2 * bowl.coefficients[..., 2]
-    )
-    inside = (vertex > x[0] + 0.15 * np.ptp(x)) & (vertex < x[-1] - 0.15 * np.ptp(x))
-    bowl = fits.Fit(bowl.coefficients, np.where(inside, bowl.loglik, -np.inf))
+    wide = np.stack([_two_branches(scale, fits.quadratic_design(x), c) for c in bowl.coefficients])
+    bowl = fits.Fit(bowl.coefficients, np.where(wide, bowl.loglik, -np.inf))
     if np.isfinite(bowl.loglik).any():
         shapes.append(_best("non_monotone", 3 + extra, scale, bowl, sds, tuple))
     if shapes:
         found.append(max(shapes, key=lambda s: s.loglik - 0.5 * s.freedom * np.log(design.size.size)))
     return tuple(found)
+
+
+def _linear(design: Design, scale: Scale, profiles, name: str, sds, extra: int) -> Shape:
+    """Straight in the tokens themselves, as what a run learns at a constant rate is."""
+    fit = fits.fit(scale, profiles, fits.line_design(10.0 ** (design.x - design.x[-1])))
+    unit = 10.0 ** design.x[-1]
+    return _best(name, 2 + extra, scale, fit, sds, lambda c: (c[0], c[1] / unit, 0.0), kind="linear")
+
+
+def _two_branches(scale: Scale, designs: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Which curves (P,) turn at an inner size, with a shorter branch that is no mere wobble of the score."""
+    score = likelihood.mean_score(scale, np.einsum("pq,pkq->pk", coefficients, designs))
+    start, end = score[:, 0], score[:, -1]
+    high, low = score.max(1), score.min(1)
+    over, under = high - np.maximum(start, end), np.minimum(start, end) - low
+    branch, reach = np.maximum(over, under), high - low
+    return branch > _LEAST_BRANCH * np.maximum(reach - branch, 1e-12)
 
 
 def _rising(design, scale, profiles, full: fits.Fit, places, sds, name: str, extra: int) -> list[Shape]:

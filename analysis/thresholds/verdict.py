@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import beta
 
 from analysis.notes import Note
-from analysis.thresholds.evidence import BENT, FEWEST_SIZES, Findings
+from analysis.thresholds.evidence import BENT, FEWEST_SIZES, SMOOTH, Findings
 from analysis.thresholds.seeds import FEWEST_SEEDS
 
 FLOOR = 0.02  # of the way from chance to 1: below it a score says nothing about what lies underneath
 MARGIN = 0.1  # a change of score (or of log nats) that is surely smaller is none
 TINY = 0.02  # and one that is surely smaller than this is none even when it is significant
 LEAST_RISE = 0.05  # of score (or of log nats), from the smallest to the largest size
-_LEAST_POWER = 0.5  # of seeing a strong break; below it not to see one is no evidence of smoothness
+_LEAST_POWER = 2 / 3  # of seeing a strong break; below it not to see one is no evidence of smoothness
 _LEANING = 0.8  # weight of the bent curves from which "smooth" would say too much
+_MAKES = 0.5  # share of a jump from which a smooth companion is said to make it
 _LOTTERY_SD = 1.5  # logits: seeds of one size at 0.2 and 0.8 are no noise about a curve
 
 
@@ -29,7 +31,7 @@ def decide(found: Findings, q_value: float | None, alpha: float) -> tuple[str, l
     if _at_floor(found):
         items = int(np.nanmedian(cells.raw_items))
         text = (
-            f"no size scores more than {FLOOR:g} above chance: with {items} items a cell nothing "
+            f"no size surely scores more than {FLOOR:g} above chance: with {items} items a cell nothing "
             "below is seen; score the log-probability of the answers (gold_nats), or add sizes"
         )
         return "floor_limited", [Note("at_floor", text)]
@@ -56,8 +58,16 @@ def decide(found: Findings, q_value: float | None, alpha: float) -> tuple[str, l
         text = f"the score {kind}, both significant (p = {found.turn_p:.2g})"
         return "u_shaped", [Note("turn", text)]
     if found.p_value is not None and found.p_value <= alpha:
-        return _broken(found, q_value, alpha)
-    return _unbroken(found, alpha)
+        word, notes = _broken(found, q_value, alpha)
+    else:
+        word, notes = _unbroken(found, alpha)
+    if found.wide_sd is not None:
+        text = (
+            f"no curve fits within the spread of seeds: sizes differ by more than seeds do, as seeds of sd "
+            f"{found.wide_sd:.2g} {cells.measure.unit} would; p is taken at that"
+        )
+        notes = [*notes, Note("lack_of_fit", text)]
+    return word, notes
 
 
 def _lottery(found: Findings) -> bool:
@@ -116,7 +126,7 @@ def _rise(found: Findings, shape) -> float:
 def _unbroken(found: Findings, alpha: float) -> tuple[str, list[Note]]:
     cells, (low, high) = found.cells, found.change
     small = max(abs(low), abs(high))
-    unit = "of the log nats" if cells.continuous else "of score"
+    unit = f"({cells.measure.unit})" if cells.continuous else "of score"
     if small <= TINY or (found.slope_p > alpha and small <= MARGIN):
         return "flat", [Note("bound", f"the change over all sizes is below {small:.2g} {unit} (95 %)")]
     if found.slope_p <= alpha:
@@ -184,13 +194,39 @@ def combine(
         text = f"{name} breaks too (p = {soft.p_value:.2g}, q = {soft_q:.2g}): not the metric's doing"
         return "emergent", [Note("continuous_break", text)], True
     if jumps and soft_verdict == "smooth" and share is not None:
-        if share >= 0.5:
+        if share >= _MAKES:
             text = f"{name} is smooth, and pushed through the metric it makes {share:.0%} of the jump"
             return "metric_artifact", [Note("metric_makes_it", text)], False
         if verdict == "emergent":
             text = f"{name} is smooth, but pushed through the metric it makes only {share:.0%} of the jump"
             return "emergent", [Note("metric_does_not", text)], False
     return verdict, [], broken
+
+
+def pair(hard: Findings, soft: Findings, share: float | None) -> list[Note]:
+    """What two metrics of one task say of a jump where no seeds let either be tested."""
+    leading, other = hard.shape(), soft.shape()
+    if leading is None or other is None or hard.cells.faults or not looks_emergent(hard):
+        return []
+    name = soft.cells.metric
+    if other.name in BENT:
+        return [
+            Note(
+                "pair_breaks", f"{name} leads to a {other.name} as well, so a jump would not be the metric's"
+            )
+        ]
+    if other.name in SMOOTH and share is not None and share >= _MAKES:
+        text = f"{name} looks smooth, and pushed through the metric it makes {share:.0%} of the jump"
+        return [Note("pair_smooth", text + ": more likely the metric's doing than a threshold")]
+    return []
+
+
+def direction(found: Findings, leading) -> tuple[Note, ...]:
+    """A remark where the leading curve runs downwards: its name does not say so."""
+    ends = leading.eta(found.cells.x[[0, -1]]) if leading.mixture is None else np.zeros(2)
+    if leading.name not in ("smooth", "power_law", "sigmoid") or ends[1] >= ends[0]:
+        return ()
+    return (Note("falls", "the leading curve falls: more is worse, as in inverse scaling"),)
 
 
 def looks_emergent(found: Findings) -> bool:
@@ -205,7 +241,11 @@ def _at_floor(found: Findings) -> bool:
     cells = found.cells
     if cells.continuous or cells.chance > FLOOR:
         return False
-    return bool((cells.pooled - cells.chance).max() < FLOOR * (1 - cells.chance))
+    if found.trend < 0:
+        return False
+    hits, total = np.bincount(cells.size, cells.correct), np.bincount(cells.size, cells.items)
+    surely = beta.ppf(0.025, np.maximum(hits, 1e-9), total - hits + 1)
+    return bool((surely - cells.chance).max() < FLOOR * (1 - cells.chance))
 
 
 def _transition(found: Findings) -> str:
@@ -215,12 +255,12 @@ def _transition(found: Findings) -> str:
 
 def _seeds_needed(found: Findings, alpha: float) -> Note:
     cells = found.cells
-    unit = "log nats" if cells.continuous else "logits"
+    unit = cells.measure.unit
     if found.withstands is None:
         stands = "no break even if seeds do not differ at all"
     else:
         stands = f"a break would stand (p <= {alpha:g}) with a seed sd of up to {found.withstands:g} {unit}"
-    plan = f"3 seeds at each of the {cells.x.size} sizes"
+    plan = f"3 seeds at each of the {cells.x.size} {'sizes' if cells.axis == 'params' else 'places'}"
     if not cells.continuous and np.nanmedian(cells.raw_items) < 1000:
         plan += ", of 1,000 items each,"
     return Note(
