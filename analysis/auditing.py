@@ -236,7 +236,7 @@ def _next(rows: Sample, fitted: Fit, options, runs: Runs, level: float, factor: 
         return None
     loss = float(law.loss(fitted.params, inputs)[0])
     low, high = (float(edge[0]) for edge in prediction_interval(fitted, inputs, level, True))
-    widened = widening(misses(rows, options, runs, level, factor), level, factor)
+    widened = widening(misses(rows, options, runs, level), level, factor)
     stretch = widened or 1.0
     wide = (loss * (low / loss) ** stretch, loss * (high / loss) ** stretch)
     place = (float(inputs["params"][0]), float(inputs["tokens"][0]))

@@ -20,8 +20,8 @@ from analysis.table import Runs
 # The last stretches of compute that play the future.
 FACTORS = (10.0, 5.0, 3.0, 2.0)
 DRAWS = 100
-# Windows beyond the second repeat what the first two said, at the price of a fit each.
-MOST = 2
+# Windows beyond the third repeat what the first ones said, at the price of a fit each.
+MOST = 3
 # Predictions from which a quantile of their misses can be taken.
 ENOUGH = 5
 
@@ -36,23 +36,21 @@ class Misses:
     distances: tuple[float, ...]
 
 
-def misses(rows: Sample, options, runs: Runs, level: float, distance: float) -> Misses:
-    """Scores of forecasts within `rows`, from the windows that say something about one at `distance`.
+def misses(rows: Sample, options, runs: Runs, level: float) -> Misses:
+    """Scores of forecasts within `rows`, from the windows that reach furthest.
 
-    That is, those that reach half as far on a log scale; where none does, the one that reaches furthest.
     options: as `forecasting` fits, (law, rho, bootstrap draws, method, level, seed, source).
     """
     flops = flops_of(rows)
-    needed = 0.5 * np.log(max(distance, 1.0))
     law, rho, draws, method, _, seed, source = options
     scores, window, distances = [], [], []
     for factor in FACTORS:
         held = flops > flops.max() / factor
         if held.sum() < ENOUGH or held.all():
             continue
-        reach = float(flops.max() / flops[~held].max())
-        if distances and (np.log(reach) < needed or len(distances) == MOST):
+        if len(distances) == MOST:
             break
+        reach = float(flops.max() / flops[~held].max())
         try:
             earlier = fit_sample(rows.where(~held), law, rho, min(draws, DRAWS), method, level, seed, source)
         except InputError:
@@ -72,20 +70,20 @@ def _score(cell) -> float:
 
 
 def widening(found: Misses, level: float, distance: float) -> float | None:
-    """The factor on the intervals of a forecast at `distance` times the fitted compute, at least 1.
+    """The factor on the interval of a forecast at `distance` times the fitted compute, at least 1.
 
     Of each window the conformal quantile of its scores (Lei et al. 2018, arXiv 1604.04173, split along
-    compute); of the windows, those that reach as far as half of `distance` on a log scale, and of these the
-    median. Cells of a window share its law, so that more windows say more than more cells. None where no
+    compute). Cells of a window share its law, and so the law's error: windows are the trials, not cells, and
+    of three or fewer trials the conformal quantile is the largest. A window that reached less far is taken
+    further by the square root of log compute, as if the law's error were a walk along it. None where no
     window could be scored: then nothing but the bootstrap stands behind the interval.
     """
     if not found.distances:
         return None
-    reach = np.log(np.array(found.distances))
-    far = np.flatnonzero(reach >= min(0.5 * np.log(max(distance, 1.0)), reach.max()))
     factors = []
-    for index in far:
+    for index, reach in enumerate(found.distances):
         scores = np.sort(found.scores[found.window == index])
         rank = min(int(np.ceil((len(scores) + 1) * level)), len(scores)) - 1
-        factors.append(scores[rank])
-    return max(1.0, float(np.median(factors)))
+        further = np.log(max(distance, 1.0)) / np.log(max(reach, 1.01))
+        factors.append(float(scores[rank]) * np.sqrt(max(further, 1.0)))
+    return max(1.0, max(factors))

@@ -69,16 +69,17 @@ def forecast(
         fitted = _fit(rows, held, options)
     if calibrate:
         fitted = calibrated(fitted, calibrate, bootstrap, method, seed)
-    widened = None
-    if fitted.draws:
-        reach = [pair[0] * pair[1] * 6 for pair in at] + flops_of(rows)[held].tolist()
-        distance = max(reach, default=1.0) / flops_of(rows)[~held].max()
-        widened = widening(misses(rows.where(~held), options, runs, level, distance), level, distance)
-        if widened is not None and fitted.calibration is not None:
-            # Earlier misses are in units of intervals that were not calibrated.
-            widened = max(1.0, widened / fitted.calibration.widest)
     cells = cells_of(fitted, rows.where(held), runs, level) + cells_at(fitted, at, level)
-    cells = [_widen(cell, widened or 1.0) for cell in cells]
+    widened = None
+    if fitted.draws and cells:
+        earlier = misses(rows.where(~held), options, runs, level)
+        known = 1.0 if fitted.calibration is None else fitted.calibration.widest
+        top = float(flops_of(rows)[~held].max())
+        factors = [widening(earlier, level, cell.flops / top) for cell in cells]
+        # Earlier misses are in units of intervals that were not calibrated.
+        factors = [None if factor is None else max(1.0, factor / known) for factor in factors]
+        cells = [_widen(cell, factor or 1.0) for cell, factor in zip(cells, factors, strict=True)]
+        widened = max((factor for factor in factors if factor is not None), default=None)
     score = score_of([cell for cell in cells if cell.measured is not None], rows.where(~held))
     said = (*_scored(score, level), *fitted.warnings)
     return Forecast(fitted, tuple(cells), score, rule, level, said, widened, rivals)

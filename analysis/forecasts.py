@@ -62,7 +62,7 @@ class Rival:
 class Forecast:
     """Held-out cells predicted by the law fitted to the others. rule: what was held out, in words.
 
-    widened: factor on the intervals, from how far the same forecast missed one step earlier, on fitted runs
+    widened: largest factor on the intervals, from how far the same forecast missed earlier, on fitted runs
     alone; None where these were too few to tell. rivals: with law="auto" all laws that were tried, the
     chosen one first.
     """

@@ -12,7 +12,7 @@ from analysis.errors import InputError
 from analysis.estimator import Optimum
 from analysis.law import Law
 from analysis.objectives import Rho
-from analysis.resample import FEW, asymptotic, draws_of_rows, draws_wild
+from analysis.resample import FEW, asymptotic, draws_of_rows, draws_wild, pairs, shares
 from analysis.results import Fit, Interval
 from analysis.sample import Sample
 
@@ -46,8 +46,12 @@ def bootstrap(
         drawn = draws_wild(law, x, target, rho, optima, rows.clusters, draws, seed)
         text = f"residuals of {unit}, wild bootstrap with Webb weights, t with {freedom} degrees of freedom"
         return text, _student(freedom, level), drawn
-    drawn = draws_of_rows(law, x, target, rho, optima, rows.clusters, draws, seed)
-    if not _smooth(law, x, target, rho, theta) or count >= MANY:
+    smooth = _smooth(law, x, target, rho, theta)
+    if not smooth and count < MANY and method != "rows":
+        drawn = draws_of_rows(law, x, target, rho, optima, shares(rows.clusters, draws, seed))
+        return f"{unit}, weighted at random (exponential)", 1.0, drawn
+    drawn = draws_of_rows(law, x, target, rho, optima, pairs(rows.clusters, draws, seed))
+    if not smooth or count >= MANY:
         return f"{unit} with replacement", 1.0, drawn
     freedom = max(count - len(theta), (count + 3) // 2)
     text = f"{unit} with replacement, t with {freedom} degrees of freedom"
@@ -58,7 +62,7 @@ def _smooth(law: Law, x, target, rho: Rho, theta) -> bool:
     """Whether most residuals lie where the objective is a square.
 
     Then draws with replacement are too alike in small samples, as those of a mean are, and Student's t makes
-    up for it. Where the objective is nearly l1 they are already too wide, as those of a median are.
+    up for it. Where the objective is nearly l1 they are too wide instead, as those of a median are.
     """
     if rho.name != "huber":
         return rho.name == "squared"

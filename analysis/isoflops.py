@@ -88,9 +88,10 @@ def minima_of(
         np.array([getattr(curves[index].minimum, name) for index in good]) for name in ("params", "tokens")
     ]
     draws = np.array([drawn[index] for index in good]).reshape(len(good), bootstrap)
+    # Along a level tokens fall as params rise: where a minimum moves up, its tokens move down by as much.
+    mirrored = np.log(best[0] * best[1])[:, None] - draws
     params_law, tokens_law = (
-        _power(flops, values, draws if sign > 0 else np.log(flops / 6)[:, None] - draws, level)
-        for values, sign in zip(best, (1, -1), strict=True)
+        _power(flops, values, moved, level) for values, moved in zip(best, (draws, mirrored), strict=True)
     )
     corrected = None
     if law is not None and len(good) > 1 and all(curves[i].minimum.bias is not None for i in good):
@@ -227,7 +228,7 @@ def _curve(
     params = centre * float(np.exp(at))
     bias = None if law is None else _bias(one, valley, law, centre)
     loss = float(valley.value(one.loss, at))
-    found = Minimum(params, one.flops / 6 / params, loss, pair, bias)
+    found = Minimum(params, one.flops / float(_spent(one, params)) / params, loss, pair, bias)
     notes = list(curve.notes)
     if not x.min() + MARGIN * np.ptp(x) <= at <= x.max() - MARGIN * np.ptp(x):
         notes.append(Note("off_centre", "the minimum lies in the outer tenth of the sizes"))
@@ -245,15 +246,34 @@ def _moved(one: Level, law: Fit | None) -> Level:
     here = {"params": one.params, "tokens": one.tokens, "flops": one.spent}
     there = {"params": one.params, "tokens": one.tokens * ratio, "flops": one.spent * ratio}
     factor = law.law.loss(law.params, there) / law.law.loss(law.params, here)
-    return replace(one, loss=one.loss * factor, tokens=there["tokens"]) if np.isfinite(factor).all() else one
+    if not np.isfinite(factor).all():
+        return one
+    return replace(one, loss=one.loss * factor, tokens=there["tokens"], spent=np.full(len(ratio), one.flops))
+
+
+def _spent(one: Level, params) -> np.ndarray:
+    """FLOPs for each of params times tokens at these sizes: 6, or what the table's compute says it was."""
+    log_n, first = np.unique(np.log(one.params), return_inverse=True)
+    ratio = np.log(one.spent / (one.params * one.tokens))
+    return np.exp(np.interp(np.log(params), log_n, np.bincount(first, ratio) / np.bincount(first)))
 
 
 def _bias(one: Level, valley: Valley, law: Fit, centre: float) -> float | None:
     """What the method does to the law's own losses at these sizes: log(its minimum / the law's optimum)."""
-    flops = np.full(len(one.params), one.flops)
-    inputs = {"params": one.params, "tokens": flops / 6 / one.params, "flops": flops}
-    at, why = valley.minimum(law.law.loss(law.params, inputs))
-    true = float(optimum(law.law, law.params, one.flops))
+
+    def loss(params):
+        tokens = one.flops / (_spent(one, params) * params)
+        return law.law.loss(law.params, {"params": params, "tokens": tokens, "flops": 6 * params * tokens})
+
+    at, why = valley.minimum(loss(one.params))
+    ratio = one.spent / (one.params * one.tokens)
+    if np.ptp(ratio) < 1e-6 * ratio.mean():
+        true = float(optimum(law.law, law.params, one.flops * 6 / float(ratio.mean())))
+    else:
+        # Where the share of attention or of a head changes with size, the optimum has no closed form.
+        grid = np.linspace(np.log(one.params.min()) - 1, np.log(one.params.max()) + 1, 4001)
+        lowest = int(np.argmin(loss(np.exp(grid))))
+        true = float(grid[lowest]) if 0 < lowest < len(grid) - 1 else float("nan")
     return None if why or not np.isfinite(true) else float(np.log(centre) + at - true)
 
 

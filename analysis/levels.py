@@ -105,8 +105,12 @@ def _interpolated(rows: Sample) -> list[Level]:
         steps, index = np.unique(np.round(np.log(rows.inputs["flops"][at]), 6), return_inverse=True)
         if len(steps) < 3:
             continue
-        mean = np.bincount(index, np.log(rows.loss[at])) / np.bincount(index)
-        curves.append((float(np.exp(np.log(params[at]).mean())), steps, PchipInterpolator(steps, mean)))
+        mean, spent = (
+            np.bincount(index, np.log(values[at])) / np.bincount(index)
+            for values in (rows.loss, rows.inputs["tokens"])
+        )
+        size = float(np.exp(np.log(params[at]).mean()))
+        curves.append((size, steps, PchipInterpolator(steps, mean), spent))
     if len(curves) < SIZES:
         return []
     starts, ends = np.array([c[1][0] for c in curves]), np.array([c[1][-1] for c in curves])
@@ -119,12 +123,12 @@ def _interpolated(rows: Sample) -> list[Level]:
         if len(inside) < SIZES:
             continue
         n = np.array([curves[i][0] for i in inside])
+        kept = [(curves[i][1], curves[i][3]) for i in inside]
         loss = np.exp([float(curves[i][2](np.clip(flops, starts[i], ends[i]))) for i in inside])
+        tokens = np.exp([float(np.interp(flops, steps, spent)) for steps, spent in kept])
         order = np.argsort(n)
-        n, loss = n[order], loss[order]
+        n, loss, tokens = n[order], loss[order], tokens[order]
         clusters = np.array(inside)[order]
         level = float(np.exp(flops))
-        levels.append(
-            Level(level, n, level / 6 / n, loss, np.full(len(n), -1), clusters, np.full(len(n), level))
-        )
+        levels.append(Level(level, n, tokens, loss, np.full(len(n), -1), clusters, np.full(len(n), level)))
     return levels

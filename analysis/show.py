@@ -204,8 +204,8 @@ def forecast_text(result: Forecast) -> str:
         )
     if result.widened is not None and result.widened > 1:
         summary += (
-            f"\n  intervals are {result.widened:.2g} times wider than the bootstrap's: one step "
-            "earlier, on the fitted runs alone, the same forecast missed by that much"
+            f"\n  intervals are up to {result.widened:.2g} times wider than the bootstrap's: earlier, "
+            "on the fitted runs alone, the same forecast missed by that much"
         )
     laws = ""
     if result.rivals:

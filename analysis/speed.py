@@ -130,7 +130,7 @@ def _scipy(x, target, weight, begin) -> float:
 def double() -> dict[str, float]:
     """Seconds of 500 refits to each of 1,000 simulated tables."""
     from analysis.estimator import minimise
-    from analysis.resample import draws_of_rows
+    from analysis.resample import draws_of_rows, pairs
 
     law, x, target, rho, best = _prepared()
     fitted = law.log_loss(best[None], x)[0]
@@ -141,7 +141,8 @@ def double() -> dict[str, float]:
     targets = fitted + rng.choice(residual, size=(OUTER, len(target)))
     outer = minimise(law, x, targets, rho, np.repeat(best[None], OUTER, axis=0))
     for index in range(OUTER):
-        draws_of_rows(law, x, targets[index], rho, outer.theta[index][None], clusters, INNER, index)
+        weights = pairs(clusters, INNER, index)
+        draws_of_rows(law, x, targets[index], rho, outer.theta[index][None], weights)
     return {f"double_bootstrap_{OUTER}_x_{INNER}_seconds": time.perf_counter() - started}
 
 

@@ -81,6 +81,9 @@ class Runs:
             keep &= same | (numbers(column) == wanted if np.isfinite(wanted) else False)
             if not keep.any():
                 seen = sorted({str(item) for item in column.tolist()})
+                if str(value) in seen:
+                    together = " and ".join(f"{key}={item}" for key, item in equal.items())
+                    raise InputError(f"{self.source}: no row has all of {together} at once")
                 raise InputError(
                     f"{self.source}: no row where {name} is {value!r}{nearest(str(value), seen)}"
                 )

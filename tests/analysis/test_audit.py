@@ -137,11 +137,15 @@ def test_laws_are_ranked_by_what_they_predict():
     assert ahead.interval[0] < ahead.bootstrap[0] * 1.0001 < ahead.loss < ahead.interval[1]
 
 
-def test_widening_is_the_median_of_the_windows_that_reach_far_enough():
-    near, far = np.full(9, 1.5), np.full(9, 3.0)
-    found = Misses(np.concatenate([near, far]), np.repeat([0, 1], 9), (2.0, 10.0))
-    assert widening(found, 0.9, 10.0) == 3.0
-    assert widening(found, 0.9, 2.0) == 2.25
+def test_widening_is_the_worst_window_taken_to_the_distance():
+    far, near = np.full(9, 3.0), np.full(9, 2.0)
+    found = Misses(np.concatenate([far, near]), np.repeat([0, 1], 9), (10.0, 2.0))
+    assert widening(found, 0.9, 2.0) == 3.0
+    assert widening(found, 0.9, 10.0) == pytest.approx(2.0 * np.sqrt(np.log(10) / np.log(2)))
+    assert widening(found, 0.9, 100.0) == pytest.approx(2.0 * np.sqrt(np.log(100) / np.log(2)))
+    assert widening(Misses(np.full(9, 3.0), np.zeros(9, int), (10.0,)), 0.9, 100.0) == pytest.approx(
+        4.2426, 1e-4
+    )
     assert widening(Misses(np.full(9, 0.4), np.zeros(9, int), (3.0,)), 0.9, 3.0) == 1.0
     assert widening(Misses(np.zeros(0), np.zeros(0, int), ()), 0.9, 3.0) is None
 
