@@ -7,6 +7,8 @@ corners takes hundreds; and what is still to be gained at the end is known, not 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from analysis.objectives import Rho
@@ -52,6 +54,9 @@ def regress(
     under, over = start / room, start / head
     value = rho.exact(residual).sum(axis=1) + 1e-300
     places = np.arange(width)
+    ends = np.cumsum([0] + 4 * [residual.shape[1]] + 4 * [width])
+    parts = [slice(*pair) for pair in pairwise(ends)]
+    joined = tuple(zip(parts[::2], parts[1::2], strict=True))
     tiny = 1e-16 * (most - least)
     best, slopes, lowest = step, u, rho.exact(residual).sum(axis=1)
     for _ in range(STEPS):
@@ -67,6 +72,7 @@ def regress(
         scale = np.sqrt(np.einsum("bii->bi", matrix))
         matrix = matrix / (scale[:, :, None] * scale[:, None])
         matrix[:, places, places] += 1e-14
+        positive = np.concatenate([above, upper, below, lower, room, under, head, over], axis=1)
         # The predictor goes straight for the optimum; how far it comes says how much centring is needed.
         aim = [0.0, 0.0, 0.0, 0.0]
         for corrected in (False, True):
@@ -80,22 +86,13 @@ def regress(
             d_room, d_head = move + off_low, off_high - move
             d_under = (aim[2] - under * d_room) / room - under
             d_over = (aim[3] - over * d_head) / head - over
-            pairs = (
-                (above, d_above),
-                (upper, -d_u),
-                (below, d_below),
-                (lower, d_u),
-                (room, d_room),
-                (under, d_under),
-                (head, d_head),
-                (over, d_over),
-            )
-            length = np.minimum.reduce([_reach(*pair) for pair in pairs])[:, None]
+            change = (d_above, -d_u, d_below, d_u, d_room, d_under, d_head, d_over)
+            change = np.concatenate(change, axis=1)
+            length = _reach(positive, change)[:, None]
             if corrected:
                 break
-            ends = [at + length * change for at, change in pairs]
-            after = (ends[0] * ends[1] + ends[2] * ends[3]).sum(axis=1)
-            after += (ends[4] * ends[5] + ends[6] * ends[7]).sum(axis=1)
+            ends = positive + length * change
+            after = sum((ends[:, one] * ends[:, other]).sum(axis=1) for one, other in joined)
             count = 2 * (residual.shape[1] + width)
             centre = (np.clip(after / gap, 0.0, 1.0) ** 3 * gap / count)[:, None]
             aim = [
@@ -135,5 +132,5 @@ def _times(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
 def _reach(at: np.ndarray, change: np.ndarray) -> np.ndarray:
     """The largest step (B,), at most 1 / SHORT, that keeps at (B, m) positive."""
-    with np.errstate(all="ignore"):
-        return np.where(change < 0, -at / change, 1 / SHORT).min(axis=1)
+    # Where nothing falls the largest share is 0, and the reach is that of the floor.
+    return 1.0 / np.maximum((-change / at).max(axis=1), SHORT)

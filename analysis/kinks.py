@@ -79,18 +79,22 @@ def cross(
         hopeful = promised > 1e-13 * around.value
         trial = np.where(hopeful[:, None], np.clip(at + step, low, high), at)
         after = _expand(prepared, trial, target, rho, pull)
-        # Rows on their kink leave it again as the square of the step, since edges bend: a second step with
-        # the rows as they are at the first one's end comes back to the edge.
-        bent = np.where(np.isfinite(after.value)[:, None], after.residual, around.residual) - _rows(
-            around, step
-        )
-        step, pull = regress(bent, around.slope, model, rho, low - at, high - at)
-        second = np.where(hopeful[:, None], np.clip(at + step, low, high), at)
-        corrected = _expand(prepared, second, target, rho, pull)
-        lower = corrected.value < after.value
-        trial, after = np.where(lower[:, None], second, trial), after.where(lower, corrected)
         better = hopeful & (after.value < around.value)
         gain = (around.value - after.value) / np.where(hopeful, promised, 1.0)
+        # Rows on their kink leave it again as the square of the step, since edges bend: a second step with
+        # the rows as they are at the first one's end comes back to the edge.
+        off = np.flatnonzero(hopeful & (np.abs(gain - 1.0) > 0.1) & np.isfinite(after.value))
+        if len(off):
+            part, limits = around[off], (low - at[off], high - at[off])
+            bent = after.residual[off] - _rows(part, trial[off] - at[off])
+            step, pull = regress(bent, part.slope, model[off], rho, *limits)
+            second = np.clip(at[off] + step, low, high)
+            corrected = _expand(prepared, second, target, rho, pull)
+            lower = corrected.value < after.value[off]
+            trial[off] = np.where(lower[:, None], second, trial[off])
+            after = _put(after, off, after[off].where(lower, corrected))
+            better = hopeful & (after.value < around.value)
+            gain = (around.value - after.value) / np.where(hopeful, promised, 1.0)
         here = _put(here, some, around.where(better, after))
         theta[some] = np.where(better[:, None], trial, at)
         # An inner problem that was not solved to the end is easier nearer by.

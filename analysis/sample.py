@@ -17,6 +17,9 @@ from analysis.units import numbers
 # How tables write that a run ended as it should.
 FINISHED = frozenset(["ok", "finished", "complete", "completed", "done", "success", "succeeded"])
 
+# What lies beyond is a fault of the file: no unit makes a run of 1e100 params.
+EXTREME = 1e100
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -58,7 +61,7 @@ class Sample:
 
 
 def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str = "") -> Sample:
-    """Rows with status ok, a positive finite loss and positive finite inputs.
+    """Rows with status ok, a positive finite loss and positive finite inputs, within 1e-100 to 1e100.
 
     noise: the column of the loss's standard errors; then rows without a positive one are left out too.
     Raises InputError when the table lacks a column that is needed, or no row can be used.
@@ -87,11 +90,11 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     for role in ("loss", *inputs):
         values = _values(runs, role)
         raw = runs.written.get(role, values)
-        for row in np.flatnonzero(~(np.isfinite(values) & (values > 0)) & (reasons == "")):
+        for row in np.flatnonzero(~_measurable(values) & (reasons == "")):
             reasons[row] = f"{role} is {_shown(raw[row], values[row])}"
     stated = numbers(runs.columns[noise]) if noise else None
     if stated is not None:
-        for row in np.flatnonzero(~(np.isfinite(stated) & (stated > 0)) & (reasons == "")):
+        for row in np.flatnonzero(~_measurable(stated) & (reasons == "")):
             reasons[row] = f"{noise} is {_shown(None, stated[row])}"
     keep = np.flatnonzero(reasons == "")
     if not len(keep):
@@ -168,7 +171,15 @@ def _values(runs: Runs, role: str) -> np.ndarray | None:
     return None if values is None else numbers(values)
 
 
+def _measurable(values: np.ndarray) -> np.ndarray:
+    """Which are positive numbers whose products and squares are numbers too, whatever the unit."""
+    with np.errstate(invalid="ignore"):
+        return (values > 1 / EXTREME) & (values < EXTREME)
+
+
 def _shown(raw, number: float) -> str:
+    if np.isfinite(number) and number > 0:
+        return f"{number:g}, no quantity in any unit"
     if isinstance(raw, str) and raw.strip():
         return f"{raw[:40]!r}, not a number" if np.isnan(number) else f"{raw[:40]!r}, not positive"
     if np.isnan(number):

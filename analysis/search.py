@@ -77,8 +77,14 @@ def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     smooth = replace(rho, name="huber", delta=corner) if rough else rho
     # Starts on far slopes would take hundreds of steps to nowhere; those that lead the field get them below.
     pool = minimise(law, x, target, smooth, begin, steps=QUICK)
-    pool = _joined(pool, _followed(law, x, target, smooth, pool))
-    pool = _joined(pool, minimise(law, x, target, smooth, _traced(law, x, target, smooth, pool), direct=True))
+    # Of a wider corner only the valleys are wanted, not their very bottoms.
+    how = {"steps": 2 * QUICK, "tolerance": 1e-8} if rough else {}
+    pool = _joined(pool, _followed(law, x, target, smooth, pool, **how))
+    traced = _traced(law, x, target, smooth, pool)
+    pool = _joined(pool, minimise(law, x, target, smooth, traced, direct=True, **how))
+    if rough:
+        # On the way down a trace may have passed a place that the kinked objective prefers.
+        pool = _joined(pool, _valued(law, x, target, smooth, traced))
     if rho.name == "squared":
         return pool
     if not rough:
@@ -86,8 +92,8 @@ def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     return _walked(law, x, target, rho, np.concatenate([pool.theta, begin[:LEADING]]))
 
 
-def _followed(law: Law, x, target, rho: Rho, pool: Optimum) -> Optimum:
-    return minimise(law, x, target, rho, pool.theta[distinct_optima(pool, LEADING)], direct=True)
+def _followed(law: Law, x, target, rho: Rho, pool: Optimum, count: int = LEADING, **how) -> Optimum:
+    return minimise(law, x, target, rho, pool.theta[distinct_optima(pool, count)], direct=True, **how)
 
 
 def _traced(law: Law, x, target, rho: Rho, pool: Optimum) -> np.ndarray:
@@ -132,12 +138,7 @@ def _traced(law: Law, x, target, rho: Rho, pool: Optimum) -> np.ndarray:
 
 def _walked(law: Law, x, target, rho: Rho, places: np.ndarray, known: Optimum | None = None) -> Optimum:
     """Optima of a kinked objective, from the best of the places (S, P)."""
-    with np.errstate(all="ignore"):
-        value = rho.exact(rho.residual(target, law.log_loss(places, x))).sum(axis=1)
-    nothing = np.zeros(len(value), bool)
-    begin = distinct_optima(
-        Optimum(places, np.where(np.isfinite(value), value, np.inf), value, nothing), SHORT
-    )
+    begin = distinct_optima(_valued(law, x, target, rho, places), SHORT)
     pool = cross(law, x, target, rho, places[begin], steps=SHORT_STEPS)
     unfinished = [index for index in distinct_optima(pool, LONG) if not pool.converged[index]]
     if unfinished:
@@ -146,8 +147,16 @@ def _walked(law: Law, x, target, rho: Rho, places: np.ndarray, known: Optimum | 
         pool = _joined(pool, known)
     if rho.name == "huber":
         # Inside a corner that holds some rows Newton's method has the last word, and says what is left.
-        pool = _joined(pool, _followed(law, x, target, rho, pool))
+        pool = _joined(pool, _followed(law, x, target, rho, pool, 1))
     return pool
+
+
+def _valued(law: Law, x, target, rho: Rho, theta: np.ndarray) -> Optimum:
+    """Places (S, P) as they are."""
+    with np.errstate(all="ignore"):
+        value = rho.exact(rho.residual(target, law.log_loss(theta, x))).sum(axis=1)
+    value = np.where(np.isfinite(value), value, np.inf)
+    return Optimum(theta, value, np.full(len(theta), np.inf), np.zeros(len(theta), bool))
 
 
 def _revived(law: Law, shaken: np.ndarray, gone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
