@@ -13,6 +13,7 @@ from scipy.special import expit
 
 from analysis.columns import nearest
 
+RESOLUTION = 2.0**-25  # nats; single precision rounds a log-probability nearer to 0 than that to 0
 _SMALLEST = 1e-4  # of a measure that can be exactly 0, where its items are not known
 _BOUNDED = 1e-3  # nearest to 0 and 1 that a share without known items is taken
 
