@@ -127,7 +127,7 @@ def _one(hard: Cells, soft: Cells, length: float | None, rng: np.random.Generato
     if count < FEWEST_SIZES or np.unique(hard.size[mine][low]).size < FEWEST_SIZES:
         text = f"{count} sizes score within {FLOOR:g} of chance: {FEWEST_SIZES} are needed to forecast from"
         return replace(out, text=text)
-    nats = _log_nats(soft)
+    nats = push.log_nats(soft.score, soft)
     line = _line(hard.x[hard.size[mine][low]], nats[other[low]], rng)
     link = _link(hard, mine[low], nats[other[low]], length, rng)
     fitted = tuple(float(place) for place in hard.place[:count])
@@ -267,12 +267,6 @@ def _band(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = drawn.argsort(0, kind="stable").argsort(0) / (len(drawn) - 1)
     reach = float(np.quantile(np.abs(order - 0.5).max(1), LEVEL))
     return tuple(np.quantile(drawn, (0.5 - reach, 0.5 + reach), axis=0))
-
-
-def _log_nats(soft: Cells) -> np.ndarray:
-    if soft.continuous:
-        return np.log(soft.score)
-    return np.log(-np.log(np.clip(soft.score, 1e-9, 1 - 1e-6)))
 
 
 def _place(hard: Cells, x: float) -> float:

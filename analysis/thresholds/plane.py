@@ -60,7 +60,7 @@ def planes(frame, chance: dict[str, float] | None = None, seed_sd: float | None 
     """
     import pandas
 
-    if not len(frame) or not {"params", "tokens"} <= set(frame.columns):
+    if not len(frame) or not {"task", "params", "tokens"} <= set(frame.columns):
         return []
     frame = frame.reset_index(drop=True).copy()
     place = frame[["params", "tokens"]].apply(pandas.to_numeric, errors="coerce").astype(float)
@@ -73,12 +73,12 @@ def planes(frame, chance: dict[str, float] | None = None, seed_sd: float | None 
     keys = [frame["task"], frame["params"], frame["tokens"]]
     if "grid" in frame:
         keys.append(frame["grid"].astype(str))
-    cell_loss = pandas.Series(loss).groupby(keys).transform("mean").to_numpy()
+    cell_loss = pandas.Series(loss).groupby(keys, dropna=False).transform("mean").to_numpy()
     # A cell's number takes the place of an axis; the gates read it as "the better model comes later".
     better = np.lexsort((frame["tokens"], frame["params"], -np.nan_to_num(cell_loss, nan=np.inf)))
     number = np.empty(len(frame))
     number[better] = np.arange(1, len(frame) + 1)
-    frame["flops"] = pandas.Series(number).groupby(keys).transform("min").to_numpy()
+    frame["flops"] = pandas.Series(number).groupby(keys, dropna=False).transform("min").to_numpy()
     at = {
         float(n): (p, t, q)
         for n, p, t, q in zip(frame["flops"], frame["params"], frame["tokens"], cell_loss, strict=True)

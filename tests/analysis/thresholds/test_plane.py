@@ -162,6 +162,11 @@ def test_without_an_elbow_it_is_the_line_of_half():
     assert found.p_value > 0.05
 
 
+def test_runs_that_no_study_lists_are_cells_too():
+    rows = [{**row, "grid": None} for row in planted.of_loss(Grid(), np.random.default_rng(0))]
+    assert plane(rows).params.size == 20
+
+
 def test_a_given_seed_sd_serves_where_there_is_one_seed():
     rows = planted.of_both(Grid(seeds=1), np.random.default_rng(0))
     found = frontier.locate(plane(rows, seed_sd=0.2), 0.05, 99, np.random.default_rng(0))
