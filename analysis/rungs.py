@@ -139,7 +139,9 @@ def _shift(design, residual, groups: tuple[np.ndarray, np.ndarray], known: Seque
     if np.abs(error).max() < 1e-12:
         return 0.0, 1.0
     factors = [_indicator(groups[0]), _indicator(groups[1])]
-    if factors[1].shape[1] in (len(residual), factors[0].shape[1]):
+    # One trunk a size: what the trunk's runs share cannot be told from a shift of the size.
+    alike = factors[1].shape[1] == factors[0].shape[1] < len(residual)
+    if alike or factors[1].shape[1] == len(residual):
         factors = factors[:1]
     sizes, freedom = _components(error, basis, factors)
     covariance = sizes[0] * np.eye(len(residual))
@@ -155,6 +157,9 @@ def _shift(design, residual, groups: tuple[np.ndarray, np.ndarray], known: Seque
     ])  # fmt: skip
     variance = float(parts.sum())
     degrees = variance**2 / float((parts**2 / np.maximum(freedom, 1.0)).sum())
+    if alike:
+        # Shared noise is there whether or not its variance was estimated above zero.
+        degrees = min(degrees, max(float(freedom[1]), 1.0))
     return shift, float(stdtr(degrees, -shift / np.sqrt(variance)))
 
 
@@ -170,7 +175,8 @@ def _indicator(groups: np.ndarray) -> np.ndarray:
 def _components(error, basis, factors) -> tuple[np.ndarray, np.ndarray]:
     """(variances of runs and of each factor, their degrees of freedom) from the sums of squares of residuals.
 
-    A factor whose variance comes out below zero is taken out and the others estimated again.
+    A factor whose variance comes out below zero is taken out and the others estimated again; its degrees of
+    freedom stay.
     """
     free = len(error) - basis.shape[1]
     inner = [f.T @ f - (basis.T @ f).T @ (basis.T @ f) for f in factors]
@@ -192,7 +198,8 @@ def _components(error, basis, factors) -> tuple[np.ndarray, np.ndarray]:
     out, freedom = np.zeros(1 + len(factors)), np.ones(1 + len(factors))
     floor = 1e-9 * float(error @ error) / free
     out[0], freedom[0] = max(float(sizes[0]), floor), free
+    for i, one in enumerate(inner):
+        freedom[1 + i] = np.trace(one) ** 2 / max((one**2).sum(), 1e-300)
     for position, i in enumerate(kept, 1):
         out[1 + i] = float(sizes[position])
-        freedom[1 + i] = np.trace(inner[i]) ** 2 / max((inner[i] ** 2).sum(), 1e-300)
     return out, freedom

@@ -49,6 +49,7 @@ DESIGNS = {
     "6 sizes x 5": {},
     "8 sizes x 4": {"sizes": 8, "budgets": 4},
     "trunks, 2 seeds": {"seeds": 2, "trunk": 0.006, "own": 0.003},
+    "one trunk a size": {"trunk": 0.006, "own": 0.003},
     "8 x 8, outliers": {"sizes": 8, "budgets": 8, "outliers": 0.05},
 }
 
@@ -69,7 +70,7 @@ def test_sound_ladders_raise_few_alarms():
     assert np.mean(rates) <= 0.15, rates
 
 
-@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("name", [name for name in DESIGNS if name != "one trunk a size"])
 @pytest.mark.parametrize("bad", [1, 5])
 def test_a_planted_rung_is_found_and_measured(name, bad):
     found = mistuned(ladder(np.random.default_rng(0), **DESIGNS[name], bad=bad, up=0.04))

@@ -108,6 +108,24 @@ def test_losses_of_uneven_levels_are_moved_to_one_compute():
     assert errors[1] < 0.1 * errors[0]
 
 
+def test_compute_that_is_not_six_params_tokens_keeps_its_tokens():
+    """Attention and a head make small models dearer: tokens and bias follow the table's own compute."""
+    flops = np.repeat(np.geomspace(1e18, 1e21, 5), 11)
+    params = optimum(SKEWED_SURFACE, flops) * np.tile(np.geomspace(1 / 8, 8, 11), 5)
+    dear = lambda n: 6 * (1 + 0.5 * (n / 1e8) ** -0.3)
+    table = {"params": params, "tokens": flops / dear(params) / params, "flops": flops}
+    table["loss"] = sl.LAWS["chinchilla"].loss(SKEWED_SURFACE, table)
+    result = sl.isoflop(table, method="parabola", law=sl.fit(table, bootstrap=0), bootstrap=0)
+    for curve in result.curves:
+        found = curve.minimum
+        assert found.params * found.tokens * dear(found.params) == pytest.approx(curve.flops, rel=0.01)
+        n = np.geomspace(0.05, 20, 20001) * found.params
+        line = {"params": n, "tokens": curve.flops / dear(n) / n}
+        best = n[np.argmin(sl.LAWS["chinchilla"].loss(SKEWED_SURFACE, line))]
+        assert found.params * np.exp(-found.bias) == pytest.approx(best, rel=0.01)
+    assert max(abs(curve.minimum.bias) for curve in result.curves) > 0.03
+
+
 def test_the_spline_ignores_an_outlier_below_its_neighbours():
     table = isogrid(EPOCH, np.geomspace(1e19, 1e21, 4), 6, 13, noise=0.0005)
     clean = sl.isoflop(table, method="akima", bootstrap=0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import analysis as sl
+from analysis.sample import sample
 from analysis.verbs import table as table_verb
 
 CSV = "N,D,val_loss\n1e7,2e8,3.5\n1e8,2e9,2.9\n1e9,2e10,2.4\n"
@@ -179,3 +180,115 @@ def test_the_table_verb_round_trips(tmp_path, capsys):
         assert again.roles["status"] == "status"
     assert table_verb([str(store), "--abilities"]) == 0
     assert capsys.readouterr().out.startswith("run_id,study,grid")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "params", "tokens", "loss"),
+    [
+        (
+            "Name,parameter_count,throughput/total_tokens,eval/paloma/macro_loss",
+            "a,7e7,1.4e9,3.2",
+            7e7,
+            1.4e9,
+            3.2,
+        ),
+        ("Params (M),tokens (B),C4 Eval Loss,Avg Train Loss", "70,1.4,3.2,3.0", 7e7, 1.4e9, 3.2),
+        ("params_b,tokens_b,val_ppl", "0.07,1.4,24.5325", 7e7, 1.4e9, 3.2),
+        ("N,D,val_bpb", "70M,1.4 billion tokens,3.2", 7e7, 1.4e9, 3.2),
+        ("N,tokens,train/loss,eval/loss", "7x10^7,1.4B,9,3.2", 7e7, 1.4e9, 3.2),
+        ("Params (M),D,loss", "70M,1.4e9,3.2", 7e7, 1.4e9, 3.2),
+    ],
+)
+def test_names_and_units_of_foreign_tables(tmp_path, header, row, params, tokens, loss):
+    runs = sl.read(write(tmp_path / "a.csv", f"{header}\n{row}\n"))
+    assert runs.columns["params"][0] == pytest.approx(params)
+    assert runs.columns["tokens"][0] == pytest.approx(tokens)
+    assert runs.columns["loss"][0] == pytest.approx(loss, rel=1e-4)
+
+
+def test_gigaflops_are_flops_and_formulas_say_so(tmp_path):
+    path = write(tmp_path / "a.csv", "N,D,run/total_gflops,loss\n1e7,2e8,1.2e7,3\n1e8,2e8,1.2e8,3\n")
+    runs = sl.read(path)
+    assert runs.columns["flops"].tolist() == pytest.approx([1.2e16, 1.2e17])
+    assert runs.roles["flops"] == "1e9*run/total_gflops"
+    again = sl.read(path, {"flops": "1e9*run/total_gflops", "loss": "log(loss)"})
+    assert again.columns["loss"][0] == pytest.approx(np.log(3))
+    with pytest.raises(sl.InputError, match="nearest: 'run/total_gflops'"):
+        sl.read(path, {"flops": "1e9*run/total_gflop"})
+
+
+def test_losses_that_differ_are_not_chosen_among(tmp_path):
+    path = write(tmp_path / "a.csv", "N,D,C4 Eval Loss,Wiki Eval Loss\n1e7,2e8,3,4\n")
+    with pytest.raises(sl.InputError, match='choose with --columns "loss=C4 Eval Loss"'):
+        sl.read(path)
+
+
+def test_a_missing_role_names_what_might_be_it(tmp_path):
+    path = write(tmp_path / "a.csv", "N,my tokens seen so far,loss\n1e7,2e8,3\n")
+    with pytest.raises(sl.InputError, match="perhaps 'my tokens seen so far'"):
+        sl.fit(path)
+
+
+def test_sizes_in_billions_are_asked_about(tmp_path):
+    runs = sl.read(write(tmp_path / "a.csv", "N,D,loss\n0.07,1.4e9,3\n7,1.4e11,2\n"))
+    assert "1e9*N" in next(note.text for note in runs.notes if note.code == "small_counts")
+
+
+def test_nested_objects_become_columns(tmp_path):
+    row = {"arch": {"params": 1e7, "width": 64}, "train": {"tokens": 2e8, "lr": 0.1}, "val_loss": 3.0}
+    runs = sl.read(write(tmp_path / "a.json", json.dumps({"runs": [row, row], "about": "x"})))
+    assert runs.columns["params"].tolist() == [1e7, 1e7]
+    assert runs.columns["train.lr"].tolist() == [0.1, 0.1]
+
+
+def swept(rates=(1e-3, 2e-3, 8e-3), checkpoints=0):
+    """4 x 4 pairs of params and tokens at three rates; or 4 x 3 runs with even checkpoints."""
+    tokens = np.linspace(1e9, 1e10, checkpoints) if checkpoints else np.geomspace(1e9, 1e11, 4)
+    n, r, d = np.meshgrid(np.geomspace(1e7, 1e9, 4), rates, tokens, indexing="ij")
+    table = {"N": n.ravel(), "D": d.ravel(), "peak_lr": r.ravel()}
+    bad = 0.01 * np.log(table["peak_lr"] / 2e-3) ** 2
+    law = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
+    loss = sl.LAWS["chinchilla"].loss(law, {"params": table["N"], "tokens": table["D"]})
+    return {**table, "loss": loss * np.exp(bad)}, loss
+
+
+def test_sweeps_are_noticed_and_their_best_runs_kept():
+    table, best = swept()
+    runs = sl.as_runs(table)
+    assert "swept" in {note.code for note in sample(runs).notes}
+    kept = runs.lowest()
+    assert kept.columns["peak_lr"].tolist() == [2e-3] * 16
+    assert kept.columns["loss"] == pytest.approx(best[table["peak_lr"] == 2e-3])
+    assert "swept" not in {note.code for note in sample(kept).notes}
+
+
+def test_checkpoints_are_clusters_whatever_runs_share_a_size():
+    rows = sample(sl.as_runs(swept(checkpoints=10)[0]))
+    assert "checkpoints" in {note.code for note in rows.notes}
+    assert np.bincount(rows.clusters).tolist() == [10] * 12
+    assert sample(sl.as_runs(swept()[0])).clustered_by == ""
+
+
+def test_copies_of_a_record_are_one_and_studies_are_no_runs():
+    table, _ = swept(rates=(1e-3,))
+    rows = sample(sl.as_runs({name: np.tile(values, 2) for name, values in table.items()}))
+    assert rows.clusters.max() + 1 == 16
+    table["experiment"] = np.repeat(["first", "second"], 8).astype(object)
+    assert sample(sl.as_runs(table)).clustered_by == ""
+    table["experiment"] = np.repeat(["a", "b", "c", "d"], 4).astype(object)
+    assert "experiment" in sample(sl.as_runs(table)).clustered_by
+
+
+def test_runs_that_ended_well_by_other_words_are_used(tmp_path):
+    lines = "N,D,loss,State\n1e7,2e8,3,finished\n1e8,2e9,2.9,crashed\n1e9,2e10,2.4,finished\n"
+    rows = sample(sl.read(write(tmp_path / "a.csv", lines)))
+    assert rows.rows.tolist() == [0, 2]
+    assert "crashed" in rows.excluded[0].reason
+
+
+def test_compressed_tables_are_read(tmp_path):
+    import gzip
+
+    with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
+        file.write(CSV)
+    assert sl.read(tmp_path / "a.csv.gz").columns["params"].tolist() == [1e7, 1e8, 1e9]

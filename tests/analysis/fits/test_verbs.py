@@ -67,6 +67,24 @@ def test_forecast_of_a_run_that_is_not_there(table, capsys):
         verbs.forecast([str(table), "--params", "7e10"])
 
 
+def test_a_forecast_takes_noise_and_is_calibrated(table, tmp_path, capsys):
+    lines = table.read_text().splitlines()
+    noisy = [f"{line},{0.012 if i % 2 else 0.006}" for i, line in enumerate(lines[1:])]
+    path = tmp_path / "noisy.csv"
+    path.write_text("\n".join([lines[0] + ",se", *noisy]))
+    options = ["--law", "chinchilla", "--bootstrap", "60", "--noise", "se", "--calibrate", "12", "--json"]
+    assert verbs.forecast([str(path), *options]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert out["fit"]["calibration"]["simulations"] == 12
+    assert out["fit"]["level"] == 0.9
+    plain = sl.forecast(path, law="chinchilla", bootstrap=60)
+    assert out["cells"][0]["predicted"] != plain.cells[0].predicted
+    with pytest.raises(sl.InputError, match="nearest: 'se'"):
+        verbs.forecast([str(path), "--noise", "sd"])
+    with pytest.raises(sl.InputError, match="calibrate"):
+        verbs.forecast([str(path), "--calibrate", "12", "--method", "profile"])
+
+
 def test_a_budget_is_needed(table):
     with pytest.raises(sl.InputError, match="--flops"):
         verbs.allocate([str(table)])
