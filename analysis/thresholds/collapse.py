@@ -169,6 +169,12 @@ def with_threshold(
     """A collapsed series with its thresholds in loss, as `detect` finds them along that axis."""
     from analysis.thresholds.detector import run
 
-    rows = frame[(frame["metric"] == found.metric) & (frame["task"] == found.task.split("@")[0])]
-    one = run(rows, "loss_nats", seed_sd, 0.05, 199, 0, False, chance=chance)[found.task, found.metric]
-    return replace(found, threshold=one.thresholds)
+    task = found.task.split("@")[0]
+    rows = frame[frame["task"].astype(str) == task]
+    chance = {name: level for name, level in (chance or {}).items() if name == task}
+    if "metric" in rows:
+        rows = rows[rows["metric"] == found.metric]
+    for one in run(rows, "loss_nats", seed_sd, 0.05, 199, 0, False, chance=chance).series:
+        if one.task == found.task:
+            return replace(found, threshold=one.thresholds)
+    return found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from analysis.thresholds import rivals
+from analysis.thresholds import bnsl, rivals, scorecard
 
 X = np.linspace(4, 7, 8)
 
@@ -80,3 +80,35 @@ def test_sigmoid_recovers_midpoint_slope_and_ceiling():
     middle, slope, ceiling = rivals.sigmoid_midpoint(items * p, items, X, 0.25)
     assert (middle, slope, ceiling) == pytest.approx((5.6, 3.0, 0.8), rel=0.02)
     assert rivals.calls(items * p, items, X, 0.25)["sigmoid"]
+
+
+def test_bnsl_recovers_a_planted_break_and_beats_its_own_start():
+    """Exact values: the six parameters come back, which no start of the grid holds."""
+    truth = bnsl.Bnsl(0.05, 1e-3, -0.1, -1.2, 5.5, 0.1, 0.0, 0.0)
+    found = bnsl.fit(truth.score(X), X, 1)
+    assert found.score(X) == pytest.approx(truth.score(X), abs=1e-6)
+    assert (found.log_break, found.c0, found.c1) == pytest.approx((5.5, -0.1, -1.2), abs=0.02)
+    assert bnsl.break_place(truth.score(X), X) == pytest.approx(5.5, abs=0.02)
+
+
+def test_bnsl_reads_no_break_out_of_a_power_law_and_needs_seven_sizes():
+    power = 0.05 + 2e-4 * (10**X) ** 0.4
+    assert bnsl.fit(power, X, 0).rmsle < 1e-6
+    assert bnsl.break_place(power, X) is None
+    assert np.isnan(bnsl.break_place(power[:6], X[:6]))
+    assert rivals.calls(100 * power[:6], np.full(6, 100.0), X[:6])["bnsl"] is None
+
+
+def test_bnsl_breaks_where_the_metric_does():
+    """exp(-8 nats) of a power law without any break; read by this rival, it has one."""
+    assert bnsl.break_place(np.exp(-8 * 2.0 * 10 ** (-0.6 * (X - 4))), X) is not None
+
+
+def test_a_call_is_right_where_there_is_a_break_and_only_there():
+    tries = [("emergent", {"bnsl": True, "sigmoid": None}), ("smooth", {"bnsl": True, "sigmoid": None})]
+    there, nowhere = (scorecard.score("t", "emergent", broken, tries) for broken in (True, False))
+    assert (there.right("this one"), nowhere.right("this one")) == (0.5, 0.5)
+    assert (there.right("bnsl"), nowhere.right("bnsl")) == (1.0, 0.0)
+    assert np.isnan(there.right("sigmoid"))
+    assert there.verdicts == {"emergent": 1, "smooth": 1}
+    assert "-" in list(scorecard.rival_lines([there]))[1]
