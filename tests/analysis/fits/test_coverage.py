@@ -20,6 +20,7 @@ from analysis.estimator import minimise
 from analysis.fitting import centred
 from analysis.intervals import bootstrap, widened
 from analysis.objectives import objective as make_objective
+from analysis.resample import shares
 from analysis.sample import sample
 from analysis.table import as_runs
 
@@ -138,6 +139,14 @@ def test_intervals_cover(name, outliers):
     # Two standard deviations of 60 trials are 6 points; the script prints the sharp table.
     assert shares.min() >= 0.84, shares
     assert 0.91 <= shares.mean() <= 0.997, shares
+
+
+def test_weights_are_one_a_cluster_with_mean_and_variance_one():
+    weights = shares(np.array([0, 0, 1, 2]), 20000, 0)
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert weights[:, 1:].mean(axis=0) == pytest.approx(1.0, abs=0.03)
+    assert weights[:, 1:].var(axis=0) == pytest.approx(1.0, abs=0.06)
+    assert np.corrcoef(weights[:, 1:].T)[0, 1] == pytest.approx(0.0, abs=0.03)
 
 
 def test_rows_of_one_trunk_are_not_independent():
