@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.estimator import Optimum, curvature, minimise
+from analysis.kinks import cross, exactly
 from analysis.law import Law
 from analysis.objectives import Rho
 from analysis.results import Basin, Certificate
@@ -23,14 +24,13 @@ def invariances(
     law: Law, x, target, rho: Rho, theta, value: float, centre: Mapping[str, float]
 ) -> dict[str, float]:
     """Relative differences in the objective where a fit from just beside theta ends when it minimises the
-    mean, or sees the table in other units without being centred anew. Empty for very large tables.
+    mean, or sees the table in other units without being centred anew. Empty for very large tables, and where
+    the law fits exactly.
     """
-    if len(target) > MANY or not value > 0:
+    if len(target) > MANY or not value > exactly(target, rho):
         return {}
     beside = theta + BESIDE * np.where(np.arange(len(theta)) % 2, 1.0, -1.0)
-    count = len(target)
-    mean = minimise(law, x, target, rho, beside[None], np.full(count, 1 / count), direct=True)
-    out = {"mean": float(mean.value[0]) * count / value - 1}
+    out = {"mean": _mean(law, x, target, rho, beside) / value - 1}
     if law.absolute:
         return out
     moved = {name: centre[name] - np.log(OTHER_INPUTS) for name in law.inputs}
@@ -38,10 +38,22 @@ def invariances(
     public = {name: float(values[0]) for name, values in law.to_public(beside[None], centre).items()}
     start = law.to_inner(public, moved)
     shift = np.array([centre[name] - moved[name] for name in law.inputs])
-    other = minimise(
-        law, x + shift[:, None], target + centre["loss"] - moved["loss"], rho, start[None], direct=True
-    )
+    moved_target = target + centre["loss"] - moved["loss"]
+    if rho.name == "l1":
+        other = cross(law, x + shift[:, None], moved_target, rho, start[None])
+    else:
+        other = minimise(law, x + shift[:, None], moved_target, rho, start[None], direct=True)
     return out | {"units": float(other.value[0]) / value - 1}
+
+
+def _mean(law: Law, x, target, rho: Rho, start: np.ndarray) -> float:
+    """The sum at which a fit of the mean ends."""
+    count = len(target)
+    if rho.name == "l1":
+        scale = np.ones(count) if rho.scale is None else rho.scale
+        return float(cross(law, x, target, replace(rho, scale=scale / count), start[None]).value[0]) * count
+    weights = np.full(count, 1 / count)
+    return float(minimise(law, x, target, rho, start[None], weights, direct=True).value[0]) * count
 
 
 def certify(

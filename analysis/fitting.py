@@ -101,8 +101,10 @@ def fit_sample(
     resampled, spread, drawn = bootstrap(law, x, target, rho, begin, rows, draws, method, level, seed)
     draw_values, gone = _public(law, x, drawn.theta, centre) if draws else ({}, np.zeros((1, len(theta))))
     lost = 1 - float(np.mean(drawn.converged)) if draws else 0.0
+    # An exponent of either sign has draws on both sides of 0, and no logarithm.
+    signed = {parameter.name for parameter in law.parameters if not parameter.positive and parameter.low < 0}
     intervals = {
-        name: interval(params[name], values, level, spread, positive=params[name] > 0)
+        name: interval(params[name], values, level, spread, params[name] > 0 and name not in signed)
         for name, values in draw_values.items()
     }
     allocation = _allocation(law, params, draw_values, rows, level, spread)
@@ -142,8 +144,10 @@ def fit_sample(
 
 
 def lowest(found: Optimum) -> int:
-    """The index of the lowest finite objective."""
-    return int(np.argmin(np.where(np.isfinite(found.value), found.value, np.inf)))
+    """The index of the lowest finite objective; of those that differ by rounding, one that has converged."""
+    value = np.where(np.isfinite(found.value), found.value, np.inf)
+    same = value <= value.min() * (1 + 1e-12)
+    return int(np.argmin(np.where(same & (found.converged | ~found.converged[same].any()), value, np.inf)))
 
 
 def _public(law: Law, x, theta: np.ndarray, centre) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -27,6 +27,11 @@ def refuse(rows: Sample, law: Law, source: str) -> None:
             f"{source}: {count} usable rows cannot determine the {width} parameters of {law.name}"
             + _excluded(rows)
         )
+    elif (places := _places(rows, law)) < width:
+        problems.append(
+            f"{source}: {count} usable rows repeat {places} points of {', '.join(law.inputs)}, which cannot "
+            f"determine the {width} parameters of {law.name}" + _excluded(rows)
+        )
     if count > 1 and np.ptp(np.log(rows.loss)) < 1e-9:
         problems.append(
             f"{source}: the loss is {rows.loss[0]:g} in every usable row; there is nothing to fit"
@@ -48,6 +53,12 @@ def refuse(rows: Sample, law: Law, source: str) -> None:
         )
     if problems:
         raise InputError(*problems)
+
+
+def _places(rows: Sample, law: Law) -> int:
+    """How many different points the rows lie at; of very many rows the first tell enough."""
+    logs = np.log(np.stack([rows.inputs[name][:10_000] for name in law.inputs]))
+    return np.unique(np.round(logs, 9), axis=1).shape[1]
 
 
 def distinct(values: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from analysis.interior import regress
 from analysis.law import Law
 from analysis.objectives import Rho
 
+# Of a residual of the log.
+ROUNDING = 1e-14
 # The trust at which a stopped walk is asked what it could still gain: nearly free.
 FREE = 1e-4
 LAST_TRUST = 1e12
@@ -67,8 +69,10 @@ def cross(
     theta = np.clip(theta, low, high)
     trust, bend = np.full(len(theta), 1e-4), np.ones(len(theta))
     here = _expand(prepared, theta, target, rho)
-    walking = np.isfinite(here.value)
+    floor = exactly(target, rho)
+    walking = here.value < np.inf
     for _ in range(steps):
+        walking &= here.value > floor
         some = np.flatnonzero(walking)
         if not len(some):
             break
@@ -113,8 +117,16 @@ def cross(
             around.residual, around.slope, model, rho, low - theta[finite], high - theta[finite]
         )
         promised[finite] = around.promise(step, model, rho)
-    share = np.maximum(promised, 0.0) / np.maximum(here.value, 1e-300)
+    share = np.where(here.value <= floor, 0.0, np.maximum(promised, 0.0) / (here.value + floor))
     return Optimum(theta, here.value, share, share <= STALLED)
+
+
+def exactly(target: np.ndarray, rho: Rho) -> float:
+    """What rounding alone leaves of the objective where a law fits exactly; target (n,) log loss."""
+    unit = float(np.exp(target).mean()) if rho.raw else 1.0
+    scale = 1.0 if rho.scale is None else float(rho.scale.mean())
+    left = ROUNDING * unit * scale
+    return len(target) * (left if rho.name == "l1" else left**2)
 
 
 def _put(all_of: Around, some: np.ndarray, part: Around) -> Around:

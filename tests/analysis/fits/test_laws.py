@@ -101,3 +101,15 @@ def test_a_users_law_gets_everything():
     assert law.intervals["alpha"][0] < 0.35 < law.intervals["alpha"][1]
     low, high = law.predict_interval(params=1e10, tokens=1e11, rate=1.5)
     assert low < law.predict(params=1e10, tokens=1e11, rate=1.5) < high
+
+
+def test_exponents_of_either_sign_have_intervals():
+    """Draws of an exponent near 0 fall on both sides of it, and have no logarithm."""
+    rng = np.random.default_rng(0)
+    table = {"params": 10 ** rng.uniform(7, 9.5, 14), "tokens": 10 ** rng.uniform(8.3, 10.8, 14)}
+    truth = {"c": 1e-3, "a": 0.01, "b": -0.2}
+    table["loss"] = LAWS["learning-rate"].loss(truth, table) * np.exp(0.3 * rng.standard_normal(14))
+    fit = sl.fit(table, law="learning-rate", bootstrap=50)
+    low, high = fit.intervals["a"]
+    assert low < 0 < high
+    assert low < fit.params["a"] < high

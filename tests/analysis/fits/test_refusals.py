@@ -29,6 +29,8 @@ def codes(result):
     ("change", "said"),
     [
         (lambda t: {k: v[:3] for k, v in t.items()}, "3 usable rows cannot determine the 5 parameters"),
+        (lambda t: {k: np.repeat(v[::7], 8) for k, v in t.items()}, "32 usable rows repeat 4 points"),
+        (lambda t: {**t, "loss": t["loss"] * 1e-120}, "no quantity in any unit"),
         (lambda t: {**t, "params": np.full(25, 1e8)}, "params has 1 distinct value"),
         (lambda t: {**t, "tokens": np.full(25, 1e9)}, "tokens has 1 distinct value"),
         (lambda t: {**t, "loss": np.full(25, 2.0)}, "nothing to fit"),
