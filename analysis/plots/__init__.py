@@ -4,6 +4,7 @@ Titles stand beside the figure, not in it, as papers want them. The same input g
 PDF, PNG and CSV.
 """
 
+from analysis.plots.abilities import abilities
 from analysis.plots.ability import ability
 from analysis.plots.compute import loss_compute
 from analysis.plots.contour import law_contour
@@ -13,15 +14,18 @@ from analysis.plots.frontier import frontier
 from analysis.plots.holdout import holdout
 from analysis.plots.isoflop import isoflop_curves
 from analysis.plots.learning import LearningCurve, learning_curves
+from analysis.plots.needle import needle
 from analysis.plots.plot import Plot, save
 from analysis.plots.rollout import rollouts
 from analysis.plots.specification import specification
 from analysis.plots.style import palette
+from analysis.plots.threshold import threshold
 from analysis.plots.transfer import transfer
 
 __all__ = [
     "LearningCurve",
     "Plot",
+    "abilities",
     "ability",
     "cost",
     "deviation",
@@ -31,9 +35,11 @@ __all__ = [
     "law_contour",
     "learning_curves",
     "loss_compute",
+    "needle",
     "palette",
     "rollouts",
     "save",
     "specification",
+    "threshold",
     "transfer",
 ]

@@ -14,6 +14,7 @@ from string import Template
 from analysis.plots import Plot, save
 from analysis.plots.plot import rendered
 from analysis.report import details, findings
+from analysis.report.abilities import FEW_TASKS
 from analysis.report.beside import beside
 from analysis.report.figures import distinct, drawings
 from analysis.report.html import table, text
@@ -66,10 +67,11 @@ def render(study: Study, out: str | Path | None = None, title: str | None = None
     # Most of a PDF's time goes into its fonts.
     pdfs = beside(rendered, [plot.figure for plot in figures], "pdf")
     written = [Drawn.save(plot, folder) for plot in figures]
-    content = compose(study, written, title, embed=True).encode("utf-8")
-    if len(content) > LIMIT:
-        # Copies for download are what can be had from the folder as well; the figures themselves stay.
-        content = compose(study, written, title, embed=False).encode("utf-8")
+    # What can be had from the folder as well goes first: copies for download, then abilities one by one.
+    for embed, single in ((True, True), (False, True), (False, False)):
+        content = compose(study, written, title, embed, single).encode("utf-8")
+        if len(content) <= LIMIT:
+            break
     for plot, pdf in zip(figures, pdfs(), strict=True):
         (folder / f"{plot.name}.pdf").write_bytes(pdf)
     page.write_bytes(content)
@@ -98,15 +100,27 @@ class Drawn:
         return Drawn(plot, svg, (folder / f"{plot.name}.csv").read_text(encoding="utf-8"))
 
 
-def compose(study: Study, figures: list[Drawn], title: str | None, embed: bool) -> str:
-    """The page. embed: SVG and CSV can be downloaded from the page itself, else from the folder beside it."""
+def compose(
+    study: Study, figures: list[Drawn], title: str | None, embed: bool, one_by_one: bool = True
+) -> str:
+    """The page. embed: SVG and CSV can be downloaded from the page itself, else from the folder beside it.
+    one_by_one: of many abilities each has its figure on the page, beside the sheet of all."""
     room = files("analysis.report")
     style, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
-    shown = figures[:_INLINE]
+    single = [drawn for drawn in figures if drawn.plot.name.startswith("ability_")]
+    single = single if len(single) > FEW_TASKS else []
+    shown = [drawn for drawn in figures if drawn not in single][:_INLINE]
     blocks = "".join(_figure(drawn, embed) for drawn in shown)
+    if single and one_by_one:
+        shown += single
+        inner = "".join(_figure(drawn, embed) for drawn in single)
+        said = f"Each ability by itself <small>({len(single)} figures, against loss too)</small>"
+        blocks += (
+            f'<details class="single"><summary>{said}</summary><div class="gallery">{inner}</div></details>'
+        )
     if len(figures) > len(shown):
-        more = ", ".join(drawn.plot.name for drawn in figures[len(shown) :])
+        more = ", ".join(drawn.plot.name for drawn in figures if drawn not in shown)
         blocks += f'<p class="fine">Also drawn, in the folder figures: {text(more)}.</p>'
     return Template(room.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "

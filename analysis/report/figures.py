@@ -10,13 +10,26 @@ import numpy as np
 
 import analysis as sl
 from analysis import plots
+from analysis.answers import by_factors
 from analysis.plots import Plot
 from analysis.rates import by_grid
-from analysis.report.findings import by_task
+from analysis.report.abilities import FEW_TASKS, by_task
 from analysis.report.study import Group, Study, finished
 
 # In the order of the page; `lab plot` takes these names.
-KINDS = ("loss_compute", "law_contour", "holdout", "isoflop", "frontier", "transfer", "ability", "cost")
+KINDS = (
+    "loss_compute",
+    "law_contour",
+    "holdout",
+    "isoflop",
+    "frontier",
+    "transfer",
+    "abilities",
+    "threshold",
+    "needle",
+    "ability",
+    "cost",
+)
 # These take fits of their own, so that `lab plot` draws them when they are named.
 ASKED = ("deviation", "rollout", "multiverse")
 
@@ -33,11 +46,30 @@ def drawings(study: Study, asked: Collection[str] = ()) -> Iterator[tuple[str, C
             yield kind, lambda draw=draw, suffix=suffix, name=group.name: _named(draw(), suffix, name)
     if rates := by_grid(study.runs):
         yield "transfer", lambda: plots.transfer(rates)
-    for series in by_task(study).values():
-        if any(one.x.size for one in series):
-            yield "ability", lambda series=series: plots.ability(series)
+    tasks = {name: series for name, series in by_task(study).items() if any(one.x.size for one in series)}
+    if len(tasks) > FEW_TASKS:
+        yield "abilities", lambda: plots.abilities(tasks)
+    for _, line in study.planes:
+        if line.kind != "none":
+            yield "threshold", lambda line=line: plots.threshold(line)
+    yield from _needles(study)
+    for series in tasks.values():
+        yield "ability", lambda series=series: plots.ability(series)
     if "device_seconds" in study.runs.columns and finished(study.runs).any():
         yield "cost", lambda: plots.cost(study.runs, plots.palette(np.concatenate(params)))
+
+
+def _needles(study: Study) -> Iterator[tuple[str, Callable[[], Plot]]]:
+    """Maps of the needle tasks whose items are still in the run folders."""
+    chance = {
+        str(row.get("task")): row.get("chance")
+        for row in study.runs.ability_rows
+        if row.get("metric") == "exact_match" and str(row.get("task")).startswith("needle")
+    }
+    for task in sorted(chance):
+        answers = by_factors(study.runs, task, ("length", "depth"))
+        if len(answers):
+            yield "needle", lambda task=task, answers=answers: plots.needle(answers, task, chance[task])
 
 
 def _of_group(group: Group, colours) -> Iterator[tuple[str, Callable[[], Plot]]]:

@@ -7,12 +7,11 @@ import re
 import numpy as np
 
 from analysis.law import tidy_formula
-from analysis.plots.ability import label, words
-from analysis.plots.style import FORMATS, plain
+from analysis.plots.style import plain
+from analysis.report import abilities
 from analysis.report.html import Markup, count, duration, items, number, power, span, table, text
 from analysis.report.study import Group, Study, finished
 from analysis.table import numbers
-from analysis.thresholds.result import VERDICTS
 
 _MEANING = {
     "E": "irreducible loss",
@@ -34,9 +33,8 @@ def findings(study: Study) -> str:
     laws = [group for group in study.groups if group.fit is not None]
     for group in laws:
         cards += [_law(group), _held_out(group, len(laws) > 1), _allocation(group, len(laws) > 1)]
-    if not laws:
-        cards.append(_no_law(study))
-    cards.append(_abilities(study))
+    # A study of abilities has no law to show, and that is not what people open it for.
+    cards += [_abilities(study)] if laws else [_abilities(study), _no_law(study)]
     cards.append(_warnings(study))
     return "".join(cards)
 
@@ -232,80 +230,9 @@ def _no_law(study: Study) -> str:
 
 
 def _abilities(study: Study) -> str:
-    if not study.thresholds:
-        if not len(study.runs.ability_rows):
-            return ""
-        return _card("wide", "Abilities", items(study.refusals.items()))
-    rows = []
-    for series in by_task(study).values():
-        first = headline(series)
-        chip = f'<span class="chip v-{text(first.verdict)}">{text(words(first.verdict))}</span>'
-        rows.append(f"<li>{chip}<div><b>{text(first.task)}</b> {text(evidence(first, series))}</div></li>")
-    body = f'<ul class="verdicts">{"".join(rows)}</ul>'
-    if study.refusals:
-        body += (
-            f'<p class="fine">{text("; ".join(f"{key}: {why}" for key, why in study.refusals.items()))}</p>'
-        )
-    return _card("wide", "Abilities", body)
-
-
-def by_task(study: Study) -> dict[str, list]:
-    """Series of each task; abilities that appear come first."""
-    tasks: dict[str, list] = {}
-    for one in study.thresholds:
-        tasks.setdefault(one.task, []).append(one)
-    return dict(sorted(tasks.items(), key=lambda item: VERDICTS.index(headline(item[1]).verdict)))
-
-
-def headline(series: list):
-    """The series whose verdict stands for the task: exact match against size, or what is nearest to it."""
-    return min(series, key=lambda one: (one.axis != "params", one.metric != "exact_match"))
-
-
-def evidence(first, series: list) -> str:
-    """The verdict's evidence in a line, plain text."""
-    said = "No cell can be used." if not first.x.size else _rise(first, series)
-    if first.p_value is not None:
-        kind = "rejects" if first.p_value <= 0.05 else "does not reject"
-        said += f" By itself this metric {kind} a smooth curve (p {_p(first.p_value)})."
-    others = [one for one in series if one is not first and one.axis == first.axis]
-    if others:
-        listed = ", ".join(f"{label(one.metric)} {words(one.verdict)}" for one in others)
-        said += f" By other metrics: {listed}."
-    return said + "".join(f" Note: {note.text}." for note in first.warnings[:2])
-
-
-def _rise(first, series: list) -> str:
-    show = FORMATS.get(first.axis, plain)
-    low, high = _score_ends(first)
-    said = f"{label(first.metric)} goes from {number(low, 2)} at the smallest size to {number(high, 2)}"
-    said += f" at the largest ({len(first.sizes)} sizes × {first.seeds} seeds"
-    said += ")" if first.chance is None else f"; chance is {_chance(first.chance)})"
-    elbow = first.thresholds.elbow
-    if elbow.value is not None and first.verdict in ("emergent", "metric_artifact", "undecided"):
-        unit = {"params": "parameters", "loss_nats": "nats of loss"}.get(first.axis, first.axis)
-        where = "" if elbow.interval is None else f" ({span(*elbow.interval, show)})"
-        said += f", with an elbow at {show(elbow.value)}{where} {unit}"
-    loss = next((one for one in series if one.axis == "loss_nats" and one.metric == first.metric), None)
-    if loss is not None and loss.thresholds.elbow.value is not None and loss.verdict == "emergent":
-        said += f", in loss at {number(loss.thresholds.elbow.value, 3)} nats"
-    return said + "."
-
-
-def _chance(value: float) -> str:
-    return "below 0.0001" if value < 1e-4 else number(value, 2)
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
-
-
-def _score_ends(one) -> tuple[float, float]:
-    if not one.x.size:
-        return float("nan"), float("nan")
-    sizes = one.sizes
-    ends = sizes[[0, -1]] if one.axis != "loss_nats" else sizes[[-1, 0]]
-    return tuple(float(one.score[one.x == end].mean()) for end in ends)
+    if not study.thresholds and not len(study.runs.ability_rows):
+        return ""
+    return _card("wide", "Abilities", abilities.body(study))
 
 
 def _warnings(study: Study) -> str:

@@ -22,6 +22,8 @@ DRAWS = 500
 MOST_GROUPS = 4
 # Most simulated data sets a series: the smallest p-value is one over these. `lab thresholds` takes more.
 THRESHOLD_DRAWS = {"params": 199, "loss_nats": 99}
+# A card for each task; those of its other metrics say the same of the same runs, and cost as much.
+CARDS = ("exact_match", "accuracy", "acc", "em")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,10 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A store (or a foreign table) with all that was found in it. groups: those with a law first."""
+    """A store (or a foreign table) with all that was found in it. groups: those with a law first.
+
+    planes: loss collapse and frontier of the tasks whose sizes have several token budgets.
+    """
 
     name: str
     path: Path
@@ -50,6 +55,7 @@ class Study:
     thresholds: tuple[Any, ...]
     refusals: dict[str, str]
     provenance: Provenance
+    planes: tuple[tuple[Any, Any], ...] = ()
 
     @property
     def law(self) -> Group | None:
@@ -91,7 +97,7 @@ def gather(
     for name, part in _parts(runs)[:MOST_GROUPS]:
         say(f"fitting {len(part)} runs{f' of {name}' if name else ''}")
         groups.append(_group(name, part, draws))
-    series, refusals = ((), {}) if tested is None else tested()
+    series, planes, refusals = ((), (), {}) if tested is None else tested()
     groups.sort(key=lambda group: (group.fit is None, -len(group.runs)))
     return Study(
         _name(runs, path),
@@ -101,6 +107,7 @@ def gather(
         series,
         refusals,
         provenance(runs, path),
+        planes,
     )
 
 
@@ -171,15 +178,34 @@ def _group(name: str, runs: Runs, draws: int) -> Group:
     return Group(name, runs, fit, chinchilla, forecast, isoflop, envelope, allocation, refusals)
 
 
-def thresholds(runs: Runs, draws: int) -> tuple[tuple[Any, ...], dict[str, str]]:
-    """(series along params, then along the loss; why an axis has none)."""
+def thresholds(runs: Runs, draws: int) -> tuple[tuple[Any, ...], tuple[Any, ...], dict[str, str]]:
+    """(series along params, then along the loss; collapse and frontier; why an axis has none)."""
     from analysis.thresholds import detect
 
     series: list[Any] = []
     refusals: dict[str, str] = {}
     for axis, most in THRESHOLD_DRAWS.items():
+        cards = CARDS if axis == "params" else False
         try:
-            series += detect(runs, axis=axis, draws=max(99, min(draws, most))).series
+            found = detect(runs, axis=axis, draws=max(99, min(draws, most)), calibrate=cards)
+            series += found.series
         except InputError as error:
             refusals[f"abilities along {axis}"] = "; ".join(error.problems)
-    return tuple(series), refusals
+    return tuple(series), over_plane(runs) if series else (), refusals
+
+
+def over_plane(runs: Runs) -> tuple[tuple[Any, Any], ...]:
+    """(collapse, frontier) of each thresholded metric whose sizes have several token budgets."""
+    from analysis.thresholds import collapse, frontier
+    from analysis.thresholds.plane import planes
+
+    found = []
+    for number, one in enumerate(planes(runs.abilities)):
+        if one.why or one.cells.metric not in CARDS:
+            continue
+        rng = np.random.default_rng(number)
+        told = collapse.test(one, 0.05, 199, rng)
+        if told.verdict == "collapses":
+            told = collapse.with_threshold(told, runs.abilities, None, None)
+        found.append((told, frontier.locate(one, 0.05, 99, rng)))
+    return tuple(found)

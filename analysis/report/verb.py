@@ -40,8 +40,8 @@ class PlotOptions:
     path: Annotated[Path, tyro.conf.Positional]
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     figures: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """loss_compute, law_contour, holdout, isoflop, frontier, transfer, ability, cost (all that have data);
-    and when named deviation, rollout, multiverse."""
+    """loss_compute, law_contour, holdout, isoflop, frontier, transfer, abilities, threshold, needle, ability,
+    cost (all that have data); and when named deviation, rollout, multiverse."""
     out: Path = Path("figures")
     """The folder to write to."""
     columns: str = ""
@@ -90,7 +90,8 @@ def plot(argv: list[str]) -> int:
 
     if unknown := [name for name in options.figures if name not in (*KINDS, *ASKED)]:
         raise InputError(*(f"no figure {name!r}{nearest(name, (*KINDS, *ASKED))}" for name in unknown))
-    study = gather(_read(options), abilities=not options.figures or "ability" in options.figures, say=_note)
+    tested = not options.figures or {"ability", "abilities", "threshold"} & set(options.figures)
+    study = gather(_read(options), abilities=bool(tested), say=_note)
     chosen = [
         (kind, draw)
         for kind, draw in drawings(study, options.figures)

@@ -14,9 +14,9 @@ from analysis.forecasts import Cell
 from analysis.isocurves import Curve, IsoFlop
 from analysis.plots.plot import rendered
 from analysis.plots.style import count, log_ticks, power
+from analysis.report.abilities import by_task
 from analysis.report.beside import beside
 from analysis.report.figures import drawings
-from analysis.report.findings import by_task
 from analysis.report.study import subset
 
 
