@@ -5,6 +5,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import analysis as sl
 from analysis.interior import regress
 from analysis.objectives import Rho
+from analysis.search import search
 
 _place = Path(__file__).with_name("rival.py")
 _spec = importlib.util.spec_from_file_location("rival", _place)
@@ -51,6 +53,27 @@ def test_hard_tables(seed):
     )
     assert fit.objective.value <= LOWEST[seed] * (1 + 1e-6)
     assert fit.certificate.converged
+
+
+def test_remembered_searches_are_of_the_same_problem():
+    """Whatever changes the optimum is part of what a search is remembered by."""
+    rng = np.random.default_rng(0)
+    x, target = rng.uniform(-2, 2, (1, 20)), 0.05 * rng.standard_normal(20)
+    target -= 0.3 * x[0]
+    law = sl.LAWS["power-params"]
+    plain = Rho("huber", 1e-2, False)
+    problems = [
+        (x, target, plain),
+        (x, target, replace(plain, delta=1e-3)),
+        (x, target, replace(plain, over=3.0)),
+        (x, target, replace(plain, raw=True)),
+        (x, target, replace(plain, scale=np.linspace(0.5, 2.0, 20))),
+        (x[:, ::-1], target, plain),
+        (x, 2 * target, plain),
+    ]
+    first = [search(law, *problem).value.min() for problem in problems]
+    assert len({round(value, 12) for value in first}) == len(problems)
+    assert [search(law, *problem).value.min() for problem in problems] == first
 
 
 @pytest.mark.parametrize("over", [1.0, 4.0])
