@@ -185,7 +185,8 @@ def _series(
         notes += (Note("below_chance", "scores lie below the chance level, which is then no floor"),)
     grid = np.zeros(0)
     leading, smooth = found.shape(), found.shape(*SMOOTH)
-    drawn = found.shape(*BENT) if ruling.verdict == "emergent" and found.shape(*BENT) else leading
+    if ruling.verdict == "emergent" and found.shape(*BENT) is not None:
+        leading = found.shape(*BENT)  # the break was tested against every smooth curve, not ranked among them
     if leading is not None:
         notes += verdict.direction(found, leading)
         grid = np.linspace(one.x[0], one.x[-1], 160)
@@ -214,6 +215,6 @@ def _series(
         seed=whole.seed,
         items=whole.raw_items,
         grid=(-grid if one.axis == "loss_nats" else 10.0**grid) if grid.size else grid,
-        leading_curve=found.curve(drawn, grid) if grid.size else grid,
+        leading_curve=found.curve(leading, grid) if grid.size else grid,
         smooth_curve=found.curve(smooth, grid) if grid.size and smooth is not None else np.zeros(0),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import binom
 
 from analysis.notes import Note
+from analysis.thresholds import oddities
 from analysis.thresholds.cells import Cells
 
 _READ = 0.5  # share of the answers of a size that a parser should read at the least
@@ -144,6 +145,9 @@ def _impossible_zeros(cells: Cells):
         returns = returns and bool((~zero[i + 1 :]).any())
         if drop or returns:
             sudden.append(i)
+    if sudden and not faults and oddities.mixed(cells):
+        text = f"exactly 0 at {_names(cells.place[sudden])} {cells.axis}, amid models of other recipes"
+        return faults, [Note("exact_zero", text)]
     if sudden and not faults:
         text = f"exactly 0 at {_names(cells.place[sudden])} {cells.axis}, where smaller models score above 0"
         faults.append(Note("exact_zero", text + ": look for a parser or tokenizer fault"))
@@ -176,7 +180,7 @@ def _constant_answers(cells: Cells):
     below = binom.cdf(round(score * items), round(items), cells.chance)
     tail = 2 * min(below, 1 - below, 0.5) if cells.chance > 0 else 1.0
     note = Note("constant_answers", text)
-    fault = tail < 0.01 and (chance_of_it * tail < _IMPOSSIBLE)
+    fault = tail < 0.02 and (chance_of_it * tail < _IMPOSSIBLE)
     return ([note], []) if fault else ([], [note])
 
 

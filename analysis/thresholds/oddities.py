@@ -16,6 +16,7 @@ _FEWEST = 6  # sizes needed to say that one is odd
 _LEVEL = 0.05  # of a run being called odd, over all of a series
 _FALL = 5.0  # standard errors of the items between neighbouring sizes
 _LEAST_FALL = 0.05  # of score
+_SCATTERED = 3  # such falls from which no single run is the odd one
 
 
 def falls(cells: Cells) -> list[Note]:
@@ -35,6 +36,12 @@ def falls(cells: Cells) -> list[Note]:
     if odd.size == 0 or score[-1] <= score[0]:
         return []
     at = odd[drop[odd].argmax()]
+    if odd.size >= _SCATTERED and cells.x.size >= 10:
+        text = (
+            f"{odd.size} falls between neighbours, by up to {drop.max():.2g}: models of different recipes "
+            "in one series, so what holds along it need not hold within any of them"
+        )
+        return [Note("mixed_models", text)]
     text = (
         f"not monotone: {score[at + 1]:.3g} at {cells.place[at + 1]:.4g} {cells.axis} after {score[at]:.3g} "
         f"at {cells.place[at]:.4g}, lower by {sigmas[at]:.0f} standard errors: runs differ by more than that"
@@ -42,27 +49,32 @@ def falls(cells: Cells) -> list[Note]:
     return [Note("non_monotone", text)]
 
 
+def mixed(cells: Cells) -> bool:
+    """Are these models of different recipes, by the scatter of their scores?"""
+    return any(note.code == "mixed_models" for note in falls(cells))
+
+
 def set_aside(cells: Cells) -> Cells:
     """The cells without those that lie far off the curve of all others, each named in a note.
 
     Where every size has one run, or different models share a size, one of them can have a fault of its own (a
     format it was not made for, a tokenizer) that is no property of its size. Up to a tenth of the runs, one
-    at a time: the largest externally studentised residual, in logits, about the best of a line, a bend and a
-    step through the other runs, at 5 % over all runs (Bonferroni). A last run that is high stays: that is
-    what an ability that appears looks like.
+    at a time, in a series of different recipes only those that are low: the largest externally studentised
+    residual, in logits, about the best of a line, a bend and a step through the other runs, at 5 % over all
+    runs (Bonferroni). A last run that is high stays: that is what an ability that appears looks like.
     """
     assumed = any(note.code == "replicates_assumed" for note in cells.notes)
     if cells.faults or cells.x.size < _FEWEST or (cells.seeds.max() > 1 and not assumed):
         return cells
-    out = cells
+    low_only, out = mixed(cells), cells
     for _ in range(max(1, cells.size.size // 10)):
-        found = _oddest(out)
+        found = _oddest(out, low_only)
         if found is None:
             break
         index, expected = found
         text = (
             f"{out.score[index]:.3g} at {out.place[out.size[index]]:.4g} {out.axis}, where all others "
-            f"lead one to expect about {expected:.2g}: a run with a fault of its own? It is left out of the curves"
+            f"lead one to expect about {expected:.2g}: a run with its own fault? Left out of the curves"
         )
         out = _without(out, index, Note("outlier", text))
         if out.x.size < _FEWEST - 1:
@@ -70,7 +82,7 @@ def set_aside(cells: Cells) -> Cells:
     return out
 
 
-def _oddest(cells: Cells) -> tuple[int, float] | None:
+def _oddest(cells: Cells, low_only: bool) -> tuple[int, float] | None:
     """Index of the cell that is farthest off, and the score expected of it; None where all go together."""
     y, error2 = _values(cells)
     x = cells.x[cells.size]
@@ -101,7 +113,7 @@ def _oddest(cells: Cells) -> tuple[int, float] | None:
         _, theta, row, variance, left, inverse, weight = best
         expected = float(row @ theta)
         off = y[i] - expected
-        if last[i] and off > 0:
+        if off > 0 and (last[i] or low_only):
             continue
         # The residual variance of few runs that happen to agree is no less than what their items make of it.
         scale = np.sqrt(max(variance, _least(error2, weight)) * (1 / weight**2 + row @ inverse @ row))
@@ -120,7 +132,7 @@ def _apart(y: np.ndarray, x: np.ndarray, index: int) -> bool:
     others = y[np.isin(x, near) & (np.arange(y.size) != index)]
     if not others.size:
         return False
-    wide = max(0.5, 0.25 * float(np.ptp(others)))
+    wide = max(0.5, 0.5 * float(np.ptp(others)))
     return bool(y[index] > others.max() + wide or y[index] < others.min() - wide)
 
 

@@ -99,7 +99,8 @@ def _percent(frame, kinds) -> list[str]:
 def _complete_scores(frame) -> None:
     """score from correct of items; items from a binomial stderr; both only where the table lacks them.
 
-    Answers known for certain have 0 nats in single precision: what is known is that they have less than it resolves.
+    Answers known for certain have 0 nats in single precision: what is known is that they have less than it
+    resolves.
     """
     certain = frame["metric"].isin([name for name, kind in metrics.KNOWN.items() if kind.rank in (0, 1)])
     frame.loc[certain & (frame["score"] == 0), "score"] = metrics.RESOLUTION

@@ -18,8 +18,9 @@ _CEILINGS = (0.97, 0.93, 0.88, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.12, 0.06)
 # Where seeds are unknown a curve may take the spread that suits it, but none at all suits only a curve that
 # follows the noise: seeds of every published ability differ by a tenth of a logit or more.
 _UNKNOWN_SD = {"logit": np.geomspace(0.1, 3.0, 14), "identity": np.geomspace(0.01, 3.0, 18)}
-_LEAST_BRANCH = 0.1  # of the longer branch; a shorter one is a wobble at the end of a rise, not a turn
-_ON_THE_SLOPE = (0.05, 0.95)  # share of a sigmoid's rise; two sizes must lie inside, or it is any step
+_LEAST_BRANCH = 0.2  # of the longer branch; a shorter one is a wobble at the end of a rise, not a turn
+_BRANCH_SIGMAS = 2.5  # standard errors from the turn to either end
+_ON_THE_SLOPE = (0.1, 0.9)  # share of a sigmoid's rise; two sizes must lie inside, or it is any step
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def candidates(design: Design, data: np.ndarray, sd: float | None, with_mixture:
 def _resolved(sigmoid: Shape, x: np.ndarray) -> bool:
     """Do sizes lie on the slope of a sigmoid? Between two of them it may be as steep as one likes."""
     unit = likelihood.unit_score(sigmoid.scale.link, sigmoid.eta(x))
-    return int(((unit > _ON_THE_SLOPE[0]) & (unit < _ON_THE_SLOPE[1])).sum()) >= 2
+    on = (unit > _ON_THE_SLOPE[0]) & (unit < _ON_THE_SLOPE[1])
+    return bool(sigmoid.coefficients[1] > 0 and on.sum() >= 2)
 
 
 def weights(shapes: tuple[Shape, ...], cells: int) -> tuple[tuple[str, float], ...]:
@@ -169,7 +171,7 @@ def _on_scale(
     bowl = fits.Fit(bowl.coefficients, np.where(wide, bowl.loglik, -np.inf))
     if np.isfinite(bowl.loglik).any():
         shapes.append(_best("non_monotone", 3 + extra, scale, bowl, sds, tuple))
-    if shapes:
+    if shapes and _turns(design, table[0], sds.min()):
         found.append(max(shapes, key=lambda s: s.loglik - 0.5 * s.freedom * np.log(design.size.size)))
     return tuple(found)
 
@@ -179,6 +181,25 @@ def _linear(design: Design, scale: Scale, profiles, name: str, sds, extra: int) 
     fit = fits.fit(scale, profiles, fits.line_design(10.0 ** (design.x - design.x[-1])))
     unit = 10.0 ** design.x[-1]
     return _best(name, 2 + extra, scale, fit, sds, lambda c: (c[0], c[1] / unit, 0.0), kind="linear")
+
+
+def _turns(design: Design, data: np.ndarray, sd: float) -> bool:
+    """Does the score itself, size by size, leave both of its ends, by more than the noise of two sizes?"""
+    count = np.bincount(design.size)
+    if design.items is None:
+        mean = np.bincount(design.size, data) / count
+        error2 = (np.bincount(design.size, design.variance) / count + sd**2) / count
+    else:
+        total = np.bincount(design.size, design.items)
+        mean = np.bincount(design.size, data) / total
+        spread = mean * (1 - mean)
+        error2 = np.maximum(spread, 0.25 / total) / total + (spread * sd) ** 2 / count
+    for sign in (1.0, -1.0):
+        at = int((sign * mean).argmax())
+        apart = [sign * (mean[at] - mean[end]) / np.sqrt(error2[at] + error2[end] + 1e-12) for end in (0, -1)]
+        if min(apart) > _BRANCH_SIGMAS:
+            return True
+    return False
 
 
 def _two_branches(scale: Scale, designs: np.ndarray, coefficients: np.ndarray) -> np.ndarray:

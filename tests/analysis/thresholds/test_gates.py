@@ -136,11 +136,89 @@ def test_one_answer_for_all_items_off_chance_is_invalid():
     assert (word, codes[0]) == ("invalid", "constant_answers")
 
 
-def test_low_parse_rate_is_invalid():
-    assert verdict(table(parse_rate=0.3))[0] == "invalid"
-    word, codes = verdict(table(parse_rate=0.9))
+def parsed(rate, **columns):
+    """Parse rates by size, smallest first."""
+    frame = table(**columns)
+    return frame.assign(
+        parse_rate=frame["params"].map(dict(zip(np.unique(frame["params"]), rate, strict=True)))
+    )
+
+
+def test_an_answer_that_is_right_was_read():
+    word, codes = verdict(parsed([0.3] * 8))
+    assert (word, codes[0]) == ("invalid", "parse_rate")
+
+
+def test_a_parser_that_loses_larger_models_is_at_fault():
+    frame = parsed([0.9, 0.9, 0.95, 0.95, 0.95, 0.95, 0.3, 0.3])
+    frame.loc[frame["parse_rate"] < 0.5, "correct"] = 200
+    word, codes = verdict(frame.drop(columns="score"))
+    assert (word, codes[0]) == ("invalid", "parse_rate")
+
+
+def test_small_models_that_do_not_end_their_answers_have_no_faulty_parser():
+    rows = pandas.DataFrame(planted.hinge(Plan(), np.random.default_rng(0)))
+    rate = dict(zip(np.unique(rows["params"]), [0.02, 0.05, 0.1, 0.3, 0.6, 0.8, 0.95, 1.0], strict=True))
+    rows["parse_rate"] = rows["params"].map(rate)
+    rows["correct"] = np.minimum(rows["correct"], (rows["parse_rate"] * rows["items"]).astype(int))
+    word, codes = verdict(rows.drop(columns="score"))
+    assert word == "emergent"
+    assert "parse_rate" in codes
+
+
+def test_a_model_that_knows_the_answers_is_not_read():
+    """Same rates and scores as above, but the tokens of the right answers are near certain at every size."""
+    rows = pandas.DataFrame(planted.hinge(Plan(), np.random.default_rng(0)))
+    rate = dict(zip(np.unique(rows["params"]), [0.02, 0.05, 0.1, 0.3, 0.6, 0.8, 0.95, 1.0], strict=True))
+    rows["parse_rate"] = rows["params"].map(rate)
+    rows["correct"] = np.minimum(rows["correct"], (rows["parse_rate"] * rows["items"]).astype(int))
+    sure = rows.assign(metric="gold_nats", score=0.03, correct=np.nan, parse_rate=np.nan)
+    rows = rows.drop(columns="score")
+    found = detect(pandas.concat([rows, sure], ignore_index=True), draws=99)["hinge", "exact_match"]
+    assert found.verdict == "invalid"
+    assert "gold_nats" in found.warnings[0].text
+
+
+def test_nobody_is_read_at_any_size():
+    frame = parsed([0.2] * 8, correct=100, score=0.1)
+    assert verdict(frame)[0] == "invalid"
+
+
+def test_most_answers_read_is_only_said():
+    word, codes = verdict(parsed([0.9] * 8))
     assert word != "invalid"
     assert "parse_rate" in codes
+
+
+def test_copies_of_rows_are_no_replicates():
+    frame = table().query("seed == 0").drop(columns="seed")
+    one = detect(pandas.concat([frame, frame]), draws=99)[0]
+    assert (one.verdict, one.seeds) == ("undecided", 1)
+    assert "duplicates" in [note.code for note in one.warnings]
+
+
+def test_a_score_that_contradicts_its_counts_is_named():
+    frame = table()
+    frame.loc[4, "score"] = frame.loc[4, "score"] + 0.1
+    assert any("row 4" in line and "but correct" in line for line in problems(frame))
+
+
+def test_chance_told_once_serves_all_rows_of_a_series():
+    frame = table(metric="acc", chance=np.nan)
+    frame.loc[3, "chance"] = 0.1
+    assert build(frame, "params")[0].chance == 0.1
+    frame.loc[9, "chance"] = 0.25
+    assert any("more than one chance level" in line for line in problems(frame))
+
+
+def test_a_third_of_a_small_test_set_again_and_again_is_one_answer():
+    """38 of 104 items in five of eight models, where a half is chance."""
+    score = np.array([38, 38, 59, 38, 38, 40, 38, 57]) / 104
+    frame = pandas.DataFrame(
+        {"task": "t", "metric": "acc", "params": np.geomspace(7e7, 1.2e10, 8), "score": score}
+    )
+    word, codes = verdict(frame.assign(stderr=np.sqrt(score * (1 - score) / 103), chance=0.5))
+    assert (word, codes[0]) == ("invalid", "constant_answers")
 
 
 def test_stated_errors_beyond_the_binomial_shrink_the_items():
