@@ -99,9 +99,9 @@ def test_bnsl_reads_no_break_out_of_a_power_law_and_needs_seven_sizes():
     assert rivals.calls(100 * power[:6], np.full(6, 100.0), X[:6])["bnsl"] is None
 
 
-def test_bnsl_breaks_where_the_metric_does():
-    """exp(-8 nats) of a power law without any break; read by this rival, it has one."""
-    assert bnsl.break_place(np.exp(-8 * 2.0 * 10 ** (-0.6 * (X - 4))), X) is not None
+def test_bnsl_breaks_where_a_plain_sigmoid_saturates():
+    """Straight in logits up to a ceiling: nothing appears at its middle, but this rival has a break there."""
+    assert 4.5 < bnsl.break_place(0.7 * expit(2 * (X - 5.5)), X) < 6.5
 
 
 def test_a_call_is_right_where_there_is_a_break_and_only_there():
