@@ -12,6 +12,7 @@ from analysis.errors import InputError
 from analysis.estimator import curvature, minimise
 from analysis.law import Law
 from analysis.objectives import Rho
+from analysis.resample import inflated
 from analysis.results import Fit, Interval
 
 # Weight of the row that holds the quantity in its place, over the sum of the others' curvature.
@@ -145,24 +146,33 @@ def _edge(rise, theta, step: float, allowed: float) -> float:
 
 
 def _scale(law: Law, x, target, rho: Rho, theta, clusters, slope) -> tuple[float, float]:
-    """(what a chi-square of one unit is in the objective, standard error of the quantity)."""
+    """(what a chi-square of one unit is in the objective, standard error of the quantity).
+
+    Independent rows give it by the mean square of rho' over the mean of rho'', with the degrees of freedom
+    that are left: for squared errors Student's theory to the letter. Dependent ones give it by cluster.
+    """
     around = law.evaluate(theta[None], x)
     residual = np.abs(rho.residual(target, around.value[0]))
     corner = max(rho.delta if rho.name == "huber" else 0.0, 0.3 * float(np.median(residual)))
     smooth = rho if rho.name == "squared" else replace(rho, name="huber", delta=corner)
-    bent = curvature(law, x, target, smooth, theta)
-    if rho.name == "huber":
-        bent = bent * rho.delta / corner
-    pull = around.jacobian[0] * rho.in_log_loss(target, around.value[0])[1]
-    total = np.zeros((int(clusters.max()) + 1, len(theta)))
-    np.add.at(total, clusters, pull.T)
+    factor = rho.delta / corner if rho.name == "huber" else 1.0
+    bent = factor * curvature(law, x, target, smooth, theta)
     scale = np.sqrt(np.maximum(np.abs(np.diag(bent)), 1e-300))
     inverse = np.linalg.pinv(bent / np.outer(scale, scale), rcond=1e-10, hermitian=True)
     along = inverse @ (slope / scale)
-    count = len(target) / max(len(target) - len(theta), 1)
-    variance = float(np.sum((total / scale @ along) ** 2)) * count
-    plain = float(along @ (slope / scale))
-    return variance / max(plain, 1e-300), float(np.sqrt(max(variance, 1e-300)))
+    plain = max(float(along @ (slope / scale)), 1e-300)
+    pull = rho.in_log_loss(target, around.value[0])[1]
+    count = int(clusters.max()) + 1
+    if count == len(target):
+        bend = factor * float(np.mean(smooth.in_log_loss(target, around.value[0])[2]))
+        unit = float((pull**2).sum()) / max(count - len(theta), 1) / max(bend, 1e-300)
+        return unit, float(np.sqrt(max(unit * plain, 1e-300)))
+    # The fit hides part of its own rows' noise: freed from its pull as the jackknife would (CR3).
+    pull = around.jacobian[0] * inflated(around.jacobian[0], pull, clusters, 1.0)
+    total = np.zeros((count, len(theta)))
+    np.add.at(total, clusters, pull.T)
+    variance = float(np.sum((total / scale @ along) ** 2))
+    return variance / plain, float(np.sqrt(max(variance, 1e-300)))
 
 
 def _quantity(law: Law, centre, what: str, flops, params, tokens, fit: Fit):

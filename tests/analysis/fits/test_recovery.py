@@ -142,9 +142,8 @@ def test_profile_intervals_agree_with_theory_and_refuse():
     low, high = fit.profile_interval("alpha")
     assert fit.params["alpha"] == pytest.approx(-slope, rel=1e-6)
     assert low < -slope < high
-    # Variances are those of the residuals row by row, so that the two agree to the scatter of twelve rows.
     error = np.sqrt(((y - slope * x - level) ** 2).sum() / 10 / ((x - x.mean()) ** 2).sum())
-    assert (high - low) / 2 == pytest.approx(2.228 * error, rel=0.3)
+    assert (high - low) / 2 == pytest.approx(2.228 * error, rel=0.02)
     low, high = fit.profile_interval("loss", params=1e10)
     assert low < float(fit.law.loss(fit.params, {"params": 1e10})) < high
     with pytest.raises(sl.InputError, match="has no 'gamma'"):
