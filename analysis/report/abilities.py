@@ -60,7 +60,7 @@ def verdicts(tasks: dict[str, list]) -> str:
                     Markup(chip(one)),
                     words(one.leading or "–"),
                     _at(one),
-                    _at(loss[0]) if loss else "–",
+                    number(loss[0].thresholds.elbow.value, 3) if loss else "–",
                     "–" if one.p_value is None else _p(one.p_value).removeprefix("= "),
                     "–" if one.q_value is None else _p(one.q_value).removeprefix("= "),
                     f"{len(one.sizes)} × {one.seeds}",
@@ -78,7 +78,7 @@ def verdicts(tasks: dict[str, list]) -> str:
         ("in loss", "the elbow on the axis of the validation loss, nats a token"),
         ("p", "of a break, against the best smooth curve with the noise of the seeds"),
         ("q", "p corrected for the number of tasks (false discovery rate)"),
-        ("sizes × seeds", ""),
+        ("seeds", "sizes × seeds a size"),
         (
             "seed sd",
             "between seeds, in logits (in log nats for nats); where it is not of this row, from where",
@@ -96,8 +96,9 @@ def _at(one) -> str:
     elbow = one.thresholds.elbow
     if elbow.value is None:
         return "–"
-    show = FORMATS.get(one.axis, plain) if one.axis != "loss_nats" else (lambda value: number(value, 3))
-    return show(elbow.value) + ("" if elbow.interval is None else f" ({span(*elbow.interval, show)})")
+    show = FORMATS.get(one.axis, plain)
+    ends = "" if elbow.interval is None else f" <small>({text(span(*elbow.interval, show))})</small>"
+    return Markup(text(show(elbow.value)) + ends)
 
 
 def _card_of(card) -> str:

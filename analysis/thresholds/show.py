@@ -71,7 +71,7 @@ def render_forecast(found: Sequence[Foresight]) -> str:
             low, high = point.interval
             said = f"    {point.size:>10.4g} {one.axis}: {point.predicted:.3g} [{low:.3g}, {high:.3g}]"
             if point.measured is not None:
-                inside = "inside" if point.inside else "outside"
+                inside = "inside" if point.inside else "outside its own interval"
                 said += f", measured {point.measured:.3g} ({inside}; {100 * point.error:+.1f} points, "
                 said += f"{point.error_logits:+.2g} logits)"
             lines.append(said)
