@@ -85,8 +85,7 @@ def planted_scores(draws: int, seed_sd: float, chance: float = 0.0) -> Iterator[
 @dataclass(frozen=True)
 class Rate:
     """At 5 %: a straight curve of 1.2 logits a decade called broken, a strong break (0.2, then 3.2) called,
-    and the
-    factor by which its elbow is missed."""
+    and the factor by which its elbow is missed (root mean square in logs)."""
 
     seed_sd: float
     chance: float
