@@ -107,7 +107,7 @@ def _fractional_counts(cells: Cells):
     first = int(np.flatnonzero(off)[0])
     text = (
         f"score {cells.score[first]:.6g} of {cells.raw_items[first]:g} items is no whole number of correct "
-        f"answers ({int(off.sum())} of {off.size} cells)"
+        f"answers ({int(off.sum())} of {off.size} cells); a mean over subtasks needs its stderr, not items"
     )
     return [Note("fractional_counts", text)], []
 

@@ -6,12 +6,11 @@ declared here, and one that is not is refused by name.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
-
-from analysis.columns import nearest
 
 RESOLUTION = 2.0**-25  # nats; single precision rounds a log-probability nearer to 0 than that to 0
 _SMALLEST = 1e-4  # of a measure that can be exactly 0, where its items are not known
@@ -117,9 +116,14 @@ def find(name: str) -> Metric | None:
 
 def unknown(names) -> list[str]:
     """A line for each name that is no declared metric."""
-    return [
-        f"metric {name!r} is not known, nor which way is better{nearest(plain(name), KNOWN)}; known are "
-        f"{', '.join(KNOWN)}, and names that end in _{', _'.join(_ENDINGS)}"
-        for name in dict.fromkeys(names)
-        if find(name) is None
-    ]
+    problems = []
+    for name in dict.fromkeys(names):
+        if find(name) is not None:
+            continue
+        close = difflib.get_close_matches(plain(name), KNOWN, n=1, cutoff=0.5)
+        near = f"; nearest: {close[0]!r}" if close else ""
+        problems.append(
+            f"metric {name!r} is not known, nor which way is better{near}; known are {', '.join(KNOWN)}, and "
+            f"names that end in _{', _'.join(_ENDINGS)}"
+        )
+    return problems

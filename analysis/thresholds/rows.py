@@ -93,6 +93,7 @@ def _percent(frame, kinds) -> list[str]:
             problems.append(
                 f"{name}: scores go up to {top}: these are percentages; divide score (and stderr) by 100"
             )
+            frame.loc[rows, "score"] /= 100  # said once, not once a row
     return problems
 
 

@@ -87,6 +87,10 @@ def _broken(found: Findings, q_value: float | None, alpha: float) -> tuple[str, 
         return word, [*notes, Note("multiplicity", text)]
     if not cells.continuous and not found.beats_chance[-1]:
         return "undecided", [Note("not_above_chance", "a break, but the largest size does not beat chance")]
+    if found.trend < 0 and found.slope_p > alpha:
+        word, notes = _unbroken(found, alpha)
+        text = f"a bend (p = {found.p_value:.2g}) in a score that does not rise over the sizes"
+        return word, [*notes, Note("slight", text)]
     if found.trend < 0:
         text = "the score falls over most sizes and the fall slows down: no ability appears"
         return "inverse", [Note("falling", text)]
@@ -119,7 +123,7 @@ def _above_chance(found: Findings) -> float:
 
 def _rise(found: Findings, shape) -> float:
     ends = found.cells.x[[0, -1]]
-    low, high = shape.eta(ends) if found.cells.continuous else shape.score(ends)
+    low, high = shape.score(ends)
     return float(high - low)
 
 

@@ -74,9 +74,9 @@ def test_an_accuracy_in_per_cent_is_refused_in_one_line():
     frame = pandas.DataFrame(planted.smooth(Plan(), np.random.default_rng(0))).drop(columns="correct")
     with pytest.raises(InputError) as caught:
         build(frame.assign(score=100 * frame["score"]), "params")
-    lines = [line for line in caught.value.problems if "percentages" in line]
-    assert len(lines) == 1
-    assert "divide" in lines[0]
+    (line,) = caught.value.problems
+    assert "percentages" in line
+    assert "divide" in line
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_known():
