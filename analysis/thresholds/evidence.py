@@ -22,6 +22,8 @@ FEWEST_SIZES = 4
 # break that needs them to agree better is none that leads.
 _SEEDS_DIFFER = {False: 0.1, True: 0.01}
 _BELOW = 3.0  # standard errors below chance at which it is no floor
+_EVEN = 30.0  # most nats over least, up to which they may fall evenly with the logarithm of size
+_TWO_KINKS = 6  # parameters of a curve with two
 _FITS = 0.01  # level of the test that any curve fits within the seeds' spread
 
 
@@ -83,6 +85,9 @@ def design_of(cells: Cells, given_sd: float | None) -> tuple[Design, np.ndarray,
     linear = cells.axis == "tokens"
     if cells.continuous:
         real = Design(cells.x, cells.size, None, cells.variance, 0.0, given_sd=given_sd, linear=linear)
+        if cells.measure.nats:
+            even = bool(cells.score.min() > cells.score.max() / _EVEN)
+            real = replace(real, links=("gold", "nats") if even else ("gold",))
         return real, cells.value, False
     total = np.bincount(cells.size, cells.items)
     deficit = (cells.chance - cells.pooled) / np.sqrt(
@@ -233,10 +238,22 @@ def _unfitted_sd(design: Design, data: np.ndarray, found, sd: float, freedom: in
         (s for s in found if s.mixture is None), key=lambda s: s.loglik - 0.5 * s.freedom * np.log(sizes)
     )
     left = sizes - best.freedom
-    profiles = null.profiles_of(design, _own_levels(design, data), data[None], np.array([sd]))
+    scale = _own_levels(design, data)
+    profiles = null.profiles_of(design, scale, data[None], np.array([sd]))
     lack = 2 * float(profiles.max(-1).sum() - best.loglik)
     if left < 1 or f.sf(lack / left, left, freedom or 1e6) > _FITS:
         return None
+    bounded = np.inf
+    if design.items is None and sizes > _TWO_KINKS:
+        # what breaks and then saturates is no wobble; for counts a sigmoid with a ceiling has said so
+        free = sizes - _TWO_KINKS
+        curve = fits.fit(scale, profiles, fits.two_kinks_design(design.x, design.elbows))
+        up, down = curve.coefficients[0, :, 2], curve.coefficients[0, :, 3]
+        reached = np.where((up > 0) & (down < 0), curve.loglik[0], -np.inf).max()
+        lack = 2 * float(profiles.max(-1).sum() - reached)
+        if f.sf(lack / free, free, freedom or 1e6) > _FITS:
+            return None
+        bounded = sd * np.sqrt(lack / free)
     count = np.bincount(design.size)
     sums = np.zeros((sizes, design.size.size))
     sums[design.size, np.arange(design.size.size)] = 1
@@ -251,7 +268,7 @@ def _unfitted_sd(design: Design, data: np.ndarray, found, sd: float, freedom: in
     same = [s for s in shapes.candidates(pooled, table, None, False) if s.name == best.name]
     if not same:
         return None
-    return max(sd, float(same[0].sd * np.sqrt(sizes / left * count.mean())))
+    return max(sd, min(bounded, float(same[0].sd * np.sqrt(sizes / left * count.mean()))))
 
 
 def _own_levels(design: Design, data: np.ndarray) -> Scale:

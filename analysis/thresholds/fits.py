@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.thresholds.likelihood import Scale
+from analysis.thresholds.likelihood import LINKS, Scale
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,13 @@ def hinge_design(x: np.ndarray, elbows: np.ndarray) -> np.ndarray:
     bent = np.maximum(x[None] - elbows[:, None], 0.0)
     ones = np.ones_like(bent)
     return np.stack([ones, ones * x, bent], -1)
+
+
+def two_kinks_design(x: np.ndarray, elbows: np.ndarray) -> np.ndarray:
+    """eta = a + b x + c max(x - first, 0) + d max(x - second, 0), for every pair of elbows."""
+    bent = hinge_design(x, elbows)
+    first, second = np.triu_indices(len(elbows), 1)
+    return np.concatenate([bent[first], bent[second][..., 2:]], -1)
 
 
 def step_design(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +105,7 @@ def fit(scale: Scale, profiles: np.ndarray, designs: np.ndarray, iterations: int
 
 
 def _moments(scale: Scale, profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    inner = np.abs(scale.eta) < 8 if scale.link != "identity" else np.ones(scale.eta.size, bool)
+    inner = np.abs(scale.eta) < 8 if scale.link in LINKS else np.ones(scale.eta.size, bool)
     eta = scale.eta[inner]
     weight = np.exp(profiles[..., inner] - profiles[..., inner].max(-1, keepdims=True))
     weight /= weight.sum(-1, keepdims=True)

@@ -148,6 +148,10 @@ def _impossible_zeros(cells: Cells):
     if sudden and not faults and oddities.mixed(cells):
         text = f"exactly 0 at {_names(cells.place[sudden])} {cells.axis}, amid models of other recipes"
         return faults, [Note("exact_zero", text)]
+    if sudden and not faults and mixed and not cells.stated_zero_error.any():
+        at, luck = _names(cells.place[sudden]), _names(cells.place[mixed])
+        text = f"exactly 0 at {at} {cells.axis}, as are some seeds, not all, at {luck}: luck, not a fault"
+        return faults, [Note("exact_zero", text)]
     if sudden and not faults:
         text = f"exactly 0 at {_names(cells.place[sudden])} {cells.axis}, where smaller models score above 0"
         faults.append(Note("exact_zero", text + ": look for a parser or tokenizer fault"))

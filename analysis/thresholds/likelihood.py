@@ -6,6 +6,11 @@ exact match of T tokens, p = exp(-T (N/c)^-a): T goes into the intercept; Schaef
 Hu et al. 2310.03262, whose F(N) this is). Seeds differ by a standard deviation sigma in logits under
 either link: beta-binomial with that variance (Williams 1982), closed where the logit-normal integral is not.
 
+A loss has a scale of its own, minus log nats (`identity`), on which a power law is straight. What a store of
+facts gains evenly in share of the answers bends upwards there without any threshold, but is straight in the
+logit of the probability that a loss stands for, exp(-nats) (the link `gold`), or in the nats themselves (the
+link `nats`).
+
 Only the profile of each size matters to a fit: L[b, i, :] is the log-likelihood of data set b at size i as a
 function of eta on a grid, seeds already integrated. Tables of it make thousands of fits cheap.
 """
@@ -26,7 +31,7 @@ _LARGEST_CONCENTRATION = 1e7  # above it the beta is a point and gammaln loses t
 
 @dataclass(frozen=True)
 class Scale:
-    """A grid of eta for one link. `chance` and `ceiling` bound the mean score; both unused for `identity`."""
+    """A grid of eta for one link. `chance` and `ceiling` bound the mean score of counts, and no other's."""
 
     link: str
     eta: np.ndarray
@@ -44,22 +49,42 @@ def count_scale(link: str, chance: float, ceiling: float = 1.0) -> Scale:
     return Scale(link, np.arange(low, high + 1e-9, 0.14), chance, ceiling)
 
 
+def gold_scale(value: np.ndarray) -> Scale:
+    """The grid for values -log nats of any shape, and a reach beyond them."""
+    low, high = (-np.log(np.expm1(np.clip(np.exp(-v), 1e-12, 500.0))) for v in (value.min(), value.max()))
+    reach = max(high - low, 1.0)
+    return Scale("gold", np.linspace(low - reach, high + reach, 241))
+
+
+def nats_scale(value: np.ndarray) -> Scale:
+    """The grid for values -log nats, with eta minus the nats themselves, and a reach beyond them."""
+    least, most = np.exp(-value.max()), np.exp(-value.min())
+    return Scale("nats", np.linspace(-1.5 * most, -0.3 * least, 401))
+
+
+LOSS_SCALES = {"gold": gold_scale, "nats": nats_scale}
+
+
 def unit_score(link: str, eta: np.ndarray) -> np.ndarray:
     """F(eta), between 0 and 1."""
     return expit(eta) if link == "logit" else np.exp(-np.exp(-np.clip(eta, -30, 700)))
 
 
 def mean_score(scale: Scale, eta: np.ndarray) -> np.ndarray:
-    """Mean score at eta, any shape; for the identity link the value itself."""
+    """Mean score at eta, any shape; for the identity link the value itself, for gold and nats -log nats."""
     if scale.link == "identity":
         return eta
+    if scale.link == "gold":
+        return -np.log(np.logaddexp(0.0, -eta))
+    if scale.link == "nats":
+        return -np.log(np.maximum(-eta, -scale.eta[-1]))
     return scale.chance + (scale.ceiling - scale.chance) * unit_score(scale.link, eta)
 
 
 def seeded_score(scale: Scale, eta: np.ndarray, deviate: np.ndarray) -> np.ndarray:
-    """Score of a run whose seed moves it by `deviate` logits (by as much of eta for the identity link)."""
-    if scale.link == "identity":
-        return eta + deviate
+    """Score of a run whose seed moves it by `deviate` logits (a continuous value by as much of itself)."""
+    if scale.link not in LINKS:
+        return mean_score(scale, eta) + deviate
     unit = np.clip(unit_score(scale.link, eta), 1e-15, 1 - 1e-15)
     return scale.chance + (scale.ceiling - scale.chance) * expit(np.log(unit / (1 - unit)) + deviate)
 
@@ -104,9 +129,10 @@ def real_profiles(
 ) -> np.ndarray:
     """Profiles (B, K, G) of a continuous metric: value (B, C) is normal, variance sigma^2 + `variance`."""
     out = np.zeros((len(value), size.max() + 1, scale.eta.size))
+    mean = mean_score(scale, scale.eta)
     for cell, where in enumerate(size):
         total = (np.maximum(sigma, 1e-6) ** 2 + variance[cell])[:, None]
-        out[:, where] -= 0.5 * ((value[:, cell, None] - scale.eta) ** 2 / total + np.log(2 * np.pi * total))
+        out[:, where] -= 0.5 * ((value[:, cell, None] - mean) ** 2 / total + np.log(2 * np.pi * total))
     return out
 
 

@@ -31,7 +31,8 @@ class Design:
     size; items (C,) effective items of a proportion, None for a continuous metric, whose error variance (C,)
     is `variance`. ceilings: upper limits of the mean score to choose among. given_sd: seed sd, or None to
     estimate it from the seeds. linear: a curve straight in 10^x counts as smooth too: within a run, what is
-    learnt at a constant rate bends upwards on a logarithmic axis of tokens.
+    learnt at a constant rate bends upwards on a logarithmic axis of tokens. links: on which a loss may be
+    straight beside its logarithm (`likelihood`).
     """
 
     x: np.ndarray
@@ -42,6 +43,7 @@ class Design:
     ceilings: tuple[float, ...] = (1.0,)
     given_sd: float | None = None
     linear: bool = False
+    links: tuple[str, ...] = ()
 
     @property
     def elbows(self) -> np.ndarray:
@@ -72,7 +74,8 @@ def scales_of(design: Design, data: np.ndarray) -> tuple[Scale, ...]:
     if design.items is None:
         reach = max(float(np.ptp(data)), 1.0)
         eta = np.linspace(data.min() - 2 * reach, data.max() + 2 * reach, 161)
-        return (Scale("identity", eta),)
+        power_law = Scale("identity", eta)
+        return power_law, *(likelihood.LOSS_SCALES[link](data) for link in design.links)
     logit = [likelihood.count_scale("logit", design.chance, top) for top in design.ceilings]
     return tuple(logit) + tuple(likelihood.count_scale("loglog", design.chance, s.ceiling) for s in logit)
 
@@ -131,7 +134,7 @@ def weigh(design: Design, data: np.ndarray) -> Evidence:
         )
         smooth.append(np.where(slows, bowl.loglik[:, 0], reached))
         curves.append(np.where(slows[:, None], bowed, curve))
-        if scale.link == "loglog":
+        if scale.link in ("loglog", "nats"):
             continue
         broken = fits.fit(scale, profiles, designs)
         rising = np.where(broken.coefficients[..., 2] > 0, broken.loglik, -np.inf)

@@ -50,7 +50,7 @@ class Shape:
         return a + b * x + c * (np.maximum(x - self.elbow, 0.0) if self.kind == "kink" else x > self.elbow)
 
     def score(self, x: np.ndarray) -> np.ndarray:
-        """Mean score on the fitting axis x; for a continuous metric eta itself (`Metric.score` undoes it)."""
+        """Mean score on the fitting axis x; for a continuous metric its value (`Metric.score` undoes it)."""
         if self.mixture is not None:
             low, high = likelihood.mean_score(self.scale, self.mixture.modes)
             return low + (high - low) * self.mixture.success(x)
@@ -65,7 +65,15 @@ def candidates(design: Design, data: np.ndarray, sd: float | None, with_mixture:
     extra = int(sd is None)
     if design.items is None:
         scale = _identity(data)
-        return _on_scale(design, scale, table, sds, ("flat", "power_law", "broken_power_law"), extra)
+        found = _on_scale(design, scale, table, sds, ("flat", "power_law", "broken_power_law"), extra)
+        if design.links:
+            gold, *even = (likelihood.LOSS_SCALES[link](data) for link in design.links)
+            gold = _on_scale(design, gold, table, sds, ("flat", "smooth", "hinge"), extra)
+            smooth = [s for s in gold if s.name == "smooth"]
+            smooth += [s for each in even for s in _slowing(design, each, table, sds, extra)]
+            best = max(smooth, key=lambda s: s.loglik - 0.5 * s.freedom * np.log(design.size.size))
+            found += (best, *(s for s in gold if s.name == "hinge"))
+        return found
     logit = likelihood.count_scale("logit", design.chance)
     found = list(_on_scale(design, logit, table, sds, ("flat", "smooth", "hinge"), extra))
     loglog = likelihood.count_scale("loglog", design.chance)
@@ -181,6 +189,21 @@ def _linear(design: Design, scale: Scale, profiles, name: str, sds, extra: int) 
     fit = fits.fit(scale, profiles, fits.line_design(10.0 ** (design.x - design.x[-1])))
     unit = 10.0 ** design.x[-1]
     return _best(name, 2 + extra, scale, fit, sds, lambda c: (c[0], c[1] / unit, 0.0), kind="linear")
+
+
+def _slowing(design: Design, scale: Scale, table: np.ndarray, sds: np.ndarray, extra: int) -> list[Shape]:
+    """Straight, and slowing down without a turn, on one scale: as smooth as the null has it."""
+    profiles = profiles_of(design, scale, table, sds)
+    line = fits.fit(scale, profiles, fits.line_design(design.x))
+    found = [_best("smooth", 2 + extra, scale, line, sds, lambda c: (c[0], c[1], 0.0))]
+    bowl = fits.fit(scale, profiles, fits.quadratic_design(design.x))
+    slopes = bowl.coefficients[..., 1] + 2 * bowl.coefficients[..., 2] * design.x[-1]
+    slows = fits.Fit(
+        bowl.coefficients, np.where((bowl.coefficients[..., 2] < 0) & (slopes >= 0), bowl.loglik, -np.inf)
+    )
+    if np.isfinite(slows.loglik).any():
+        found.append(_best("smooth", 3 + extra, scale, slows, sds, tuple))
+    return found
 
 
 def _turns(design: Design, data: np.ndarray, sd: float) -> bool:

@@ -33,5 +33,6 @@ COIN = Task(
     source="random labels: Zhang et al. 2017 (1611.03530)",
     answer_entropy=math.log(LABELS),
     choices=tuple(range(LABELS)),
-    expected={"exact_match": ("flat",), "choice_accuracy": ("flat",), "gold_nats": ("flat",)},
+    # its nats are not flat: they fall to ln 4 as models learn that there are four labels, equally often
+    expected={"exact_match": ("flat",), "choice_accuracy": ("flat",)},
 )

@@ -1,8 +1,8 @@
 """Induction: after a list of symbols comes one of them again; go on as the list did.
 
-With one symbol asked for, models of these sizes stay at the plateau of answering with any symbol of the list for
-thousands of steps. With a stretch of it they learn the same mechanism within hundreds: each further symbol is
-induction proper, from the symbol just read.
+With one symbol asked for, models of these sizes stay for thousands of steps at the plateau of answering with
+any symbol of the list. With a stretch of it they learn the same mechanism within hundreds: each further one
+is induction proper, from the symbol just read.
 """
 
 from __future__ import annotations

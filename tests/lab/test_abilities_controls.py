@@ -123,10 +123,10 @@ def test_facts_on_people_are_many_as_the_name_says():
     assert values.shape == (300, 4, 2)
 
 
-@pytest.mark.parametrize("name", ["facts", "tree", "fivefacts", "memo", "coin", "unlearnable"])
+@pytest.mark.parametrize("name", ["facts", "tree", "fivefacts", "memo", "coin", "unlearnable", "addition"])
 def test_controls_say_which_verdicts_are_right(name):
     task = TASKS[name]
     verdicts = {verdict for right in task.expected.values() for verdict in right}
-    assert verdicts <= {"smooth", "flat", "inverse", "metric_artifact", "floor_limited"}
+    assert verdicts <= {"smooth", "flat", "inverse", "metric_artifact", "floor_limited", "seed_bimodal"}
     assert set(task.expected) <= set(task.chance)
     assert ability_set(task, 50, task.row_length).cluster_N.shape == (50,)
