@@ -117,7 +117,10 @@ def cross(
             around.residual, around.slope, model, rho, low - theta[finite], high - theta[finite]
         )
         promised[finite] = around.promise(step, model, rho)
-    share = np.where(here.value <= floor, 0.0, np.maximum(promised, 0.0) / (here.value + floor))
+    share = np.full(len(theta), np.inf)  # of a walk that never found a finite value
+    share[finite] = np.where(
+        here.value[finite] <= floor, 0.0, np.maximum(promised[finite], 0.0) / (here.value[finite] + floor)
+    )
     return Optimum(theta, here.value, share, share <= STALLED)
 
 
