@@ -14,21 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from analysis import jets
-from analysis.columns import nearest
 from analysis.errors import InputError
-from analysis.estimator import minimise
-from analysis.fitting import fit_sample
-from analysis.intervals import interval, widened
-from analysis.law import FormulaLaw, Parameter, coefficient
-from analysis.laws import CHINCHILLA
-from analysis.links import exponential_link, logit_link, sigmoid_link
+from analysis.fits.estimator import minimise
+from analysis.fits.fitting import fit_sample
+from analysis.fits.objectives import Rho
+from analysis.fits.results import Interval
+from analysis.intervals.bootstrap import interval, widened
+from analysis.intervals.resample import pairs
+from analysis.laws import jets
+from analysis.laws.law import FormulaLaw, Parameter, coefficient
+from analysis.laws.links import exponential_link, logit_link, sigmoid_link
+from analysis.laws.named import CHINCHILLA
 from analysis.notes import Note
-from analysis.objectives import Rho
-from analysis.resample import pairs
-from analysis.results import Interval
-from analysis.sample import Sample, sample
-from analysis.table import Runs, as_runs, numbers
+from analysis.tables.columns import nearest
+from analysis.tables.sample import Sample, sample
+from analysis.tables.table import Runs, as_runs, numbers
 
 LINKS = {"sigmoid": sigmoid_link, "logit": logit_link, "exponential": exponential_link}
 # Huber's corner on residuals in units of their own scatter: 95 % efficient on normal noise.

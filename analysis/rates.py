@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from analysis.errors import InputError
+from analysis.fits.results import Interval
 from analysis.notes import Excluded
-from analysis.results import Interval
-from analysis.table import Runs, as_runs
+from analysis.tables.table import Runs, as_runs
 
 # Rates taken into the parabola on each side of the lowest: one, and another if its loss is this near to it.
 NEIGHBOURS, NEAR = 2, 0.05

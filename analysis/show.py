@@ -8,11 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.forecasts import Forecast
-from analysis.isocurves import IsoFlop
-from analysis.laws import tidy_formula
+from analysis.audits.results import Forecast
+from analysis.fits.results import Allocation, Fit
+from analysis.isoflops.results import IsoFlop
+from analysis.laws.named import tidy_formula
 from analysis.notes import Excluded, Note
-from analysis.results import Allocation, Fit
 
 WIDTH = 100
 

@@ -36,7 +36,7 @@ class SpeedOptions:
 
 def planted(seed: int = 0) -> dict[str, np.ndarray]:
     """240 runs: 12 levels of compute, 20 sizes each, normal noise of 0.5 %."""
-    from analysis.laws import LAWS
+    from analysis.laws.named import LAWS
 
     flops = np.repeat(np.geomspace(6e18, 3e21, 12), 20)
     params = np.sqrt(flops / 120) * np.tile(np.geomspace(0.2, 5, 20), 12)
@@ -65,11 +65,11 @@ def speed(argv: list[str]) -> int:
 
 
 def _prepared():
-    from analysis.fitting import centred, fit
-    from analysis.laws import LAWS
-    from analysis.objectives import objective
-    from analysis.sample import sample
-    from analysis.table import as_runs
+    from analysis.fits.fitting import centred, fit
+    from analysis.fits.objectives import objective
+    from analysis.laws.named import LAWS
+    from analysis.tables.sample import sample
+    from analysis.tables.table import as_runs
 
     law, table = LAWS["chinchilla"], planted()
     rows = sample(as_runs(table))
@@ -80,8 +80,8 @@ def _prepared():
 
 def refits() -> dict[str, Any]:
     """Seconds of 4,000 refits to resampled rows, of the same by SciPy, and how far from optimal they are."""
-    from analysis.estimator import ENOUGH, minimise
-    from analysis.resample import pairs
+    from analysis.fits.estimator import ENOUGH, minimise
+    from analysis.intervals.resample import pairs
 
     law, x, target, rho, best = _prepared()
     weights = pairs(np.arange(len(target)), REFITS, 1)
@@ -129,8 +129,8 @@ def _scipy(x, target, weight, begin) -> float:
 
 def double() -> dict[str, float]:
     """Seconds of 500 refits to each of 1,000 simulated tables."""
-    from analysis.estimator import minimise
-    from analysis.resample import draws_of_rows, pairs
+    from analysis.fits.estimator import minimise
+    from analysis.intervals.resample import draws_of_rows, pairs
 
     law, x, target, rho, best = _prepared()
     fitted = law.log_loss(best[None], x)[0]

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from analysis.columns import ALIASES, normal
 from analysis.errors import InputError
-from analysis.fitting import fit_sample
-from analysis.isoflops import envelope_of, minima_of, power_law
-from analysis.law import Law
-from analysis.laws import find
+from analysis.fits.fitting import fit_sample
+from analysis.fits.objectives import Rho
+from analysis.fits.results import Fit, Interval
+from analysis.isoflops.minima import envelope_of, minima_of, power_law
+from analysis.laws.law import Law
+from analysis.laws.named import find
 from analysis.notes import Note
-from analysis.objectives import Rho
-from analysis.results import Fit, Interval
-from analysis.sample import Sample, sample
-from analysis.table import Runs, as_runs, numbers
+from analysis.tables.columns import ALIASES, normal
+from analysis.tables.sample import Sample, sample
+from analysis.tables.table import Runs, as_runs, numbers
 
 # Laws whose exponent is free; a tied law says one half whatever the table holds.
 LAWS = ("chinchilla", "coupled", "kaplan")

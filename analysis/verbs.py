@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from analysis.errors import InputError
-from analysis.table import Runs, read
+from analysis.tables.table import Runs, read
 
 Table = Annotated[Path, tyro.conf.Positional]
 Objective = Literal["huber", "l1", "squared", "asymmetric"]
@@ -176,10 +176,10 @@ def fit(argv: list[str]) -> int:
 def allocate(argv: list[str]) -> int:
     """`lab allocate TABLE --flops C`."""
     options = tyro.cli(AllocateOptions, args=argv, prog="lab allocate")
-    from analysis.allocation import allocate as best
-    from analysis.constraints import Limits, plan, size_limit
+    from analysis.allocations.limits import Limits, plan, size_limit
+    from analysis.allocations.optimum import allocate as best
+    from analysis.allocations.show import plan_text
     from analysis.show import allocation_text
-    from analysis.show_plan import plan_text
 
     if options.flops is None and options.loss is None:
         raise InputError("--flops: a budget is needed, as in --flops 1e20, or a --loss to reach")
@@ -195,10 +195,10 @@ def allocate(argv: list[str]) -> int:
 def forecast(argv: list[str]) -> int:
     """`lab forecast TABLE [--params N --tokens D]`."""
     options = tyro.cli(ForecastOptions, args=argv, prog="lab forecast")
-    from analysis.forecasting import forecast as predict
-    from analysis.rollouts import rollout
+    from analysis.audits.forecasting import forecast as predict
+    from analysis.audits.rollouts import rollout
+    from analysis.audits.show import rollout_text
     from analysis.show import forecast_text
-    from analysis.show_audit import rollout_text
 
     if (options.params is None) != (options.tokens is None):
         raise InputError("--params and --tokens go together: the run to predict")
@@ -230,7 +230,7 @@ def forecast(argv: list[str]) -> int:
 def isoflop(argv: list[str]) -> int:
     """`lab isoflop TABLE`."""
     options = tyro.cli(IsoFlopOptions, args=argv, prog="lab isoflop")
-    from analysis.isoflops import isoflop as minima
+    from analysis.isoflops.minima import isoflop as minima
     from analysis.show import isoflop_text
 
     runs = _read(options)
@@ -252,7 +252,7 @@ def table(argv: list[str]) -> int:
     options = tyro.cli(TableOptions, args=argv, prog="lab table")
     runs = _read(options)
     if options.abilities:
-        from analysis.table import by_column
+        from analysis.tables.table import by_column
 
         columns = by_column(list(runs.ability_rows))
     else:
@@ -305,7 +305,7 @@ def _writable(path: Path) -> Path:
 
 
 def _read(options: Any) -> Runs:
-    from analysis.columns import parse_map
+    from analysis.tables.columns import parse_map
 
     runs = read(options.table, parse_map(options.columns) or None)
     runs = runs.where(**parse_map(options.where, "--where")) if options.where else runs
@@ -313,7 +313,7 @@ def _read(options: Any) -> Runs:
 
 
 def _fit(options: LawOptions):
-    from analysis.fitting import fit as fit_law
+    from analysis.fits.fitting import fit as fit_law
 
     return fit_law(
         _read(options),
@@ -336,8 +336,8 @@ def _law_or_none(runs: Runs, options: IsoFlopOptions):
     """The law to measure bias by; a table that has levels but determines no law simply goes without."""
     if not options.law:
         return None
-    from analysis.fitting import fit as fit_law
-    from analysis.laws import find
+    from analysis.fits.fitting import fit as fit_law
+    from analysis.laws.named import find
 
     law = find(options.law)
     try:

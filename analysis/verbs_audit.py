@@ -48,8 +48,8 @@ class AuditOptions:
 def audit(argv: list[str]) -> int:
     """`lab audit TABLE`."""
     options = tyro.cli(AuditOptions, args=argv, prog="lab audit")
-    from analysis.auditing import audit as judge
-    from analysis.show_audit import audit_text
+    from analysis.audits.audit import audit as judge
+    from analysis.audits.show import audit_text
 
     laws = [name.strip() for name in options.laws.split(",") if name.strip()]
     if not laws:

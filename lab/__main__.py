@@ -37,7 +37,7 @@ VERBS = {
         "downstream": ("analysis.verbs_downstream:downstream", "a task's score by loss law and link"),
         "thresholds": ("analysis.thresholds.verb:thresholds", "verdicts on emergent abilities"),
         "replicate": ("analysis.replicate.verb:replicate", "published numbers, computed again"),
-        "laws": ("analysis.catalogue:laws", "the laws that --law knows: formula, domain, source"),
+        "laws": ("analysis.laws.catalogue:laws", "the laws that --law knows: formula, domain, source"),
     },
 }
 

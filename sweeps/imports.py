@@ -138,7 +138,7 @@ def _table(path: Path) -> list[dict]:
 
 def _plain(path: Path):
     """The columns as they stand, where their roles are in doubt: --columns decides."""
-    from analysis.table import _file
+    from analysis.tables.table import _file
 
     return _file(path)
 

@@ -63,9 +63,9 @@ def _promise(name: str, cells, prior: Prior, draws: int, seed: int) -> Promise:
 
 
 def _simulated(name, points, places, counts, prior: Prior, draws: int, seed: int) -> Promise:
-    from analysis.estimator import minimise
-    from analysis.laws import find
-    from analysis.objectives import objective
+    from analysis.fits.estimator import minimise
+    from analysis.fits.objectives import objective
+    from analysis.laws.named import find
 
     law = find("chinchilla")
     exact = np.log(prior.loss(*places))

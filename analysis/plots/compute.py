@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.isocurves import Envelope
+from analysis.fits.results import Fit
+from analysis.isoflops.results import Envelope
 from analysis.plots.learning import LearningCurve
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
@@ -26,8 +27,7 @@ from analysis.plots.style import (
     spread,
 )
 from analysis.plots.valley import valley
-from analysis.results import Fit
-from analysis.table import Runs
+from analysis.tables.table import Runs
 
 
 def loss_compute(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from analysis.forecasts import Forecast
+from analysis.audits.results import Forecast
+from analysis.fits.results import Fit
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
     INK,
@@ -26,7 +27,6 @@ from analysis.plots.style import (
     spread,
 )
 from analysis.plots.valley import valley
-from analysis.results import Fit
 
 _DEPTH = LinearSegmentedColormap.from_list("depth", ["#dfe7f2", "#ffffff"])
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import INK, MUTED, axes, count, look, palette, power
-from analysis.table import Runs, numbers
+from analysis.tables.table import Runs, numbers
 
 _MOST = 14
 

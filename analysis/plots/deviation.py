@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.allocation import allocate
-from analysis.constraints import Limits, Search
+from analysis.allocations.limits import Limits, Search
+from analysis.allocations.optimum import allocate
+from analysis.fits.results import Fit
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import LAW, MUTED, axes, count, look, power
-from analysis.results import Fit
 
 # Sizes drawn on each side of the optimum, how far they reach, and draws behind the bands.
 _SIDE, _FAR, _DRAWS = 12, 8.0, 60

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.isocurves import Envelope, IsoFlop
+from analysis.fits.results import Fit
+from analysis.isoflops.results import Envelope, IsoFlop
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import LAW, MUTED, PAPER, SECOND, THIRD, axes, halo, log_axis, look, spread
 from analysis.plots.valley import valley
-from analysis.results import Fit
 
 _BEYOND = 10.0
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.forecasts import Cell, Forecast
+from analysis.audits.results import Cell, Forecast
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
     LAW,

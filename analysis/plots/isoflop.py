@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from analysis.isocurves import Curve, IsoFlop
+from analysis.isoflops.results import Curve, IsoFlop
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
     LAW,

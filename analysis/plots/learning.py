@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.table import Runs
+from analysis.tables.table import Runs
 
 _BINS = 28
 _BIN_WIDTH = 0.1

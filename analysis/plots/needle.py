@@ -15,7 +15,8 @@ _COLUMNS = 3
 def needle(answers, task: str = "needle", chance: float | None = None) -> Plot:
     """Heat maps of exact match over depth and length of the haystack, a panel for each size, seeds pooled.
 
-    answers: a DataFrame with columns params, length, depth, right, items (`analysis.answers.by_factors`).
+    answers: a DataFrame with columns params, length, depth, right, items
+    (`analysis.tables.answers.by_factors`).
     Raises ValueError when it is empty.
     """
     if not len(answers):

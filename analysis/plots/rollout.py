@@ -10,7 +10,7 @@ from analysis.plots.plot import Plot, settle
 from analysis.plots.style import LABELS, LAW, MUTED, PAPER, axes, few, look, palette
 
 if TYPE_CHECKING:
-    from analysis.auditing import Audit
+    from analysis.audits.audit import Audit
 
 _FACTORS = (1, 2, 3, 5, 10, 20, 50, 100, 300, 1000)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.allocation import FACTOR, optimum
-from analysis.intervals import widened
-from analysis.results import Fit
+from analysis.allocations.optimum import FACTOR, optimum
+from analysis.fits.results import Fit
+from analysis.intervals.bootstrap import widened
 
 
 @dataclass(frozen=True, eq=False)

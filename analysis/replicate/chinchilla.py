@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.allocation import optimum
-from analysis.estimator import minimise
-from analysis.fitting import centred, fit
-from analysis.isoflops import envelope, isoflop
-from analysis.laws import LAWS
-from analysis.objectives import objective
+from analysis.allocations.optimum import optimum
+from analysis.fits.estimator import minimise
+from analysis.fits.fitting import centred, fit
+from analysis.fits.objectives import objective
+from analysis.fits.results import Fit
+from analysis.isoflops.minima import envelope, isoflop
+from analysis.laws.named import LAWS
 from analysis.replicate.checks import Check, Picture, Replication, most, near, within
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import CHINCHILLA
-from analysis.results import Fit
-from analysis.sample import sample
-from analysis.table import as_runs, read
+from analysis.tables.sample import sample
+from analysis.tables.table import as_runs, read
 
 LAW = LAWS["chinchilla"]
 # arXiv 2404.10102, section 3: called Huber there, but the corner is scaled by a fitted sigma and ends near

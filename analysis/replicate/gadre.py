@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis import jets
-from analysis.fitting import fit
-from analysis.laws import FormulaLaw, Parameter, coefficient
+from analysis.fits.fitting import fit
+from analysis.laws import jets
+from analysis.laws.named import FormulaLaw, Parameter, coefficient
 from analysis.replicate.checks import Picture, Replication, near
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import GADRE
-from analysis.table import read
+from analysis.tables.table import read
 
 SMALL = (
     "d=96_l=8_h=4-1.0",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.allocation import optimum
-from analysis.fitting import fit
-from analysis.laws import LAWS
+from analysis.allocations.optimum import optimum
+from analysis.fits.fitting import fit
+from analysis.laws.named import LAWS
 from analysis.replicate.checks import Picture, Replication, most, near
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import KYO_TAKANO
-from analysis.table import read
+from analysis.tables.table import read
 
 PUBLISHED = {"E": 1.70024, "A": 184.69, "B": 1633.5, "alpha": 0.28901, "beta": 0.35579}
 BUDGET, PARAMS, TOKENS = 1e24, 160.5e9, 1.04e12

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.estimator import minimise
-from analysis.fitting import centred, fit
-from analysis.laws import LAWS
-from analysis.objectives import objective
+from analysis.fits.estimator import minimise
+from analysis.fits.fitting import centred, fit
+from analysis.fits.objectives import objective
+from analysis.laws.named import LAWS
 from analysis.replicate.checks import Picture, Replication, most, near
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import MUENNIGHOFF
-from analysis.sample import sample
-from analysis.table import as_runs, read
+from analysis.tables.sample import sample
+from analysis.tables.table import as_runs, read
 
 LAW = LAWS["data-constrained-c4"]
 PUBLISHED = {"R_D": 15.387756, "R_N": 5.309743}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis import jets
-from analysis.fitting import fit
-from analysis.laws import FormulaLaw, Parameter
+from analysis.fits.fitting import fit
+from analysis.laws import jets
+from analysis.laws.named import FormulaLaw, Parameter
 from analysis.replicate.checks import Check, Picture, Replication, near
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import OLMO

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis.allocation import optimum
-from analysis.laws import LAWS
+from analysis.allocations.optimum import optimum
+from analysis.laws.named import LAWS
 from analysis.replicate.checks import Picture, Replication, near
 
 SURFACE = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}

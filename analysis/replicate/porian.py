@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.isoflops import power_law
+from analysis.isoflops.minima import power_law
 from analysis.replicate.checks import Check, Picture, Replication, near
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import PORIAN
-from analysis.table import Runs, read
+from analysis.tables.table import Runs, read
 
 KEY = ("dataset", "hparams", "warmup", "decay", "param_count", "val")
 WORDS = {"rw": "RefinedWeb", "owt2": "OpenWebText2"}

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import tyro
 
-from analysis.columns import nearest
 from analysis.errors import InputError
 from analysis.replicate.checks import Check, Replication
 from analysis.replicate.data import MIRROR, Folder, MissingError, download
 from analysis.replicate.sources import SOURCES
+from analysis.tables.columns import nearest
 
 # name -> (module, source of its data or empty). The last two need none.
 STUDIES = {

@@ -19,7 +19,7 @@ from analysis.report.beside import beside
 from analysis.report.figures import distinct, drawings
 from analysis.report.html import table, text
 from analysis.report.study import DRAWS, Study, gather
-from analysis.table import Runs
+from analysis.tables.table import Runs
 
 LIMIT = 2_000_000
 _ROWS = 60

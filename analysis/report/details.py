@@ -11,7 +11,7 @@ import numpy as np
 from analysis.report.findings import totals
 from analysis.report.html import Markup, duration, items, number, power, table, text
 from analysis.report.study import Study
-from analysis.table import numbers
+from analysis.tables.table import numbers
 
 _MOST_ROWS = 400
 _COLUMNS = (

@@ -10,11 +10,11 @@ import numpy as np
 
 import analysis as sl
 from analysis import plots
-from analysis.answers import by_factors
 from analysis.plots import Plot
 from analysis.rates import by_grid
 from analysis.report.abilities import FEW_TASKS, by_task
 from analysis.report.study import Group, Study, finished
+from analysis.tables.answers import by_factors
 
 # In the order of the page; `lab plot` takes these names.
 KINDS = (

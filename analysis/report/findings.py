@@ -6,12 +6,12 @@ import re
 
 import numpy as np
 
-from analysis.law import tidy_formula
+from analysis.laws.law import tidy_formula
 from analysis.plots.style import plain
 from analysis.report import abilities
 from analysis.report.html import Markup, count, duration, items, number, power, span, table, text
 from analysis.report.study import Group, Study, finished
-from analysis.table import numbers
+from analysis.tables.table import numbers
 
 _MEANING = {
     "E": "irreducible loss",

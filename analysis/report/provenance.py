@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.table import Runs
+from analysis.tables.table import Runs
 
 _SPECS = 400
 _SHOWN = 6

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from analysis.errors import InputError
+from analysis.fits.results import Allocation, Fit
 from analysis.notes import Note
 from analysis.report.beside import beside
 from analysis.report.provenance import Provenance, provenance
-from analysis.results import Allocation, Fit
-from analysis.table import Runs, read
+from analysis.tables.table import Runs, read
 
 # Draws for intervals: their ends move by a few percent of their width from 500 to 5,000, and it is a page
 # that people wait for.

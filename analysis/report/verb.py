@@ -82,11 +82,11 @@ def _open(page: Path) -> None:
 def plot(argv: list[str]) -> int:
     """`lab plot TABLE_OR_STORE [FIGURE ...] [--out DIR] [--json]`"""
     options = tyro.cli(PlotOptions, args=argv, prog="lab plot")
-    from analysis.columns import nearest
     from analysis.errors import InputError
     from analysis.plots import save
     from analysis.report.figures import ASKED, KINDS, distinct, drawings
     from analysis.report.study import gather
+    from analysis.tables.columns import nearest
 
     if unknown := [name for name in options.figures if name not in (*KINDS, *ASKED)]:
         raise InputError(*(f"no figure {name!r}{nearest(name, (*KINDS, *ASKED))}" for name in unknown))
@@ -115,8 +115,8 @@ def plot(argv: list[str]) -> int:
 
 
 def _read(options: ReportOptions | PlotOptions):
-    from analysis.columns import parse_map
-    from analysis.table import read
+    from analysis.tables.columns import parse_map
+    from analysis.tables.table import read
 
     runs = read(options.path, parse_map(options.columns) or None)
     return runs.where(**parse_map(options.where, "--where")) if options.where else runs

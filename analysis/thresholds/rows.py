@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.columns import nearest
 from analysis.errors import InputError
+from analysis.tables.columns import nearest
 from analysis.thresholds import metrics
 
 AXES = ("params", "tokens", "flops", "loss_nats")

@@ -49,7 +49,7 @@ def thresholds(argv: list[str]) -> int:
     options = tyro.cli(Options, args=argv, prog="lab thresholds", description=__doc__)
     levels = _levels(options.chance)
     frame, runs = _read(options.table, options.columns)
-    from analysis.answers import answer_lengths
+    from analysis.tables.answers import answer_lengths
     from analysis.thresholds.detector import run
     from analysis.thresholds.foresight import foresee
     from analysis.thresholds.show import render, render_forecast, render_plane
@@ -133,8 +133,8 @@ def _levels(given: tuple[str, ...]) -> dict[str, float]:
 def _read(path: str, mapping: str):
     """The long ability table of a store or a file as a DataFrame, with its columns under our names; and the
     runs it comes from."""
-    from analysis.columns import nearest, parse_map
-    from analysis.table import read
+    from analysis.tables.columns import nearest, parse_map
+    from analysis.tables.table import read
 
     wanted = parse_map(mapping)
     known = (*_SIZE_ROLES, "loss_nats", *_ROLES)

@@ -7,9 +7,9 @@ import pandas
 import pytest
 
 from analysis import plots
-from analysis.answers import answer_lengths, by_factors
 from analysis.report import abilities as page
-from analysis.table import read
+from analysis.tables.answers import answer_lengths, by_factors
+from analysis.tables.table import read
 from analysis.thresholds import Calibration, Gates, Places, SeedSd, Series, Threshold, frontier, planted
 from analysis.thresholds.plane import planes
 

@@ -7,8 +7,8 @@ import pytest
 
 import analysis as sl
 from analysis import verbs
-from analysis.constraints import Limits, Search, plan, size_limit
-from analysis.laws import C4_BASE
+from analysis.allocations.limits import Limits, Search, plan, size_limit
+from analysis.laws.named import C4_BASE
 
 CHINCHILLA = sl.LAWS["chinchilla"]
 EPOCH = {"E": 1.817218, "A": 477.826, "B": 2143.42, "alpha": 0.347311, "beta": 0.367172}

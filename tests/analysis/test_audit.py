@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.conformal import Misses, widening
-from analysis.rungs import find_mistuned, rungs_of
-from analysis.sample import sample
+from analysis.audits.conformal import Misses, widening
+from analysis.audits.rungs import find_mistuned, rungs_of
+from analysis.tables.sample import sample
 from analysis.verbs_audit import audit as verb
 
 LAW = {"E": 1.0, "A": 60.0, "B": 3000.0, "alpha": 0.4, "beta": 0.6}

@@ -7,9 +7,9 @@ import pytest
 
 import analysis as sl
 from analysis import plots, verbs
-from analysis.fitting import fit_sample
-from analysis.objectives import Rho
-from analysis.sample import sample
+from analysis.fits.fitting import fit_sample
+from analysis.fits.objectives import Rho
+from analysis.tables.sample import sample
 from analysis.universes import computes, counts, exponent_along, multiverse
 
 LAW = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}

@@ -10,8 +10,8 @@ import pytest
 
 import analysis as sl
 from analysis import plots
-from analysis.forecasts import Cell
-from analysis.isocurves import Curve, IsoFlop
+from analysis.audits.results import Cell
+from analysis.isoflops.results import Curve, IsoFlop
 from analysis.plots.plot import rendered
 from analysis.plots.style import count, log_ticks, power
 from analysis.report.abilities import by_task

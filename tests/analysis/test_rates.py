@@ -8,7 +8,7 @@ import pytest
 from analysis.errors import InputError
 from analysis.plots.transfer import transfer
 from analysis.rates import best_rates, by_grid
-from analysis.table import as_runs
+from analysis.tables.table import as_runs
 
 
 def planted(exponent=-0.5, sd=0.0, seeds=(0, 1), sizes=(1e4, 2e4, 4e4, 8e4), seed=0, steep=1.0, rates=None):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.store import read_store
+from analysis.tables.store import read_store
 from lab.errors import InputError
 from sweeps import claim as claims
 from sweeps import merge as merging

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.store import read_store
+from analysis.tables.store import read_store
 from lab.data import load
 from lab.errors import InputError
 from lab.folder import RunFolder

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.allocation import exponents
-from analysis.dependence import dependent
-from analysis.estimator import minimise
-from analysis.fitting import centred
-from analysis.intervals import bootstrap, widened
-from analysis.objectives import objective as make_objective
-from analysis.resample import shares
-from analysis.sample import sample
-from analysis.table import as_runs
+from analysis.allocations.optimum import exponents
+from analysis.fits.estimator import minimise
+from analysis.fits.fitting import centred
+from analysis.fits.objectives import objective as make_objective
+from analysis.intervals.bootstrap import bootstrap, widened
+from analysis.intervals.resample import shares
+from analysis.tables.dependence import dependent
+from analysis.tables.sample import sample
+from analysis.tables.table import as_runs
 
 LAW = sl.LAWS["chinchilla"]
 SMALL = {"E": 1.0, "A": 60.0, "B": 3000.0, "alpha": 0.4, "beta": 0.6}

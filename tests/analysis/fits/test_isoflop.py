@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.isoflops import power_law
+from analysis.isoflops.minima import power_law
 
 EPOCH = {"E": 1.817218, "A": 477.826, "B": 2143.42, "alpha": 0.347311, "beta": 0.367172}
 CHINCHILLA_SURFACE = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
@@ -256,7 +256,7 @@ def test_allocation_closed_form_against_search():
     grid = best.params * np.exp(np.linspace(-0.01, 0.01, 201))
     assert np.argmin(law.predict(params=grid, tokens=5.76e23 / 6 / grid)) == 100
     # The coupled law with gamma 1 is Chinchilla's, and is searched, not solved.
-    from analysis.allocation import optimum as search
+    from analysis.allocations.optimum import optimum as search
 
     coupled = sl.LAWS["coupled"]
     assert search(coupled, {**law.params, "gamma": 1.0}, 5.76e23) == pytest.approx(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis import jets
-from analysis.laws import LAWS, FormulaLaw, Parameter, coefficient
-from analysis.objectives import Rho
+from analysis.fits.objectives import Rho
+from analysis.laws import jets
+from analysis.laws.named import LAWS, FormulaLaw, Parameter, coefficient
 
 MIXED = FormulaLaw(
     "saturating",

@@ -7,11 +7,11 @@ import pytest
 
 import analysis as sl
 from analysis import verbs
-from analysis.laws_terms import formula_of
+from analysis.laws.terms import formula_of
 
 FILE = """
 import analysis as sl
-from analysis import jets
+from analysis.laws import jets
 
 MINE = sl.FormulaLaw(
     "mine",

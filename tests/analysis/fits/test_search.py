@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.interior import regress
-from analysis.objectives import Rho
-from analysis.search import search
+from analysis.fits.interior import regress
+from analysis.fits.objectives import Rho
+from analysis.fits.search import search
 
 _place = Path(__file__).with_name("rival.py")
 _spec = importlib.util.spec_from_file_location("rival", _place)

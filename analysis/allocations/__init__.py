@@ -1,0 +1,1 @@
+"""How to spend compute, alone and under limits."""

@@ -1,0 +1,54 @@
+"""Allocations under limits as text for a terminal."""
+
+from __future__ import annotations
+
+from analysis.allocations.limits import Plan
+from analysis.show import number, pair, remarks, table
+
+
+def plan_text(result: Plan) -> str:
+    rows = [
+        (name, number(getattr(result, name)), pair(result.intervals.get(name)))
+        for name in ("params", "tokens", "loss")
+    ]
+    rows.append(("flops", number(result.flops), pair(result.intervals.get("flops"))))
+    if result.inference_flops > 0:
+        rows.append(("  to train", number(result.train_flops), ""))
+        rows.append(("  to serve", number(result.inference_flops), ""))
+    if result.epochs is not None:
+        rows.append(("epochs", number(result.epochs), ""))
+    costs = [
+        (
+            f"{one.factor:g} x params",
+            number(one.params),
+            number(one.tokens),
+            f"{one.loss:.4f}",
+            f"{one.loss - result.loss:+.4f}",
+            f"{100 * one.extra_flops:.1f} %",
+        )
+        for one in result.deviations
+    ]
+    free = result.free
+    said = [
+        f"  binding: {', '.join(result.binding)}" if result.binding else "  no limit binds",
+    ]
+    if result.naive_flops is None:
+        said.append(
+            f"  without limits the same flops: {number(free['params'])} params, {number(free['tokens'])} "
+            f"tokens, loss {free['loss']:.4f}; the limits cost {100 * result.cost:.1f} % of the budget"
+        )
+    else:
+        saved = 1 - result.flops / result.naive_flops
+        said.append(
+            f"  the compute-optimal model of this loss takes {number(result.naive_flops)} FLOPs to train and "
+            f"serve; this one saves {100 * saved:.1f} %"
+        )
+    parts = (
+        f"best run under limits by {result.law}",
+        table(rows, ("", "optimum", f"{100 * result.level:g} % interval" if result.intervals else "")),
+        *said,
+        "what deviating costs, under the same limits" if costs else "",
+        table(costs, ("", "params", "tokens", "loss", "extra", "flops wasted")) if costs else "",
+        remarks(result.warnings),
+    )
+    return "\n".join(part for part in parts if part)

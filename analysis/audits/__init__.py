@@ -1,0 +1,1 @@
+"""What laws were worth one scale earlier, and forecasts of runs that were not fitted."""

@@ -1,0 +1,86 @@
+"""Predictions of single runs by a fit, beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.audits.results import Cell, Score
+from analysis.fits.results import Fit
+from analysis.tables.sample import Sample
+from analysis.tables.table import Runs
+
+AXES = ("params", "tokens", "flops")
+
+
+def flops_of(rows: Sample) -> np.ndarray:
+    if "flops" in rows.inputs:
+        return rows.inputs["flops"]
+    return rows.inputs["params"] * rows.inputs["tokens"] * 6
+
+
+def cells_of(fitted: Fit, held: Sample, runs: Runs, level: float) -> list[Cell]:
+    if not len(held):
+        return []
+    predicted = fitted.law.loss(fitted.params, held.inputs)
+    low, high = _interval(fitted, held.inputs, level, len(held))
+    names = runs.columns.get("run_id")
+    absent = np.full(len(held), np.nan)
+    columns = [held.inputs.get(name, absent) for name in AXES]
+    cells = []
+    for index, row in enumerate(held.rows.tolist()):
+        measured = float(held.loss[index])
+        error = float(predicted[index]) - measured
+        inside = None if low is None else bool(low[index] <= measured <= high[index])
+        cells.append(
+            Cell(
+                row,
+                f"row {row}" if names is None else str(names[row]),
+                *(float(values[index]) for values in columns),
+                float(predicted[index]),
+                None if low is None else float(low[index]),
+                None if high is None else float(high[index]),
+                measured,
+                error,
+                100 * error / measured,
+                inside,
+            )
+        )
+    return sorted(cells, key=lambda cell: (cell.flops, cell.params))
+
+
+def cells_at(fitted: Fit, at: Sequence[tuple[float, float]], level: float) -> list[Cell]:
+    cells = []
+    for params, tokens in at:
+        inputs = {"params": np.array([params]), "tokens": np.array([tokens])}
+        inputs["flops"] = 6 * inputs["params"] * inputs["tokens"]
+        predicted = float(fitted.law.loss(fitted.params, inputs)[0])
+        low, high = _interval(fitted, inputs, level, 1)
+        bounds = (None, None) if low is None else (float(low[0]), float(high[0]))
+        place = (float(params), float(tokens), float(inputs["flops"][0]))
+        cells.append(Cell(None, "asked", *place, predicted, *bounds, None, None, None, None))
+    return cells
+
+
+def _interval(fitted: Fit, inputs, level: float, count: int):
+    if not fitted.draws:
+        return None, None
+    from analysis.intervals.bootstrap import prediction_interval
+
+    return prediction_interval(fitted, inputs, level, True)
+
+
+def score_of(cells: Sequence[Cell], kept: Sample) -> Score | None:
+    if not cells:
+        return None
+    percent = np.array([cell.error_percent for cell in cells])
+    inside = [cell.inside for cell in cells if cell.inside is not None]
+    return Score(
+        cells=len(cells),
+        mean_abs_error_percent=float(np.abs(percent).mean()),
+        max_abs_error_percent=float(np.abs(percent).max()),
+        bias_percent=float(percent.mean()),
+        coverage=float(np.mean(inside)) if inside else None,
+        compute_ratio=float(max(cell.flops for cell in cells) / flops_of(kept).max()),
+    )

@@ -1,0 +1,89 @@
+"""Conformal intervals for the next scale: how far the same forecast missed on scales that are known.
+
+A law's bootstrap says how far its parameters may be off if the law is right. Whether it is right beyond its
+runs only earlier forecasts can tell: the law is fitted below a limit of compute, predicts what lies between,
+and the errors in units of its own interval give the factor by which that interval must be wider.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.audits.cells import cells_of, flops_of
+from analysis.errors import InputError
+from analysis.fits.fitting import fit_sample
+from analysis.tables.sample import Sample
+from analysis.tables.table import Runs
+
+# The last stretches of compute that play the future.
+FACTORS = (10.0, 5.0, 3.0, 2.0)
+DRAWS = 100
+# Windows beyond the third repeat what the first ones said, at the price of a fit each.
+MOST = 3
+# Predictions from which a quantile of their misses can be taken.
+ENOUGH = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Misses:
+    """scores (m,): |log error| over the interval's half-width on that side; window (m,): which fit made it;
+    distances: for each window, the highest predicted compute over the highest fitted."""
+
+    scores: np.ndarray
+    window: np.ndarray
+    distances: tuple[float, ...]
+
+
+def misses(rows: Sample, options, runs: Runs, level: float) -> Misses:
+    """Scores of forecasts within `rows`, from the windows that reach furthest.
+
+    options: as `forecasting` fits, (law, rho, bootstrap draws, method, level, seed, source).
+    """
+    flops = flops_of(rows)
+    law, rho, draws, method, _, seed, source = options
+    scores, window, distances = [], [], []
+    for factor in FACTORS:
+        held = flops > flops.max() / factor
+        if held.sum() < ENOUGH or held.all():
+            continue
+        if len(distances) == MOST:
+            break
+        reach = float(flops.max() / flops[~held].max())
+        try:
+            earlier = fit_sample(rows.where(~held), law, rho, min(draws, DRAWS), method, level, seed, source)
+        except InputError:
+            continue
+        found = [_score(cell) for cell in cells_of(earlier, rows.where(held), runs, level)]
+        scores += found
+        window += [len(distances)] * len(found)
+        distances.append(reach)
+    return Misses(np.array(scores), np.array(window, int), tuple(distances))
+
+
+def _score(cell) -> float:
+    edge = cell.high if cell.measured > cell.predicted else cell.low
+    half = max(abs(np.log(edge / cell.predicted)), 1e-12)
+    score = abs(np.log(cell.measured / cell.predicted)) / half
+    return float(score) if np.isfinite(score) else float("inf")
+
+
+def widening(found: Misses, level: float, distance: float) -> float | None:
+    """The factor on the interval of a forecast at `distance` times the fitted compute, at least 1.
+
+    Of each window the conformal quantile of its scores (Lei et al. 2018, arXiv 1604.04173, split along
+    compute). Cells of a window share its law, and so the law's error: windows are the trials, not cells, and
+    of three or fewer trials the conformal quantile is the largest. A window that reached less far is taken
+    further by the square root of log compute, as if the law's error were a walk along it. None where no
+    window could be scored: then nothing but the bootstrap stands behind the interval.
+    """
+    if not found.distances:
+        return None
+    factors = []
+    for index, reach in enumerate(found.distances):
+        scores = np.sort(found.scores[found.window == index])
+        rank = min(int(np.ceil((len(scores) + 1) * level)), len(scores)) - 1
+        further = np.log(max(distance, 1.0)) / np.log(max(reach, 1.01))
+        factors.append(float(scores[rank]) * np.sqrt(max(further, 1.0)))
+    return max(1.0, max(factors))

@@ -1,0 +1,134 @@
+"""Predicts runs that were not fitted, and scores the predictions that can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from analysis.audits.cells import cells_at, cells_of, flops_of, score_of
+from analysis.audits.conformal import misses, widening
+from analysis.audits.ranking import rank
+from analysis.audits.results import Cell, Forecast, Rival, Score
+from analysis.errors import InputError
+from analysis.fits.fitting import fit_sample
+from analysis.fits.objectives import objective as make_objective
+from analysis.fits.results import Fit
+from analysis.intervals.calibration import calibrated
+from analysis.laws.law import Law
+from analysis.laws.named import LAWS, find
+from analysis.notes import Note
+from analysis.tables.sample import Sample, sample
+from analysis.tables.table import as_runs
+
+# Ten times the fitted compute is the distance at which forecasts are compared; less where the table is small.
+FACTORS = (10.0, 5.0, 3.0, 2.0)
+
+
+def forecast(
+    runs: Any,
+    law: str | Law = "auto",
+    objective: str = "huber",
+    delta: float | None = None,
+    residual: str = "log",
+    over_weight: float | None = None,
+    bootstrap: int = 1000,
+    method: str = "auto",
+    level: float = 0.9,
+    seed: int = 0,
+    holdout_factor: float | None = None,
+    at: Sequence[tuple[float, float]] = (),
+    noise: str = "",
+    calibrate: int = 0,
+) -> Forecast:
+    """The law fitted to some rows, its predictions for the others.
+
+    Held out are the rows that the table marks (column held_out), or with holdout_factor f the rows of more
+    than 1/f of the largest compute; without either the largest f of 10, 5, 3, 2 that leaves a table to fit.
+    law: a name, a Law, or `auto` for the one that did best one step earlier, on the fitted rows alone.
+    at: further (params, tokens) to predict; then nothing is held out unless asked for. noise, calibrate: as
+    `fit` takes them.
+    Raises InputError when no split leaves a table from which the law can be determined.
+    """
+    rho = make_objective(objective, delta, residual, over_weight)
+    chosen = find(law) if law != "auto" else LAWS["chinchilla"]
+    if holdout_factor is not None and not (np.isfinite(holdout_factor) and holdout_factor > 1):
+        raise InputError(f"holdout factor: {holdout_factor} is not a number above 1")
+    if bad := [pair for pair in at if not all(np.isfinite(v) and v > 0 for v in pair)]:
+        raise InputError(*(f"params and tokens must be positive numbers, not {pair}" for pair in bad))
+    runs = as_runs(runs)
+    rows = sample(runs, chosen.inputs, noise)
+    options = (chosen, rho, bootstrap if law != "auto" else 0, method, level, seed, runs.source)
+    fitted, held, rule = _split(rows, holdout_factor, bool(at), options)
+    rivals: tuple[Rival, ...] = ()
+    if law == "auto":
+        rivals = rank(rows.where(~held), rows.where(held), runs, rho)
+        options = (find(rivals[0].law), rho, bootstrap, method, level, seed, runs.source)
+        fitted = _fit(rows, held, options)
+    if calibrate:
+        fitted = calibrated(fitted, calibrate, bootstrap, method, seed)
+    cells = cells_of(fitted, rows.where(held), runs, level) + cells_at(fitted, at, level)
+    widened = None
+    if fitted.draws and cells:
+        earlier = misses(rows.where(~held), options, runs, level)
+        known = 1.0 if fitted.calibration is None else fitted.calibration.widest
+        top = float(flops_of(rows)[~held].max())
+        factors = [widening(earlier, level, cell.flops / top) for cell in cells]
+        # Earlier misses are in units of intervals that were not calibrated.
+        factors = [None if factor is None else max(1.0, factor / known) for factor in factors]
+        cells = [_widen(cell, factor or 1.0) for cell, factor in zip(cells, factors, strict=True)]
+        widened = max((factor for factor in factors if factor is not None), default=None)
+    score = score_of([cell for cell in cells if cell.measured is not None], rows.where(~held))
+    said = (*_scored(score, level), *fitted.warnings)
+    return Forecast(fitted, tuple(cells), score, rule, level, said, widened, rivals)
+
+
+def _widen(cell: Cell, factor: float) -> Cell:
+    """The cell with its interval stretched about the prediction, in logs."""
+    if cell.low is None or factor == 1.0:
+        return cell
+    low = cell.predicted * (cell.low / cell.predicted) ** factor
+    high = cell.predicted * (cell.high / cell.predicted) ** factor
+    inside = None if cell.measured is None else bool(low <= cell.measured <= high)
+    return replace(cell, low=low, high=high, inside=inside)
+
+
+def _split(rows: Sample, factor: float | None, asked: bool, options) -> tuple[Fit, np.ndarray, str]:
+    """(the fit, which rows are held out, the rule in words)."""
+    if rows.held_out.any() and factor is None:
+        return _fit(rows, rows.held_out, options), rows.held_out, "rows that the table marks as held out"
+    flops = flops_of(rows)
+    if factor is None and asked:
+        nothing = np.zeros(len(rows), bool)
+        return _fit(rows, nothing, options), nothing, "nothing: all rows were fitted"
+    problems = None
+    for trial in FACTORS if factor is None else (factor,):
+        held = flops > flops.max() / trial
+        try:
+            fitted = _fit(rows, held, options)
+        except InputError as error:
+            problems = problems or error
+            continue
+        return fitted, held, f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
+    raise InputError(*problems.problems, "a smaller --holdout-factor leaves more rows to fit")
+
+
+def _fit(rows: Sample, held: np.ndarray, options) -> Fit:
+    law, rho, bootstrap, method, level, seed, source = options
+    kept = rows.where(~held, "held out")
+    return fit_sample(kept, law, rho, bootstrap, method, level, seed, source)
+
+
+def _scored(score: Score | None, level: float) -> list[Note]:
+    if score is None or score.coverage is None or score.cells < 5:
+        return []
+    # Three standard deviations of a binomial share; cells of one run are alike, so this is no sharp test.
+    slack = 3 * np.sqrt(level * (1 - level) / score.cells)
+    if score.coverage < level - slack:
+        text = (
+            f"{score.coverage:.0%} of the held-out cells lie in their {level:.0%} interval; do not go further"
+        )
+        return [Note("held_out_missed", text)]
+    return []

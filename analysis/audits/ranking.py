@@ -1,0 +1,68 @@
+"""Which law to forecast with: the one whose earlier forecasts came true, not the best fitting one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.audits.cells import cells_of, flops_of
+from analysis.audits.results import Rival
+from analysis.errors import InputError
+from analysis.fits.fitting import fit_sample
+from analysis.fits.objectives import Rho
+from analysis.laws.law import Law
+from analysis.laws.named import LAWS
+from analysis.tables.sample import Sample
+from analysis.tables.table import Runs
+
+CANDIDATES = ("chinchilla", "chinchilla-tied", "kaplan", "coupled")
+# The fitted runs' own last third and half of log compute play the future.
+SPLITS = (3.0, 2.0)
+
+
+def rank(
+    fitted: Sample, held: Sample, runs: Runs, rho: Rho, names: Sequence[str] = CANDIDATES
+) -> tuple[Rival, ...]:
+    """The laws by their mean error one step earlier; those that could not be tried so come last.
+
+    Errors on `held` are reported and play no part in the order. Raises InputError when no law can be fitted.
+    """
+    rivals = []
+    problems: list[str] = []
+    flops = flops_of(fitted)
+    for name in names:
+        law = LAWS[name]
+        try:
+            whole = fit_sample(fitted, law, rho, 0, "auto", 0.9, 0, runs.source)
+        except InputError as error:
+            problems += error.problems
+            continue
+        earlier = []
+        for split in SPLITS:
+            late = flops > flops.max() / split
+            if late.any():
+                earlier += _errors(fitted.where(~late), fitted.where(late), law, runs, rho)
+        beyond = [cell.error_percent for cell in cells_of(whole, held, runs, 0.9)]
+        rivals.append(Rival(name, len(law.names), whole.objective.value, _mean(earlier), _mean(beyond)))
+    if not rivals:
+        raise InputError(*dict.fromkeys(problems))
+    worst = float("inf")
+    return tuple(
+        sorted(rivals, key=lambda r: worst if r.earlier_error_percent is None else r.earlier_error_percent)
+    )
+
+
+def _mean(errors: list[float]) -> float | None:
+    """Mean size, or None without errors or where a prediction is no finite number."""
+    mean = float(np.mean(np.abs(errors))) if errors else float("nan")
+    return mean if np.isfinite(mean) else None
+
+
+def _errors(early: Sample, late: Sample, law: Law, runs: Runs, rho: Rho) -> list[float]:
+    """Errors in percent on `late` of the law fitted to `early`; none where it cannot be fitted."""
+    try:
+        fitted = fit_sample(early, law, rho, 0, "auto", 0.9, 0, runs.source)
+    except InputError:
+        return []
+    return [cell.error_percent for cell in cells_of(fitted, late, runs, 0.9)]

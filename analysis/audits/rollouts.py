@@ -1,0 +1,106 @@
+"""Expanding windows: a law fitted up to a limit and scored on what lies beyond it, for growing limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from analysis.audits.cells import AXES, cells_of, score_of
+from analysis.audits.results import Distance, Miss, Rollout, Step
+from analysis.errors import InputError
+from analysis.fits.fitting import fit_sample
+from analysis.fits.identify import distinct
+from analysis.fits.objectives import Rho
+from analysis.fits.objectives import objective as make_objective
+from analysis.laws.law import Law
+from analysis.laws.named import find
+from analysis.tables.sample import Sample, sample
+from analysis.tables.table import Runs, as_runs
+
+WINDOWS = 6
+# Distances at which errors are summed up, in factors beyond the window.
+BINS = (1.0, 2.0, 5.0, 10.0, 100.0, float("inf"))
+
+
+def rollout(
+    runs: Any,
+    axis: str = "flops",
+    law: str | Law = "chinchilla",
+    objective: str = "huber",
+    delta: float | None = None,
+    windows: int = WINDOWS,
+) -> Rollout:
+    """Fits up to a limit of `axis` and scores on everything beyond, for growing limits (no intervals).
+
+    Windows from which the law cannot be determined are left out. Raises InputError when none remains.
+    """
+    if axis not in AXES:
+        raise InputError(f"axis: {axis!r} is none of {', '.join(AXES)}")
+    law = find(law)
+    rho = make_objective(objective, delta, "log", None)
+    runs = as_runs(runs)
+    return roll(sample(runs, tuple(dict.fromkeys((*law.inputs, axis)))), axis, law, rho, runs, windows)
+
+
+def roll(
+    rows: Sample, axis: str, law: Law, rho: Rho, runs: Runs, windows: int = WINDOWS, limits=None
+) -> Rollout:
+    """`rollout` on rows that are already chosen. limits: these windows, and no others."""
+    along = rows.inputs[axis]
+    if limits is None:
+        limits = _candidates(along, 2 * windows)
+    steps, missed = [], []
+    for limit in limits:
+        inside = along <= limit * (1 + 1e-3)
+        try:
+            fitted = fit_sample(rows.where(inside), law, rho, 0, "auto", 0.9, 0, runs.source)
+        except InputError:
+            continue
+        cells = cells_of(fitted, rows.where(~inside), runs, 0.9)
+        if cells and np.isfinite([cell.predicted for cell in cells]).all():
+            steps.append(Step(float(limit), int(inside.sum()), score_of(cells, rows.where(inside))))
+            missed.append(
+                [Miss(float(limit), getattr(c, axis) / float(limit), c.row, c.error_percent) for c in cells]
+            )
+    if not steps:
+        raise InputError(f"{runs.source}: {law.name} cannot be fitted to any window along {axis}")
+    picked = np.unique(np.linspace(0, len(steps) - 1, windows).astype(int))
+    kept = tuple(miss for i in picked for miss in missed[i])
+    return Rollout(
+        axis, law.name, tuple(steps[i] for i in picked), kept, tuple(by_distance(kept)), slope(kept)
+    )
+
+
+def _candidates(along: np.ndarray, most: int) -> np.ndarray:
+    """Limits among the distinct places, at even steps of log, never the last: beyond it there is nothing."""
+    places = distinct(along)[:-1]
+    if len(places) <= most:
+        return places
+    even = np.geomspace(places[0], places[-1], most)
+    return places[np.unique(np.searchsorted(places, even * (1 - 1e-9)).clip(0, len(places) - 1))]
+
+
+def by_distance(misses: Sequence[Miss]) -> list[Distance]:
+    """Errors in bins of distance; bins without a prediction are left out."""
+    where = np.array([miss.distance for miss in misses])
+    error = np.array([miss.error_percent for miss in misses])
+    out = []
+    for low, high in pairwise(BINS):
+        inside = (where > low) & (where <= high)
+        if inside.any():
+            part = error[inside]
+            far = min(high, float(where[inside].max()))
+            out.append(Distance(low, far, int(inside.sum()), float(np.abs(part).mean()), float(part.mean())))
+    return out
+
+
+def slope(misses: Sequence[Miss]) -> float | None:
+    """Points of |error| in percent for each factor of ten in distance, by least squares."""
+    where = np.log10([miss.distance for miss in misses])
+    if len(where) < 3 or np.ptp(where) < 0.1:
+        return None
+    moved = where - where.mean()
+    return float((moved * np.abs([miss.error_percent for miss in misses])).sum() / (moved**2).sum())

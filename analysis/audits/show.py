@@ -1,0 +1,93 @@
+"""Audits and rollouts as text for a terminal."""
+
+from __future__ import annotations
+
+from analysis.audits.audit import Audit
+from analysis.audits.results import Rollout
+from analysis.show import number, remarks, table
+
+
+def rollout_text(result: Rollout) -> str:
+    rows = [
+        (
+            number(step.limit),
+            str(step.fitted),
+            str(step.score.cells),
+            f"{step.score.compute_ratio:.3g} x",
+            f"{step.score.mean_abs_error_percent:.2f} %",
+            f"{step.score.max_abs_error_percent:.2f} %",
+            f"{step.score.bias_percent:+.2f} %",
+        )
+        for step in result.steps
+    ]
+    head = (f"{result.axis} up to", "fitted", "beyond", "compute", "mean error", "largest", "bias")
+    return f"{result.law}, fitted to growing windows\n" + table(rows, head)
+
+
+def audit_text(result: Audit) -> str:
+    """Laws by held-out error, errors by distance, the next scale, and what must be said."""
+    laws = [
+        (
+            one.law,
+            str(one.parameters),
+            f"{one.mean_abs_error_percent:.2f} %",
+            f"{one.bias_percent:+.2f} %",
+            f"{one.relative:.2f} x",
+            f"{one.windows}" + (f" ({one.missed} missed)" if one.missed else ""),
+        )
+        for one in result.laws
+    ]
+    far = [
+        (
+            rolled.axis,
+            f"{distance.low:.3g} to {distance.high:.3g} x",
+            str(distance.predictions),
+            f"{distance.mean_abs_error_percent:.2f} %",
+            f"{distance.bias_percent:+.2f} %",
+        )
+        for rolled in result.rollouts
+        for distance in rolled.distances
+    ]
+    slopes = [f"{rolled.axis} {rolled.slope:+.2f}" for rolled in result.rollouts if rolled.slope is not None]
+    parts = [
+        f"audit of {result.fit.points} runs of {result.fit.source}",
+        "",
+        table(laws, ("laws by held-out error", "parameters", "mean error", "bias", "to the best", "windows")),
+        "",
+        table(far, (f"{result.fit.law.name} beyond", "distance", "predictions", "mean error", "bias")),
+        f"  error grows for each factor of ten, in points: {', '.join(slopes)}" if slopes else "",
+        "",
+        _ahead(result),
+        _rungs(result),
+        remarks(result.warnings, result.fit.excluded, result.fit.notes),
+    ]
+    return "\n".join(part for index, part in enumerate(parts) if part or index in (1, 3)).rstrip()
+
+
+def _ahead(result: Audit) -> str:
+    ahead = result.next_scale
+    if ahead is None:
+        return ""
+    level = f"{100 * result.level:g} %"
+    low, high = ahead.interval
+    why = "no earlier window could be scored, so this is the law's own interval"
+    if ahead.widened is not None:
+        why = f"{ahead.widened:.2g} times the law's own: so far the same forecast missed at earlier scales"
+    return (
+        f"  next scale, {ahead.factor:g} x the compute: {number(ahead.params)} params, "
+        f"{number(ahead.tokens)} tokens, loss {ahead.loss:.4f}, {level} conformal interval "
+        f"[{low:.4f}, {high:.4f}]\n  ({why})"
+    )
+
+
+def _rungs(result: Audit) -> str:
+    if not result.rungs:
+        return "  rungs: too few sizes with several runs to test for mistuned ones"
+    bad = [one for one in result.rungs if one.mistuned]
+    if not bad:
+        return f"  rungs: none of {len(result.rungs)} sizes lies above the law of the others"
+    rows = [
+        (number(one.params), str(one.runs), f"{one.shift_percent:+.2f} %", f"{one.p_value:.2g}")
+        for one in bad
+    ]
+    return table(rows, ("mistuned params", "runs", "above the law", "p"))

@@ -1,0 +1,254 @@
+"""Newton's method on many fits of one law at once: the global search and the bootstrap are batches.
+
+Each fit has an exact Hessian, its own damping, and leaves the batch when it has converged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.fits.objectives import Rho
+from analysis.laws.law import Law
+
+# Half the squared Newton decrement is the objective that is still to be gained. Below these shares of the
+# objective a fit has converged; the second is what rounding may leave of it on a kinked objective.
+CONVERGED = 1e-14
+STALLED = 1e-9
+# What bootstrap draws stop at: four digits below what would show in an interval.
+ENOUGH = 1e-11
+# Rounding alone keeps the squared residual of a log this high.
+ROUNDING = 1e-30
+CHUNK = 250
+# Rows times fits of a chunk: what the cache holds.
+CELLS = 60_000
+# A corner this many times below the typical residual is approached in steps.
+ROUGH = 20.0
+# How many of the corners are left to go through from a start that is near: wider ones have other optima.
+NEAR = {"squared": 1, "huber": 1, "l1": 4}
+# Chunks are independent, and numpy lets go of the interpreter while it works.
+THREADS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """theta (B, P), value (B,) of the objective, decrement (B,) relative to it, converged (B,)."""
+
+    theta: np.ndarray
+    value: np.ndarray
+    decrement: np.ndarray
+    converged: np.ndarray
+
+    def __getitem__(self, index) -> Optimum:
+        return Optimum(self.theta[index], self.value[index], self.decrement[index], self.converged[index])
+
+
+def minimise(
+    law: Law,
+    x: np.ndarray,
+    target: np.ndarray,
+    rho: Rho,
+    theta: np.ndarray,
+    weights: np.ndarray | None = None,
+    steps: int = 400,
+    direct: bool = False,
+    tolerance: float = CONVERGED,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Optimum:
+    """Local optima from the starts theta (B, P), in chunks that fit the cache.
+
+    x (inputs, n) centred log inputs; target (n,) or (B, n) log of the measured loss; weights (n,), (B, n) or
+    None. A corner far below the residuals at the starts is approached in steps, unless `direct`. tolerance:
+    the share of the objective that may be left to gain. bounds: (low, high), each (B, P), within the law's;
+    a parameter whose two are equal is held.
+    """
+    prepared = law.prepare(x)
+    lows, highs = (np.broadcast_to(limit, theta.shape) for limit in bounds or law.bounds)
+    size = max(1, min(CHUNK, CELLS // max(x.shape[1], 1)))
+
+    def one(start: int) -> Optimum:
+        chunk = slice(start, start + size)
+        some = theta[chunk]
+        batch = (some.shape[0], x.shape[1])
+        y = np.broadcast_to(target[chunk] if target.ndim == 2 else target, batch)
+        w = None
+        if weights is not None:
+            w = np.broadcast_to(weights[chunk] if weights.ndim == 2 else weights, batch)
+        corners = _corners(prepared, some, y, rho)
+        for corner in corners[-NEAR[rho.name] :] if direct else corners:
+            last = corner == rho.delta or rho.name == "squared"
+            smoothed = rho if last else replace(rho, name="huber", delta=corner)
+            if rho.name == "l1":
+                smoothed = replace(rho, smooth=corner)
+            # Far starts and exact tables overflow on the way; what is not finite is never a better point.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                found = _newton(prepared, y, smoothed, some, w, steps, tolerance, lows[chunk], highs[chunk])
+            some = found.theta
+        if rho.name == "l1":
+            exact = rho.exact(rho.residual(y, prepared(some).value))
+            found = replace(found, value=exact.sum(axis=1) if w is None else (w * exact).sum(axis=1))
+        return found
+
+    chunks = range(0, len(theta), size)
+    if len(chunks) < 2:
+        parts = [one(start) for start in chunks]
+    else:
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:
+            parts = list(pool.map(one, chunks))
+    fields = zip(*((part.theta, part.value, part.decrement, part.converged) for part in parts), strict=True)
+    return Optimum(*(np.concatenate(field) for field in fields))
+
+
+def _corners(prepared: Callable, theta, y, rho: Rho) -> list[float]:
+    """Huber corners to go through, the last one the objective's own.
+
+    Newton sees only the rows inside the corner; far below the residuals that is none, and it would stop
+    anywhere. l1 is the limit of huber(r; d)/d: it ends at 1e-7 of the typical residual, where the optimum
+    differs from the kink's by about 1e-9 of the objective.
+    """
+    if rho.name == "squared":
+        return [rho.delta]
+    with np.errstate(all="ignore"):
+        residual = np.abs(rho.residual(y, prepared(theta).value))
+    scale = float(np.nanmedian(residual)) if np.isfinite(residual).any() else 1.0
+    end = max(1e-7 * scale, 1e-14) if rho.name == "l1" else rho.delta
+    if rho.name == "huber" and scale <= ROUGH * end:
+        return [end]
+    count = max(2, 1 + int(np.ceil(np.log10(max(scale / end, 1.0)))))
+    return [*np.geomspace(max(scale, end), end, count)[:-1].tolist(), end]
+
+
+def _newton(prepared: Callable, y, rho: Rho, theta, w, steps: int, tolerance: float, low, high) -> Optimum:
+    count = len(theta)
+    theta = np.clip(theta, low, high)
+    best = Optimum(theta.copy(), np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, bool))
+    here = np.arange(count)
+    value, gradient, hessian, metric = _local(prepared, theta, y, rho, w)
+    damping = np.full(count, 1e-6)
+    for _ in range(steps):
+        step, decrement = _step(theta, gradient, hessian, damping, metric, low, high)
+        floor = ROUNDING * y.shape[1]
+        # A heavily damped step promises little wherever it stands, and a free one anything along an edge
+        # between kinks. Damped by the rows' smooth curvature it tells what a typical residual could gain.
+        doubt = (damping > 1) & ((decrement <= STALLED * value + floor) | (damping > 1e12))
+        if doubt.any():
+            free = (theta[doubt], gradient[doubt], hessian[doubt], np.ones(doubt.sum()), metric[doubt])
+            decrement[doubt] = _step(*free, low[doubt], high[doubt])[1]
+        done = decrement <= tolerance * value + floor
+        stuck = damping > 1e12
+        leaving = done | stuck
+        best.theta[here], best.value[here] = theta, value
+        best.decrement[here] = decrement / (value + floor)
+        best.converged[here] = done | (decrement <= STALLED * value + floor)
+        if leaving.all():
+            return best
+        if leaving.mean() > 0.25:
+            stay = ~leaving
+            here, theta, value, gradient = here[stay], theta[stay], value[stay], gradient[stay]
+            hessian, damping, step, y = hessian[stay], damping[stay], step[stay], y[stay]
+            metric, low, high = metric[stay], low[stay], high[stay]
+            w = None if w is None else w[stay]
+            leaving = leaving[stay]
+        trial = np.clip(theta + step, low, high)
+        new_value, new_gradient, new_hessian, new_metric = _local(prepared, trial, y, rho, w)
+        better = (new_value <= value) & ~leaving
+        theta = np.where(better[:, None], trial, theta)
+        value = np.where(better, new_value, value)
+        gradient = np.where(better[:, None], new_gradient, gradient)
+        hessian = np.where(better[:, None, None], new_hessian, hessian)
+        metric = np.where(better[:, None], new_metric, metric)
+        damping = np.where(better, np.where(damping < 1e-8, 0.0, damping / 30), np.maximum(damping * 8, 1e-5))
+    best.theta[here], best.value[here] = theta, value
+    return best
+
+
+def _local(prepared: Callable, theta, y, rho: Rho, w):
+    """Objective (B,), gradient (B, P), Hessian (B, P, P), and the metric (B, P) in which steps are damped.
+
+    The metric is the curvature that the rows would have on a smooth objective. The Hessian's own diagonal
+    will not do: one row at its kink outweighs all others there, and nothing moves along the edge any more.
+    """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        law = prepared(theta)
+        rhos, slope, bend = rho.in_log_loss(y, law.value)
+        if w is not None:
+            rhos, slope, bend = w * rhos, w * slope, w * bend
+        value = rhos.sum(axis=1)
+        gradient = (law.jacobian @ slope[:, :, None])[:, :, 0]
+        hessian = law.hessian(bend, slope)
+        stiff = np.abs(slope).mean(axis=1) / np.maximum(np.abs(y - law.value).mean(axis=1), 1e-300)
+        metric = stiff[:, None] * np.einsum("bpn,bpn->bp", law.jacobian, law.jacobian)
+    bad = ~(np.isfinite(value) & np.isfinite(gradient).all(axis=1) & np.isfinite(hessian).all(axis=(1, 2)))
+    if bad.any():
+        value[bad], gradient[bad], hessian[bad], metric[bad] = np.inf, 0.0, np.eye(theta.shape[1]), 1.0
+    return value, gradient, hessian, metric
+
+
+def _step(theta, gradient, hessian, damping, metric, low, high):
+    """The damped Newton step (B, P), and half of -step . gradient (B,): half the squared decrement.
+
+    Parameters that lie on a bound and are pushed against it stay. Where the Hessian is not positive definite
+    its eigenvalues are taken by their size, so that every step goes down.
+    """
+    width = theta.shape[1]
+    held = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+    gradient = np.where(held, 0.0, gradient)
+    free = ~held
+    hessian = hessian * (free[:, :, None] & free[:, None])
+    diagonal = np.abs(np.einsum("bii->bi", hessian))
+    ceiling = diagonal.max(axis=1, keepdims=True)
+    lowest = np.maximum(1e-14 * ceiling, 1e-9 * metric) + 1e-200
+    scale = np.sqrt(np.where(held, 1.0, np.maximum(diagonal, lowest)))
+    scaled = hessian / (scale[:, :, None] * scale[:, None])
+    scaled[:, np.arange(width), np.arange(width)] += np.where(held, 1.0, 0.0)
+    slope = gradient / scale
+    ridge = np.nan_to_num(np.minimum(damping[:, None] * metric / scale**2, 1e200)) + 1e-13
+    damped = scaled + ridge[:, None] * np.eye(width)
+    lost = ~(np.isfinite(damped).all(axis=(1, 2)) & np.isfinite(slope).all(axis=1))
+    if lost.any():
+        damped[lost], slope[lost] = np.eye(width), 0.0
+    step = -np.linalg.solve(damped, slope[:, :, None])[:, :, 0]
+    gain = -(step * slope).sum(axis=1)
+    wrong = ~_positive(damped) | ~(gain >= 0)
+    if wrong.any():
+        sizes, axes = np.linalg.eigh(damped[wrong])
+        sizes = np.maximum(np.abs(sizes), 1e-7)
+        along = (np.swapaxes(axes, 1, 2) @ slope[wrong, :, None])[:, :, 0]
+        step[wrong] = -(axes @ (along / sizes)[:, :, None])[:, :, 0]
+        gain[wrong] = -(step[wrong] * slope[wrong]).sum(axis=1)
+    gain[lost] = np.inf
+    step = step / scale
+    # Logs of coefficients and exponents move by at most this much at a time; a quadratic is not global.
+    longest = np.abs(step).max(axis=1)
+    step *= np.minimum(1.0, 4.0 / np.maximum(longest, 1e-300))[:, None]
+    return step, 0.5 * gain
+
+
+def _positive(matrices: np.ndarray) -> np.ndarray:
+    """Which of the symmetric matrices (B, P, P) are positive definite, by pivots of elimination."""
+    try:
+        np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:
+        pass
+    else:
+        return np.ones(len(matrices), bool)
+    left = matrices.copy()
+    good = np.ones(len(matrices), bool)
+    for k in range(matrices.shape[1]):
+        pivot = left[:, k, k]
+        good &= pivot > 1e-12
+        safe = np.where(good, pivot, 1.0)
+        left[:, k + 1 :, k + 1 :] -= (
+            left[:, k + 1 :, k, None] * left[:, k, None, k + 1 :] / safe[:, None, None]
+        )
+    return good
+
+
+def curvature(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.ndarray, weights=None):
+    """Hessian (P, P) of the objective at theta (P,)."""
+    w = None if weights is None else weights[None]
+    return _local(law.prepare(x), theta[None], target[None], rho, w)[2][0]

@@ -1,0 +1,183 @@
+"""Fits a law to a table: global starts, polished optimum, certificate, intervals, and what must be said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analysis.allocations.optimum import exponents, spends_compute
+from analysis.errors import InputError
+from analysis.fits.certify import certify, invariances
+from analysis.fits.estimator import Optimum
+from analysis.fits.identify import refuse, remarks
+from analysis.fits.noise import weighted
+from analysis.fits.objectives import Rho
+from analysis.fits.objectives import objective as make_objective
+from analysis.fits.results import Exponents, Fit, Objective
+from analysis.fits.search import distinct_optima, search
+from analysis.intervals.bootstrap import bootstrap, interval
+from analysis.laws.law import Law
+from analysis.laws.named import find
+from analysis.notes import Note
+from analysis.tables.dependence import dependent
+from analysis.tables.sample import Sample, sample
+from analysis.tables.table import as_runs
+
+
+def fit(
+    runs: Any,
+    law: str | Law = "chinchilla",
+    objective: str = "huber",
+    delta: float | None = None,
+    residual: str = "log",
+    over_weight: float | None = None,
+    bootstrap: int = 1000,
+    method: str = "auto",
+    level: float = 0.95,
+    seed: int = 0,
+    exclude_held_out: bool = True,
+    noise: str = "",
+    calibrate: int = 0,
+) -> Fit:
+    """The law that minimises the summed objective over the usable rows of `runs` (Runs, path, DataFrame).
+
+    objective: huber (corner `delta`, default 1e-3: arXiv 2203.15556, equation 10), l1 (what arXiv 2404.10102
+    published), squared, or asymmetric (l1 with `over_weight`, default 10, on rows predicted too high).
+    residual: `log` or `raw`. bootstrap: draws, 0 for none; its method: auto, clusters, wild, or
+    rows (each row for itself, whatever depends on what).
+    Rows marked as held out are left for `forecast` unless exclude_held_out is false. noise: the column of the
+    loss's standard errors; rows then count by it, and by what they scatter beyond it. calibrate: tables to
+    simulate from the fit, to see how often the intervals hold the truth and to widen them to their level.
+    Raises InputError for tables from which the law cannot be determined, naming why.
+    """
+    law = find(law)
+    rho = make_objective(objective, delta, residual, over_weight)
+    if not 0 < level < 1:
+        raise InputError(f"level: {level} is not between 0 and 1")
+    if bootstrap < 0:
+        raise InputError(f"bootstrap: {bootstrap} is not a number of draws")
+    runs = as_runs(runs)
+    rows = sample(runs, law.inputs, noise)
+    if exclude_held_out and rows.held_out.any():
+        rows = rows.where(~rows.held_out, "held out for the forecast")
+    made = fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
+    if not calibrate:
+        return made
+    from analysis.intervals.calibration import calibrated
+
+    return calibrated(made, calibrate, bootstrap, method, seed)
+
+
+def fit_sample(
+    rows: Sample, law: Law, rho: Rho, draws: int, method: str, level: float, seed: int, source: str
+) -> Fit:
+    """`fit` on rows that are already chosen."""
+    refuse(rows, law, source)
+    x, target, centre = centred(rows, law, rho)
+    found = search(law, x, target, rho)
+    best = lowest(found)
+    said: tuple[Note, ...] = ()
+    if rows.noise is not None:
+        rho, said = weighted(rho, rows, law, target - law.log_loss(found.theta[best][None], x)[0])
+        found = search(law, x, target, rho)
+        best = lowest(found)
+    theta, value = found.theta[best], float(found.value[best])
+    invariance = invariances(law, x, target, rho, theta, value, centre)
+    certificate = certify(law, x, target, rho, found, best, centre, invariance)
+    params = {name: float(values[0]) for name, values in _public(law, x, theta[None], centre)[0].items()}
+    loss = law.loss(params, rows.inputs)
+    if not (np.isfinite(loss).all() and (loss > 0).all() and np.isfinite(value)):
+        raise InputError(
+            f"{source}: {law.name} overflows on this table's range of {' and '.join(law.inputs)}"
+        )
+    residual = np.log(rows.loss) - np.log(loss)
+    if method != "rows":
+        rows, dependence = dependent(rows, residual)
+        said = (*said, *dependence)
+    scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
+    near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]
+    begin = found.theta[near]
+    resampled, spread, drawn = bootstrap(law, x, target, rho, begin, rows, draws, method, level, seed)
+    draw_values, gone = _public(law, x, drawn.theta, centre) if draws else ({}, np.zeros((1, len(theta))))
+    lost = 1 - float(np.mean(drawn.converged)) if draws else 0.0
+    # An exponent of either sign has draws on both sides of 0, and no logarithm.
+    signed = {parameter.name for parameter in law.parameters if not parameter.positive and parameter.low < 0}
+    intervals = {
+        name: interval(params[name], values, level, spread, params[name] > 0 and name not in signed)
+        for name, values in draw_values.items()
+    }
+    allocation = _allocation(law, params, draw_values, rows, level, spread)
+    data = {"row": rows.rows, **rows.inputs, "loss": rows.loss, "fitted": loss, "residual": residual}
+    result = Fit(
+        law=law,
+        params=params,
+        intervals=intervals,
+        level=level,
+        objective=Objective(
+            "asymmetric" if rho.name == "l1" and rho.over != 1 else rho.name,
+            rho.delta if rho.name == "huber" else None,
+            "raw" if rho.raw else "log",
+            value,
+            rho.over,
+        ),
+        certificate=certificate,
+        allocation=allocation,
+        points=len(rows),
+        excluded=rows.excluded,
+        warnings=(*said, *remarks(rows, law, certificate, residual, value, lost, gone.mean(axis=0))),
+        notes=rows.notes,
+        data=data,
+        draws=draw_values,
+        resampled=resampled,
+        spread=spread,
+        noise=scaled,
+        source=source,
+        rows=rows,
+        rho=rho,
+    )
+    if method != "profile":
+        return result
+    from analysis.intervals.profile import by_profile
+
+    return by_profile(result)
+
+
+def lowest(found: Optimum) -> int:
+    """The index of the lowest finite objective; of those that differ by rounding, one that has converged."""
+    value = np.where(np.isfinite(found.value), found.value, np.inf)
+    same = value <= value.min() * (1 + 1e-12)
+    return int(np.argmin(np.where(same & (found.converged | ~found.converged[same].any()), value, np.inf)))
+
+
+def _public(law: Law, x, theta: np.ndarray, centre) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """(values in the table's units, with 0 for factors that have vanished; which have, (B, P))."""
+    gone = law.gone(theta, x)
+    values = law.to_public(theta, centre)
+    return {name: np.where(gone[:, i], 0.0, values[name]) for i, name in enumerate(law.names)}, gone
+
+
+def centred(rows: Sample, law: Law, rho: Rho) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """Centred log inputs (inputs, n), log loss (n,), and the centre that leads back to the table's units.
+
+    For raw residuals the loss keeps its unit, because Huber's corner is stated in it.
+    """
+    logs = np.log(np.stack([rows.inputs[name] for name in law.inputs]))
+    middle = logs.mean(axis=1) * (not law.absolute)
+    for name, other in law.alike.items():
+        middle[law.inputs.index(name)] = middle[law.inputs.index(other)]
+    target = np.log(rows.loss)
+    level = 0.0 if rho.raw or law.absolute else float(target.mean())
+    centre = dict(zip(law.inputs, middle.tolist(), strict=True)) | {"loss": level}
+    return logs - middle[:, None], target - level, centre
+
+
+def _allocation(law: Law, params, draws, rows: Sample, level: float, spread: float) -> Exponents | None:
+    if not spends_compute(law):
+        return None
+    flops = float((6 * rows.inputs["params"] * rows.inputs["tokens"]).max())
+    here = float(exponents(law, params, flops))
+    if not np.isfinite(here):
+        return None
+    pair = interval(here, exponents(law, draws, flops), level, spread) if draws else None
+    return Exponents(here, 1.0 - here, pair)

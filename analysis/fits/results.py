@@ -1,0 +1,262 @@
+"""What the fits return: frozen dataclasses that print themselves, in text, HTML and JSON.
+
+Units everywhere: params and tokens are counts, flops are FLOPs, loss is in the table's own unit
+(nats a token for tables of this laboratory). An interval is a pair (low, high) at the result's `level`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.notes import Excluded, Note
+
+if TYPE_CHECKING:
+    from analysis.fits.objectives import Rho
+    from analysis.intervals.calibration import Calibration
+    from analysis.laws.named import Law
+    from analysis.tables.sample import Sample
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What was minimised: the sum over rows of rho(residual), never the mean.
+
+    name: huber, l1, squared or asymmetric. delta: Huber's corner (None where it has none). residual: `log`
+    (log measured minus log predicted) or `raw`. over_weight: factor on rows that are predicted too high.
+    """
+
+    name: str
+    delta: float | None
+    residual: str
+    value: float
+    over_weight: float = 1.0
+    reduction: str = "sum"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Basin:
+    """A local optimum that is not the best one: its objective and its parameters."""
+
+    value: float
+    params: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "params": dict(self.params)}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Evidence that the optimum is one.
+
+    gradient_norm: the Newton decrement relative to the objective, sqrt(g' H^-1 g / objective), dimensionless:
+    the objective can still fall by about half its square, relatively. condition: of the Hessian scaled to a
+    unit diagonal, in centred logarithms. bound_hits: parameters that lie at the edge of the law's domain.
+    basins: the other optima that the starts found, best first. starts: how many starts were polished.
+    invariance: what a fit from beside the optimum finds with the mean instead of the sum, and with inputs
+    and loss in other units, as a relative difference in the objective; empty where it was not tried.
+    """
+
+    converged: bool
+    gradient_norm: float
+    basins: tuple[Basin, ...]
+    condition: float
+    bound_hits: tuple[str, ...]
+    starts: int
+    invariance: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "converged": self.converged,
+            "gradient_norm": self.gradient_norm,
+            "basins": [basin.to_dict() for basin in self.basins],
+            "condition": self.condition,
+            "bound_hits": list(self.bound_hits),
+            "starts": self.starts,
+            "invariance": dict(self.invariance),
+        }
+
+
+@dataclass(frozen=True)
+class Exponents:
+    """Compute-optimal params ~ flops^params_exponent and tokens ~ flops^tokens_exponent.
+
+    `interval` is that of params_exponent (the two sum to 1); None without a bootstrap. For laws whose
+    exponent varies with compute it is the local one at the table's highest compute.
+    """
+
+    params_exponent: float
+    tokens_exponent: float
+    interval: Interval | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "params_exponent": self.params_exponent,
+            "tokens_exponent": self.tokens_exponent,
+            "interval": None if self.interval is None else list(self.interval),
+        }
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Fit:
+    """A fitted law.
+
+    params: fitted values by name; intervals: (low, high) by name, empty without a bootstrap.
+    resampled: what the bootstrap drew, in words; draws: the bootstrap's parameter values, name -> (draws,).
+    spread: factor by which intervals are widened about the estimate for few clusters (1 = none).
+    noise: residuals of the log loss, scaled up for the fitted parameters: the scatter of one new run.
+    points: number of rows fitted. data: the rows fitted, name -> (points,): row (index in the table), the
+    law's inputs, params, tokens, flops, loss, fitted, residual (log measured minus log fitted). calibration:
+    how often such intervals held the truth on this design, where that was asked for. rows, rho: what was
+    fitted and with what objective, for what is computed later.
+    """
+
+    law: Law
+    params: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    level: float
+    objective: Objective
+    certificate: Certificate
+    allocation: Exponents | None
+    points: int
+    excluded: tuple[Excluded, ...]
+    warnings: tuple[Note, ...]
+    notes: tuple[Note, ...]
+    data: Mapping[str, np.ndarray]
+    draws: Mapping[str, np.ndarray] = field(default_factory=dict)
+    resampled: str = "nothing"
+    spread: float = 1.0
+    noise: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    source: str = ""
+    calibration: Calibration | None = None
+    rows: Sample | None = None
+    rho: Rho | None = None
+
+    @property
+    def formula(self) -> str:
+        return self.law.formula
+
+    def predict(self, params=None, tokens=None, **inputs) -> np.ndarray:
+        """Loss at params and tokens (arrays broadcast), or at the law's other inputs by name (flops=...)."""
+        return self.law.loss(self.params, _inputs(self.law, params, tokens, inputs))
+
+    def predict_interval(self, params=None, tokens=None, level=None, new_run=True, **inputs):
+        """(low, high) arrays for the loss of a new run, or with new_run=False for the law itself.
+
+        Raises InputError when the fit was made without a bootstrap.
+        """
+        from analysis.intervals.bootstrap import prediction_interval
+
+        return prediction_interval(
+            self, _inputs(self.law, params, tokens, inputs), level or self.level, new_run
+        )
+
+    def profile_interval(self, what: str, **options) -> Interval:
+        """(low, high) by profile likelihood of a parameter, of params_exponent, of params or tokens at
+        flops=..., or of the loss at params=..., tokens=...: see `analysis.intervals.profile`.
+        """
+        from analysis.intervals.profile import profile_interval
+
+        return profile_interval(self, what, **options)
+
+    def plot(self, **options):
+        """The law's contours over params and tokens with the runs on them (a matplotlib figure)."""
+        from analysis import plots
+
+        return plots.law_contour(self, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "law": self.law.name,
+            "formula": self.law.formula,
+            "source": self.law.source,
+            "params": dict(self.params),
+            "intervals": {name: list(pair) for name, pair in self.intervals.items()},
+            "level": self.level,
+            "resampled": self.resampled,
+            "draws": len(next(iter(self.draws.values()), ())),
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "objective": self.objective.to_dict(),
+            "certificate": self.certificate.to_dict(),
+            "allocation": None if self.allocation is None else self.allocation.to_dict(),
+            "points": self.points,
+            "excluded": [row.to_dict() for row in self.excluded],
+            "warnings": [note.to_dict() for note in self.warnings],
+            "notes": [note.to_dict() for note in self.notes],
+        }
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value:.4g}" for name, value in self.params.items())
+        return f"Fit({self.law.name}: {values}; {self.points} points, objective {self.objective.value:.6g})"
+
+    def _repr_html_(self) -> str:
+        from analysis.show import fit_html
+
+        return fit_html(self)
+
+
+def _inputs(law: Law, params, tokens, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    given = {"params": params, "tokens": tokens, **inputs}
+    given = {name: np.asarray(value, float) for name, value in given.items() if value is not None}
+    if "flops" in law.inputs and "flops" not in given and {"params", "tokens"} <= given.keys():
+        given["flops"] = 6 * given["params"] * given["tokens"]
+    return given
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """What it costs to train at `factor` times the compute-optimal params with the same flops.
+
+    extra_loss: in units of the loss. extra_flops: share of the budget wasted, 1 - C'/C, where C' is the
+    smaller budget whose optimum has this loss.
+    """
+
+    factor: float
+    params: float
+    tokens: float
+    loss: float
+    extra_loss: float
+    extra_flops: float
+
+
+@dataclass(frozen=True, repr=False)
+class Allocation:
+    """The compute-optimal run at a budget; intervals holds params, tokens and loss."""
+
+    flops: float
+    params: float
+    tokens: float
+    loss: float
+    intervals: Mapping[str, Interval]
+    level: float
+    deviations: tuple[Deviation, ...]
+    law: str
+    warnings: tuple[Note, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "law": self.law,
+            "flops": self.flops,
+            "params": self.params,
+            "tokens": self.tokens,
+            "loss": self.loss,
+            "tokens_per_param": self.tokens / self.params,
+            "intervals": {name: list(pair) for name, pair in self.intervals.items()},
+            "level": self.level,
+            "deviations": [vars(deviation) for deviation in self.deviations],
+            "warnings": [note.to_dict() for note in self.warnings],
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"Allocation({self.flops:.3g} FLOPs: {self.params:.4g} params, {self.tokens:.4g} tokens, "
+            f"loss {self.loss:.4f})"
+        )

@@ -1,0 +1,121 @@
+"""Intervals from bootstrap draws: of parameters, of what follows from them, and of new runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.fits.estimator import Optimum
+from analysis.fits.objectives import Rho
+from analysis.fits.results import Fit, Interval
+from analysis.intervals.resample import FEW, asymptotic, draws_of_rows, draws_wild, pairs, shares
+from analysis.laws.law import Law
+from analysis.tables.sample import Sample
+
+# From here on Student's t and the normal differ by less than a percent.
+MANY = 150
+METHODS = ("auto", "clusters", "wild", "rows", "profile")
+# Above this many rows the draws are those of the asymptotic normal distribution.
+HUGE = 20_000
+
+
+def bootstrap(
+    law: Law, x, target, rho: Rho, optima, rows: Sample, draws: int, method: str, level: float, seed: int
+) -> tuple[str, float, Optimum]:
+    """(what was resampled, factor to widen by, the refits). optima (C, P): the best one, then its rivals."""
+    theta = optima[0]
+    if method not in METHODS:
+        raise InputError(f"method: {method!r} is none of {', '.join(METHODS)}")
+    if method == "rows":
+        rows = replace(rows, clusters=np.arange(len(rows)), clustered_by="")
+    count = int(rows.clusters.max()) + 1
+    unit = f"{count} clusters ({rows.clustered_by})" if rows.clustered_by else f"{count} rows"
+    if not draws:
+        empty = Optimum(np.zeros((0, len(theta))), np.zeros(0), np.zeros(0), np.zeros(0, bool))
+        return "nothing", 1.0, empty
+    if len(rows) > HUGE:
+        drawn = asymptotic(law, x, target, rho, theta, rows.clusters, draws, seed)
+        return f"nothing: normal draws from the covariance by {unit} (sandwich)", 1.0, drawn
+    if method == "wild" or (method in ("auto", "profile") and count < FEW):
+        # Measured: fewer degrees than half the clusters make intervals that never miss.
+        freedom = max(count - len(theta), (count + 3) // 2)
+        drawn = draws_wild(law, x, target, rho, optima, rows.clusters, draws, seed)
+        text = f"residuals of {unit}, wild bootstrap with Webb weights, t with {freedom} degrees of freedom"
+        return text, _student(freedom, level), drawn
+    smooth = _smooth(law, x, target, rho, theta)
+    if not smooth and count < MANY and method != "rows":
+        drawn = draws_of_rows(law, x, target, rho, optima, shares(rows.clusters, draws, seed))
+        return f"{unit}, weighted at random (exponential)", 1.0, drawn
+    drawn = draws_of_rows(law, x, target, rho, optima, pairs(rows.clusters, draws, seed))
+    if not smooth or count >= MANY:
+        return f"{unit} with replacement", 1.0, drawn
+    freedom = max(count - len(theta), (count + 3) // 2)
+    text = f"{unit} with replacement, t with {freedom} degrees of freedom"
+    return text, _student(freedom, level), drawn
+
+
+def _smooth(law: Law, x, target, rho: Rho, theta) -> bool:
+    """Whether most residuals lie where the objective is a square.
+
+    Then draws with replacement are too alike in small samples, as those of a mean are, and Student's t makes
+    up for it. Where the objective is nearly l1 they are too wide instead, as those of a median are.
+    """
+    if rho.name != "huber":
+        return rho.name == "squared"
+    residual = np.abs(rho.residual(target, law.log_loss(theta[None], x)[0]))
+    return bool(np.mean(residual <= rho.delta) > 0.5)
+
+
+def _student(freedom: int, level: float) -> float:
+    """Student's quantile over the normal's."""
+    from scipy.special import ndtri, stdtrit
+
+    tail = 0.5 + level / 2
+    return float(stdtrit(freedom, tail) / ndtri(tail))
+
+
+def interval(
+    estimate: float, draws: np.ndarray, level: float, spread: float = 1.0, positive: bool = False
+) -> Interval:
+    """Percentiles of the draws, moved away from the estimate by the factor `spread` (in logs if positive)."""
+    low, high = widened(np.asarray(estimate, float), np.asarray(draws, float), level, spread, positive)
+    return float(low), float(high)
+
+
+def widened(estimate: np.ndarray, draws: np.ndarray, level: float, spread: float, positive: bool):
+    """(low, high) over the first axis of draws, ignoring draws that are not finite."""
+    tails = [50 * (1 - level), 50 * (1 + level)]
+    low, high = np.nanpercentile(np.where(np.isfinite(draws), draws, np.nan), tails, axis=0)
+    if spread == 1.0:
+        return low, high
+    if positive:
+        with np.errstate(divide="ignore"):
+            middle, low, high = np.log(estimate), np.log(low), np.log(high)
+        return np.exp(middle + spread * (low - middle)), np.exp(middle + spread * (high - middle))
+    return estimate + spread * (low - estimate), estimate + spread * (high - estimate)
+
+
+def prediction_interval(
+    fit: Fit, inputs: Mapping[str, Any], level: float, new_run: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of the loss at `inputs`; new_run adds the scatter of one run to the law's own uncertainty.
+
+    Each draw of the law is joined with one residual of the fit, drawn at random. Raises InputError when the
+    fit has no draws.
+    """
+    if not fit.draws:
+        raise InputError("this fit has no bootstrap draws; fit with bootstrap > 0 for intervals")
+    middle = fit.law.loss(fit.params, inputs)
+    count = len(next(iter(fit.draws.values())))
+    shape = (count,) + (1,) * middle.ndim
+    draws = {name: values.reshape(shape) for name, values in fit.draws.items()}
+    logs = np.log(fit.law.loss(draws, inputs))
+    if new_run:
+        rng = np.random.default_rng(0)
+        logs = logs + rng.choice(fit.noise, size=logs.shape)
+    low, high = widened(np.log(middle), logs, level, fit.spread, False)
+    return np.exp(low), np.exp(high)

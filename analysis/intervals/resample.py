@@ -1,0 +1,107 @@
+"""Bootstrap draws of a fitted law that respect how the runs depend on each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from analysis.fits.estimator import ENOUGH, Optimum, curvature, minimise
+from analysis.fits.objectives import Rho
+from analysis.laws.law import Law
+
+# Webb's six-point weights: with few clusters the two-point ones repeat themselves (Webb 2023, Can. J. Econ.).
+WEBB = np.sqrt(np.array([1.5, 1.0, 0.5]))
+# Below this many clusters, drawing them with replacement leaves whole sizes out of too many draws.
+FEW = 12
+
+
+def pairs(clusters: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Weights (draws, n): how often each row's cluster was drawn."""
+    count = int(clusters.max()) + 1
+    counts = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+    return counts[:, clusters].astype(float)
+
+
+def shares(clusters: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Weights (draws, n) of mean and variance 1, exponential, one a cluster (Rao and Zhao 1992, Sankhya 54).
+
+    For objectives close to l1: a draw that leaves a third of the clusters out, as counts do, moves such a fit
+    from kink to kink, and intervals from small tables come out a fifth too wide.
+    """
+    count = int(clusters.max()) + 1
+    return np.random.default_rng(seed).exponential(size=(draws, count))[:, clusters]
+
+
+def wild(clusters: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Factors (draws, n) on the residuals, one Webb weight a cluster: mean 0, variance 1."""
+    count = int(clusters.max()) + 1
+    rng = np.random.default_rng(seed)
+    factors = rng.choice(np.concatenate([-WEBB, WEBB]), size=(draws, count))
+    return factors[:, clusters]
+
+
+def inflated(jacobian: np.ndarray, residual: np.ndarray, clusters: np.ndarray, power: float) -> np.ndarray:
+    """Residuals (n,) freed from the pull of the fit on its own rows: (I - H_g)^-power r_g for each cluster.
+
+    jacobian (P, n) of the log loss. power 1/2 makes residual variances unbiased under independent noise (CR2,
+    Bell and McCaffrey 2002), power 1 is the jackknife's (CR3).
+    """
+    basis = np.linalg.qr(jacobian.T)[0]
+    out = residual.copy()
+    for cluster in range(int(clusters.max()) + 1):
+        rows = np.flatnonzero(clusters == cluster)
+        hat = basis[rows] @ basis[rows].T
+        sizes, axes = np.linalg.eigh(np.eye(len(rows)) - hat)
+        out[rows] = axes @ (np.maximum(sizes, 0.05) ** -power * (axes.T @ residual[rows]))
+    return out
+
+
+def draws_of_rows(law: Law, x, target, rho: Rho, optima, weights: np.ndarray) -> Optimum:
+    """Refits with weights (draws, n) on the rows, each from whichever of the optima (C, P) suits it best."""
+    costs = rho.exact(rho.residual(target, law.log_loss(optima, x))) @ weights.T
+    return minimise(law, x, target, rho, optima[np.argmin(costs, axis=0)], weights, tolerance=ENOUGH)
+
+
+def draws_wild(
+    law: Law, x, target, rho: Rho, optima, clusters, draws: int, seed: int, power: float = 1.0
+) -> Optimum:
+    """Refits to the fitted losses plus residuals whose signs and sizes are redrawn cluster by cluster.
+
+    The residuals are those of a fit with a corner at 1.345 of their spread: an objective close to l1 passes
+    through a few rows exactly, and their zero residuals would make the draws too alike.
+    """
+    fitted = law.log_loss(optima[:1], x)
+    in_logs = replace(rho, raw=False, over=1.0)
+    spread = 1.4826 * float(np.median(np.abs(in_logs.residual(target, fitted[0]))))
+    freedom = max(len(target) - optima.shape[1], 1)
+    corner = max(1.345 * spread * np.sqrt(len(target) / freedom), 1e-12)
+    pilot = minimise(law, x, target, replace(in_logs, name="huber", delta=corner), optima[:1]).theta
+    around = law.evaluate(pilot, x)
+    residual = inflated(around.jacobian[0], target - around.value[0], clusters, power)
+    targets = fitted + wild(clusters, draws, seed) * residual
+    costs = [rho.exact(rho.residual(targets, law.log_loss(theta[None], x))).sum(axis=1) for theta in optima]
+    return minimise(law, x, targets, rho, optima[np.argmin(costs, axis=0)], tolerance=ENOUGH)
+
+
+def asymptotic(law: Law, x, target, rho: Rho, theta, clusters, draws: int, seed: int) -> Optimum:
+    """Draws of the normal distribution that the optimum has for many rows: covariance H^-1 G H^-1 with G the
+    sum over clusters of outer products of their gradients (Huber 1967; Liang and Zeger 1986).
+    """
+    around = law.evaluate(theta[None], x)
+    residual = np.abs(rho.residual(target, around.value[0]))
+    # The density at zero, which is what curvature is for a corner, needs a window with rows in it.
+    corner = max(rho.delta if rho.name == "huber" else 0.0, 0.3 * float(np.median(residual)))
+    smooth = rho if rho.name == "squared" else replace(rho, name="huber", delta=corner)
+    hessian = curvature(law, x, target, smooth, theta)
+    slope = smooth.in_log_loss(target, around.value[0])[1]
+    gradient = np.zeros((int(clusters.max()) + 1, len(theta)))
+    np.add.at(gradient, clusters, (around.jacobian[0] * slope).T)
+    scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
+    inverse = np.linalg.pinv(hessian / np.outer(scale, scale), rcond=1e-12, hermitian=True)
+    middle = (gradient / scale).T @ (gradient / scale)
+    sizes, axes = np.linalg.eigh(inverse @ middle @ inverse)
+    root = axes * np.sqrt(np.maximum(sizes, 0.0)) / scale[:, None]
+    moved = np.random.default_rng(seed).standard_normal((draws, len(theta))) @ root.T
+    found = np.clip(theta + moved, *law.bounds)
+    return Optimum(found, np.zeros(draws), np.zeros(draws), np.ones(draws, bool))

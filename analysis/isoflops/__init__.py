@@ -1,0 +1,1 @@
+"""Minima of the loss at equal compute, and how they grow."""

@@ -1,0 +1,380 @@
+"""What a law is: a formula with exact derivatives, in units that the data choose.
+
+The estimator never sees params or tokens as counts. Inputs are centred on their geometric means and, for
+residuals of the log, so is the loss; a law states the dimensions of its parameters, and they are carried back
+to the table's units afterwards. So the fit is the same whether N is in units or in millions, and the loss in
+nats or in bits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.laws import jets
+
+# The lowest log of a coefficient, in units of the typical loss at the centre of the table. A term has
+# vanished long before, but a steep one can be this small at the centre and still matter at an edge.
+LOWEST = -200.0
+# A coefficient whose term makes up less than this share of the loss in every row is gone.
+GONE = 1e-9
+EXPONENT_LIMIT = 12.0
+
+Power = float | str | Callable[[Mapping[str, np.ndarray]], Any]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One fitted number.
+
+    positive: fitted as its logarithm. units: its dimension, as powers of the inputs and of `loss`; a power is
+    a number, the name of another parameter, or a function of all parameters. low, high: the domain; start:
+    where random starts are drawn; all three in the fit's own units (the logarithm where positive).
+    """
+
+    name: str
+    positive: bool = False
+    units: Mapping[str, Power] = field(default_factory=dict)
+    low: float = 0.0
+    high: float = EXPONENT_LIMIT
+    start: tuple[float, float] = (0.02, 2.0)
+
+    @property
+    def domain(self) -> str:
+        """In words. A positive parameter's limits are in units of the table's centre, where they are wide."""
+        if not self.positive:
+            return f"in [{self.low:g}, {self.high:g}]"
+        return ">= 0" if self.units else f"in [{np.exp(self.low):.3g}, {np.exp(self.high):.3g}]"
+
+
+def coefficient(name: str, units: Mapping[str, Power], start: tuple[float, float] = (-8.0, 3.0)) -> Parameter:
+    """A positive factor or offset; it may vanish."""
+    return Parameter(name, True, units, LOWEST, 300.0, start)
+
+
+class Law:
+    """What every law has: `name`, `source`, `inputs`, `parameters`, `formula`, `evaluate`, `loss`.
+
+    Subclasses give `evaluate(theta, x)` in the fit's own units and `loss(params, inputs)` in the table's.
+    """
+
+    name: str
+    source: str
+    inputs: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    absolute: bool = False
+    alike: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def domain(self) -> str:
+        """Where each parameter may lie, in words; coefficients may be anything from 0 on."""
+        return ", ".join(f"{p.name} {p.domain}" for p in self.parameters)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(parameter.name for parameter in self.parameters)
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """(low, high), each (P,), of theta."""
+        low, high = zip(*((parameter.low, parameter.high) for parameter in self.parameters), strict=True)
+        return np.array(low, float), np.array(high, float)
+
+    def to_public(self, theta: np.ndarray, centre: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """Values in the table's units, name -> (B,), of theta (B, P). centre: mean logs of all units."""
+        inner = {
+            p.name: np.exp(theta[:, i]) if p.positive else theta[:, i] for i, p in enumerate(self.parameters)
+        }
+        public = {}
+        for index, parameter in enumerate(self.parameters):
+            shift = self._shift(parameter, inner, centre)
+            if parameter.positive:
+                # A draw that ended nowhere may be too large for a number: then it is infinite.
+                with np.errstate(over="ignore"):
+                    public[parameter.name] = np.exp(theta[:, index] + shift)
+            else:
+                public[parameter.name] = theta[:, index] * np.exp(shift)
+        return public
+
+    def gone(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Which parameters (B, P) are factors without effect on any row x (inputs, n) any more."""
+        positive = np.array([parameter.positive for parameter in self.parameters])
+        if x.shape[1] > 2000:
+            # A term that has gone everywhere has gone at the ends of each input and at every hundredth row.
+            ends = [*x.argmin(axis=1), *x.argmax(axis=1)]
+            x = x[:, np.unique([*ends, *np.linspace(0, x.shape[1] - 1, 1000).astype(int)])]
+        # Starts that ended nowhere may overflow here; what is no number is not small either.
+        with np.errstate(all="ignore"):
+            size = max(1, min(250, 60_000 // max(x.shape[1], 1)))
+            effect = [
+                np.abs(self.evaluate(theta[i : i + size], x).jacobian).max(axis=2)
+                for i in range(0, len(theta), size)
+            ]
+        effect = np.concatenate(effect) if effect else theta
+        return positive & (effect < GONE)
+
+    def to_inner(self, params: Mapping[str, Any], centre: Mapping[str, float]) -> np.ndarray:
+        """theta (P,) of values in the table's units; the inverse of `to_public`."""
+        values = {name: np.atleast_1d(np.asarray(params[name], float)) for name in self.names}
+        theta = []
+        for parameter in self.parameters:
+            shift = self._shift(parameter, values, centre)
+            value = values[parameter.name]
+            with np.errstate(divide="ignore"):
+                inner = np.log(value) - shift if parameter.positive else value * np.exp(-shift)
+            theta.append(np.clip(inner, parameter.low, parameter.high)[0])
+        return np.array(theta)
+
+    def lifted(self, theta: np.ndarray, gap: np.ndarray) -> np.ndarray:
+        """theta (S, P) with coefficients raised so that the loss rises by the factor exp(gap), gap (S,)."""
+        values = {
+            p.name: np.exp(theta[:, i]) if p.positive else theta[:, i] for i, p in enumerate(self.parameters)
+        }
+        theta = theta.copy()
+        for index, parameter in enumerate(self.parameters):
+            power = parameter.units.get("loss")
+            if parameter.positive and power is not None:
+                theta[:, index] += gap * (power(values) if callable(power) else float(power))
+        return theta
+
+    @staticmethod
+    def _shift(parameter: Parameter, values: Mapping[str, np.ndarray], centre: Mapping[str, float]):
+        shift = 0.0
+        for unit, power in parameter.units.items():
+            if isinstance(power, str):
+                sign = -1.0 if power.startswith("-") else 1.0
+                power = sign * values[power.lstrip("-")]
+            elif callable(power):
+                power = power(values)
+            shift = shift + power * centre[unit]
+        return shift
+
+    def starts(self, x: np.ndarray, target: np.ndarray, weights=None) -> np.ndarray | None:
+        """(S, P) starts of the law's own for x (inputs, n), log loss target (n,); None: drawn anywhere."""
+        return None
+
+    def need(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The law's own inputs out of `inputs`; raises InputError naming those that lack."""
+        missing = [name for name in self.inputs if name not in inputs]
+        if missing:
+            raise InputError(*(f"the law {self.name} needs {name}" for name in missing))
+        return {name: np.asarray(inputs[name], float) for name in self.inputs}
+
+
+@dataclass(frozen=True)
+class Term:
+    """coefficient / product of input^power. A power is the name of an exponent (`-name` for its negative)."""
+
+    coefficient: str
+    powers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        below = "".join(
+            f"/{base}^{power}" for base, power in self.powers.items() if not power.startswith("-")
+        )
+        above = "".join(
+            f"*{base}^{power[1:]}" for base, power in self.powers.items() if power.startswith("-")
+        )
+        return self.coefficient + above + below
+
+
+@dataclass(frozen=True, eq=False)
+class SumLaw(Law):
+    """A sum of positive terms, each a coefficient times powers of the inputs; linear in the coefficients.
+
+    Its logarithm is a log-sum-exp of forms linear in log coefficients and exponents: value, gradient and
+    Hessian are exact and cheap, and the coefficients can be projected out for global starts.
+    """
+
+    name: str
+    terms: tuple[Term, ...]
+    source: str
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for term in self.terms for name in term.powers))
+
+    @cached_property
+    def exponents(self) -> tuple[str, ...]:
+        powers = (power for term in self.terms for power in term.powers.values())
+        return tuple(dict.fromkeys(power.lstrip("-") for power in powers))
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        units = [{"loss": 1.0} | dict(term.powers) for term in self.terms]
+        factors = tuple(
+            coefficient(term.coefficient, unit) for term, unit in zip(self.terms, units, strict=True)
+        )
+        return factors + tuple(Parameter(name) for name in self.exponents)
+
+    @property
+    def formula(self) -> str:
+        return "loss = " + " + ".join(str(term) for term in self.terms)
+
+    @cached_property
+    def layout(self) -> tuple[tuple[int, ...], ...]:
+        """For each term, the parameters it touches: its coefficient and its exponents, each once."""
+        return tuple(
+            (index, *dict.fromkeys(self._place(power) for power in term.powers.values()))
+            for index, term in enumerate(self.terms)
+        )
+
+    def _place(self, power: str) -> int:
+        return len(self.terms) + self.exponents.index(power.lstrip("-"))
+
+    def features(self, x: np.ndarray) -> list[np.ndarray]:
+        """For each term, its log's derivatives in the parameters it touches: (touched, n), x (inputs, n)."""
+        out = []
+        for term, touched in zip(self.terms, self.layout, strict=True):
+            feature = np.zeros((len(touched), x.shape[1]))
+            feature[0] = 1.0
+            for name, power in term.powers.items():
+                sign = 1.0 if power.startswith("-") else -1.0
+                feature[touched.index(self._place(power))] += sign * x[self.inputs.index(name)]
+            out.append(feature)
+        return out
+
+    def evaluate(self, theta: np.ndarray, x: np.ndarray, features=None) -> SumEvaluation:
+        """Log loss and its derivatives at theta (B, P) for centred log inputs x (inputs, n)."""
+        features = features or self.features(x)
+        logs = np.stack(
+            [theta[:, touched] @ feature for touched, feature in zip(self.layout, features, strict=True)]
+        )
+        top = logs.max(axis=0)
+        shares = np.exp(logs - top)
+        total = shares.sum(axis=0)
+        shares /= total
+        return SumEvaluation(top + np.log(total), shares, self.layout, features, theta.shape[1])
+
+    def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Log loss (B, n) alone."""
+        return self.evaluate(theta, x).value
+
+    def prepare(self, x: np.ndarray) -> Callable[[np.ndarray], SumEvaluation]:
+        """`evaluate` with what depends on the rows alone computed once."""
+        features = self.features(x)
+        return lambda theta: self.evaluate(theta, x, features)
+
+    def loss(self, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> np.ndarray:
+        """Loss in the table's units. Parameters may be arrays that broadcast against the inputs."""
+        logs = {name: np.log(value) for name, value in self.need(inputs).items()}
+        total = 0.0
+        for term in self.terms:
+            with np.errstate(divide="ignore"):
+                power = np.log(np.asarray(params[term.coefficient], float))
+            for name, exponent in term.powers.items():
+                sign = 1.0 if exponent.startswith("-") else -1.0
+                power = power + sign * np.asarray(params[exponent.lstrip("-")], float) * logs[name]
+            with np.errstate(over="ignore"):
+                total = total + np.exp(power)
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class SumEvaluation:
+    """value (B, n) of the log loss; shares (K, B, n), the terms' parts of the loss: all else follows."""
+
+    value: np.ndarray
+    shares: np.ndarray
+    layout: tuple[tuple[int, ...], ...]
+    features: list[np.ndarray]
+    width: int
+
+    @cached_property
+    def jacobian(self) -> np.ndarray:
+        """(B, P, n)"""
+        out = np.empty((self.value.shape[0], self.width, self.value.shape[1]))
+        filled = set()
+        for share, touched, feature in zip(self.shares, self.layout, self.features, strict=True):
+            for parameter, slope in zip(touched, feature, strict=True):
+                if parameter in filled:
+                    out[:, parameter] += share * slope
+                else:
+                    np.multiply(share, slope, out=out[:, parameter])
+                    filled.add(parameter)
+        return out
+
+    def hessian(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        """sum over rows of outer J J' + inner (second derivative): (B, P, P) for weights (B, n)."""
+        jacobian = self.jacobian
+        out = (jacobian * (outer - inner)[:, None]) @ np.swapaxes(jacobian, 1, 2)
+        for share, touched, feature in zip(self.shares, self.layout, self.features, strict=True):
+            pairs = (feature[:, None] * feature[None]).reshape(-1, feature.shape[1])
+            block = ((inner * share) @ pairs.T).reshape(-1, len(touched), len(touched))
+            out[:, np.array(touched)[:, None], touched] += block
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class FormulaLaw(Law):
+    """Any law: `function(p, x)` gives the loss from p (name -> number) and x (input -> array).
+
+    It is written with + - * / ** and jets.exp, jets.log; derivatives are exact (`analysis.laws.jets`). The
+    function must be right in any units, given the parameters' stated dimensions; with `absolute` it holds
+    constants in the table's units, and the fit leaves the inputs in them. alike: input -> the input whose
+    unit it shares, as unique_tokens shares that of tokens; they are centred together.
+    """
+
+    name: str
+    function: Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+    inputs: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    formula: str
+    source: str
+    absolute: bool = False
+    alike: Mapping[str, str] = field(default_factory=dict)
+
+    def evaluate(self, theta: np.ndarray, x: np.ndarray) -> JetEvaluation:
+        plain = dict(zip(self.inputs, np.exp(x), strict=True))
+        values = {}
+        for parameter, jet in zip(self.parameters, jets.variables(theta), strict=True):
+            values[parameter.name] = jets.exp(jet) if parameter.positive else jet
+        jet = jets.log(self.function(values, plain))
+        return JetEvaluation(jet.value, jet.first, jet.second)
+
+    def prepare(self, x: np.ndarray) -> Callable[[np.ndarray], JetEvaluation]:
+        return lambda theta: self.evaluate(theta, x)
+
+    def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Log loss (B, n) alone, without derivatives."""
+        plain = dict(zip(self.inputs, np.exp(x), strict=True))
+        columns = {p.name: theta[:, i, None] for i, p in enumerate(self.parameters)}
+        values = {p.name: np.exp(columns[p.name]) if p.positive else columns[p.name] for p in self.parameters}
+        return np.log(self.function(values, plain))
+
+    def loss(self, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> np.ndarray:
+        """Loss in the table's units. Parameters may be arrays that broadcast against the inputs."""
+        values = {name: np.asarray(params[name], float) for name in self.names}
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return np.asarray(self.function(values, self.need(inputs)), float)
+
+
+@dataclass(frozen=True, eq=False)
+class JetEvaluation:
+    """value (B, n) of the log loss, jacobian (B, P, n), second (B, P, P, n)."""
+
+    value: np.ndarray
+    jacobian: np.ndarray
+    second: np.ndarray
+
+    def hessian(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        """sum over rows of outer J J' + inner (second derivative): (B, P, P) for weights (B, n)."""
+        squares = (self.jacobian * outer[:, None]) @ np.swapaxes(self.jacobian, 1, 2)
+        return squares + (self.second * inner[:, None, None]).sum(axis=-1)
+
+
+def tidy_formula(law: Law, params: Mapping[str, float]) -> str:
+    """The law's formula with its numbers in it."""
+
+    def number(match: re.Match) -> str:
+        name = match[0]
+        return f"{float(params[name]):.4g}" if name in params else name
+
+    return re.sub(r"[A-Za-z_]\w*", number, law.formula)

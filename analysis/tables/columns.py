@@ -1,0 +1,233 @@
+"""Which column plays which role (params, tokens, flops, loss, ...), under the names that tables use."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.notes import Note
+from analysis.tables.units import PF_DAY, parse, unit_of
+
+# Names are compared in lower case without punctuation: "Model Size" is modelsize. The second tier of a role
+# is read only when the first finds nothing, so that a table's `loss` is not disputed by its `loss_nats`.
+_ALIASES: Mapping[str, tuple[str, str]] = {
+    "params": (
+        "params n parameters nparams numparams nparameters numparameters modelsize modelparams "
+        "modelparameters paramscount paramcount parametercount",
+        "paramstotal totalparams totalparameters totalparametercount totalparamcount weightparams "
+        "nonembeddingparams paramsnonembedding paramsnoembed nonembparams nonembedparams nnoemb nnonemb "
+        "densparametercount denseparametercount size",
+    ),
+    "tokens": (
+        "tokens d ntokens numtokens trainingtokens traintokens tokencount totaltokens tokensseen "
+        "datasetsize datasize tokenstrained trainedtokens numtraintokens tokensconsumed consumedtokens "
+        "consumedtraintokens",
+        "t data tokenbudget goaltraintokens totaltraintokens dtokens",
+    ),
+    "flops": (
+        "flops flop c compute trainingflop trainingflops trainflops trainflop totalflops totalflop "
+        "trainingcompute traincompute flopstotal totaltrainflops totalcompute",
+        "flops6nd flopsexact budget computebudget flopbudget flopsbudget isoflop isoflops isoflopbudget",
+    ),
+    "loss": (
+        "loss l valloss validationloss evalloss testloss finalloss crossentropy crossentropyloss "
+        "lossval lossvalidation nll finalvalloss finalvalidationloss",
+        "lossnats trainloss trainingloss losstrain trainlossnats",
+    ),
+    "unique_tokens": ("uniquetokens u datauniquetokens", ""),
+    "held_out": ("heldout holdout", ""),
+    "seed": ("seed randomseed", ""),
+    "status": ("status", "state"),
+    "cluster": ("cluster trunk", "runid run runname experiment experimentname expname name modelname"),
+}
+ALIASES = {role: tuple(tuple(tier.split()) for tier in tiers) for role, tiers in _ALIASES.items()}
+NEEDED = ("params", "tokens", "flops", "loss")
+# Words in a name that looks like a loss and is none: an interval's end, a share, another quantity.
+_NO_LOSS = re.compile(
+    r"lower|upper|std|stderr|error|delta|weight|scale|aux|zloss|balanc|router|spike|grad|ratio|rank|pred|fit"
+)
+_HELD_BACK = re.compile(r"val|eval|test|held|dev(?![a-z])")
+_BITS = re.compile(r"(bpb|bpc|bitsperbyte|bitsperchar|bitspercharacter|bitspertoken)$")
+_PERPLEXITY = re.compile(r"(ppl|perplexity)$")
+# What a name that could play a role holds, for the message where none does.
+_HINTS = {
+    "params": r"param|size|weights|model",
+    "tokens": r"token|tok|data|samples",
+    "flops": r"flop|compute|budget",
+    "loss": r"loss|ppl|perplex|bpb|bpc|nll|entropy|bits",
+}
+
+
+def parse_map(text: str, option: str = "--columns") -> dict[str, str]:
+    """`params=N,tokens=D` as {"params": "N", "tokens": "D"}. Raises InputError on anything else."""
+    pairs: dict[str, str] = {}
+    problems = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        role, separator, column = (piece.strip() for piece in part.partition("="))
+        if not separator or not column:
+            problems.append(f"{option}: {part!r} is not name=value, as in params=N,tokens=D")
+        elif role in pairs:
+            problems.append(f"{option}: {role!r} is given twice")
+        else:
+            pairs[role] = column
+    if problems:
+        raise InputError(*problems)
+    return pairs
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def nearest(name: str, valid) -> str:
+    """`; nearest: x` for the valid name most like `name`, else the list of valid names."""
+    lowered = {str(option).lower(): str(option) for option in valid}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    if close:
+        return f"; nearest: {lowered[close[0]]!r}"
+    shown = [str(option) for option in list(valid)[:20]]
+    return f"; there are {', '.join(shown)}" + (", ..." if len(lowered) > 20 else "")
+
+
+def shown(role: str, column: str) -> str:
+    """role=column as a shell takes it."""
+    return f'"{role}={column}"' if re.search(r"[\s()*]", column) else f"{role}={column}"
+
+
+def suggested(role: str, names: Iterable[str]) -> str:
+    """`; perhaps 'a' or 'b'`: the names that might play the role, or nothing."""
+    last = {name: normal(re.split(r"[/.:]", name)[-1]) for name in names}
+    found = [name for name in names if re.search(_HINTS.get(role, "$^"), last[name] or normal(name))][:4]
+    return f"; perhaps {' or '.join(repr(name) for name in found)}" if found else ""
+
+
+def assign(
+    columns: Mapping[str, np.ndarray], wanted: Mapping[str, str] | None, source: str
+) -> tuple[dict[str, str], list[Note]]:
+    """Role -> column name, or a formula over columns (`1e9*total_gflops`), and what to say.
+
+    Raises InputError for unknown roles or columns in the map, and for roles with two different candidates.
+    """
+    wanted = dict(wanted or {})
+    problems = []
+    notes = []
+    roles: dict[str, str] = {}
+    for role, column in wanted.items():
+        if role not in ALIASES:
+            problems.append(f"{source}: column map: no role {role!r}{nearest(role, ALIASES)}")
+        elif parse(column, columns) is None:
+            name = _unknown(column, columns)
+            problems.append(
+                f"{source}: column map: {role}={column}: no column {name!r}{nearest(name, columns)}"
+            )
+        else:
+            roles[role] = column
+    for role in ALIASES:
+        if role in wanted:
+            continue
+        free = [name for name in columns if name not in roles.values()]
+        found = _candidates(role, free, columns)
+        if not found:
+            continue
+        if len(found) > 1 and role in NEEDED:
+            names = " and ".join(repr(name) for name in found[:8])
+            problems.append(
+                f"{source}: {names} could {'both' if len(found) == 2 else 'all'} be {role}; "
+                f"choose with --columns {shown(role, found[0])}"
+            )
+        roles[role] = found[0]
+        if found[0] != role and role in NEEDED:
+            what = f"the column {found[0]!r}" if found[0] in columns else found[0]
+            notes.append(Note("column_alias", f"{role} is {what}"))
+    if (bits := roles.get("loss")) and _BITS.search(normal(bits)):
+        notes.append(Note("loss_in_bits", f"{bits!r} is in bits: E, A and B are too"))
+    if problems:
+        raise InputError(*problems)
+    return roles, notes
+
+
+def _candidates(role: str, names: list[str], columns: Mapping[str, np.ndarray]) -> list[str]:
+    """Formulas that could play the role, from the first way of looking that finds any; one if they agree."""
+    ways = [_by_alias(role, names, tier, whole, columns) for whole in (True, False) for tier in (0, 1)]
+    if role == "loss":
+        ways += [_by_ending(names, rule) for rule in (r"loss$|^loss|crossentropy$|nll$", _BITS, _PERPLEXITY)]
+    if role not in NEEDED:
+        return next((way[:1] for way in ways if way), [])
+    # Numbers first; a column of none is named in the reasons why no row can be used.
+    numeric = ([formula for formula in way if np.isfinite(_values(formula, columns)).any()] for way in ways)
+    found = next((way for way in numeric if way), None) or next((way for way in ways if way), [])
+    return _distinct(found, columns) if found else []
+
+
+def _by_alias(role: str, names: list[str], tier: int, whole: bool, columns) -> list[str]:
+    """Formulas of the names that are aliases, in the aliases' order. whole: not the last part, `eval/loss`.
+
+    The unit in a name such as `Params (M)` counts where the numbers lack it.
+    """
+    aliases = ALIASES[role][tier]
+    found = []
+    for name in names:
+        seen = name if whole else re.split(r"[/.:]", name)[-1]
+        # A single letter at the end of a path is rarely what it is in a paper's table.
+        if not whole and (seen == name or len(normal(seen)) < 3):
+            continue
+        if normal(seen) in aliases:
+            found.append((aliases.index(normal(seen)), name))
+            continue
+        base, unit = unit_of(seen)
+        if unit != 1 and role in ("params", "tokens", "flops") and normal(base) in aliases:
+            have = role != "flops" and np.nan_to_num(np.nanmax(_values(name, columns), initial=0)) >= 1e6
+            found.append(
+                (
+                    aliases.index(normal(base)),
+                    name
+                    if have
+                    else f"1e{np.log10(unit):g}*{name}"
+                    if unit != PF_DAY
+                    else f"{unit:g}*{name}",
+                )
+            )
+    return [formula for _, formula in sorted(found, key=lambda pair: pair[0])]
+
+
+def _by_ending(names: list[str], rule) -> list[str]:
+    """Names whose last part ends like a loss; held-back data before training data."""
+    found = [
+        name
+        for name in names
+        if re.search(rule, normal(re.split(r"[/.:]", name)[-1])) and not _NO_LOSS.search(normal(name))
+    ]
+    kept = [name for name in found if _HELD_BACK.search(name.lower())] or found
+    return [f"log({name})" for name in kept] if rule is _PERPLEXITY else kept
+
+
+def _values(formula: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    (part,) = parse(formula, columns)
+    return part.of(columns)
+
+
+def _distinct(found: list[str], columns: Mapping[str, np.ndarray]) -> list[str]:
+    """One formula of those that agree; those that lack most rows of another do not count beside it."""
+    values = {formula: _values(formula, columns) for formula in found}
+    count = {formula: int(np.isfinite(array).sum()) for formula, array in values.items()}
+    left = [formula for formula in found if count[formula] >= 0.5 * max(count.values())]
+    first = values[left[0]]
+    others = [formula for formula in left[1:] if not _alike(first, values[formula])]
+    return [left[0], *others]
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equal up to the rounding of a label such as 70M, where both are given."""
+    both = np.isfinite(one) & np.isfinite(other)
+    return bool(np.allclose(one[both], other[both], rtol=0.01, atol=0)) if both.any() else not len(one)
+
+
+def _unknown(expression: str, columns: Mapping[str, np.ndarray]) -> str:
+    """The first name in the expression that is no column."""
+    parts = [part.strip("+- ()") for part in re.findall(r"[+-]?[^+-]+", expression)]
+    parts = [re.sub(r"^(?:[\d.e+]+\s*\*\s*|(?:log|ln|exp)\()", "", part) for part in parts]
+    return next((part for part in parts if part and part not in columns), expression)

@@ -1,0 +1,257 @@
+"""The rows of a table that a law can be fitted to, and for each other row the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.notes import Excluded, Note
+from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, suggested
+from analysis.tables.table import Runs
+from analysis.tables.trajectories import COPIES, checkpoints, copies, swept
+from analysis.tables.units import numbers
+
+# How tables write that a run ended as it should.
+FINISHED = frozenset(["ok", "finished", "complete", "completed", "done", "success", "succeeded"])
+
+# What lies beyond is a fault of the file: no unit makes a run of 1e100 params.
+EXTREME = 1e100
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Usable rows. inputs: name -> (n,); loss (n,); rows (n,) into the table; held_out (n,).
+
+    clusters (n,): rows with one number depend on each other; clustered_by says how in words, and is empty
+    where every row is its own cluster. groups: columns of text with a few values each, numbered (n,). noise:
+    the stated standard error of each loss, in its unit (n,), where one was asked for.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    loss: np.ndarray
+    rows: np.ndarray
+    held_out: np.ndarray
+    clusters: np.ndarray
+    clustered_by: str
+    excluded: tuple[Excluded, ...]
+    notes: tuple[Note, ...]
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    noise: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def where(self, keep: np.ndarray, reason: str = "") -> Sample:
+        """The rows where `keep`; with a reason the others join `excluded`."""
+        out = [Excluded(int(row), reason) for row in self.rows[~keep]] if reason else []
+        return replace(
+            self,
+            inputs={name: values[keep] for name, values in self.inputs.items()},
+            loss=self.loss[keep],
+            rows=self.rows[keep],
+            held_out=self.held_out[keep],
+            clusters=np.unique(self.clusters[keep], return_inverse=True)[1],
+            groups={name: values[keep] for name, values in self.groups.items()},
+            noise=None if self.noise is None else self.noise[keep],
+            excluded=tuple(sorted((*self.excluded, *out), key=lambda item: item.row)),
+        )
+
+
+def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str = "") -> Sample:
+    """Rows with status ok, a positive finite loss and positive finite inputs, within 1e-100 to 1e100.
+
+    noise: the column of the loss's standard errors; then rows without a positive one are left out too.
+    Raises InputError when the table lacks a column that is needed, or no row can be used.
+    """
+    lacking = [role for role in (*inputs, "loss") if _values(runs, role) is None]
+    if lacking:
+        there = ", ".join(list(runs.columns)[:20]) or "none"
+        raise InputError(
+            *(
+                f"{runs.source}: no column for {role}; name it with --columns {role}=..."
+                f"{suggested(role, runs.columns) if role in NEEDED else ''}"
+                for role in lacking
+            ),
+            f"{runs.source}: its columns are {there}",
+        )
+    if noise and noise not in runs.columns:
+        raise InputError(f"{runs.source}: --noise: no column {noise!r}{nearest(noise, runs.columns)}")
+    reasons = np.full(len(runs), "", object)
+    notes = list(runs.notes)
+    reasons, notes = _one_grid(runs, reasons, notes)
+    status = runs.role("status")
+    if status is not None:
+        for row, value in enumerate(status.tolist()):
+            if str(value).strip().lower() not in FINISHED and reasons[row] == "":
+                reasons[row] = f"status is {value!r}, not 'ok'"
+    for role in ("loss", *inputs):
+        values = _values(runs, role)
+        raw = runs.written.get(role, values)
+        for row in np.flatnonzero(~_measurable(values) & (reasons == "")):
+            reasons[row] = f"{role} is {_shown(raw[row], values[row])}"
+    stated = numbers(runs.columns[noise]) if noise else None
+    if stated is not None:
+        for row in np.flatnonzero(~_measurable(stated) & (reasons == "")):
+            reasons[row] = f"{noise} is {_shown(None, stated[row])}"
+    keep = np.flatnonzero(reasons == "")
+    if not len(keep):
+        kinds = sorted(set(reasons.tolist()))
+        shown = "; ".join(kinds[:3]) + ("; ..." if len(kinds) > 3 else "")
+        raise InputError(f"{runs.source}: none of its {len(runs)} rows can be used: {shown}")
+    wanted = dict.fromkeys((*inputs, *(role for role in NEEDED if role != "loss")))
+    out = {role: _values(runs, role)[keep] for role in wanted if _values(runs, role) is not None}
+    loss = runs.columns["loss"][keep]
+    clusters, clustered_by = _clusters(runs, keep, out)
+    if not clustered_by and not runs.store:
+        clusters, clustered_by, said = _told(runs, keep, out, loss)
+        notes += said
+    held = runs.role("held_out")
+    return Sample(
+        out,
+        loss,
+        keep,
+        np.zeros(len(keep), bool) if held is None else _truth(held[keep]),
+        clusters,
+        clustered_by,
+        tuple(Excluded(int(row), reasons[row]) for row in np.flatnonzero(reasons != "")),
+        tuple(notes),
+        _groups(runs, keep, out),
+        None if stated is None else stated[keep],
+    )
+
+
+def _groups(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns of text with 2 to 12 values that each name several rows: datasets, architectures, sweeps."""
+    found = {}
+    for name, values in runs.columns.items():
+        if values.dtype.kind != "O" or name in runs.roles.values() or name in runs.roles:
+            continue
+        labels, index = np.unique([str(value) for value in values[keep].tolist()], return_inverse=True)
+        if not 2 <= len(labels) <= 12 or len(keep) < 4 * len(labels):
+            continue
+        # A column that only names the size or the budget says nothing that the inputs do not.
+        spread = [
+            max(np.ptp(np.log(values[index == i])) for i in range(len(labels))) for values in inputs.values()
+        ]
+        if min(spread) > 1e-3:
+            found[name] = index
+    return found
+
+
+def _one_grid(runs: Runs, reasons: np.ndarray, notes: list[Note]) -> tuple[np.ndarray, list[Note]]:
+    """Of a store, the rows of its largest grid: losses on different sources are different quantities."""
+    if not runs.store or "grid" not in runs.columns:
+        return reasons, notes
+    texts = [runs.columns[name].tolist() for name in ("grid", "source") if name in runs.columns]
+    labels = [" on ".join(str(part) for part in row if part is not None) for row in zip(*texts, strict=True)]
+    usable = runs.role("status") == "ok" if runs.role("status") is not None else np.ones(len(runs), bool)
+    cells: dict[str, set] = {}
+    for row in np.flatnonzero(usable):
+        cells.setdefault(labels[row], set()).add((runs.columns["params"][row], runs.columns["tokens"][row]))
+    if len(cells) < 2:
+        return reasons, notes
+    largest = max(sorted(cells), key=lambda label: len(cells[label]))
+    for row, label in enumerate(labels):
+        if label != largest:
+            reasons[row] = f"another grid: {label}"
+    others = ", ".join(label for label in sorted(cells) if label != largest)
+    text = (
+        f"of the store's grids the largest is fitted, {largest}; not {others} (choose with --where grid=...)"
+    )
+    return reasons, [*notes, Note("grid_chosen", text)]
+
+
+def _values(runs: Runs, role: str) -> np.ndarray | None:
+    values = runs.role(role)
+    if values is None and role not in ALIASES:
+        values = runs.columns.get(role)
+    return None if values is None else numbers(values)
+
+
+def _measurable(values: np.ndarray) -> np.ndarray:
+    """Which are positive numbers whose products and squares are numbers too, whatever the unit."""
+    with np.errstate(invalid="ignore"):
+        return (values > 1 / EXTREME) & (values < EXTREME)
+
+
+def _shown(raw, number: float) -> str:
+    if np.isfinite(number) and number > 0:
+        return f"{number:g}, no quantity in any unit"
+    if isinstance(raw, str) and raw.strip():
+        return f"{raw[:40]!r}, not a number" if np.isnan(number) else f"{raw[:40]!r}, not positive"
+    if np.isnan(number):
+        return "missing or not a number"
+    return f"{number:g}, not a positive finite number"
+
+
+def _truth(values: np.ndarray) -> np.ndarray:
+    """Booleans, 0 and 1, or the words true and yes."""
+    words = {"true", "yes", "1", "1.0", "t", "y"}
+    return np.array([str(value).strip().lower() in words for value in values.tolist()], bool)
+
+
+def _clusters(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:
+    """Which rows belong together: runs of one shape and seed, branches of one trunk, checkpoints of one run.
+
+    A column that merely names runs (`run`, `name`) makes clusters only where one name covers several token
+    counts of one size, that is, checkpoints: equal names at equal tokens are independent repetitions, and a
+    name of several sizes is that of a study.
+    """
+    chosen = runs.roles.get("cluster")
+    names = [] if chosen is None else [chosen]
+    if chosen is None or normal(chosen) in ALIASES["cluster"][1]:
+        weak = ALIASES["cluster"][1]
+        names += [name for name in runs.columns if normal(name) in weak and name not in names]
+    for column in names:
+        if column not in runs.columns:
+            continue
+        labels = [str(value) for value in runs.columns[column][keep].tolist()]
+        labels = [f"\0{i}" if label in ("", "None", "nan") else label for i, label in enumerate(labels)]
+        index = np.unique(labels, return_inverse=True)[1]
+        if index.max() + 1 == len(keep):
+            continue
+        if normal(column) in ALIASES["cluster"][1] and not _is_run(index, inputs):
+            continue
+        return index, "runs of one shape and seed" if runs.store else f"rows of one {column!r}"
+    return np.arange(len(keep)), ""
+
+
+def _is_run(index: np.ndarray, inputs: Mapping[str, np.ndarray]) -> bool:
+    """Whether the names numbered by `index` (n,) are those of runs with several checkpoints."""
+    if "params" in inputs:
+        order = np.lexsort((inputs["params"], index))
+        step = np.diff(np.log(inputs["params"][order]))
+        if (np.abs(step[np.diff(index[order]) == 0]) > 1e-3).any():
+            return False
+    if "tokens" not in inputs:
+        return True
+    order = np.lexsort((inputs["tokens"], index))
+    return bool(((np.diff(index[order]) == 0) & (np.diff(inputs["tokens"][order]) != 0)).any())
+
+
+def _told(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray], loss: np.ndarray):
+    """(clusters, what they are, notes) that no column names: checkpoints, copies, sweeps of rates."""
+    alone, said = np.arange(len(keep)), []
+    if not {"params", "tokens"} <= inputs.keys() or len(keep) < 3:
+        return alone, "", said
+    n, d = inputs["params"], inputs["tokens"]
+    others = {
+        name: values[keep]
+        for name, values in runs.columns.items()
+        if name not in (*runs.roles.values(), *NEEDED)
+    }
+    if text := swept(n, d, loss, others):
+        said.append(Note("swept", text))
+    run = checkpoints(n, d, others)
+    if run is not None:
+        text = (
+            f"the rows look like checkpoints of {run.max() + 1} runs, each of one size with rising tokens; "
+            f"intervals take each run as one cluster; losses before a schedule's end lie above those of "
+            f"finished runs"
+        )
+        return run, "checkpoints of one run", [*said, Note("checkpoints", text)]
+    same = copies(*inputs.values(), loss)
+    return (alone, "", said) if same is None else (same, COPIES, said)

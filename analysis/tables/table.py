@@ -1,0 +1,389 @@
+"""The table: one row a run, from a store folder or any CSV, TSV, Parquet or JSON file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.notes import Note
+from analysis.tables.columns import NEEDED, assign, nearest
+from analysis.tables.units import evaluate, numbers
+
+if TYPE_CHECKING:
+    import pandas
+
+# Identifiers such as 12e4567890ab read as numbers; these columns never are.
+_TEXT = "run_id study grid status trunk source device energy_source git_commit pack name cluster"
+TEXT = frozenset(_TEXT.split())
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Runs:
+    """A table of runs.
+
+    columns: name -> array (rows,), those of the source plus `params`, `tokens`, `flops`, `loss` as float64
+    (NaN where a value is missing or is no number). roles: role -> the column or the formula it comes from.
+    store: the source is a store folder of the laboratory. ability_rows: one mapping a score. written: role ->
+    its column as it was written, where that is not all numbers.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    roles: Mapping[str, str]
+    source: str
+    notes: tuple[Note, ...] = ()
+    store: bool = False
+    ability_rows: Sequence[Mapping[str, Any]] = ()
+    written: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def role(self, name: str) -> np.ndarray | None:
+        """The column that plays the role, or None."""
+        if name in NEEDED:
+            return self.columns.get(name)
+        column = self.roles.get(name)
+        return None if column is None else self.columns.get(column)
+
+    @cached_property
+    def frame(self) -> pandas.DataFrame:
+        """The table as pandas sees it; a new object that may be changed."""
+        import pandas
+
+        return pandas.DataFrame({name: integers(values) for name, values in self.columns.items()})
+
+    @cached_property
+    def abilities(self) -> pandas.DataFrame:
+        """Ability scores, long: one row for each run, task and metric. Empty for foreign tables."""
+        import pandas
+
+        names = "run_id study grid task metric params tokens flops loss_nats seed score correct items chance"
+        return pandas.DataFrame(list(self.ability_rows), columns=None if self.ability_rows else names.split())
+
+    def where(self, **equal: Any) -> Runs:
+        """The rows whose columns have these values: runs.where(grid="language"). InputError if none."""
+        keep = np.ones(len(self), bool)
+        for name, value in equal.items():
+            if name not in self.columns:
+                raise InputError(f"{self.source}: no column {name!r}{nearest(name, self.columns)}")
+            column = self.columns[name]
+            wanted = numbers(np.array([value], object))[0]
+            same = np.array([str(item) == str(value) for item in column.tolist()], bool)
+            keep &= same | (numbers(column) == wanted if np.isfinite(wanted) else False)
+            if not keep.any():
+                seen = sorted({str(item) for item in column.tolist()})
+                if str(value) in seen:
+                    together = " and ".join(f"{key}={item}" for key, item in equal.items())
+                    raise InputError(f"{self.source}: no row has all of {together} at once")
+                raise InputError(
+                    f"{self.source}: no row where {name} is {value!r}{nearest(str(value), seen)}"
+                )
+        columns = {name: values[keep] for name, values in self.columns.items()}
+        scores = [
+            row for row in self.ability_rows if all(str(row.get(k)) == str(v) for k, v in equal.items())
+        ]
+        written = {role: values[keep] for role, values in self.written.items()}
+        return replace(self, columns=columns, ability_rows=scores, written=written)
+
+    def lowest(self) -> Runs:
+        """At each params and tokens the row of lowest loss alone: of a sweep over rates, the best one."""
+        if not {"params", "tokens", "loss"} <= self.columns.keys():
+            raise InputError(f"{self.source}: --lowest needs params, tokens and loss")
+        loss = np.where(self.columns["loss"] > 0, self.columns["loss"], np.inf)
+        at = [np.round(np.log(np.maximum(self.columns[name], 1e-300)), 3) for name in ("params", "tokens")]
+        texts = [self.columns[name] for name in ("grid", "held_out") if name in self.columns]
+        labels = [np.unique(column.astype(str), return_inverse=True)[1] for column in texts]
+        order = np.lexsort((loss, *at, *labels))
+        key = np.stack([*at, *labels])[:, order]
+        first = np.concatenate([[True], (key[:, 1:] != key[:, :-1]).any(axis=0)])
+        keep = np.sort(order[first & np.isfinite(loss[order])])
+        text = f"{len(keep)} of {len(self)} rows: the lowest loss at each params and tokens"
+        columns = {name: values[keep] for name, values in self.columns.items()}
+        written = {role: values[keep] for role, values in self.written.items()}
+        return replace(self, columns=columns, written=written, notes=(*self.notes, Note("lowest", text)))
+
+    def __repr__(self) -> str:
+        return f"Runs({self.source}: {len(self)} rows, {', '.join(self.roles)})"
+
+    def _repr_html_(self) -> str:
+        return self.frame._repr_html_()
+
+
+def read(path: str | Path, columns: Mapping[str, str] | None = None) -> Runs:
+    """The runs of a store folder, or of a .csv, .tsv, .parquet, .json or .jsonl file.
+
+    `columns` maps roles (params, tokens, flops, loss, held_out, seed, status, cluster, unique_tokens) to the
+    table's names, or to a sum or difference of them (`params=params_total-params_embedding`).
+    Raises InputError when the path, its format or its columns cannot be used.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if path.is_dir():
+        from analysis.tables.store import read_store
+
+        raw, abilities, notes = read_store(path)
+        return table(raw, columns, str(path), notes, store=True, ability_rows=abilities)
+    return table(_file(path), columns, str(path))
+
+
+def as_runs(data: Any, columns: Mapping[str, str] | None = None) -> Runs:
+    """Runs from Runs, a path, a pandas DataFrame or a mapping of columns."""
+    if isinstance(data, Runs):
+        return data
+    if isinstance(data, str | Path):
+        return read(data, columns)
+    if not hasattr(data, "keys"):
+        raise InputError(
+            f"a table is Runs, a path, a DataFrame or a mapping of columns, not {type(data).__name__}"
+        )
+    raw = {str(name): np.asarray(data[name]) for name in data}
+    lengths = {name: values.shape for name, values in raw.items()}
+    if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
+        raise InputError(f"the columns must be one-dimensional and of one length, and are {lengths}")
+    return table(raw, columns, "table in memory")
+
+
+def table(
+    raw: Mapping[str, np.ndarray],
+    wanted: Mapping[str, str] | None,
+    source: str,
+    notes: Sequence[Note] = (),
+    store: bool = False,
+    ability_rows: Sequence[Mapping[str, Any]] = (),
+) -> Runs:
+    """Runs from raw columns: roles assigned, params, tokens and flops completed by 6 params tokens."""
+    notes = list(notes)
+    if store:
+        wanted = {"loss": "loss_nats", "tokens": "tokens", "held_out": "held_out", "status": "status"} | {
+            "seed": "seed",
+            "cluster": "cluster",
+            **(wanted or {}),
+        }
+        wanted = {role: column for role, column in wanted.items() if column in raw or role not in raw}
+        raw = dict(raw)
+        raw["params"], note = _matmul_params(raw)
+        notes.append(note)
+        wanted.setdefault("params", "params")
+        wanted.setdefault("flops", "6 params tokens")
+    derived = {role: name for role, name in (wanted or {}).items() if name == "6 params tokens"}
+    asked = {role: name for role, name in (wanted or {}).items() if role not in derived}
+    searched = {name: values for name, values in raw.items() if not (store and name.startswith("flops_"))}
+    roles, said = assign(searched if not asked.get("flops") else raw, asked, source)
+    notes += [] if store else said
+    out = dict(raw)
+    for role in NEEDED:
+        if role in roles:
+            out[role] = evaluate(roles[role], raw)
+    _small(out, roles, notes)
+    _complete(out, roles, source, notes)
+    written = {role: raw[roles[role]] for role in NEEDED if roles.get(role) in raw}
+    written = {role: values for role, values in written.items() if values.dtype.kind == "O"}
+    return Runs(out, roles, source, tuple(notes), store, ability_rows, written)
+
+
+def _small(out: Mapping[str, np.ndarray], roles: Mapping[str, str], notes: list[Note]) -> None:
+    """A size of 0.07 or 7 is one in billions: exponents stand, counts and FLOPs do not."""
+    for role in ("params", "tokens"):
+        values = out[role][np.isfinite(out[role])] if role in roles else np.zeros(0)
+        if len(values) and 0 < values.max() < 1e4:
+            text = (
+                f"{role} are {values.min():g} to {values.max():g}: in millions or billions? "
+                f"Say --columns {role}=1e9*{roles[role]}"
+            )
+            notes.append(Note("small_counts", text))
+
+
+def _complete(out: dict[str, np.ndarray], roles: dict[str, str], source: str, notes: list[Note]) -> None:
+    have = {role for role in ("params", "tokens", "flops") if role in roles}
+    with np.errstate(all="ignore"):
+        if have == {"params", "tokens"}:
+            out["flops"], roles["flops"] = 6 * out["params"] * out["tokens"], "6 params tokens"
+            notes.append(Note("flops_6nd", "flops is 6 params tokens"))
+        elif have == {"params", "flops"}:
+            out["tokens"], roles["tokens"] = out["flops"] / (6 * out["params"]), "flops / (6 params)"
+            notes.append(Note("tokens_from_flops", "tokens is flops / (6 params)"))
+        elif have == {"tokens", "flops"}:
+            out["params"], roles["params"] = out["flops"] / (6 * out["tokens"]), "flops / (6 tokens)"
+            notes.append(Note("params_from_flops", "params is flops / (6 tokens)"))
+        elif len(have) == 3:
+            ratio = out["flops"] / (6 * out["params"] * out["tokens"])
+            ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
+            if len(ratio) and (ratio.max() > 1.02 or ratio.min() < 0.98):
+                text = f"flops is {ratio.min():.3g} to {ratio.max():.3g} times 6 params tokens"
+                notes.append(Note("flops_not_6nd", text))
+
+
+def _matmul_params(raw: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Note]:
+    """Parameters that multiply activations: an untied input table is a look-up, a tied one is the head too.
+
+    At 1e4 to 1e7 parameters the input table is a tenth to a half of the model and does no arithmetic;
+    counting it bends the law (Porian et al., arXiv 2406.19146, on what N should count).
+    """
+    total = numbers(raw["params_total"]) if "params_total" in raw else None
+    if total is None:
+        return np.full(len(next(iter(raw.values()), ())), np.nan), Note("params_missing", "no params_total")
+    embedding = np.nan_to_num(numbers(raw["params_embedding"])) if "params_embedding" in raw else 0.0
+    head = np.nan_to_num(numbers(raw["params_head"])) if "params_head" in raw else np.zeros(len(total))
+    text = (
+        "params is params_total without the input embedding table (a tied table counts, as the head); "
+        "choose with --columns params=params_total"
+    )
+    return np.where(head > 0, total - embedding, total), Note("params_counted", text)
+
+
+def integers(values: np.ndarray) -> np.ndarray:
+    """Whole float columns as int64, for reading; anything else as it is."""
+    if (
+        values.dtype.kind == "f"
+        and len(values)
+        and np.all(np.abs(values) < 2**53)
+        and np.all(values % 1 == 0)
+    ):
+        return values.astype(np.int64)
+    return values
+
+
+def tidy(values: Sequence[Any], name: str) -> np.ndarray:
+    """An array of a column's values: float64 if all are numbers or missing, bool if all are, else objects."""
+    if name not in TEXT:
+        kinds = {type(value) for value in values}
+        if kinds == {bool}:
+            return np.array(values, bool)
+        if kinds <= {int, float, type(None)} and kinds & {int, float}:
+            return np.array(values, float)
+        if kinds == {str}:
+            try:
+                return np.array([value or "nan" for value in values]).astype(float)
+            except ValueError:
+                pass
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _file(path: Path) -> dict[str, np.ndarray]:
+    readers = {
+        ".csv": _csv,
+        ".tsv": _csv,
+        ".txt": _csv,
+        ".parquet": _parquet,
+        ".json": _json,
+        ".jsonl": _json,
+    }
+    reader = readers.get(_suffix(path))
+    if reader is None:
+        raise InputError(
+            f"{path}: unknown format {path.suffix!r}; one of {', '.join(readers)}, or a store folder"
+        )
+    raw = reader(path)
+    if not raw or not len(next(iter(raw.values()))):
+        raise InputError(f"{path}: no rows")
+    return raw
+
+
+def _suffix(path: Path) -> str:
+    """The format's, also of runs.csv.gz."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def _text(path: Path, **options):
+    return gzip.open(path, "rt", **options) if path.suffix.lower() == ".gz" else open(path, **options)
+
+
+def _csv(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with _text(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+            head = file.readline()
+            file.seek(0)
+            delimiter = max("\t;,", key=head.count) if _suffix(path) != ".tsv" else "\t"
+            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+    except (csv.Error, OSError, EOFError) as error:
+        raise InputError(f"{path}: {error}") from None
+    if not rows:
+        raise InputError(f"{path}: empty file")
+    names = [name.strip() for name in rows.pop(0)]
+    if unnamed := [index for index, name in enumerate(names) if not name]:
+        for index in unnamed:
+            names[index] = f"column_{index}"
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(*(f"{path}: the column {name!r} occurs twice" for name in repeated))
+    if long := [index for index, row in enumerate(rows) if len(row) > len(names)]:
+        counts = [
+            f"{path}: row {index}: {len(rows[index])} values for {len(names)} columns" for index in long[:5]
+        ]
+        raise InputError(*counts)
+    if any(len(row) < len(names) for row in rows):
+        rows = [row + [""] * (len(names) - len(row)) for row in rows]
+    return {name: tidy(values, name) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
+
+
+def _parquet(path: Path) -> dict[str, np.ndarray]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        data = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0]}"
+        ) from None
+    return {name: tidy(data[name].to_pylist(), name) for name in data.column_names}
+
+
+def _json(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with _text(path, encoding="utf-8") as file:
+            text = file.read()
+        data = (
+            [json.loads(line) for line in text.splitlines() if line.strip()]
+            if _suffix(path) == ".jsonl"
+            else None
+        )
+        data = json.loads(text) if data is None else data
+    except (ValueError, OSError, EOFError, RecursionError) as error:
+        raise InputError(f"{path}: {error}") from None
+    rows = data.get("rows") if isinstance(data, dict) else data
+    if isinstance(data, dict) and rows is None:
+        lists = [value for value in data.values() if isinstance(value, list) and value]
+        objects = [value for value in lists if all(isinstance(row, dict) for row in value)]
+        rows = objects[0] if len(objects) == 1 else None
+    if isinstance(data, dict) and rows is None and all(isinstance(values, list) for values in data.values()):
+        if len({len(values) for values in data.values()}) > 1:
+            raise InputError(f"{path}: its columns differ in length")
+        return {name: tidy(values, name) for name, values in data.items()}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(
+            f"{path}: a table is {{columns, rows: [{{...}}]}}, a list of objects, or lists by column"
+        )
+    return by_column(rows)
+
+
+def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Columns of a list of rows; a key that a row lacks is missing there. Nested keys are joined: a.b."""
+    if any(isinstance(value, Mapping) for value in (rows[0].values() if rows else ())):
+        rows = [_flat(row) for row in rows]
+    shapes = dict.fromkeys(tuple(row) for row in rows)  # few, however many rows there are
+    names = list(dict.fromkeys(name for shape in shapes for name in shape))
+    if all(len(shape) == len(names) for shape in shapes):
+        return {name: tidy([row[name] for row in rows], name) for name in names}
+    return {name: tidy([row.get(name) for row in rows], name) for name in names}
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            out |= _flat(value, f"{prefix}{name}.")
+        else:
+            out[f"{prefix}{name}"] = value
+    return out

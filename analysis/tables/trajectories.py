@@ -1,0 +1,100 @@
+"""Rows that are checkpoints of one run, copies of one record, or a sweep, as the columns tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from analysis.tables.columns import normal
+
+# Sizes and budgets closer than this are one.
+SAME = 1e-3
+# Checkpoints are saved at even steps; budgets of separate runs are spaced by factors.
+EVEN, CHECKPOINTS = 0.05, 8
+# Of the rows, from which share on a table is one of checkpoints.
+MOST = 0.5
+# Columns that say how far a run had come.
+_PROGRESS = re.compile(
+    r"^(currentsteps?|globalstep|checkpoint|ckpt|checkpointstep|iter|iteration|step|progress)$"
+)
+_TUNED = re.compile(
+    r"(^|max|peak|base|best)(lr|learningrate)$|learningrate|batchsize|batchtokens|gbsz?$|^bs$|weightdecay|^wd$"
+    r"|warmup|dropout|optimi[sz]er$|schedule|beta[12]$|^momentum$|clip"
+)
+COPIES = "exact copies are one"
+
+
+def segments(params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """For each row the number of its stretch (n,), in the table's order, of one size and rising tokens."""
+    cut = (np.abs(np.diff(np.log(params))) > SAME) | (np.diff(tokens) <= 0)
+    return np.concatenate([[0], cut.cumsum()])
+
+
+def evenly(tokens: np.ndarray) -> bool:
+    """Whether rising tokens lie at even steps, a last shorter one aside."""
+    steps = np.diff(tokens)
+    if len(tokens) < CHECKPOINTS or steps.min() <= 0:
+        return False
+    middle = float(np.median(steps))
+    return bool(np.mean(np.abs(steps - middle) < EVEN * middle) >= 0.8)
+
+
+def checkpoints(
+    params: np.ndarray, tokens: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> np.ndarray | None:
+    """The run of each row (n,), where most rows are checkpoints of runs, else None. columns: of these rows.
+
+    Runs are told by the table's order: one size, tokens rising in even steps, or beside a column of steps.
+    """
+    run = segments(params, tokens)
+    count = np.bincount(run)
+    if len(count) == len(run) or len(count) < 2:
+        return None
+    step = [
+        values
+        for name, values in columns.items()
+        if _PROGRESS.match(normal(name)) and values.dtype.kind in "fiu"
+    ]
+    found = 0
+    for one in np.flatnonzero(count >= CHECKPOINTS):
+        rows = np.flatnonzero(run == one)
+        rising = any((np.diff(values[rows]) > 0).all() for values in step)
+        found += len(rows) * bool(rising or evenly(tokens[rows]))
+    return run if found > MOST * len(run) else None
+
+
+def copies(*values: np.ndarray) -> np.ndarray | None:
+    """For each row the number of its record (n,), where some repeat another in all values, else None."""
+    index = np.unique(np.stack(values), axis=1, return_inverse=True)[1].ravel()
+    return index if len(index) and index.max() + 1 < len(index) else None
+
+
+def swept(
+    params: np.ndarray, tokens: np.ndarray, loss: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> str | None:
+    """What to say where runs of equal params and tokens differ in a rate, a batch or the like, else None."""
+    cell = np.unique(np.round(np.log(np.stack([params, tokens])) / SAME), axis=1, return_inverse=True)[
+        1
+    ].ravel()
+    several = np.flatnonzero(np.bincount(cell) > 1)
+    names, cells = [], set()
+    for name, values in columns.items():
+        if not _TUNED.search(normal(re.split(r"[/.]", name)[-1])):
+            continue
+        labels = np.unique([str(value) for value in values.tolist()], return_inverse=True)[1]
+        differ = {int(one) for one in several if np.ptp(labels[cell == one]) > 0}
+        if len(differ) > 0.2 * (cell.max() + 1):
+            names.append(name)
+            cells |= differ
+    if not names:
+        return None
+    spread = float(np.median([np.ptp(np.log(loss[cell == one])) for one in cells]))
+    if spread < 0.002:
+        return None
+    return (
+        f"{len(cells)} of {cell.max() + 1} pairs of params and tokens have runs that differ in "
+        f"{' and '.join(map(repr, names[:3]))}, by {100 * spread:.2g} % of the loss: the law goes through "
+        f"all of them; --lowest keeps the best run of each pair"
+    )
