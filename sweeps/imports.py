@@ -138,9 +138,9 @@ def _table(path: Path) -> list[dict]:
 
 def _plain(path: Path):
     """The columns as they stand, where their roles are in doubt: --columns decides."""
-    from analysis.tables.table import _file
+    from analysis.tables.files import columns_of
 
-    return _file(path)
+    return columns_of(path)
 
 
 def mapped(rows: list[dict], roles: dict[str, str], path: Path) -> tuple[list[dict], list[str]]:
