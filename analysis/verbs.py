@@ -252,7 +252,7 @@ def table(argv: list[str]) -> int:
     options = tyro.cli(TableOptions, args=argv, prog="lab table")
     runs = _read(options)
     if options.abilities:
-        from analysis.tables.table import by_column
+        from analysis.tables.files import by_column
 
         columns = by_column(list(runs.ability_rows))
     else:

@@ -16,6 +16,12 @@ DECADE = 10.0
 COLLINEAR = 0.97
 # A residual that many robust standard deviations away is an outlier under any smooth noise.
 FAR = 6.0
+# Params and tokens this close to one power law of each other (rounding of published tables) are collinear.
+ON_LINE = 0.05
+# Losses written with seven digits, or kept in float32, cannot agree better than this with any law.
+ROUNDING = 1e-7
+# Share of the scatter of the log losses that a law may leave unexplained, in robust variances.
+UNEXPLAINED = 0.1
 
 
 def refuse(rows: Sample, law: Law, source: str) -> None:
@@ -46,9 +52,10 @@ def refuse(rows: Sample, law: Law, source: str) -> None:
                 f"{source}: {name} has {len(values)} distinct value(s) among the usable rows; "
                 f"{law.name} needs at least {needed}" + _excluded(rows)
             )
-    if not problems and _collinearity(rows, law) > 1 - 1e-9:
+    if not problems and (off := _off_line(rows, law)) < ON_LINE:
+        how = "exactly" if off < 1e-6 else f"within {100 * off:.2g} %"
         problems.append(
-            f"{source}: params and tokens rise together exactly (tokens = c params^k), so their terms "
+            f"{source}: params and tokens rise together {how} (tokens = c params^k), so their terms "
             f"cannot be told apart; fit a law of one axis (power-flops-offset) or vary them separately"
         )
     if problems:
@@ -89,6 +96,17 @@ def _collinearity(rows: Sample, law: Law) -> float:
     return abs(float(np.corrcoef(n, d)[0, 1])) if n.std() > 1e-9 and d.std() > 1e-9 else 0.0
 
 
+def _off_line(rows: Sample, law: Law) -> float:
+    """How far tokens lie from a power of params at most, as a share; infinite for laws without both."""
+    if not {"params", "tokens"} <= set(law.inputs) or len(rows) < 3:
+        return np.inf
+    n, d = np.log(rows.inputs["params"]), np.log(rows.inputs["tokens"])
+    if n.std() < 1e-9:
+        return np.inf
+    slope = np.cov(n, d)[0, 1] / n.var(ddof=1)
+    return float(np.expm1(np.abs(d - d.mean() - slope * (n - n.mean())).max()))
+
+
 def remarks(
     rows: Sample,
     law: Law,
@@ -102,7 +120,7 @@ def remarks(
 
     lost: share of bootstrap draws not at an optimum; gone (P,): share of draws in which a factor vanished.
     """
-    said = [*_design(rows, law), *_optimum(law, certificate, value), *_residuals(rows, residual)]
+    said = [*_design(rows, law), *_optimum(law, certificate, value), *_residuals(rows, law, residual)]
     if lost > 0.01:
         said.append(Note("draws_not_converged", f"{lost:.1%} of the bootstrap draws are not at an optimum"))
     for name, share in zip(law.names, gone, strict=True):
@@ -131,11 +149,30 @@ def _design(rows: Sample, law: Law) -> list[Note]:
     if len(rows) < 3 * len(law.names):
         said.append(Note("few_points", f"{len(rows)} rows for {len(law.names)} parameters"))
     stacked = np.stack([*(rows.inputs[name] for name in law.inputs), rows.loss])
+    said += _rising(rows)
     copies = len(rows) - np.unique(stacked, axis=1).shape[1]
     if copies:
         text = f"{copies} rows repeat another row's {', '.join(law.inputs)} and loss exactly: no new evidence"
         said.append(Note("duplicates", text))
     return said
+
+
+def _rising(rows: Sample) -> list[Note]:
+    """A loss that rises with compute is none: a score, or a column of another kind."""
+    spent = rows.inputs.get("flops")
+    if spent is None or len(rows) < 8:
+        return []
+    ranks = [np.unique(values, return_inverse=True)[1] for values in (spent, rows.loss)]
+    if min(rank.std() for rank in ranks) == 0:
+        return []
+    agree = float(np.corrcoef(*ranks)[0, 1])
+    if agree < 2.5 / np.sqrt(len(rows)):
+        return []
+    text = (
+        f"the loss rises with compute (rank correlation {agree:.2f}): a score is no loss, and is what "
+        f"`lab downstream` and `lab thresholds` take"
+    )
+    return [Note("loss_rises", text)]
 
 
 def _optimum(law: Law, certificate: Certificate, value: float) -> list[Note]:
@@ -166,11 +203,11 @@ def _optimum(law: Law, certificate: Certificate, value: float) -> list[Note]:
     return said
 
 
-def _residuals(rows: Sample, residual: np.ndarray) -> list[Note]:
+def _residuals(rows: Sample, law: Law, residual: np.ndarray) -> list[Note]:
     said = []
     size = np.abs(residual)
     scale = 1.4826 * float(np.median(size))
-    if size.max() < 1e-9:
+    if size.max() < ROUNDING:
         return [Note("noise_free", "the law passes through every row exactly; intervals are zero, not small")]
     far = np.flatnonzero(size > FAR * scale)
     if len(far):
@@ -178,6 +215,13 @@ def _residuals(rows: Sample, residual: np.ndarray) -> list[Note]:
         shown = ", ".join(f"row {rows.rows[i]} ({np.expm1(residual[i]):+.1%})" for i in worst)
         text = f"{len(far)} rows lie more than {FAR:g} robust standard deviations off: {shown}"
         said.append(Note("outliers", text))
+    spread = 1.4826 * float(np.median(np.abs(np.log(rows.loss / np.median(rows.loss)))))
+    if spread > 0 and (left := (scale / spread) ** 2) > UNEXPLAINED:
+        text = (
+            f"the law leaves {min(left, 1):.0%} of the losses' scatter unexplained: there is more in it than "
+            f"{' and '.join(law.inputs)} (rates, data, recipes, unfinished schedules)"
+        )
+        said.append(Note("poor_fit", text))
     said += _mixed(rows, np.clip(residual, -4 * scale, 4 * scale))
     return said
 

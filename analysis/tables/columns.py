@@ -30,7 +30,8 @@ _ALIASES: Mapping[str, tuple[str, str]] = {
     ),
     "flops": (
         "flops flop c compute trainingflop trainingflops trainflops trainflop totalflops totalflop "
-        "trainingcompute traincompute flopstotal totaltrainflops totalcompute",
+        "trainingcompute traincompute flopstotal totaltrainflops totalcompute computeflops pretrainflops "
+        "pretrainingflops pretrainingcompute computespent computeused",
         "flops6nd flopsexact budget computebudget flopbudget flopsbudget isoflop isoflops isoflopbudget",
     ),
     "loss": (
@@ -50,6 +51,7 @@ NEEDED = ("params", "tokens", "flops", "loss")
 _NO_LOSS = re.compile(
     r"lower|upper|std|stderr|error|delta|weight|scale|aux|zloss|balanc|router|spike|grad|ratio|rank|pred|fit"
 )
+_LOSS = r"loss$|^loss|crossentropy$|xent$|nll$"
 _HELD_BACK = re.compile(r"val|eval|test|held|dev(?![a-z])")
 _BITS = re.compile(r"(bpb|bpc|bitsperbyte|bitsperchar|bitspercharacter|bitspertoken)$")
 _PERPLEXITY = re.compile(r"(ppl|perplexity)$")
@@ -58,7 +60,7 @@ _HINTS = {
     "params": r"param|size|weights|model",
     "tokens": r"token|tok|data|samples",
     "flops": r"flop|compute|budget",
-    "loss": r"loss|ppl|perplex|bpb|bpc|nll|entropy|bits",
+    "loss": r"loss|ppl|perplex|bpb|bpc|nll|entropy|xent|bits",
 }
 
 
@@ -134,10 +136,12 @@ def assign(
         if not found:
             continue
         if len(found) > 1 and role in NEEDED:
-            names = " and ".join(repr(name) for name in found[:8])
+            names = " and ".join(repr(name) for name in found[:4])
+            more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+            wide = "; if each is a run of its own, the table must first have one row a run" if more else ""
             problems.append(
-                f"{source}: {names} could {'both' if len(found) == 2 else 'all'} be {role}; "
-                f"choose with --columns {shown(role, found[0])}"
+                f"{source}: {names}{more} could {'both' if len(found) == 2 else 'all'} be {role}; "
+                f"choose with --columns {shown(role, found[0])}{wide}"
             )
         roles[role] = found[0]
         if found[0] != role and role in NEEDED:
@@ -154,7 +158,9 @@ def _candidates(role: str, names: list[str], columns: Mapping[str, np.ndarray]) 
     """Formulas that could play the role, from the first way of looking that finds any; one if they agree."""
     ways = [_by_alias(role, names, tier, whole, columns) for whole in (True, False) for tier in (0, 1)]
     if role == "loss":
-        ways += [_by_ending(names, rule) for rule in (r"loss$|^loss|crossentropy$|nll$", _BITS, _PERPLEXITY)]
+        ways += [
+            _by_ending(names, rule) for rule in (r"loss$|^loss|crossentropy$|xent$|nll$", _BITS, _PERPLEXITY)
+        ]
     if role not in NEEDED:
         return next((way[:1] for way in ways if way), [])
     # Numbers first; a column of none is named in the reasons why no row can be used.

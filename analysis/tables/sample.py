@@ -11,7 +11,7 @@ from analysis.errors import InputError
 from analysis.notes import Excluded, Note
 from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, suggested
 from analysis.tables.table import Runs
-from analysis.tables.trajectories import COPIES, checkpoints, copies, swept
+from analysis.tables.trajectories import CHECKPOINTS, COPIES, MOST, UNFINISHED, checkpoints, copies, swept
 from analysis.tables.units import numbers
 
 # How tables write that a run ended as it should.
@@ -68,7 +68,8 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     """
     lacking = [role for role in (*inputs, "loss") if _values(runs, role) is None]
     if lacking:
-        there = ", ".join(list(runs.columns)[:20]) or "none"
+        own = [name for name in runs.columns if name not in NEEDED or runs.roles.get(name, name) == name]
+        there = ", ".join(own[:20]) or "none"
         raise InputError(
             *(
                 f"{runs.source}: no column for {role}; name it with --columns {role}=..."
@@ -108,6 +109,8 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     if not clustered_by and not runs.store:
         clusters, clustered_by, said = _told(runs, keep, out, loss)
         notes += said
+    elif not runs.store and "tokens" in out and (np.bincount(clusters) >= CHECKPOINTS).mean() > MOST:
+        notes.append(Note("checkpoints", f"the {clustered_by} are one cluster each; {UNFINISHED}"))
     held = runs.role("held_out")
     return Sample(
         out,
@@ -249,8 +252,7 @@ def _told(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray], loss: 
     if run is not None:
         text = (
             f"the rows look like checkpoints of {run.max() + 1} runs, each of one size with rising tokens; "
-            f"intervals take each run as one cluster; losses before a schedule's end lie above those of "
-            f"finished runs"
+            f"intervals take each run as one cluster; {UNFINISHED}"
         )
         return run, "checkpoints of one run", [*said, Note("checkpoints", text)]
     same = copies(*inputs.values(), loss)

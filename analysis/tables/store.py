@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
-from analysis.tables.table import by_column
+from analysis.tables.files import by_column
 
 # The order in which people read a run; columns that the store has beyond these follow.
 _FIRST = """

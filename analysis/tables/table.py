@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,14 +13,11 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.notes import Note
 from analysis.tables.columns import NEEDED, assign, nearest
+from analysis.tables.files import columns_of
 from analysis.tables.units import evaluate, numbers
 
 if TYPE_CHECKING:
     import pandas
-
-# Identifiers such as 12e4567890ab read as numbers; these columns never are.
-_TEXT = "run_id study grid status trunk source device energy_source git_commit pack name cluster"
-TEXT = frozenset(_TEXT.split())
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -133,7 +127,7 @@ def read(path: str | Path, columns: Mapping[str, str] | None = None) -> Runs:
 
         raw, abilities, notes = read_store(path)
         return table(raw, columns, str(path), notes, store=True, ability_rows=abilities)
-    return table(_file(path), columns, str(path))
+    return table(columns_of(path), columns, str(path))
 
 
 def as_runs(data: Any, columns: Mapping[str, str] | None = None) -> Runs:
@@ -251,139 +245,3 @@ def integers(values: np.ndarray) -> np.ndarray:
     ):
         return values.astype(np.int64)
     return values
-
-
-def tidy(values: Sequence[Any], name: str) -> np.ndarray:
-    """An array of a column's values: float64 if all are numbers or missing, bool if all are, else objects."""
-    if name not in TEXT:
-        kinds = {type(value) for value in values}
-        if kinds == {bool}:
-            return np.array(values, bool)
-        if kinds <= {int, float, type(None)} and kinds & {int, float}:
-            return np.array(values, float)
-        if kinds == {str}:
-            try:
-                return np.array([value or "nan" for value in values]).astype(float)
-            except ValueError:
-                pass
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
-
-
-def _file(path: Path) -> dict[str, np.ndarray]:
-    readers = {
-        ".csv": _csv,
-        ".tsv": _csv,
-        ".txt": _csv,
-        ".parquet": _parquet,
-        ".json": _json,
-        ".jsonl": _json,
-    }
-    reader = readers.get(_suffix(path))
-    if reader is None:
-        raise InputError(
-            f"{path}: unknown format {path.suffix!r}; one of {', '.join(readers)}, or a store folder"
-        )
-    raw = reader(path)
-    if not raw or not len(next(iter(raw.values()))):
-        raise InputError(f"{path}: no rows")
-    return raw
-
-
-def _suffix(path: Path) -> str:
-    """The format's, also of runs.csv.gz."""
-    return Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
-
-
-def _text(path: Path, **options):
-    return gzip.open(path, "rt", **options) if path.suffix.lower() == ".gz" else open(path, **options)
-
-
-def _csv(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with _text(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-            head = file.readline()
-            file.seek(0)
-            delimiter = max("\t;,", key=head.count) if _suffix(path) != ".tsv" else "\t"
-            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
-    except (csv.Error, OSError, EOFError) as error:
-        raise InputError(f"{path}: {error}") from None
-    if not rows:
-        raise InputError(f"{path}: empty file")
-    names = [name.strip() for name in rows.pop(0)]
-    if unnamed := [index for index, name in enumerate(names) if not name]:
-        for index in unnamed:
-            names[index] = f"column_{index}"
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(*(f"{path}: the column {name!r} occurs twice" for name in repeated))
-    if long := [index for index, row in enumerate(rows) if len(row) > len(names)]:
-        counts = [
-            f"{path}: row {index}: {len(rows[index])} values for {len(names)} columns" for index in long[:5]
-        ]
-        raise InputError(*counts)
-    if any(len(row) < len(names) for row in rows):
-        rows = [row + [""] * (len(names) - len(row)) for row in rows]
-    return {name: tidy(values, name) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
-
-
-def _parquet(path: Path) -> dict[str, np.ndarray]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        data = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0]}"
-        ) from None
-    return {name: tidy(data[name].to_pylist(), name) for name in data.column_names}
-
-
-def _json(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with _text(path, encoding="utf-8") as file:
-            text = file.read()
-        data = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if _suffix(path) == ".jsonl"
-            else None
-        )
-        data = json.loads(text) if data is None else data
-    except (ValueError, OSError, EOFError, RecursionError) as error:
-        raise InputError(f"{path}: {error}") from None
-    rows = data.get("rows") if isinstance(data, dict) else data
-    if isinstance(data, dict) and rows is None:
-        lists = [value for value in data.values() if isinstance(value, list) and value]
-        objects = [value for value in lists if all(isinstance(row, dict) for row in value)]
-        rows = objects[0] if len(objects) == 1 else None
-    if isinstance(data, dict) and rows is None and all(isinstance(values, list) for values in data.values()):
-        if len({len(values) for values in data.values()}) > 1:
-            raise InputError(f"{path}: its columns differ in length")
-        return {name: tidy(values, name) for name, values in data.items()}
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InputError(
-            f"{path}: a table is {{columns, rows: [{{...}}]}}, a list of objects, or lists by column"
-        )
-    return by_column(rows)
-
-
-def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Columns of a list of rows; a key that a row lacks is missing there. Nested keys are joined: a.b."""
-    if any(isinstance(value, Mapping) for value in (rows[0].values() if rows else ())):
-        rows = [_flat(row) for row in rows]
-    shapes = dict.fromkeys(tuple(row) for row in rows)  # few, however many rows there are
-    names = list(dict.fromkeys(name for shape in shapes for name in shape))
-    if all(len(shape) == len(names) for shape in shapes):
-        return {name: tidy([row[name] for row in rows], name) for name in names}
-    return {name: tidy([row.get(name) for row in rows], name) for name in names}
-
-
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            out |= _flat(value, f"{prefix}{name}.")
-        else:
-            out[f"{prefix}{name}"] = value
-    return out

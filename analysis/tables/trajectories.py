@@ -24,6 +24,7 @@ _TUNED = re.compile(
     r"|warmup|dropout|optimi[sz]er$|schedule|beta[12]$|^momentum$|clip"
 )
 COPIES = "exact copies are one"
+UNFINISHED = "losses before a schedule's end lie above those of finished runs"
 
 
 def segments(params: np.ndarray, tokens: np.ndarray) -> np.ndarray:
@@ -46,23 +47,46 @@ def checkpoints(
 ) -> np.ndarray | None:
     """The run of each row (n,), where most rows are checkpoints of runs, else None. columns: of these rows.
 
-    Runs are told by the table's order: one size, tokens rising in even steps, or beside a column of steps.
+    Runs are told by the table's order: one size, tokens rising in even steps, or beside a column of steps. In
+    a table of another order a run is what shares size and all columns of text, where its tokens never repeat.
     """
-    run = segments(params, tokens)
-    count = np.bincount(run)
-    if len(count) == len(run) or len(count) < 2:
-        return None
     step = [
         values
         for name, values in columns.items()
         if _PROGRESS.match(normal(name)) and values.dtype.kind in "fiu"
     ]
-    found = 0
-    for one in np.flatnonzero(count >= CHECKPOINTS):
-        rows = np.flatnonzero(run == one)
-        rising = any((np.diff(values[rows]) > 0).all() for values in step)
-        found += len(rows) * bool(rising or evenly(tokens[rows]))
-    return run if found > MOST * len(run) else None
+    keyed = _sorted(params, tokens, columns)
+    for run in (segments(params, tokens), keyed):
+        if run is None:
+            continue
+        count = np.bincount(run)
+        if len(count) == len(run) or len(count) < 2:
+            continue
+        found = 0
+        for one in np.flatnonzero(count >= CHECKPOINTS):
+            rows = np.flatnonzero(run == one)
+            rows = rows[np.argsort(tokens[rows], kind="stable")]
+            rising = any((np.diff(values[rows]) > 0).all() for values in step)
+            found += len(rows) * bool(rising or evenly(tokens[rows]))
+        if found > MOST * len(run):
+            return _fewer(run, keyed)
+    return None
+
+
+def _sorted(params: np.ndarray, tokens: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The rows (n,) numbered by size and columns of text, or None where one of these repeats its tokens."""
+    texts = [values for values in columns.values() if values.dtype.kind == "O"]
+    labels = [np.unique([str(one) for one in values.tolist()], return_inverse=True)[1] for values in texts]
+    labels = [label for label in labels if label.max() + 1 <= len(params) / 2]
+    key = np.stack([np.round(np.log(params) / SAME).astype(int), *labels])
+    run = np.unique(key, axis=1, return_inverse=True)[1].ravel()
+    places = np.stack([run, np.round(np.log(tokens) / SAME).astype(int)])
+    return run if np.unique(places, axis=1).shape[1] == len(params) else None
+
+
+def _fewer(run: np.ndarray, other: np.ndarray | None) -> np.ndarray:
+    """The coarser of two ways to number runs: a file that is not in order cuts them to pieces."""
+    return run if other is None or other.max() >= run.max() else other
 
 
 def copies(*values: np.ndarray) -> np.ndarray | None:
@@ -93,8 +117,9 @@ def swept(
     spread = float(np.median([np.ptp(np.log(loss[cell == one])) for one in cells]))
     if spread < 0.002:
         return None
+    percent = float(f"{100 * spread:.2g}")
     return (
         f"{len(cells)} of {cell.max() + 1} pairs of params and tokens have runs that differ in "
-        f"{' and '.join(map(repr, names[:3]))}, by {100 * spread:.2g} % of the loss: the law goes through "
-        f"all of them; --lowest keeps the best run of each pair"
+        f"{' and '.join(map(repr, names[:3]))}, by {percent:g} % of the loss: the law goes "
+        f"through all of them; --lowest keeps the best run of each pair"
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-_SCALE = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21}
+_SCALE = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21, "y": 1e24}
 _WORDS = {"thousand": 1e3, "million": 1e6, "mln": 1e6, "billion": 1e9, "bn": 1e9, "trillion": 1e12}
 _NUMBER = re.compile(
-    r"^\s*~?([+-]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\s*[x*\u00d7\u00b7]\s*10\s*(?:\^|\*\*)\s*([+-]?\d+))?"
+    r"^\s*~?([+-]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\s*[x*\u00d7\u00b7]\s*10\s*(?:\^|\*\*)\s*([+-]?\d+))?"
     r"\s*([kKmMbBgGtT]|thousand|million|mln|billion|bn|trillion)?"
     r"\s*(?:params?|parameters|tokens?|toks?|flops?)?\s*$",
     re.IGNORECASE,
@@ -23,8 +23,12 @@ _UNIT = re.compile(
     r"(?:\s*(?:params?|parameters|tokens?))?\s*[)\]]?$",
     re.IGNORECASE,
 )
-_FLOPS = re.compile(r"^(.*?)([kmgtpez])(flops?)$")
+_FLOPS = re.compile(r"^(kilo|mega|giga|tera|peta|exa|zetta|yotta|[kmgtpezy])(flops?)$")
 _DAYS = re.compile(r"^(.*?)(?:pf|petaflops?|pflops?)(?:s|per)?days?$")
+# Names that say compute without the word FLOPs: `Compute (PF-days)` is compute, `train_PF_days` are FLOPs.
+_COMPUTE = re.compile(r"compute$|budget$|flops?$")
+# Numbers with one comma, which parts thousands or is the point.
+_COMMA = re.compile(r"^\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*$")
 PF_DAY = 1e15 * 86400
 FUNCTIONS = {"log": np.log, "ln": np.log, "exp": np.exp}
 
@@ -55,6 +59,19 @@ def number(value: Any) -> float:
     return float(match[1].replace(",", "").replace("_", "")) * 10.0 ** int(match[2] or 0) * scale
 
 
+def decimal_commas(cells: Iterable[str]) -> bool:
+    """Whether these cells of a file parted by semicolons write 3,21 for 3.21, as many languages do."""
+    cells = [cell for cell in cells if cell]
+    return any(map(_COMMA.match, cells)) and not any(
+        "." in cell or cell.count(",") > 1 for cell in cells if _NUMBER.match(cell) or _COMMA.match(cell)
+    )
+
+
+def pointed(cell: str) -> str:
+    """3,21 as 3.21; anything else as it is."""
+    return cell.replace(",", ".") if _COMMA.match(cell) else cell
+
+
 def unit_of(name: str) -> tuple[str, float]:
     """(the name without its unit, the unit, 1 where the name states none).
 
@@ -62,9 +79,13 @@ def unit_of(name: str) -> tuple[str, float]:
     """
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     if days := _DAYS.match(plain):
-        return f"{days[1]}flops", PF_DAY
-    if flops := _FLOPS.match(plain):
-        return f"{flops[1]}{flops[3]}", _SCALE[flops[2]]
+        return days[1] if _COMPUTE.search(days[1]) else f"{days[1]}flops", PF_DAY
+    # The prefix begins a word: `compute_flops` are no exaflops.
+    words = [word.lower() for word in re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", name) if word]
+    for count in (1, 2):
+        if flops := _FLOPS.match("".join(words[-count:])):
+            stem = "".join(words[:-count])
+            return stem if _COMPUTE.search(stem) else f"{stem}{flops[2]}", _SCALE[flops[1][0]]
     if match := _UNIT.match(name):
         unit = match[2].lower()
         scale = _SCALE.get(unit) or _WORDS.get(unit.rstrip("s"))

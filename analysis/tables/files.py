@@ -1,0 +1,201 @@
+"""Files of tables as raw columns: CSV and TSV, text parted by spaces, Parquet, JSON and JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.tables.units import decimal_commas, number, pointed
+
+# Identifiers such as 12e4567890ab read as numbers; these columns never are.
+_TEXT = "run_id study grid status trunk source device energy_source git_commit pack name cluster"
+TEXT = frozenset(_TEXT.split())
+
+
+def tidy(values: Sequence[Any], name: str) -> np.ndarray:
+    """An array of a column's values: float64 if all are numbers or missing, bool if all are, else objects."""
+    if name not in TEXT:
+        kinds = {type(value) for value in values}
+        if kinds == {bool}:
+            return np.array(values, bool)
+        if kinds <= {int, float, type(None)} and kinds & {int, float}:
+            return np.array(values, float)
+        if kinds == {str}:
+            try:
+                return np.array([value or "nan" for value in values]).astype(float)
+            except ValueError:
+                pass
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def columns_of(path: Path) -> dict[str, np.ndarray]:
+    """name -> (rows,) of a file. InputError for what cannot be read, and for files without rows."""
+    readers = {
+        ".csv": _csv,
+        ".tsv": _csv,
+        ".txt": _csv,
+        ".parquet": _parquet,
+        ".json": _json,
+        ".jsonl": _json,
+    }
+    reader = readers.get(_suffix(path))
+    if reader is None:
+        raise InputError(
+            f"{path}: unknown format {path.suffix!r}; one of {', '.join(readers)}, or a store folder"
+        )
+    raw = reader(path)
+    if not raw or not len(next(iter(raw.values()))):
+        raise InputError(f"{path}: no rows")
+    return raw
+
+
+def _suffix(path: Path) -> str:
+    """The format's, also of runs.csv.gz."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def _text(path: Path, **options):
+    return gzip.open(path, "rt", **options) if path.suffix.lower() == ".gz" else open(path, **options)
+
+
+def _lines(file) -> Iterator[str]:
+    """The lines of a table: not the empty ones, nor comments before it, of which the last may be its head."""
+    comment = ""
+    for line in file:
+        if not line.strip():
+            continue
+        if line.startswith("#"):
+            comment = line.lstrip("# ")
+            continue
+        if comment and all(np.isfinite(number(cell)) for cell in re.split(r"[\s,;]+", line.strip())):
+            yield comment
+        yield line
+        break
+    yield from file
+
+
+def _csv(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with _text(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+            lines = _lines(file)
+            head = next(lines, "")
+            delimiter = max("\t;,", key=head.count) if _suffix(path) != ".tsv" else "\t"
+            lines = chain([head], lines)
+            if delimiter not in head and len(head.split()) > 1:
+                rows = [line.split() for line in lines if line.strip()]
+            else:
+                rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    except (csv.Error, OSError, EOFError) as error:
+        raise InputError(f"{path}: {error}") from None
+    if not rows:
+        raise InputError(f"{path}: empty file")
+    names = [name.strip() for name in rows.pop(0)]
+    if unnamed := [index for index, name in enumerate(names) if not name]:
+        for index in unnamed:
+            names[index] = f"column_{index}"
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(*(f"{path}: the column {name!r} occurs twice" for name in repeated))
+    if long := [index for index, row in enumerate(rows) if len(row) > len(names)]:
+        counts = [
+            f"{path}: row {index}: {len(rows[index])} values for {len(names)} columns" for index in long[:5]
+        ]
+        raise InputError(*counts)
+    if any(len(row) < len(names) for row in rows):
+        rows = [row + [""] * (len(names) - len(row)) for row in rows]
+    if delimiter == ";" and decimal_commas(cell for row in rows for cell in row):
+        rows = [[pointed(cell) for cell in row] for row in rows]
+    return {name: tidy(values, name) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
+
+
+def _parquet(path: Path) -> dict[str, np.ndarray]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        data = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0]}"
+        ) from None
+    return {name: tidy(data[name].to_pylist(), name) for name in data.column_names}
+
+
+def _json(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with _text(path, encoding="utf-8") as file:
+            text = file.read()
+        lines = [line for line in text.splitlines() if line.strip()]
+        by_line = _suffix(path) == ".jsonl" or (len(lines) > 1 and _objects(lines[:2]))
+        data = [json.loads(line) for line in lines] if by_line else json.loads(text)
+    except (ValueError, OSError, EOFError, RecursionError) as error:
+        raise InputError(f"{path}: {error}") from None
+    rows = data.get("rows") if isinstance(data, dict) else data
+    if isinstance(data, dict) and rows is None:
+        rows = _oriented(data)
+    if isinstance(data, dict) and rows is None:
+        lists = [value for value in data.values() if isinstance(value, list) and value]
+        objects = [value for value in lists if all(isinstance(row, dict) for row in value)]
+        rows = objects[0] if len(objects) == 1 else None
+    if isinstance(data, dict) and rows is None and all(isinstance(values, list) for values in data.values()):
+        if len({len(values) for values in data.values()}) > 1:
+            raise InputError(f"{path}: its columns differ in length")
+        return {name: tidy(values, name) for name, values in data.items()}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(
+            f"{path}: a table is {{columns, rows: [{{...}}]}}, a list of objects, or lists by column"
+        )
+    return by_column(rows)
+
+
+def _objects(lines: Sequence[str]) -> bool:
+    """Whether each line is a JSON object of its own, whatever the file is called."""
+    try:
+        return all(isinstance(json.loads(line), dict) for line in lines)
+    except ValueError:
+        return False
+
+
+def _oriented(data: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Rows of what pandas writes ({column: {index: value}}, {columns, data}) and of named objects."""
+    head, body = data.get("columns"), data.get("data")
+    if isinstance(head, list) and isinstance(body, list) and all(isinstance(row, list) for row in body):
+        return [dict(zip(map(str, head), row, strict=False)) for row in body]
+    if not data or not all(isinstance(value, dict) and value for value in data.values()):
+        return None
+    first = next(iter(data.values()))
+    if all(key.isdigit() for key in first) and len({tuple(value) for value in data.values()}) == 1:
+        return [{name: values[key] for name, values in data.items()} for key in first]
+    shared = set(first).intersection(*data.values())
+    return [{"name": name, **row} for name, row in data.items()] if shared and len(data) > 1 else None
+
+
+def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Columns of a list of rows; a key that a row lacks is missing there. Nested keys are joined: a.b."""
+    if any(isinstance(value, Mapping) for value in (rows[0].values() if rows else ())):
+        rows = [_flat(row) for row in rows]
+    shapes = dict.fromkeys(tuple(row) for row in rows)  # few, however many rows there are
+    names = list(dict.fromkeys(name for shape in shapes for name in shape))
+    if all(len(shape) == len(names) for shape in shapes):
+        return {name: tidy([row[name] for row in rows], name) for name in names}
+    return {name: tidy([row.get(name) for row in rows], name) for name in names}
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            out |= _flat(value, f"{prefix}{name}.")
+        else:
+            out[f"{prefix}{name}"] = value
+    return out
