@@ -245,11 +245,11 @@ def _law(curves: list[RateCurve], level: float) -> RateLaw | None:
     freedom = len(best) - basis.shape[1]
     intervals: list[Interval | None] = [None, None, None]
     if freedom > 0:
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
         left = best - basis @ theta
         spread = np.sqrt(np.diag(np.linalg.inv(basis.T @ basis)) * (left @ left) / freedom)
-        reach = spread * t.ppf((1 + level) / 2, freedom)
+        reach = spread * stdtrit(freedom, (1 + level) / 2)
         intervals = [(float(a - r), float(a + r)) for a, r in zip(theta, reach, strict=True)]
     both = len(theta) == 3
     return RateLaw(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from analysis.plots.ability import label
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import INK, LAW, PAPER, axes, count, log_axis, look, spread
-from analysis.thresholds.frontier import Frontier
+
+if TYPE_CHECKING:
+    from analysis.thresholds.frontier import Frontier
 
 
 def threshold(line: Frontier) -> Plot:

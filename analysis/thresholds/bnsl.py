@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
 
 FEWEST_SIZES = 7  # one more than the parameters of one break
 _STEEPEST = 12.0
@@ -46,6 +45,8 @@ class Bnsl:
 
 def fit(score: np.ndarray, log_size: np.ndarray, breaks: int) -> Bnsl:
     """Best fit with 0 or 1 breaks, by squared error on log(y + 1) from many starts."""
+    from scipy.optimize import least_squares
+
     x, y = np.asarray(log_size, float), np.asarray(score, float)
     centre = x.mean()
     z = x - centre

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.stats import chi2, f
 
 from analysis.notes import Note
 from analysis.thresholds import calibration, fits, gates, likelihood, null, oddities, places, seeds, shapes
@@ -14,6 +13,7 @@ from analysis.thresholds.cells import Cells
 from analysis.thresholds.likelihood import Scale
 from analysis.thresholds.null import Design, Evidence
 from analysis.thresholds.result import Places, SeedSd
+from analysis.thresholds.tails import f_tail
 
 SMOOTH = ("smooth", "power_law", "sigmoid")
 BENT = ("hinge", "step", "broken_power_law")
@@ -171,12 +171,12 @@ def _resolved(cells: Cells) -> int:
 
 
 def _line_loglik(design: Design, scale: Scale, data: np.ndarray, sd: float, *designs: np.ndarray):
-    profiles = null.profiles_of(design, scale, data[None], np.array([sd]))
-    return [fits.fit(scale, profiles, d) for d in designs]
+    tables = fits.tabulate(scale, null.profiles_of(design, scale, data[None], np.array([sd])))
+    return [fits.fit_tables(tables, d) for d in designs]
 
 
 def _tail(ratio: float, freedom: int) -> float:
-    return float(f.sf(ratio, 1, freedom) if freedom > 0 else chi2.sf(ratio, 1))
+    return f_tail(ratio, 1, freedom)
 
 
 def _trend(
@@ -241,7 +241,7 @@ def _unfitted_sd(design: Design, data: np.ndarray, found, sd: float, freedom: in
     scale = _own_levels(design, data)
     profiles = null.profiles_of(design, scale, data[None], np.array([sd]))
     lack = 2 * float(profiles.max(-1).sum() - best.loglik)
-    if left < 1 or f.sf(lack / left, left, freedom or 1e6) > _FITS:
+    if left < 1 or f_tail(lack / left, left, freedom or 1e6) > _FITS:
         return None
     bounded = np.inf
     if design.items is None and sizes > _TWO_KINKS:
@@ -251,7 +251,7 @@ def _unfitted_sd(design: Design, data: np.ndarray, found, sd: float, freedom: in
         up, down = curve.coefficients[0, :, 2], curve.coefficients[0, :, 3]
         reached = np.where((up > 0) & (down < 0), curve.loglik[0], -np.inf).max()
         lack = 2 * float(profiles.max(-1).sum() - reached)
-        if f.sf(lack / free, free, freedom or 1e6) > _FITS:
+        if f_tail(lack / free, free, freedom or 1e6) > _FITS:
             return None
         bounded = sd * np.sqrt(lack / free)
     count = np.bincount(design.size)

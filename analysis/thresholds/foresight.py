@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.special import logit
-from scipy.stats import f
 
 from analysis.thresholds import likelihood, push
 from analysis.thresholds.cells import Cells, build
 from analysis.thresholds.result import Threshold
+from analysis.thresholds.tails import f_quantile
 from analysis.thresholds.verdict import FLOOR
 
 _NONE = Threshold()
@@ -219,7 +219,7 @@ def _line(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> _Line:
     theta = normal @ design.T @ (seeds * mean)
     left, pure = float((seeds * (mean - design @ theta) ** 2).sum()), float(((y - mean[which]) ** 2).sum())
     freedom, within = sizes.size - 2, y.size - sizes.size
-    usual = within == 0 or pure == 0 or left / freedom <= f.ppf(0.95, freedom, within) * pure / within
+    usual = within == 0 or pure == 0 or left / freedom <= f_quantile(0.95, freedom, within) * pure / within
     if within and usual:
         left, freedom = left + pure, freedom + within
     variance = max(left, 1e-12) / rng.chisquare(freedom, _DRAWS)  # of one seed

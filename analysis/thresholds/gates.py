@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import comb
 
 import numpy as np
-from scipy.stats import binom
 
 from analysis.notes import Note
 from analysis.thresholds import oddities
 from analysis.thresholds.cells import Cells
+from analysis.thresholds.tails import binomial_at_most
 
 _READ = 0.5  # share of the answers of a size that a parser should read at the least
 _DROP = 0.2  # of the parse rate between sizes: more than models of two sizes happen to differ
@@ -181,7 +181,7 @@ def _constant_answers(cells: Cells):
         return [], []
     text = f"{times} of {cells.size.size} cells score exactly {score:.6g}: one answer given to every item?"
     # Guessing gives the same count again and again, and this far from chance, with the product of both.
-    below = binom.cdf(round(score * items), round(items), cells.chance)
+    below = binomial_at_most(round(score * items), round(items), cells.chance)
     tail = 2 * min(below, 1 - below, 0.5) if cells.chance > 0 else 1.0
     note = Note("constant_answers", text)
     fault = tail < 0.02 and (chance_of_it * tail < _IMPOSSIBLE)

@@ -123,10 +123,10 @@ def weigh(design: Design, data: np.ndarray) -> Evidence:
     slowing = fits.quadratic_design((design.x - design.x.mean()) / np.ptp(design.x))
     smooth, curves, bent, elbows = [], [], [], []
     for scale in scales:
-        profiles = profiles_of(design, scale, data, spread.sd)
-        which, line, reached = fits.fit(scale, profiles, straight).best()
+        tables = fits.tabulate(scale, profiles_of(design, scale, data, spread.sd))
+        which, line, reached = fits.fit_tables(tables, straight).best()
         curve = np.einsum("bq,bkq->bk", line, straight[which])
-        bowl = fits.fit(scale, profiles, slowing)
+        bowl = fits.fit_tables(tables, slowing)
         bowed = bowl.coefficients[:, 0] @ slowing[0].T
         steps = np.diff(bowed, axis=1)
         slows = (
@@ -136,7 +136,7 @@ def weigh(design: Design, data: np.ndarray) -> Evidence:
         curves.append(np.where(slows[:, None], bowed, curve))
         if scale.link in ("loglog", "nats"):
             continue
-        broken = fits.fit(scale, profiles, designs)
+        broken = fits.fit_tables(tables, designs)
         rising = np.where(broken.coefficients[..., 2] > 0, broken.loglik, -np.inf)
         which = rising.argmax(1)
         reached = rising[rows, which]

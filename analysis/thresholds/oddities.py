@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import t as student
 
 from analysis.notes import Note
 from analysis.thresholds import cells as table
 from analysis.thresholds import fits
 from analysis.thresholds.cells import Cells
+from analysis.thresholds.tails import student_both
 
 _FEWEST = 6  # sizes needed to say that one is odd
 _LEVEL = 0.05  # of a run being called odd, over all of a series
@@ -117,7 +117,7 @@ def _oddest(cells: Cells, low_only: bool) -> tuple[int, float] | None:
             continue
         # The residual variance of few runs that happen to agree is no less than what their items make of it.
         scale = np.sqrt(max(variance, _least(error2, weight)) * (1 / weight**2 + row @ inverse @ row))
-        p = 2 * student.sf(abs(off) / scale, left)
+        p = student_both(abs(off) / scale, left)
         if p < p_least:
             p_least, found = p, (i, _score(cells, expected))
     return found

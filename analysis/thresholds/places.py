@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import binom, chi2, f
 
 from analysis.thresholds import fits, likelihood
 from analysis.thresholds.cells import Cells
 from analysis.thresholds.null import Design, profiles_of, simulate
 from analysis.thresholds.result import Places, Threshold
 from analysis.thresholds.shapes import Shape
+from analysis.thresholds.tails import binomial_at_least, f_quantile
 
 _LEVEL = 0.95
 
 
 def cutoff(freedom: int, level: float = _LEVEL) -> float:
     """Drop of twice the log-likelihood for one parameter; wider when the seed sd rests on few seeds."""
-    return float(f.ppf(level, 1, freedom) if freedom > 0 else chi2.ppf(level, 1))
+    return f_quantile(level, 1, freedom)
 
 
 def detectable_sizes(correct: np.ndarray, items: np.ndarray, size: np.ndarray, chance: float) -> np.ndarray:
@@ -26,7 +26,7 @@ def detectable_sizes(correct: np.ndarray, items: np.ndarray, size: np.ndarray, c
     sums[size, np.arange(size.size)] = 1
     total = np.maximum(np.rint(items @ sums.T), 1)
     hits = np.rint(correct @ sums.T)
-    return binom.sf(hits - 1, total, np.maximum(chance, 1 / total)) < 0.025
+    return binomial_at_least(hits, total, np.maximum(chance, 1 / total)) < 0.025
 
 
 def locate(

@@ -8,7 +8,6 @@ answer's length and the dependence between its tokens, b that greedy decoding is
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize
 
 from analysis.thresholds.cells import Cells
 from analysis.thresholds.shapes import Shape
@@ -48,6 +47,8 @@ def explained(hard: Cells, soft: Cells, smooth: Shape) -> float | None:
 def fit_link(log_nats: np.ndarray, score: np.ndarray, items: np.ndarray) -> tuple[float, float]:
     """(a, b) of log(-log EM) = a + b log(nats), by binomial likelihood with at most 50 items a cell, so that
     no single run decides."""
+    from scipy.optimize import minimize
+
     weight = np.minimum(items, 50.0)
 
     def loss(theta: np.ndarray) -> float:

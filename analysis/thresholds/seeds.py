@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from analysis.thresholds.likelihood import Scale, count_loglik
@@ -99,6 +98,8 @@ def fit_mixture(
     scale: Scale, correct: np.ndarray, items: np.ndarray, x: np.ndarray, size: np.ndarray
 ) -> Mixture | None:
     """Maximum likelihood over cells; None where the runs do not fall into two modes at all."""
+    from scipy.optimize import minimize
+
     logits = np.log((correct + 0.5) / (items - correct + 0.5))
     y = np.sort(logits)
     gaps = [y[:c].var() * c + y[c:].var() * (y.size - c) for c in range(1, y.size)]

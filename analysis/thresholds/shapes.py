@@ -147,34 +147,32 @@ def _on_scale(
 ) -> tuple[Shape, ...]:
     """Flat, straight, bent upwards and non-monotone curves on one scale."""
     x = design.x
-    profiles = profiles_of(design, scale, table, sds)
-    flat = fits.fit(scale, profiles, fits.flat_design(x))
-    line = fits.fit(scale, profiles, fits.line_design(x))
+    tables = fits.tabulate(scale, profiles_of(design, scale, table, sds))
+    flat = fits.fit_tables(tables, fits.flat_design(x))
+    line = fits.fit_tables(tables, fits.line_design(x))
     found = [
         _best(names[0], 1 + extra, scale, flat, sds, lambda c: (c[0], 0.0, 0.0)),
         _best(names[1], 2 + extra, scale, line, sds, lambda c: (c[0], c[1], 0.0)),
     ]
     if design.linear:
-        found[1] = max(
-            found[1], _linear(design, scale, profiles, names[1], sds, extra), key=lambda s: s.loglik
-        )
+        found[1] = max(found[1], _linear(design, scale, tables, names[1], sds, extra), key=lambda s: s.loglik)
     if x.size < 4:
         return tuple(found)
     elbows = design.elbows
-    hinge = fits.fit(scale, profiles, fits.hinge_design(x, elbows))
-    found += _rising(design, scale, profiles, hinge, elbows, sds, names[2], extra)
+    hinge = fits.fit_tables(tables, fits.hinge_design(x, elbows))
+    found += _rising(design, scale, tables, hinge, elbows, sds, names[2], extra)
     if names[1] == "power_law" and scale.link == "loglog":
         return tuple(found)
     steps, places = fits.step_design(x)
     if places.size:
-        step = fits.fit(scale, profiles, steps)
-        found += _rising(design, scale, profiles, step, places, sds, "step", extra)
+        step = fits.fit_tables(tables, steps)
+        found += _rising(design, scale, tables, step, places, sds, "step", extra)
     sharp = np.stack([_two_branches(scale, fits.hinge_design(x, elbows), c) for c in hinge.coefficients])
     turning = fits.Fit(hinge.coefficients, np.where(sharp, hinge.loglik, -np.inf))
     shapes = []
     if np.isfinite(turning.loglik).any():
         shapes.append(_best("non_monotone", 4 + extra, scale, turning, sds, tuple, elbows))
-    bowl = fits.fit(scale, profiles, fits.quadratic_design(x))
+    bowl = fits.fit_tables(tables, fits.quadratic_design(x))
     wide = np.stack([_two_branches(scale, fits.quadratic_design(x), c) for c in bowl.coefficients])
     bowl = fits.Fit(bowl.coefficients, np.where(wide, bowl.loglik, -np.inf))
     if np.isfinite(bowl.loglik).any():
@@ -184,19 +182,19 @@ def _on_scale(
     return tuple(found)
 
 
-def _linear(design: Design, scale: Scale, profiles, name: str, sds, extra: int) -> Shape:
+def _linear(design: Design, scale: Scale, tables, name: str, sds, extra: int) -> Shape:
     """Straight in the tokens themselves, as what a run learns at a constant rate is."""
-    fit = fits.fit(scale, profiles, fits.line_design(10.0 ** (design.x - design.x[-1])))
+    fit = fits.fit_tables(tables, fits.line_design(10.0 ** (design.x - design.x[-1])))
     unit = 10.0 ** design.x[-1]
     return _best(name, 2 + extra, scale, fit, sds, lambda c: (c[0], c[1] / unit, 0.0), kind="linear")
 
 
 def _slowing(design: Design, scale: Scale, table: np.ndarray, sds: np.ndarray, extra: int) -> list[Shape]:
     """Straight, and slowing down without a turn, on one scale: as smooth as the null has it."""
-    profiles = profiles_of(design, scale, table, sds)
-    line = fits.fit(scale, profiles, fits.line_design(design.x))
+    tables = fits.tabulate(scale, profiles_of(design, scale, table, sds))
+    line = fits.fit_tables(tables, fits.line_design(design.x))
     found = [_best("smooth", 2 + extra, scale, line, sds, lambda c: (c[0], c[1], 0.0))]
-    bowl = fits.fit(scale, profiles, fits.quadratic_design(design.x))
+    bowl = fits.fit_tables(tables, fits.quadratic_design(design.x))
     slopes = bowl.coefficients[..., 1] + 2 * bowl.coefficients[..., 2] * design.x[-1]
     slows = fits.Fit(
         bowl.coefficients, np.where((bowl.coefficients[..., 2] < 0) & (slopes >= 0), bowl.loglik, -np.inf)
@@ -235,13 +233,13 @@ def _two_branches(scale: Scale, designs: np.ndarray, coefficients: np.ndarray) -
     return branch > _LEAST_BRANCH * np.maximum(reach - branch, 1e-12)
 
 
-def _rising(design, scale, profiles, full: fits.Fit, places, sds, name: str, extra: int) -> list[Shape]:
+def _rising(design, scale, tables, full: fits.Fit, places, sds, name: str, extra: int) -> list[Shape]:
     """The best curve that rises and breaks upwards; level before the break where BIC prefers that."""
     kind = "step" if name == "step" else "kink"
     designs = fits.step_design(design.x)[0] if kind == "step" else fits.hinge_design(design.x, places)
     before, bend = full.coefficients[..., 1], full.coefficients[..., 2]
     rising = fits.Fit(full.coefficients, np.where((before >= 0) & (bend > 0), full.loglik, -np.inf))
-    level = fits.fit(scale, profiles, designs[..., [0, 2]])
+    level = fits.fit_tables(tables, designs[..., [0, 2]])
     level = fits.Fit(level.coefficients, np.where(level.coefficients[..., 1] > 0, level.loglik, -np.inf))
     found = []
     if np.isfinite(rising.loglik).any():

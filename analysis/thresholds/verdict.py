@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import beta
 
 from analysis.notes import Note
 from analysis.thresholds.evidence import BENT, FEWEST_SIZES, SMOOTH, Findings
 from analysis.thresholds.seeds import FEWEST_SEEDS
+from analysis.thresholds.tails import surely_above
 
 FLOOR = 0.02  # of the way from chance to 1: below it a score says nothing about what lies underneath
 MARGIN = 0.1  # a change of score (or of log nats) that is surely smaller is none
@@ -248,7 +248,7 @@ def _at_floor(found: Findings) -> bool:
     if found.trend < 0:
         return False
     hits, total = np.bincount(cells.size, cells.correct), np.bincount(cells.size, cells.items)
-    surely = beta.ppf(0.025, np.maximum(hits, 1e-9), total - hits + 1)
+    surely = surely_above(hits, total, 0.025)
     return bool((surely - cells.chance).max() < FLOOR * (1 - cells.chance))
 
 
