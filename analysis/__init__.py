@@ -26,7 +26,7 @@ _HOME = {
     "rollout": "analysis.audits.rollouts",
     "audit": "analysis.audits.audit",
     "multiverse": "analysis.universes",
-    "fit_downstream": "analysis.downstream",
+    "fit_downstream": "analysis.downstreams.downstream",
     "detect": "analysis.thresholds",
     "LAWS": "analysis.laws.named",
     "find_law": "analysis.laws.named",

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import tyro
 
-from analysis.downstream import LINKS, Downstream, fit_downstream
+from analysis.downstreams.downstream import fit_downstream
+from analysis.downstreams.results import Downstream
+from analysis.downstreams.ways import WAYS
 from analysis.errors import InputError
 from analysis.show import number, pair, remarks, table
 from analysis.verbs import Table, _read, _show
@@ -14,7 +16,7 @@ from analysis.verbs import Table, _read, _show
 
 @dataclass(frozen=True)
 class DownstreamOptions:
-    """Predict a task's score: loss law and link fitted together, or a direct law, chosen by forecasts."""
+    """Predict a task's score: loss laws with links and a direct law, mixed by their earlier forecasts."""
 
     table: Table
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
@@ -28,12 +30,14 @@ class DownstreamOptions:
     """Of runs that share params and tokens keep the one of lowest loss."""
     chance: float | None = None
     """The score of guessing, where it is known; else it is fitted."""
-    ways: str = ",".join((*LINKS, "direct"))
+    ways: str = ",".join(WAYS)
     """The links to try, and direct for the law without a loss."""
     params: float | None = None
     """Predict a run of this size (with --tokens)."""
     tokens: float | None = None
     """Predict a run of that many tokens (with --params)."""
+    holdout_factor: float | None = None
+    """Hold out the rows of more than 1/f of the largest compute; else those that the table marks."""
     bootstrap: int = 300
     """Draws for the intervals; 0 for none."""
     level: float = 0.9
@@ -56,7 +60,7 @@ def downstream(argv: list[str]) -> int:
         raise InputError(*problems)
     at = () if options.params is None else ((options.params, options.tokens),)
     ways = [name.strip() for name in options.ways.split(",") if name.strip()]
-    settings = (options.bootstrap, options.level, options.seed, at)
+    settings = (options.bootstrap, options.level, options.seed, at, options.holdout_factor)
     result = fit_downstream(_read(options), options.score, options.chance, ways, *settings)
     return _show(options, result, downstream_text)
 
@@ -70,6 +74,7 @@ def downstream_text(result: Downstream) -> str:
         (
             one.name,
             str(one.parameters),
+            f"{one.weight:.2f}",
             *("-" if e is None else f"{e:.4f}" for e in (one.earlier_error, one.held_out_error)),
         )
         for one in result.ways
@@ -88,14 +93,17 @@ def downstream_text(result: Downstream) -> str:
         for one in result.cells
     ]
     parts = [
-        f"{result.score} by {result.ways[0].name}: {result.points} runs",
-        f"  {result.formula}",
+        f"{result.score}: {result.points} runs, {result.windows} earlier forecasts",
         "",
+        table(ways, ("ways", "parameters", "weight", "earlier error", "held out")),
+        "",
+        f"the heaviest, {result.ways[0].name}: {result.formula}",
         table(values, ("", "estimate", f"{level} interval" if result.intervals else "")),
-        "",
-        table(ways, ("ways by earlier error", "parameters", "earlier", "held out")),
     ]
     if cells:
         head = ("run", "params", "tokens", "predicted", level, "measured", "error", "inside")
         parts += ["", table(cells, head)]
+    if result.held_out_error is not None:
+        inside = "" if result.coverage is None else f", {result.coverage:.0%} inside their {level} interval"
+        parts.append(f"  mean error of held-out runs {result.held_out_error:.4f}{inside}")
     return "\n".join([*parts, remarks(result.warnings, (), result.notes)]).rstrip()
