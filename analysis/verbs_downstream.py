@@ -21,7 +21,8 @@ class DownstreamOptions:
     table: Table
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     score: str = ""
-    """The column with the share of items answered correctly; in a store, task/metric (copy/exact_match)."""
+    """The column with the share of items answered correctly, or 1-error, or 0.01*percent; in a store,
+    task/metric (copy/exact_match)."""
     columns: str = ""
     """Which columns are what; the loss may be the task's own, as in loss=bits_per_byte."""
     where: str = ""

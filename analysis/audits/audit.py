@@ -135,6 +135,9 @@ def audit(
     runs = as_runs(runs)
     needed = dict.fromkeys(name for law in laws for name in law.inputs)
     rows = sample(runs, tuple(needed))
+    if exclude_held_out and rows.held_out.all():
+        text = f"all {len(rows)} usable rows are marked as held out; --include-held-out takes them in"
+        raise InputError(f"{runs.source}: {text}")
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
     rolled, problems = {}, []

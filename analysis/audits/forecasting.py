@@ -60,6 +60,10 @@ def forecast(
         raise InputError(*(f"params and tokens must be positive numbers, not {pair}" for pair in bad))
     runs = as_runs(runs)
     rows = sample(runs, chosen.inputs, noise)
+    if rows.held_out.all() and holdout_factor is None:
+        raise InputError(
+            f"{runs.source}: all {len(rows)} usable rows are marked as held out; none is left to fit"
+        )
     options = (chosen, rho, bootstrap if law != "auto" else 0, method, level, seed, runs.source)
     fitted, held, rule = _split(rows, holdout_factor, bool(at), options)
     rivals: tuple[Rival, ...] = ()
@@ -112,6 +116,8 @@ def _split(rows: Sample, factor: float | None, asked: bool, options) -> tuple[Fi
             problems = problems or error
             continue
         return fitted, held, f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
+    # A table that determines no law as a whole says more by its own faults than by those of its part.
+    _fit(rows, np.zeros(len(rows), bool), options)
     raise InputError(*problems.problems, "a smaller --holdout-factor leaves more rows to fit")
 
 

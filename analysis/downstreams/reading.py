@@ -8,10 +8,12 @@ from analysis.errors import InputError
 from analysis.tables.columns import nearest
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import Runs, numbers
+from analysis.tables.units import parse
 
 
 def scored(runs: Runs, score: str) -> tuple[Sample, np.ndarray]:
-    """(rows that have a loss and a score, the scores). In a store a score is named task/metric.
+    """(rows that have a loss and a score, the scores). In a store a score is named task/metric; elsewhere it
+    is a column or what `parse` makes of columns: `1-error`, `0.01*percent`.
 
     Raises InputError when there is no such column, or its values are no shares of items.
     """
@@ -25,7 +27,7 @@ def scored(runs: Runs, score: str) -> tuple[Sample, np.ndarray]:
     if 2 < high <= 100 and low >= 0:
         raise InputError(
             f"{runs.source}: {score} runs from {low:g} to {high:g}, as percent do; a score is a share from 0 "
-            f"to 1: divide the column by 100"
+            f"to 1: --score '0.01*{score}'"
         )
     bad = np.flatnonzero(good & ((values < 0) | (values > 1)))
     if len(bad):
@@ -34,6 +36,8 @@ def scored(runs: Runs, score: str) -> tuple[Sample, np.ndarray]:
         raise InputError(
             f"{runs.source}: {score} must be a share from 0 to 1 of items answered correctly: {shown}{more}"
         )
+    if low == high:
+        raise InputError(f"{runs.source}: {score} is {low:g} in every usable row; there is nothing to fit")
     return rows.where(good, f"{score} is missing"), values[good]
 
 
@@ -48,5 +52,10 @@ def _column(runs: Runs, score: str) -> np.ndarray:
             raise InputError(f"{runs.source}: no score {score!r}{nearest(score, sorted(known))}")
         by_run = {row["run_id"]: row["score"] for row in same}
         return np.array([by_run.get(run, np.nan) for run in runs.columns["run_id"].tolist()], float)
+    # Tables of errors, and of percent.
+    rest = score.replace(" ", "").removeprefix("1-")
+    if (parts := parse(rest, runs.columns)) is not None:
+        values = sum(part.of(runs.columns) for part in parts)
+        return values if rest == score.replace(" ", "") else 1.0 - values
     names = [name for name, values in runs.columns.items() if values.dtype.kind in "fiu"]
     raise InputError(f"{runs.source}: no column {score!r} to be the score{nearest(score, names)}")

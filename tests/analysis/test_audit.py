@@ -159,6 +159,18 @@ def test_held_out_rows_play_no_part_in_the_audit():
     assert first.to_dict() == sl.audit(other, laws=("chinchilla",), bootstrap=0).to_dict()
 
 
+def test_a_table_that_holds_everything_out_is_told_so():
+    table = isogrid(np.random.default_rng(3))
+    every = {**table, "held_out": np.ones(len(table["loss"]), bool)}
+    for verb_of in (sl.audit, sl.forecast):
+        with pytest.raises(sl.InputError, match="marked as held out"):
+            verb_of(every)
+    one = {name: values[:7] for name, values in ladder(np.random.default_rng(0), 1, 7).items()}
+    with pytest.raises(sl.InputError) as refused:
+        sl.forecast(one)
+    assert not any("holdout-factor" in problem for problem in refused.value.problems)
+
+
 def test_the_verb_prints_one_object_and_names_bad_input(tmp_path, capsys):
     table = ladder(np.random.default_rng(0), bad=3)
     path = tmp_path / "runs.csv"

@@ -130,8 +130,17 @@ def test_bad_scores_are_named():
         sl.fit_downstream(table, "accuracy", chance=0.9)
     with pytest.raises(sl.InputError, match="none is left to fit"):
         sl.fit_downstream({**table, "held_out": np.ones(27, bool)}, "accuracy")
+    with pytest.raises(sl.InputError, match="nothing to fit"):
+        sl.fit_downstream({**table, "accuracy": np.full(27, 0.3)}, "accuracy")
     with pytest.raises(sl.InputError, match="nearest: 'sigmoid'"):
         sl.fit_downstream(table, "accuracy", ways=("sigmod",))
+
+
+def test_errors_and_percent_are_scores_by_a_formula():
+    table = ladder()
+    runs = sl.as_runs({**table, "error": 1 - table["accuracy"], "percent": 100 * table["accuracy"]})
+    for formula in ("1-error", "0.01*percent"):
+        assert scored(runs, formula)[1] == pytest.approx(table["accuracy"])
 
 
 def test_a_store_names_scores_by_task_and_metric(planted_store):
