@@ -12,6 +12,7 @@ from analysis.errors import InputError
 from analysis.fits.estimator import Optimum
 from analysis.fits.objectives import Rho
 from analysis.fits.results import Fit, Interval
+from analysis.intervals.freedom import Freedom, student
 from analysis.intervals.resample import FEW, asymptotic, draws_of_rows, draws_wild, pairs, shares
 from analysis.laws.law import Law
 from analysis.tables.sample import Sample
@@ -25,8 +26,8 @@ HUGE = 20_000
 
 def bootstrap(
     law: Law, x, target, rho: Rho, optima, rows: Sample, draws: int, method: str, level: float, seed: int
-) -> tuple[str, float, Optimum]:
-    """(what was resampled, factor to widen by, the refits). optima (C, P): the best one, then its rivals."""
+) -> tuple[str, float | Freedom, Optimum]:
+    """(what was resampled, what to widen by, the refits). optima (C, P): the best one, then its rivals."""
     theta = optima[0]
     if method not in METHODS:
         raise InputError(f"method: {method!r} is none of {', '.join(METHODS)}")
@@ -40,13 +41,13 @@ def bootstrap(
     if len(rows) > HUGE:
         drawn = asymptotic(law, x, target, rho, theta, rows.clusters, draws, seed)
         return f"nothing: normal draws from the covariance by {unit} (sandwich)", 1.0, drawn
-    if method == "wild" or (method in ("auto", "profile") and count < FEW):
-        # Measured: fewer degrees than half the clusters make intervals that never miss.
-        freedom = max(count - len(theta), (count + 3) // 2)
-        drawn = draws_wild(law, x, target, rho, optima, rows.clusters, draws, seed)
-        text = f"residuals of {unit}, wild bootstrap with Webb weights, t with {freedom} degrees of freedom"
-        return text, _student(freedom, level), drawn
     smooth = _smooth(law, x, target, rho, theta)
+    # Weights on whole clusters say little of what their rows say by themselves.
+    shared = 2 * count <= len(rows) and count < MANY
+    if method == "wild" or (method in ("auto", "profile") and (count < FEW or shared)):
+        drawn, freedom = draws_wild(law, x, target, rho, optima, rows.clusters, draws, seed, smooth)
+        text = f"residuals of {unit}, wild bootstrap (CR2), t with degrees of freedom by quantity"
+        return text, freedom, drawn
     if not smooth and count < MANY and method != "rows":
         drawn = draws_of_rows(law, x, target, rho, optima, shares(rows.clusters, draws, seed))
         return f"{unit}, weighted at random (exponential)", 1.0, drawn
@@ -55,7 +56,7 @@ def bootstrap(
         return f"{unit} with replacement", 1.0, drawn
     freedom = max(count - len(theta), (count + 3) // 2)
     text = f"{unit} with replacement, t with {freedom} degrees of freedom"
-    return text, _student(freedom, level), drawn
+    return text, float(student(freedom, level)), drawn
 
 
 def _smooth(law: Law, x, target, rho: Rho, theta) -> bool:
@@ -70,27 +71,22 @@ def _smooth(law: Law, x, target, rho: Rho, theta) -> bool:
     return bool(np.mean(residual <= rho.delta) > 0.5)
 
 
-def _student(freedom: int, level: float) -> float:
-    """Student's quantile over the normal's."""
-    from scipy.special import ndtri, stdtrit
-
-    tail = 0.5 + level / 2
-    return float(stdtrit(freedom, tail) / ndtri(tail))
-
-
 def interval(
-    estimate: float, draws: np.ndarray, level: float, spread: float = 1.0, positive: bool = False
+    estimate: float, draws: np.ndarray, level: float, spread: float | Freedom = 1.0, positive: bool = False
 ) -> Interval:
     """Percentiles of the draws, moved away from the estimate by the factor `spread` (in logs if positive)."""
     low, high = widened(np.asarray(estimate, float), np.asarray(draws, float), level, spread, positive)
     return float(low), float(high)
 
 
-def widened(estimate: np.ndarray, draws: np.ndarray, level: float, spread: float, positive: bool):
+def widened(estimate: np.ndarray, draws: np.ndarray, level: float, spread: float | Freedom, positive: bool):
     """(low, high) over the first axis of draws, ignoring draws that are not finite."""
     tails = [50 * (1 - level), 50 * (1 + level)]
     low, high = np.nanpercentile(np.where(np.isfinite(draws), draws, np.nan), tails, axis=0)
-    if spread == 1.0:
+    if isinstance(spread, Freedom):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = spread.factors(np.log(draws) if positive else draws, level)
+    if np.all(spread == 1.0):
         return low, high
     if positive:
         with np.errstate(divide="ignore"):

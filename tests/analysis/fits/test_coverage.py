@@ -1,7 +1,8 @@
 """Do 95 % intervals hold the truth 95 times of 100? Simulated on designs that people run.
 
-`python tests/analysis/fits/test_coverage.py [SIMULATIONS]` prints the table (1,000 a design by default) and
-the seconds it took, on all cores.
+`python tests/analysis/fits/test_coverage.py [SIMULATIONS [DESIGN ...]]` prints the table (1,000 a design by
+default) and the seconds it took, on all cores. DESIGN: one of DESIGNS or OTHERS, also with `+outliers` or
+`+squared`.
 """
 
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.allocations.optimum import exponents
+from analysis.allocations.optimum import exponents, optimum
 from analysis.fits.estimator import minimise
 from analysis.fits.fitting import centred
 from analysis.fits.objectives import objective as make_objective
@@ -27,7 +28,8 @@ from analysis.tables.table import as_runs
 LAW = sl.LAWS["chinchilla"]
 SMALL = {"E": 1.0, "A": 60.0, "B": 3000.0, "alpha": 0.4, "beta": 0.6}
 LARGE = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.366}
-NAMES = ("E", "alpha", "beta", "a", "loss", "run")
+# Last: the compute-optimal params (in logs) at ten times the largest compute.
+NAMES = ("E", "alpha", "beta", "a", "loss", "run", "best")
 
 
 def trunks(rng, seeds=3):
@@ -62,6 +64,38 @@ def checkpoints(rng):
     return LARGE, {"params": n.ravel(), "tokens": d.ravel()}, noise
 
 
+def few(rng):
+    """7 sizes, each one trunk with 5 branches: 0.6 % of noise is the trunk's, 0.3 % a branch's own."""
+    n, d = np.meshgrid(np.geomspace(2e4, 3e6, 7), 1e6 * 2.0 ** np.arange(5), indexing="ij")
+    trunk = np.repeat(np.arange(7), 5)
+    noise = rng.normal(0, 0.006, 7)[trunk] + rng.normal(0, 0.003, 35)
+    table = {"params": n.ravel(), "tokens": d.ravel(), "cluster": trunk.astype(str).astype(object)}
+    return SMALL, table, noise
+
+
+def many(rng):
+    """`trunks` with ten seeds a size: 50 clusters."""
+    return trunks(rng, 10)
+
+
+def unequal(rng):
+    """18 sizes, each one run of 2 to 12 measurements: 0.5 % of noise is the run's, 0.3 % is single."""
+    counts = np.array([2, 3, 4, 5, 8, 12, 2, 3, 6, 10, 4, 7, 3, 5, 2, 9, 4, 6])
+    run = np.repeat(np.arange(18), counts)
+    tokens = np.concatenate([np.geomspace(2e9, 4e10, count) for count in counts])
+    table = {"params": np.geomspace(1e7, 3e9, 18)[run], "tokens": tokens}
+    noise = rng.normal(0, 0.005, 18)[run] + rng.normal(0, 0.003, len(run))
+    return LARGE, {**table, "cluster": run.astype(str).astype(object)}, noise
+
+
+def uneven(rng):
+    """`checkpoints` whose small runs are four times as noisy as the large ones."""
+    n, d = np.meshgrid(np.geomspace(1e7, 3e9, 12), np.linspace(2e9, 2e10, 10), indexing="ij")
+    noise = np.repeat(np.geomspace(1.2e-2, 3e-3, 12) * rng.standard_normal(12), 10)
+    return LARGE, {"params": n.ravel(), "tokens": d.ravel()}, noise + rng.normal(0, 0.002, 120)
+
+
+OTHERS = {"few": few, "many": many, "unequal": unequal, "uneven": uneven}
 DESIGNS = {"trunks": trunks, "grid": grid, "isoflop": isoflop, "checkpoints": checkpoints}
 
 
@@ -102,7 +136,7 @@ def one(design, objective, seed, draws):
     def quantities(theta):
         public = LAW.to_public(theta, centre)
         out = {name: public[name] for name in ("E", "alpha", "beta")} | {"a": exponents(LAW, public, flops)}
-        return out | {"loss": np.log(LAW.loss(public, far))}
+        return out | {"loss": np.log(LAW.loss(public, far)), "best": optimum(LAW, public, 10 * flops)}
 
     here = {name: values[0] for name, values in quantities(best[:1]).items()}
     drawn = quantities(drawn.theta)
@@ -110,6 +144,7 @@ def one(design, objective, seed, draws):
         **truth,
         "a": truth["beta"] / (truth["alpha"] + truth["beta"]),
         "loss": np.log(LAW.loss(truth, far)),
+        "best": float(optimum(LAW, truth, 10 * flops)),
     }
     here["run"], drawn["run"] = here["loss"], drawn["loss"] + scatter
     true["run"] = true["loss"] + rng.choice(noise)
@@ -127,7 +162,8 @@ def coverage(design, objective, simulations, draws):
 
 def named(name, outliers, objective, draws, seed):
     """`one` of a design by its name, which another process can be told."""
-    return one(dirty(DESIGNS[name]) if outliers else DESIGNS[name], objective, seed, draws)
+    design = (DESIGNS | OTHERS)[name]
+    return one(dirty(design) if outliers else design, objective, seed, draws)
 
 
 @pytest.mark.slow
@@ -164,18 +200,24 @@ def test_rows_of_one_trunk_are_not_independent():
     assert hits[1] <= 30
 
 
+# What the script prints unless told otherwise.
+WHOLE = (
+    *(name + more for name in DESIGNS for more in ("", "+outliers")),
+    *OTHERS,
+    *(f"{name}+squared" for name in DESIGNS),
+)
+
 if __name__ == "__main__":
     simulations = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     started = time.perf_counter()
     print(f"{'95 % intervals cover':36}" + "".join(f"{name:>7}" for name in (*NAMES, "mean")))
     rows = [
-        (objective, name, bad) for objective in ("huber", "squared") for name in DESIGNS for bad in (0, 1)
+        ("squared" if "+squared" in each else "huber", each.split("+")[0], "+outliers" in each)
+        for each in sys.argv[2:] or WHOLE
     ]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for objective, name, bad in rows:
-            if objective == "squared" and bad:
-                continue
-            trial = partial(named, name, bool(bad), objective, 250)
+            trial = partial(named, name, bad, objective, 250)
             shares = np.mean(list(pool.map(trial, range(simulations), chunksize=10)), axis=0)
             words = f"{name}, {objective}{', outliers' if bad else ''}"
             print(f"{words:36}" + "".join(f"{100 * v:7.1f}" for v in (*shares, shares.mean())), flush=True)
