@@ -70,7 +70,7 @@ def certify(
     theta = found.theta[best]
     low, high = law.bounds
     hits = []
-    gone = law.gone(found.theta, x)
+    gone, idle = law.gone(found.theta, x), law.idle(theta[None], x)[0]
     for index, parameter in enumerate(law.parameters):
         if gone[best, index]:
             hits.append(f"{parameter.name} = 0")
@@ -78,7 +78,7 @@ def certify(
             hits.append(f"{parameter.name} = {low[index]:g}")
         elif theta[index] >= high[index] - 1e-6:
             hits.append(f"{parameter.name} at its upper limit")
-    inner = (theta > low + 1e-6) & (theta < high - 1e-6) & ~gone[best]
+    inner = (theta > low + 1e-6) & (theta < high - 1e-6) & ~idle
     free = np.flatnonzero(inner)
     # At its corner l1 has no curvature; that of the squared residuals tells what the table identifies.
     smooth = replace(rho, name="squared") if rho.name == "l1" else rho

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,21 +76,30 @@ def fit_sample(
     """`fit` on rows that are already chosen."""
     refuse(rows, law, source)
     x, target, centre = centred(rows, law, rho)
-    found = search(law, x, target, rho)
+    searched = search(law, x, target, rho)
+    found = _held(law, searched, centre)
     best = lowest(found)
     said: tuple[Note, ...] = ()
     if rows.noise is not None:
         rho, said = weighted(rho, rows, law, target - law.log_loss(found.theta[best][None], x)[0])
-        found = search(law, x, target, rho)
+        searched = search(law, x, target, rho)
+        found = _held(law, searched, centre)
         best = lowest(found)
+    lower = 1 - float(searched.value.min()) / found.value[best]
+    if lower > 1e-6:
+        text = f"the objective is {lower:.1e} lower where factors exceed what numbers hold; that was left out"
+        said = (*said, Note("beyond_numbers", text))
     theta, value = found.theta[best], float(found.value[best])
     invariance = invariances(law, x, target, rho, theta, value, centre)
     certificate = certify(law, x, target, rho, found, best, centre, invariance)
     params = {name: float(values[0]) for name, values in _public(law, x, theta[None], centre)[0].items()}
     loss = law.loss(params, rows.inputs)
     if not (np.isfinite(loss).all() and (loss > 0).all() and np.isfinite(value)):
+        big = [name for name, number in params.items() if not np.isfinite(number)]
+        where = f" ({', '.join(big)} beyond 1e308; {', '.join(certificate.bound_hits)})" if big else ""
         raise InputError(
-            f"{source}: {law.name} overflows on this table's range of {' and '.join(law.inputs)}"
+            f"{source}: the table drives {law.name} out of what numbers can hold{where}: "
+            f"it does not show all of this law's parameters; fit a law with fewer"
         )
     residual = np.log(rows.loss) - np.log(loss)
     if method != "rows":
@@ -125,7 +135,11 @@ def fit_sample(
         allocation=allocation,
         points=len(rows),
         excluded=rows.excluded,
-        warnings=(*said, *remarks(rows, law, certificate, residual, value, lost, gone.mean(axis=0))),
+        warnings=(
+            *said,
+            *_unseen(law, x, theta),
+            *remarks(rows, law, certificate, residual, value, lost, gone.mean(axis=0)),
+        ),
         notes=rows.notes,
         data=data,
         draws=draw_values,
@@ -143,11 +157,32 @@ def fit_sample(
     return by_profile(result)
 
 
+def _held(law: Law, found: Optimum, centre) -> Optimum:
+    """Without the optima whose parameters no number can hold: steep terms that a row or two would pay for.
+
+    Where there are no others all are kept, and refused by name.
+    """
+    values = np.stack(list(law.to_public(found.theta, centre).values()))
+    held = np.isfinite(values).all(axis=0)
+    if not (held & np.isfinite(found.value)).any():
+        return found
+    return replace(found, value=np.where(held, found.value, np.inf), converged=found.converged & held)
+
+
 def lowest(found: Optimum) -> int:
     """The index of the lowest finite objective; of those that differ by rounding, one that has converged."""
     value = np.where(np.isfinite(found.value), found.value, np.inf)
     same = value <= value.min() * (1 + 1e-12)
     return int(np.argmin(np.where(same & (found.converged | ~found.converged[same].any()), value, np.inf)))
+
+
+def _unseen(law: Law, x: np.ndarray, theta: np.ndarray) -> tuple[Note, ...]:
+    """What of theta (P,) no row depends on, although it is not a factor that has become 0."""
+    idle = law.idle(theta[None], x)[0] & ~law.gone(theta[None], x)[0]
+    names = [name for name, silent in zip(law.names, idle, strict=True) if silent]
+    if not names:
+        return ()
+    return (Note("no_effect", f"no row depends on {', '.join(names)}: the value given means nothing"),)
 
 
 def _public(law: Law, x, theta: np.ndarray, centre) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -128,11 +128,11 @@ def _traced(law: Law, x, target, rho: Rho, pool: Optimum) -> np.ndarray:
     rng = np.random.default_rng(0)
     places = [along.theta]
     for each in leading:
-        gone = law.gone(pool.theta[each][None], x)[0]
-        if gone.any():
+        idle = law.idle(pool.theta[each][None], x)[0]
+        if idle.any():
             root = _root(law, x, target, rho, pool.theta[each])
             shaken = pool.theta[each] + rng.standard_normal((REVIVED, len(theta))) @ root
-            places.append(np.clip(_revived(law, shaken, gone, rng), low, high))
+            places.append(np.clip(_revived(law, shaken, idle, rng), low, high))
     return np.concatenate(places)
 
 
@@ -159,16 +159,21 @@ def _valued(law: Law, x, target, rho: Rho, theta: np.ndarray) -> Optimum:
     return Optimum(theta, value, np.full(len(theta), np.inf), np.zeros(len(theta), bool))
 
 
-def _revived(law: Law, shaken: np.ndarray, gone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Terms that have vanished brought back, small and with exponents from anywhere.
+def _revived(law: Law, shaken: np.ndarray, idle: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Terms that have vanished brought back, small and with exponents from anywhere; what else has no effect,
+    from where starts are drawn.
 
     A vanished coefficient has no slope in its logarithm, whatever the term could do elsewhere.
     """
     if not isinstance(law, SumLaw):
-        shaken[:, gone] = rng.uniform(-9.0, -1.0, (len(shaken), int(gone.sum())))
+        for index in np.flatnonzero(idle):
+            parameter = law.parameters[index]
+            shaken[:, index] = rng.uniform(
+                *((-9.0, -1.0) if parameter.vanishes else parameter.start), len(shaken)
+            )
         return shaken
     for touched in law.layout:
-        if gone[touched[0]]:
+        if idle[touched[0]]:
             shaken[:, touched[0]] = rng.uniform(-9.0, -1.0, len(shaken))
             for exponent in touched[1:]:
                 shaken[:, exponent] = np.exp(rng.uniform(np.log(0.05), np.log(8.0), len(shaken)))

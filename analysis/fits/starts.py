@@ -16,11 +16,14 @@ REWEIGHTINGS = 4
 FAINT = -12.0
 
 
-def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, weights=None, keep: int = 32) -> np.ndarray:
+def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, keep: int = 32) -> np.ndarray:
     """(S, P) starts, the most promising first. x (inputs, n) centred log inputs, target (n,) log loss."""
+    weights = _weights(target, rho)
     if isinstance(law, SumLaw):
-        theta = _of_sum(law, x, target, weights)
-    elif (theta := law.starts(x, target, weights)) is None:
+        theta = _of_sum(law, x, target, weights, rho.over)
+    elif law.under is not None:
+        theta = _lifted(law, x, target, _on_base(law, law.under, x, target, rho))
+    elif (theta := law.starts(x, target, weights, rho.over)) is None:
         boxes = np.array([parameter.start for parameter in law.parameters])
         points = halton(4096, len(boxes))
         theta = boxes[:, 0] + points * (boxes[:, 1] - boxes[:, 0])
@@ -29,11 +32,25 @@ def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, weights=None, 
     with np.errstate(all="ignore"):
         residual = rho.residual(target, law.log_loss(theta, x))
     # Starts are ranked by their robust spread: at a start every row lies far outside a small Huber corner.
-    spread = np.abs(residual) if weights is None else weights * np.abs(residual)
+    spread = np.abs(residual) * np.where(residual < 0, rho.over, 1.0)
     value = np.where(np.isfinite(spread).all(axis=1), spread.sum(axis=1), np.inf)
     order = np.argsort(value, kind="stable")
     # Neighbours on the grid lead to the same optimum: every fourth of the best is enough.
     return theta[order[: 4 * keep : 4] if len(order) >= 4 * keep else order[:keep]]
+
+
+def _on_base(law: Law, base: Law, x, target, rho: Rho) -> np.ndarray:
+    """Starts of the base law alone, each with the parameters of the terms on it drawn anywhere."""
+    mine = x[[law.inputs.index(name) for name in base.inputs]]
+    inner = starts(base, mine, target, rho)
+    values = base.to_public(inner, dict.fromkeys((*base.inputs, "loss"), 0.0))
+    known = [
+        np.log(np.maximum(values[p.name], 1e-300)) if p.positive else values[p.name] for p in base.parameters
+    ]
+    boxes = np.array([parameter.start for parameter in law.parameters[len(known) :]])
+    points = boxes[:, 0] + halton(4096 // len(inner), len(boxes)) * (boxes[:, 1] - boxes[:, 0])
+    begin = np.stack(known, axis=1)
+    return np.column_stack([np.repeat(begin, len(points), axis=0), np.tile(points, (len(begin), 1))])
 
 
 def _lifted(law: Law, x, target, theta) -> np.ndarray:
@@ -46,7 +63,15 @@ def _lifted(law: Law, x, target, theta) -> np.ndarray:
     return law.lifted(theta, gap)
 
 
-def _of_sum(law: SumLaw, x, target, weights) -> np.ndarray:
+def _weights(target: np.ndarray, rho: Rho) -> np.ndarray | None:
+    """What the square of a row's relative residual counts (n,): by loss if residuals are raw, by noise."""
+    if not rho.raw and rho.scale is None:
+        return None
+    unit = np.exp(target - target.max()) if rho.raw else np.ones_like(target)
+    return (unit if rho.scale is None else unit * rho.scale) ** 2
+
+
+def _of_sum(law: SumLaw, x, target, weights, over) -> np.ndarray:
     """For each point of a grid over exponents the coefficients that suit it best."""
     grid = _exponent_grid(len(law.exponents))
     theta = np.zeros((len(grid), len(law.parameters)))
@@ -57,24 +82,26 @@ def _of_sum(law: SumLaw, x, target, weights) -> np.ndarray:
         columns.append(np.exp(theta[:, touched] @ feature - target))
     design = np.stack(columns, axis=1)
     weight = np.ones((len(grid), len(target))) * (1.0 if weights is None else weights)
-    factor = projected(design, weight)
+    factor = projected(design, weight, over)
     with np.errstate(divide="ignore"):
         theta[:, : len(law.terms)] = np.maximum(np.log(factor), FAINT)
     return theta
 
 
-def projected(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def projected(design: np.ndarray, weight: np.ndarray, over: float = 1.0) -> np.ndarray:
     """Coefficients (G, K) >= 0 that bring design (G, K, n) close to 1 under weight (G, n).
 
     Residuals relative to the measured loss stand for those of the log (variable projection: Golub and Pereyra
-    1973); reweightings make them robust.
+    1973); reweightings make them robust, and those above 1 count `over` times.
     """
     base = weight
     for _ in range(REWEIGHTINGS):
         factor = nonnegative(design, weight)
-        residual = np.abs(1.0 - (factor[:, None] @ design)[:, 0])
-        scale = np.maximum(1.5 * np.median(residual, axis=1, keepdims=True), 1e-9)
-        weight = base * np.minimum(1.0, scale / np.maximum(residual, 1e-300))
+        residual = 1.0 - (factor[:, None] @ design)[:, 0]
+        size = np.abs(residual) * np.sqrt(base)
+        scale = np.maximum(1.5 * np.median(size, axis=1, keepdims=True), 1e-9)
+        asymmetric = np.where(residual < 0, over, 1.0)
+        weight = base * asymmetric * np.minimum(1.0, scale / np.maximum(size, 1e-300))
     return factor
 
 

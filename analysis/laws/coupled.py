@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.fits.starts import FAINT, HIGHEST, LOWEST_EXPONENT, halton, projected
+from analysis.laws import jets
 from analysis.laws.law import LOWEST, FormulaLaw, Law, Parameter, coefficient
 
 GAMMAS = (1e-2, 20.0)
@@ -28,7 +29,9 @@ class CoupledLaw(Law):
     """
 
     name = "coupled"
-    source = "xLSTM scaling laws, arXiv 2510.02228, equation 3"
+    source = (
+        "xLSTM scaling laws, arXiv 2510.02228, equation 3; Videau et al. 2026 (Skaling), arXiv 2608.07222"
+    )
     formula = "loss = E + (A/params^alpha + B/tokens^beta)^gamma"
     inputs = ("params", "tokens")
     parameters = (
@@ -40,13 +43,30 @@ class CoupledLaw(Law):
         Parameter("gamma", low=GAMMAS[0], high=GAMMAS[1]),
     )
 
+    # The same parameters each for itself, for terms put on this law.
+    plain = (
+        *parameters[:3],
+        Parameter("alpha", start=(0.05, 1.0)),
+        Parameter("beta", start=(0.05, 1.0)),
+        Parameter("gamma", low=GAMMAS[0], high=GAMMAS[1], start=(0.3, 1.5)),
+    )
+
+    @staticmethod
+    def arithmetic(p, x):
+        """The loss as arithmetic that jets can pass through."""
+        params, tokens = (
+            jets.log(p[factor]) - p[power] * jets.log(x[name])
+            for factor, power, name in (("A", "alpha", "params"), ("B", "beta", "tokens"))
+        )
+        return p["E"] + jets.exp(p["gamma"] * (params + jets.softplus(tokens - params)))
+
     @property
     def domain(self) -> str:
         low, high = GAMMAS
         steep = f"in [0, {STEEPEST:g}]"
         return f"E, A, B >= 0, gamma alpha {steep}, gamma beta {steep}, gamma in [{low:g}, {high:g}]"
 
-    def starts(self, x: np.ndarray, target: np.ndarray, weights=None) -> np.ndarray:
+    def starts(self, x: np.ndarray, target: np.ndarray, weights=None, over: float = 1.0) -> np.ndarray:
         """(S, 6) starts: at points over E, gamma and the exponents A and B are projected out, since
         (loss - E)^(1/gamma) is linear in them.
         """
@@ -65,7 +85,7 @@ class CoupledLaw(Law):
         weight = np.where(seen, gamma[:, None] * power / loss, 0.0) ** 2 * (
             1.0 if weights is None else weights
         )
-        factor = projected(design, weight)
+        factor = projected(design, weight, over)
         with np.errstate(divide="ignore"):
             logs = np.log(np.column_stack([floor, factor]))
         logs[:, 1:] *= gamma[:, None]
@@ -188,14 +208,14 @@ class KaplanLaw(FormulaLaw):
         """Log loss (B, n) alone."""
         return self.evaluate(theta, x).value
 
-    def starts(self, x: np.ndarray, target: np.ndarray, weights=None) -> np.ndarray:
+    def starts(self, x: np.ndarray, target: np.ndarray, weights=None, over: float = 1.0) -> np.ndarray:
         """(S, 4) starts: on a grid over the exponents N_c and D_c are projected out, as in `CoupledLaw`."""
         axis = np.geomspace(LOWEST_EXPONENT, HIGHEST, 24)
         params, tokens = (part.ravel() for part in np.meshgrid(axis, axis, indexing="ij"))
         root = target / tokens[:, None]
         logs = np.stack([-(params / tokens)[:, None] * x[0] - root, -x[1] - root], axis=1)
         weight = tokens[:, None] ** 2 * np.ones_like(target) * (1.0 if weights is None else weights)
-        factor = projected(np.exp(np.clip(logs, -300.0, 300.0)), weight)
+        factor = projected(np.exp(np.clip(logs, -300.0, 300.0)), weight, over)
         with np.errstate(divide="ignore"):
             size = np.maximum(np.log(factor), FAINT)
         return np.column_stack([size[:, 0] * tokens / params, size[:, 1], params, tokens])

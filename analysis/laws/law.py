@@ -47,6 +47,11 @@ class Parameter:
     start: tuple[float, float] = (0.02, 2.0)
 
     @property
+    def vanishes(self) -> bool:
+        """Whether it is a factor that may be 0; a scale like a half-life may not."""
+        return self.positive and self.low <= LOWEST
+
+    @property
     def domain(self) -> str:
         """In words. A positive parameter's limits are in units of the table's centre, where they are wide."""
         if not self.positive:
@@ -71,6 +76,7 @@ class Law:
     parameters: tuple[Parameter, ...]
     absolute: bool = False
     alike: Mapping[str, str] = MappingProxyType({})
+    under: Law | None = None
 
     @property
     def domain(self) -> str:
@@ -104,8 +110,11 @@ class Law:
         return public
 
     def gone(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Which parameters (B, P) are factors without effect on any row x (inputs, n) any more."""
-        positive = np.array([parameter.positive for parameter in self.parameters])
+        """Which parameters (B, P) are factors that have vanished from every row x (inputs, n)."""
+        return self.idle(theta, x) & np.array([parameter.vanishes for parameter in self.parameters])
+
+    def idle(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Which parameters (B, P) have no effect on any row x (inputs, n): whatever they are, is not seen."""
         if x.shape[1] > 2000:
             # A term that has gone everywhere has gone at the ends of each input and at every hundredth row.
             ends = [*x.argmin(axis=1), *x.argmax(axis=1)]
@@ -118,7 +127,7 @@ class Law:
                 for i in range(0, len(theta), size)
             ]
         effect = np.concatenate(effect) if effect else theta
-        return positive & (effect < GONE)
+        return effect < GONE
 
     def to_inner(self, params: Mapping[str, Any], centre: Mapping[str, float]) -> np.ndarray:
         """theta (P,) of values in the table's units; the inverse of `to_public`."""
@@ -156,8 +165,11 @@ class Law:
             shift = shift + power * centre[unit]
         return shift
 
-    def starts(self, x: np.ndarray, target: np.ndarray, weights=None) -> np.ndarray | None:
-        """(S, P) starts of the law's own for x (inputs, n), log loss target (n,); None: drawn anywhere."""
+    def starts(self, x: np.ndarray, target: np.ndarray, weights=None, over: float = 1.0) -> np.ndarray | None:
+        """(S, P) starts of the law's own for x (inputs, n), log loss target (n,); None: drawn anywhere.
+
+        weights (n,): what the square of a row's relative residual counts; over: those predicted too high.
+        """
         return None
 
     def need(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -319,7 +331,8 @@ class FormulaLaw(Law):
     It is written with + - * / ** and jets.exp, jets.log; derivatives are exact (`analysis.laws.jets`). The
     function must be right in any units, given the parameters' stated dimensions; with `absolute` it holds
     constants in the table's units, and the fit leaves the inputs in them. alike: input -> the input whose
-    unit it shares, as unique_tokens shares that of tokens; they are centred together.
+    unit it shares, as unique_tokens shares that of tokens; they are centred together. under: the law whose
+    parameters are the first of these, and which this is but for what the others do; starts come from it.
     """
 
     name: str
@@ -330,6 +343,7 @@ class FormulaLaw(Law):
     source: str
     absolute: bool = False
     alike: Mapping[str, str] = field(default_factory=dict)
+    under: Law | None = None
 
     def evaluate(self, theta: np.ndarray, x: np.ndarray) -> JetEvaluation:
         plain = dict(zip(self.inputs, np.exp(x), strict=True))

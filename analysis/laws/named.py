@@ -55,7 +55,7 @@ PRODUCT = SumLaw(
         Term("B", {"tokens": "beta"}),
         Term("K", {"params": "alpha", "tokens": "beta"}),
     ),
-    "Chinchilla's terms with the product that couples them (compare arXiv 2608.07222)",
+    "Chinchilla's terms and their product; the simplest coupling that stays linear in its factors",
 )
 # L = E + (a M^eta + b M^-eta) C^-eta with M = tokens / params.
 OVERTRAINING = SumLaw(
@@ -83,7 +83,7 @@ _ALL: tuple[Law, ...] = (
     OVERTRAINING,
     KAPLAN,
     CoupledLaw(),
-    repeated(),
+    repeated(CHINCHILLA),
     data_constrained(C4_BASE, "data-constrained-c4"),
     mistuned(CHINCHILLA, "learning_rate"),
     mistuned(CHINCHILLA, "batch_tokens"),

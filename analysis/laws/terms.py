@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from analysis.laws import jets
+from analysis.laws.coupled import CoupledLaw
 from analysis.laws.law import FormulaLaw, Law, Parameter, SumLaw, coefficient
 
 
@@ -21,8 +22,10 @@ def formula_of(law: Law) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Any
     """The law as a function of (parameters, inputs) that jets can pass through."""
     if isinstance(law, FormulaLaw):
         return law.function
+    if isinstance(law, CoupledLaw):
+        return law.arithmetic
     if not isinstance(law, SumLaw):
-        raise TypeError(f"{law.name} is neither a SumLaw nor a FormulaLaw")
+        raise TypeError(f"{law.name} has no formula that terms could be put on")
 
     def total(p, x):
         out = 0.0
@@ -37,6 +40,17 @@ def formula_of(law: Law) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Any
     return total
 
 
+def free(base: Law) -> tuple[Parameter, ...]:
+    """The base law's parameters as a formula takes them: each for itself, whatever the law fits instead."""
+    return base.plain if isinstance(base, CoupledLaw) else base.parameters
+
+
+def _names(base: Law, names: Sequence[str], axis: str) -> list[str]:
+    """The names, with the axis behind all of them where the base law has one already."""
+    taken = set(names) & set(base.names)
+    return [f"{name}_{axis}" if taken else name for name in names]
+
+
 def mistuned(base: Law, axis: str = "learning_rate") -> FormulaLaw:
     """The base law times 1 + k log(axis / best)^2, best = c params^a tokens^b.
 
@@ -44,28 +58,32 @@ def mistuned(base: Law, axis: str = "learning_rate") -> FormulaLaw:
     which is what sweeps look like near their minimum. Fit it to all runs of a sweep, not to the best ones.
     """
     inner = formula_of(base)
+    short = "rate" if axis == "learning_rate" else axis.removesuffix("_tokens")
+    k, c, a, b = _names(base, "kcab", short)
 
     def loss(p, x):
-        best = p["c"] * jets.exp(p["a"] * jets.log(x["params"]) + p["b"] * jets.log(x["tokens"]))
+        best = p[c] * jets.exp(p[a] * jets.log(x["params"]) + p[b] * jets.log(x["tokens"]))
         off = jets.log(x[axis]) - jets.log(best)
-        return inner(p, x) * (1.0 + p["k"] * off**2)
+        return inner(p, x) * (1.0 + p[k] * off**2)
 
+    formula = base.formula.removeprefix("loss = ")
     signed = {"low": -3.0, "high": 3.0, "start": (-0.8, 0.8)}
     return FormulaLaw(
-        f"{base.name}-{'rate' if axis == 'learning_rate' else axis.removesuffix('_tokens')}",
+        f"{base.name}-{short}",
         loss,
         (*base.inputs, axis),
         (
-            *base.parameters,
-            Parameter("k", high=2.0, start=(0.0, 0.2)),
-            Parameter("c", True, {axis: 1, "params": "-a", "tokens": "-b"}, -30.0, 30.0, (-2.0, 2.0)),
-            Parameter("a", **signed),
-            Parameter("b", **signed),
+            *free(base),
+            Parameter(k, high=2.0, start=(0.0, 0.2)),
+            Parameter(c, True, {axis: 1, "params": f"-{a}", "tokens": f"-{b}"}, -30.0, 30.0, (-2.0, 2.0)),
+            Parameter(a, **signed),
+            Parameter(b, **signed),
         ),
-        f"loss = ({base.formula.removeprefix('loss = ')}) (1 + k log({axis}/(c params^a tokens^b))^2)",
+        f"loss = ({formula}) (1 + {k} log({axis}/({c} params^{a} tokens^{b}))^2)",
         f"{base.source}; quadratic in log rate: Li et al. 2025, arXiv 2503.04715, section 3",
         base.absolute,
         base.alike,
+        base,
     )
 
 
@@ -77,7 +95,9 @@ def low_precision(base: Law, axes: Sequence[str] = ("bits",)) -> FormulaLaw:
     """
     inner = formula_of(base)
     cube = tuple(axes) == ("bits",)
-    names = ["gamma"] if cube else [f"gamma_{axis.removeprefix('bits_')}" for axis in axes]
+    names = (
+        _names(base, ["gamma"], "bits") if cube else [f"gamma_{axis.removeprefix('bits_')}" for axis in axes]
+    )
 
     def loss(p, x):
         effective = x["params"]
@@ -92,7 +112,7 @@ def low_precision(base: Law, axes: Sequence[str] = ("bits",)) -> FormulaLaw:
         for name, axis in zip(names, axes, strict=True)
     ]
     factor = (
-        "(1 - exp(-bits/gamma))^3"
+        f"(1 - exp(-bits/{names[0]}))^3"
         if cube
         else " ".join(f"(1 - exp(-{axis}/{name}))" for name, axis in zip(names, axes, strict=True))
     )
@@ -101,11 +121,12 @@ def low_precision(base: Law, axes: Sequence[str] = ("bits",)) -> FormulaLaw:
         f"{base.name}-{suffix}",
         loss,
         (*base.inputs, *axes),
-        (*base.parameters, *limits),
+        (*free(base), *limits),
         base.formula.replace("params", "params'") + f", params' = params {factor}",
         f"{base.source}; Kumar et al. 2024, arXiv 2411.04330, equation 5",
         base.absolute,
         base.alike,
+        base,
     )
 
 
@@ -125,7 +146,7 @@ def quantised(base: Law, axis: str = "bits_after") -> FormulaLaw:
         loss,
         (*base.inputs, axis),
         (
-            *base.parameters,
+            *free(base),
             coefficient("C_after", {"loss": 1, "tokens": "-d", "params": "n"}),
             Parameter("d", high=4.0, start=(0.1, 1.0)),
             Parameter("n", high=4.0, start=(0.1, 1.0)),
@@ -135,6 +156,7 @@ def quantised(base: Law, axis: str = "bits_after") -> FormulaLaw:
         f"{base.source}; Kumar et al. 2024, arXiv 2411.04330, equation 2",
         base.absolute,
         base.alike,
+        base,
     )
 
 
@@ -167,8 +189,8 @@ def data_constrained(base: Mapping[str, float], name: str = "data-constrained") 
     )
 
 
-def repeated() -> FormulaLaw:
-    """The same with the base law fitted too: seven parameters, for tables with fresh and repeated runs."""
+def repeated(base: SumLaw) -> FormulaLaw:
+    """The same with Chinchilla's law `base` fitted too: for tables with fresh and repeated runs."""
     return FormulaLaw(
         "data-constrained",
         _repeated,
@@ -184,6 +206,7 @@ def repeated() -> FormulaLaw:
         _REPETITION_FORMULA,
         _REPETITION_SOURCE,
         alike={"unique_tokens": "tokens"},
+        under=base,
     )
 
 
@@ -194,7 +217,7 @@ def _repeated(p, x):
     alpha, beta = p["alpha"], p["beta"]
     log_ratio = (jets.log(alpha) + jets.log(p["A"]) - jets.log(beta) - jets.log(p["B"])) / (alpha + beta)
     log_useful = log_ratio + (beta / alpha) * (jets.log(unique) + log_ratio)
-    useful = jets.exp(jets.minimum(log_useful, np.log(x["params"])))
+    useful = jets.exp(jets.minimum(log_useful, jets.log(x["params"])))
     tokens = _worth(unique, x["tokens"] / unique - 1.0, p["R_D"])
     params = _worth(useful, x["params"] / useful - 1.0, p["R_N"])
     return p["E"] + _falling(p["A"], params, alpha) + _falling(p["B"], tokens, beta)

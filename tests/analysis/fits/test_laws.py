@@ -20,7 +20,23 @@ MIXED = FormulaLaw(
 )
 
 
-@pytest.mark.parametrize("law", [*LAWS.values(), MIXED], ids=lambda law: law.name)
+# Terms on any law, and on each other: parameters of the same name keep apart.
+NESTED = [
+    sl.mistuned(sl.low_precision(LAWS["coupled"])),
+    sl.mistuned(sl.mistuned(LAWS["chinchilla"]), "batch_tokens"),
+    sl.low_precision(sl.mistuned(LAWS["data-constrained"])),
+    sl.mistuned(LAWS["kaplan"], "batch_tokens"),
+]
+PLAIN = [law for law in LAWS.values() if not law.absolute]
+
+
+@pytest.mark.parametrize("law", NESTED, ids=lambda law: law.name)
+def test_nested_terms_keep_their_names_and_their_base(law):
+    assert len(set(law.names)) == len(law.names)
+    assert law.names[: len(law.under.names)] == law.under.names
+
+
+@pytest.mark.parametrize("law", [*LAWS.values(), *NESTED, MIXED], ids=lambda law: law.name)
 def test_gradient_and_hessian_are_exact(law):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(len(law.inputs), 7))
@@ -40,7 +56,7 @@ def test_gradient_and_hessian_are_exact(law):
         )
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS.values() if not law.absolute], ids=lambda law: law.name)
+@pytest.mark.parametrize("law", [*PLAIN, *NESTED], ids=lambda law: law.name)
 def test_public_and_inner_parameters_agree(law):
     """The law in the table's units is the law in the fit's units, whatever the centre."""
     rng = np.random.default_rng(1)

@@ -101,6 +101,19 @@ def test_a_bad_file_is_one_line(mine, name, said):
         sl.find_law(f"{folder / name}")
 
 
+def test_what_no_row_depends_on_is_said():
+    """Without a run larger than its unique tokens can use, the worth of excess params is not seen."""
+    rng = np.random.default_rng(0)
+    law = sl.LAWS["data-constrained"]
+    table = {"params": 10 ** rng.uniform(6, 7, 60), "tokens": 10 ** rng.uniform(9.5, 10.5, 60)}
+    table["unique_tokens"] = table["tokens"] / rng.choice([1, 4, 16], 60)
+    truth = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.366, "R_D": 8.0, "R_N": 5.0}
+    table["loss"] = law.loss(truth, table) * np.exp(0.001 * rng.standard_normal(60))
+    fit = sl.fit(table, law=law, bootstrap=0)
+    assert fit.params["R_D"] == pytest.approx(8.0, rel=0.3)
+    assert any(note.code == "no_effect" and "R_N" in note.text for note in fit.warnings)
+
+
 def test_terms_nest():
     """A base law with its new term switched off is the base law."""
     rng = np.random.default_rng(0)
