@@ -35,7 +35,8 @@ class LawOptions:
     lowest: bool = False
     """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
     law: str = "chinchilla"
-    """The law: chinchilla, kaplan, coupled, ... (`lab laws` lists them), or your own, FILE.py:NAME."""
+    """The law: chinchilla, kaplan, coupled, ... (`lab laws` lists them), or your own, FILE.py:NAME; terms go
+    on it as in chinchilla+rate+batch (also precision, quantised)."""
     objective: Objective = "huber"
     """What is summed over the residuals. l1 is the limit of a small delta; asymmetric is l1, weighted."""
     delta: float | None = None

@@ -6,6 +6,8 @@ and plots take it as they take these. On the command line it is `--law FILE.py:N
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from analysis.errors import InputError
@@ -98,18 +100,39 @@ _ALL: tuple[Law, ...] = (
 LAWS: dict[str, Law] = {law.name: law for law in _ALL}
 
 
-def find(law: str | Law) -> Law:
-    """The law of that name, the law itself, or NAME of a Python file as FILE.py:NAME (which is run).
+# Terms that `--law` can put on a law of params and tokens, as in coupled+rate+batch.
+TERMS: dict[str, Callable[[Law], Law]] = {
+    "rate": lambda base: mistuned(base, "learning_rate"),
+    "batch": lambda base: mistuned(base, "batch_tokens"),
+    "precision": low_precision,
+    "quantised": quantised,
+}
 
-    Raises InputError naming the nearest law, or what is wrong with the file.
+
+def find(law: str | Law) -> Law:
+    """The law of that name, with terms on it as in coupled+rate; the law itself; or NAME of a Python file as
+    FILE.py:NAME (which is run).
+
+    Raises InputError naming the nearest law or term, or what is wrong with the file.
     """
     if isinstance(law, Law):
         return law
-    if ".py:" in str(law):
-        return _from_file(str(law))
-    if law not in LAWS:
-        raise InputError(f"no law {law!r}{nearest(str(law), LAWS)}")
-    return LAWS[law]
+    base, *terms = str(law).split("+")
+    if ".py:" in base:
+        found = _from_file(base)
+    elif base in LAWS:
+        found = LAWS[base]
+    else:
+        raise InputError(f"no law {base!r}{nearest(base, LAWS)}")
+    for term in terms:
+        if term not in TERMS:
+            raise InputError(
+                f"law {law}: no term {term!r}{nearest(term, TERMS)}; there are {', '.join(TERMS)}"
+            )
+        if not {"params", "tokens"} <= set(found.inputs) or found.name.endswith(f"-{term}"):
+            raise InputError(f"law {law}: the term {term!r} goes once, on a law of params and tokens")
+        found = TERMS[term](found)
+    return found
 
 
 # For `import analysis as sl; sl.find_law(...)`.

@@ -30,6 +30,20 @@ NESTED = [
 PLAIN = [law for law in LAWS.values() if not law.absolute]
 
 
+def test_terms_are_named_by_plus_signs():
+    law = sl.find_law("coupled+precision+rate")
+    assert (law.name, law.names, law.formula) == (NESTED[0].name, NESTED[0].names, NESTED[0].formula)
+    assert sl.find_law("chinchilla+rate").formula == LAWS["chinchilla-rate"].formula
+    for wrong, said in (
+        ("chinchila+rate", "chinchilla"),
+        ("chinchilla+rates", "nearest: 'rate'"),
+        ("chinchilla+rate+rate", "once"),
+        ("power-params+batch", "on a law of params and tokens"),
+    ):
+        with pytest.raises(sl.InputError, match=said):
+            sl.find_law(wrong)
+
+
 @pytest.mark.parametrize("law", NESTED, ids=lambda law: law.name)
 def test_nested_terms_keep_their_names_and_their_base(law):
     assert len(set(law.names)) == len(law.names)
