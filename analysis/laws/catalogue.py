@@ -9,7 +9,10 @@ import tyro
 
 @dataclass(frozen=True)
 class LawsOptions:
-    """List the laws that `--law` knows. Terms go on them (chinchilla+rate+batch); a file's own is FILE.py:NAME."""
+    """List the laws that `--law` knows. Terms go on them: chinchilla+rate+batch.
+
+    A file's own law is FILE.py:NAME.
+    """
 
     json: bool = False
     """Print one JSON object."""
