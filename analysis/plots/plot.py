@@ -81,23 +81,39 @@ def rendered(figures: Sequence[Figure], kind: str) -> list[bytes]:
 
 
 def settle(figure: Figure) -> None:
-    """Lay the figure out once; later drawings, in any format, keep the places."""
+    """Lay the figure out once; drawings, in any format, keep the places."""
     with look():
-        figure.draw_without_rendering()
+        figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
 
 
 def _render(figure: Figure, kind: str) -> bytes:
-    # Dates, versions and creators would make equal figures differ.
-    metadata = {
-        "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-        "png": {"Software": None},
-    }[kind]
+    """By the canvas itself: Figure.savefig draws everything twice, for layouts that are settled here."""
+    canvas, dpi, metadata = _canvases()[kind]
     stream = io.BytesIO()
-    with look():
-        figure.savefig(stream, format=kind, dpi=200 if kind == "png" else 72, metadata=metadata)
+    before = figure.canvas, figure.dpi
+    try:
+        with look():
+            figure.dpi = dpi
+            getattr(canvas(figure), f"print_{kind}")(stream, metadata=metadata)
+    finally:
+        figure.set_canvas(before[0])
+        figure.dpi = before[1]
     return stream.getvalue()
+
+
+def _canvases() -> dict:
+    """Of each format the canvas, the dots an inch, and the metadata: dates, versions and creators would make
+    equal figures differ."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    return {
+        "svg": (FigureCanvasSVG, 72, {"Date": None, "Creator": None, "Format": None, "Type": None}),
+        "pdf": (FigureCanvasPdf, 72, {"CreationDate": None, "Creator": None, "Producer": None}),
+        "png": (FigureCanvasAgg, 200, {"Software": None}),
+    }
 
 
 def _hinted(svg: str, gid: str, lines: Sequence[str]) -> str:
