@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.allocations.optimum import optimum, spends_compute
+from analysis.audits.blend import about, blended, weights_of
 from analysis.audits.cells import AXES, flops_of
 from analysis.audits.conformal import misses, widening
 from analysis.audits.results import Rollout
@@ -53,8 +54,9 @@ class Standing:
 class NextScale:
     """The compute-optimal run at `factor` times the table's compute: its loss and conformal interval.
 
-    bootstrap: the interval that the law alone would give; widened: the factor between the two, None where
-    no window could be scored.
+    The place is the best law's, the loss that of all laws together, weighed by their held-out errors.
+    bootstrap: the interval that the best law alone would give; widened: the factor from earlier misses, None
+    where no window could be scored.
     """
 
     factor: float
@@ -156,7 +158,9 @@ def audit(
     fitted = fit_sample(rows, *options)
     found = find_mistuned(fitted, rows.clusters, alpha)
     without = _without(rows, found, best, rho, runs)
-    ahead = _next(rows, fitted, options, runs, level, factor) if bootstrap else None
+    weights = weights_of([standings[0].mean_abs_error_percent * one.relative for one in standings])
+    ranked = [find_among(laws, one.law) for one in standings]
+    ahead = _next(rows, fitted, options, runs, factor, ranked, weights) if bootstrap else None
     warnings = (*_said(found, fitted, without), *_grown(rolled[best.name]), *fitted.warnings)
     rollouts = tuple(rolled[best.name].values())
     return Audit(fitted, standings, rollouts, ahead, found, without, level, warnings)
@@ -224,7 +228,9 @@ def _standings(laws: dict[str, Law], rolled: dict[str, dict[str, Rollout]]) -> t
     return tuple(out)
 
 
-def _next(rows: Sample, fitted: Fit, options, runs: Runs, level: float, factor: float) -> NextScale | None:
+def _next(
+    rows: Sample, fitted: Fit, options, runs: Runs, factor: float, laws: Sequence[Law], weights
+) -> NextScale | None:
     """The run that the law would choose at `factor` times the compute; the corner where it has none."""
     law = fitted.law
     flops = factor * float(flops_of(rows).max())
@@ -237,13 +243,19 @@ def _next(rows: Sample, fitted: Fit, options, runs: Runs, level: float, factor: 
     inputs["flops"] = np.array([flops])
     if not set(law.inputs) <= inputs.keys():
         return None
-    loss = float(law.loss(fitted.params, inputs)[0])
-    low, high = (float(edge[0]) for edge in prediction_interval(fitted, inputs, level, True))
-    widened = widening(misses(rows, options, runs, level), level, factor)
+    _, rho, *_, level, _, source = options
+    own = prediction_interval(fitted, inputs, level, True)
+    together = len(laws) > 1
+    blend = blended(rows, laws, weights, rho, source) if together else None
+    values = (law.loss(fitted.params, inputs), *own) if blend is None else about(blend, inputs, *own, level)
+    loss, low, high = (float(value[0]) for value in values)
+    earlier = misses(rows, options, runs, level, laws if together else (), weights)
+    widened = widening(earlier, level, factor, blend is not None)
     stretch = widened or 1.0
     wide = (loss * (low / loss) ** stretch, loss * (high / loss) ** stretch)
+    own = (float(own[0][0]), float(own[1][0]))
     place = (float(inputs["params"][0]), float(inputs["tokens"][0]))
-    return NextScale(factor, flops, *place, loss, wide, (low, high), widened)
+    return NextScale(factor, flops, *place, loss, wide, own, widened)
 
 
 def _without(rows: Sample, found: Sequence[Rung], law: Law, rho: Rho, runs: Runs) -> float | None:

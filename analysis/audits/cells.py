@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.audits.blend import Blend, about
 from analysis.audits.results import Cell, Score
 from analysis.fits.results import Fit
 from analysis.tables.sample import Sample
@@ -20,11 +21,11 @@ def flops_of(rows: Sample) -> np.ndarray:
     return rows.inputs["params"] * rows.inputs["tokens"] * 6
 
 
-def cells_of(fitted: Fit, held: Sample, runs: Runs, level: float) -> list[Cell]:
+def cells_of(fitted: Fit, held: Sample, runs: Runs, level: float, blend: Blend | None = None) -> list[Cell]:
+    """Each row of `held` as `fitted` predicts it, or a blend of laws that `fitted` leads."""
     if not len(held):
         return []
-    predicted = fitted.law.loss(fitted.params, held.inputs)
-    low, high = _interval(fitted, held.inputs, level, len(held))
+    predicted, low, high = _predicted(fitted, held.inputs, level, blend)
     names = runs.columns.get("run_id")
     absent = np.full(len(held), np.nan)
     columns = [held.inputs.get(name, absent) for name in AXES]
@@ -50,25 +51,34 @@ def cells_of(fitted: Fit, held: Sample, runs: Runs, level: float) -> list[Cell]:
     return sorted(cells, key=lambda cell: (cell.flops, cell.params))
 
 
-def cells_at(fitted: Fit, at: Sequence[tuple[float, float]], level: float) -> list[Cell]:
+def cells_at(
+    fitted: Fit, at: Sequence[tuple[float, float]], level: float, blend: Blend | None = None
+) -> list[Cell]:
+    """(params, tokens) that nobody has trained yet."""
     cells = []
     for params, tokens in at:
         inputs = {"params": np.array([params]), "tokens": np.array([tokens])}
         inputs["flops"] = 6 * inputs["params"] * inputs["tokens"]
-        predicted = float(fitted.law.loss(fitted.params, inputs)[0])
-        low, high = _interval(fitted, inputs, level, 1)
+        loss, low, high = _predicted(fitted, inputs, level, blend)
+        predicted = float(loss[0])
         bounds = (None, None) if low is None else (float(low[0]), float(high[0]))
         place = (float(params), float(tokens), float(inputs["flops"][0]))
         cells.append(Cell(None, "asked", *place, predicted, *bounds, None, None, None, None))
     return cells
 
 
-def _interval(fitted: Fit, inputs, level: float, count: int):
+def _predicted(fitted: Fit, inputs, level: float, blend: Blend | None):
+    """(loss, low, high), the last two None without draws."""
     if not fitted.draws:
-        return None, None
+        if blend is None:
+            return fitted.law.loss(fitted.params, inputs), None, None
+        return np.exp(blend.predict(inputs)[0]), None, None
     from analysis.intervals.bootstrap import prediction_interval
 
-    return prediction_interval(fitted, inputs, level, True)
+    low, high = prediction_interval(fitted, inputs, level, True)
+    if blend is None:
+        return fitted.law.loss(fitted.params, inputs), low, high
+    return about(blend, inputs, low, high, level)
 
 
 def score_of(cells: Sequence[Cell], kept: Sample) -> Score | None:

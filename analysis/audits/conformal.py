@@ -7,13 +7,16 @@ and the errors in units of its own interval give the factor by which that interv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.audits.blend import blended
 from analysis.audits.cells import cells_of, flops_of
 from analysis.errors import InputError
 from analysis.fits.fitting import fit_sample
+from analysis.laws.law import Law
 from analysis.tables.sample import Sample
 from analysis.tables.table import Runs
 
@@ -36,10 +39,18 @@ class Misses:
     distances: tuple[float, ...]
 
 
-def misses(rows: Sample, options, runs: Runs, level: float) -> Misses:
+def misses(
+    rows: Sample,
+    options,
+    runs: Runs,
+    level: float,
+    laws: Sequence[Law] = (),
+    weights: Sequence[float] = (),
+) -> Misses:
     """Scores of forecasts within `rows`, from the windows that reach furthest.
 
-    options: as `forecasting` fits, (law, rho, bootstrap draws, method, level, seed, source).
+    options: as `forecasting` fits, (law, rho, bootstrap draws, method, level, seed, source). laws, weights:
+    of the blend that forecasts, the law of `options` first; none where one law forecasts alone.
     """
     flops = flops_of(rows)
     law, rho, draws, method, _, seed, source = options
@@ -55,7 +66,8 @@ def misses(rows: Sample, options, runs: Runs, level: float) -> Misses:
             earlier = fit_sample(rows.where(~held), law, rho, min(draws, DRAWS), method, level, seed, source)
         except InputError:
             continue
-        found = [_score(cell) for cell in cells_of(earlier, rows.where(held), runs, level)]
+        blend = blended(rows.where(~held), laws, weights, rho, source) if laws else None
+        found = [_score(cell) for cell in cells_of(earlier, rows.where(held), runs, level, blend)]
         scores += found
         window += [len(distances)] * len(found)
         distances.append(reach)
@@ -69,14 +81,17 @@ def _score(cell) -> float:
     return float(score) if np.isfinite(score) else float("inf")
 
 
-def widening(found: Misses, level: float, distance: float) -> float | None:
+def widening(found: Misses, level: float, distance: float, together: bool = False) -> float | None:
     """The factor on the interval of a forecast at `distance` times the fitted compute, at least 1.
 
     Of each window the conformal quantile of its scores (Lei et al. 2018, arXiv 1604.04173, split along
-    compute). Cells of a window share its law, and so the law's error: windows are the trials, not cells, and
-    of three or fewer trials the conformal quantile is the largest. A window that reached less far is taken
-    further by the square root of log compute, as if the law's error were a walk along it. None where no
-    window could be scored: then nothing but the bootstrap stands behind the interval.
+    compute). Cells of a window share its law, and so the law's error: windows are the trials, not cells. A
+    window that reached less far is taken further by the square root of log compute, as if the law's error
+    were a walk along it. A law that forecasts alone has its form's error in no interval but through these
+    misses, and of three or fewer trials the conformal quantile is the largest. Where laws forecast
+    `together` their distance is in the interval already; what it misses beyond that is as likely to be more
+    as less than in an earlier window, and the median is taken. None where no window could be scored: then
+    nothing but the bootstrap stands behind the interval.
     """
     if not found.distances:
         return None
@@ -86,4 +101,4 @@ def widening(found: Misses, level: float, distance: float) -> float | None:
         rank = min(int(np.ceil((len(scores) + 1) * level)), len(scores)) - 1
         further = np.log(max(distance, 1.0)) / np.log(max(reach, 1.01))
         factors.append(float(scores[rank]) * np.sqrt(max(further, 1.0)))
-    return max(1.0, max(factors))
+    return max(1.0, float(np.median(factors)) if together else max(factors))

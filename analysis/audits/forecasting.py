@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.audits.blend import blended
 from analysis.audits.cells import cells_at, cells_of, flops_of, score_of
 from analysis.audits.conformal import misses, widening
 from analysis.audits.ranking import rank
@@ -47,7 +48,8 @@ def forecast(
 
     Held out are the rows that the table marks (column held_out), or with holdout_factor f the rows of more
     than 1/f of the largest compute; without either the largest f of 10, 5, 3, 2 that leaves a table to fit.
-    law: a name, a Law, or `auto` for the one that did best one step earlier, on the fitted rows alone.
+    law: a name, a Law, or `auto` for a blend of laws, weighed by how well each forecast one step earlier, on
+    the fitted rows alone.
     at: further (params, tokens) to predict; then nothing is held out unless asked for. noise, calibrate: as
     `fit` takes them.
     Raises InputError when no split leaves a table from which the law can be determined.
@@ -67,19 +69,22 @@ def forecast(
     options = (chosen, rho, bootstrap if law != "auto" else 0, method, level, seed, runs.source)
     fitted, held, rule = _split(rows, holdout_factor, bool(at), options)
     rivals: tuple[Rival, ...] = ()
+    blend, laws, weights = None, (), ()
     if law == "auto":
         rivals = rank(rows.where(~held), rows.where(held), runs, rho)
         options = (find(rivals[0].law), rho, bootstrap, method, level, seed, runs.source)
         fitted = _fit(rows, held, options)
+        laws, weights = tuple(find(one.law) for one in rivals), tuple(one.weight for one in rivals)
+        blend = blended(rows.where(~held), laws, weights, rho, runs.source)
     if calibrate:
         fitted = calibrated(fitted, calibrate, bootstrap, method, seed)
-    cells = cells_of(fitted, rows.where(held), runs, level) + cells_at(fitted, at, level)
+    cells = cells_of(fitted, rows.where(held), runs, level, blend) + cells_at(fitted, at, level, blend)
     widened = None
     if fitted.draws and cells:
-        earlier = misses(rows.where(~held), options, runs, level)
+        earlier = misses(rows.where(~held), options, runs, level, laws, weights)
         known = 1.0 if fitted.calibration is None else fitted.calibration.widest
         top = float(flops_of(rows)[~held].max())
-        factors = [widening(earlier, level, cell.flops / top) for cell in cells]
+        factors = [widening(earlier, level, cell.flops / top, blend is not None) for cell in cells]
         # Earlier misses are in units of intervals that were not calibrated.
         factors = [None if factor is None else max(1.0, factor / known) for factor in factors]
         cells = [_widen(cell, factor or 1.0) for cell, factor in zip(cells, factors, strict=True)]

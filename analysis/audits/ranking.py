@@ -1,4 +1,4 @@
-"""Which law to forecast with: the one whose earlier forecasts came true, not the best fitting one."""
+"""Which laws to forecast with: those whose earlier forecasts came true, not those that fit best."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.audits.blend import weights_of
 from analysis.audits.cells import cells_of, flops_of
 from analysis.audits.results import Rival
 from analysis.errors import InputError
@@ -28,7 +29,7 @@ def rank(
 
     Errors on `held` are reported and play no part in the order. Raises InputError when no law can be fitted.
     """
-    rivals = []
+    tried = []
     problems: list[str] = []
     flops = flops_of(fitted)
     for name in names:
@@ -44,13 +45,12 @@ def rank(
             if late.any():
                 earlier += _errors(fitted.where(~late), fitted.where(late), law, runs, rho)
         beyond = [cell.error_percent for cell in cells_of(whole, held, runs, 0.9)]
-        rivals.append(Rival(name, len(law.names), whole.objective.value, _mean(earlier), _mean(beyond)))
-    if not rivals:
+        tried.append((name, len(law.names), whole.objective.value, _mean(earlier), _mean(beyond)))
+    if not tried:
         raise InputError(*dict.fromkeys(problems))
-    worst = float("inf")
-    return tuple(
-        sorted(rivals, key=lambda r: worst if r.earlier_error_percent is None else r.earlier_error_percent)
-    )
+    tried.sort(key=lambda one: float("inf") if one[3] is None else one[3])
+    weights = weights_of([one[3] for one in tried])
+    return tuple(Rival(*one, weight) for one, weight in zip(tried, weights, strict=True))
 
 
 def _mean(errors: list[float]) -> float | None:

@@ -48,7 +48,8 @@ class Score:
 @dataclass(frozen=True)
 class Rival:
     """A law among others. earlier_error_percent: mean error of its forecasts within the fitted runs, by which
-    laws are chosen; held_out_error_percent: on the held-out cells, for comparison only.
+    laws are weighed; held_out_error_percent: on the held-out cells, for comparison only. weight: the share in
+    the forecast.
     """
 
     law: str
@@ -56,15 +57,16 @@ class Rival:
     objective: float
     earlier_error_percent: float | None
     held_out_error_percent: float | None
+    weight: float
 
 
 @dataclass(frozen=True, repr=False)
 class Forecast:
     """Held-out cells predicted by the law fitted to the others. rule: what was held out, in words.
 
-    widened: largest factor on the intervals, from how far the same forecast missed earlier, on fitted runs
-    alone; None where these were too few to tell. rivals: with law="auto" all laws that were tried, the
-    chosen one first.
+    fit: the law, or with law="auto" the one that weighs most. widened: largest factor on the intervals, from
+    how far the same forecast missed earlier, on fitted runs alone; None where these were too few to tell.
+    rivals: with law="auto" all laws that were tried, the leading one first; the cells are their blend.
     """
 
     fit: Fit

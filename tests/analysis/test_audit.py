@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import analysis as sl
+from analysis.audits.blend import Blend, about
 from analysis.audits.conformal import Misses, widening
 from analysis.audits.rungs import find_mistuned, rungs_of
+from analysis.laws.law import FormulaLaw, Parameter
 from analysis.tables.sample import sample
 from analysis.verbs_audit import audit as verb
 
@@ -148,7 +150,47 @@ def test_widening_is_the_worst_window_taken_to_the_distance():
         4.2426, 1e-4
     )
     assert widening(Misses(np.full(9, 0.4), np.zeros(9, int), (3.0,)), 0.9, 3.0) == 1.0
+    wide = Misses(np.repeat([2.0, 6.0, 3.0], 9), np.repeat([0, 1, 2], 9), (10.0, 10.0, 10.0))
+    assert widening(wide, 0.9, 10.0) == 6.0
+    assert widening(wide, 0.9, 10.0, together=True) == 3.0
     assert widening(Misses(np.zeros(0), np.zeros(0, int), ()), 0.9, 3.0) is None
+
+
+def test_laws_that_part_beyond_the_runs_widen_the_interval_where_they_part():
+    """Two laws, one of twice the other's loss beyond: the middle, and a standard deviation, worked out."""
+    near, far = (
+        {"params": np.array([1e6]), "tokens": np.array([1e7])},
+        {"params": np.array([1e8]), "tokens": np.array([1e7])},
+    )
+    own = (Parameter("c"), Parameter("a"))
+    power = lambda p, x: p["c"] * x["params"] ** (-1.0 * p["a"])
+    law = FormulaLaw("one", power, ("params", "tokens"), own, "", "")
+    blend = Blend(((law, {"c": 2.0, "a": 0.0}), (law, {"c": 2.0 * 1e6**0.1, "a": 0.1})), (0.75, 0.25))
+    middle, apart = blend.predict(near)
+    assert (middle[0], apart[0]) == pytest.approx((np.log(2.0), 0.0), abs=1e-12)
+    step = 0.1 * np.log(100)
+    middle, apart = blend.predict(far)
+    assert middle[0] == pytest.approx(np.log(2.0) - 0.25 * step)
+    assert apart[0] == pytest.approx(np.sqrt(0.75 * 0.25) * step)
+    loss, low, high = about(blend, far, np.array([1.9]), np.array([2.1]), 0.9)
+    assert np.log(high / loss)[0] == pytest.approx(np.hypot(np.log(2.1 / 2.0), 1.644854 * apart[0]))
+    assert np.log(loss / low)[0] == pytest.approx(np.hypot(np.log(2.0 / 1.9), 1.644854 * apart[0]))
+
+
+def test_a_forecast_is_the_blend_of_laws_by_their_earlier_errors():
+    table = isogrid(np.random.default_rng(5))
+    found = sl.forecast(table, bootstrap=40)
+    weights = [one.weight for one in found.rivals]
+    assert sum(weights) == pytest.approx(1)
+    raw = [(one.earlier_error_percent + 0.1) ** -2 for one in found.rivals]
+    assert weights == pytest.approx([one / sum(raw) for one in raw])
+    assert found.fit.law.name == found.rivals[0].law
+    far = found.cells[-1]
+    parts = [sl.forecast(table, law=one.law, bootstrap=0).cells for one in found.rivals]
+    logs = [np.log(next(c for c in cells if c.row == far.row).predicted) for cells in parts]
+    assert np.log(far.predicted) == pytest.approx(np.dot(weights, logs), rel=1e-6)
+    alone = sl.forecast(table, law="chinchilla", bootstrap=40)
+    assert alone.rivals == ()
 
 
 def test_held_out_rows_play_no_part_in_the_audit():
