@@ -22,6 +22,8 @@ def multiverse_text(result: Multiverse) -> str:
                 for one in result.universes
             )
             rows.append((f"  {option}", str(count), f"{mean:.4f}", "", ""))
+    if len(result.choices) > 1:
+        rows.append(("choices together, beyond their sum", "", "", f"{100 * result.interactions:.0f} %", ""))
     plain = baseline.allocation
     noise = "none" if plain is None else f"{plain.params_exponent:.4f} {pair(plain.interval)}".rstrip()
     parts = [
@@ -31,10 +33,18 @@ def multiverse_text(result: Multiverse) -> str:
         if plain is not None and plain.interval is not None
         else f"  plain fit   {noise}",
         f"  choices     {values.min():.4f} to {values.max():.4f}, 90 % of them in "
-        f"[{low:.4f}, {high:.4f}], median {middle:.4f}",
+        f"[{low:.4f}, {high:.4f}], median {middle:.4f}" + _beside(result),
         "",
         table(rows, ("choice", "analyses", "mean", "of variance", "moves")) if rows else "",
         "",
         remarks(result.warnings),
     ]
     return "\n".join(parts).rstrip()
+
+
+def _beside(result: Multiverse) -> str:
+    """The range over choices in units of the interval that noise alone gives."""
+    if result.interval is None or not (width := result.interval[1] - result.interval[0]) > 0:
+        return ""
+    times = float(np.ptp(result.exponents)) / width
+    return f"; {times:.2g} times as wide as the interval" if times < 100 else ""

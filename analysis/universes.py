@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import combinations, product
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,8 @@ class Universe:
 
 @dataclass(frozen=True)
 class Choice:
-    """A dimension: share of the variance of the exponent that its main effect explains among the universes
-    where it applies, and the mean exponent under each option."""
+    """A dimension: the share of the exponent's variance over all universes that goes with it, and the mean
+    exponent under each option. Shares of all dimensions and `Multiverse.interactions` sum to one."""
 
     dimension: str
     share: float
@@ -71,13 +72,15 @@ class Choice:
 class Multiverse:
     """All universes by rising exponent, refused ones last. choices: that which moves it most comes first.
 
-    baseline: the plain fit, with its interval of the exponent, which holds noise and no choice.
+    interactions: the share of the variance that no sum of single choices explains. baseline: the plain fit,
+    with its interval of the exponent, which holds noise and no choice.
     """
 
     universes: tuple[Universe, ...]
     choices: tuple[Choice, ...]
     baseline: Fit
     source: str
+    interactions: float
     warnings: tuple[Note, ...] = ()
 
     @property
@@ -102,6 +105,7 @@ class Multiverse:
             "median": float(middle),
             "universes": [asdict(one) for one in self.universes],
             "choices": [{**asdict(one), "moves": one.moves} for one in self.choices],
+            "interactions": self.interactions,
             "warnings": [note.to_dict() for note in self.warnings],
         }
 
@@ -149,8 +153,9 @@ def multiverse(
     varied = [name for name in DIMENSIONS if len({u.choices[name] for u in found if name in u.choices}) > 1]
     found = [replace(u, choices={k: v for k, v in u.choices.items() if k in varied}) for u in found]
     found.sort(key=lambda one: (one.exponent is None, one.exponent or 0.0))
-    choices = sorted((_effect(found, name) for name in varied), key=lambda one: -one.share)
-    return Multiverse(tuple(found), tuple(choices), baseline, runs.source, tuple(_remarks(found, baseline)))
+    choices, interactions = _effects(found, varied)
+    said = tuple(_remarks(found, baseline))
+    return Multiverse(tuple(found), choices, baseline, runs.source, interactions, said)
 
 
 def _rows(runs: Runs, exclude_held_out: bool) -> Sample:
@@ -284,21 +289,51 @@ def exponent_along(fitted: Fit, rows: Sample, flops: np.ndarray) -> float | None
     return power_law(np.exp(budgets), np.exp(best))[0]
 
 
-def _effect(found: list[Universe], name: str) -> Choice:
-    """The main effect of a dimension, approaches weighing alike whatever their number of universes."""
-    seen = [one for one in found if one.exponent is not None and name in one.choices]
-    options = sorted({one.choices[name] for one in seen})
+def _effects(found: list[Universe], names: list[str]) -> tuple[tuple[Choice, ...], float]:
+    """(choices, the largest share first; the share of interactions), approaches weighing alike.
+
+    A dimension's share is what it adds to the variance explained by a sum of effects, averaged over all
+    orders in which the dimensions can be added (Shapley's value; Lindeman, Merenda and Gold 1980): where
+    combinations are missing, single main effects overlap and can sum to more than the whole. The effect of a
+    dimension that applies to some universes only, as the law does, is its deviations among these.
+    """
+    seen = [one for one in found if one.exponent is not None]
     approach = [one.choices.get("approach", "") for one in seen]
     weight = np.array([1 / approach.count(one) for one in approach])
     value = np.array([one.exponent for one in seen])
-    middle = np.average(value, weights=weight)
-    means, between = {}, 0.0
-    for option in options:
-        same = np.array([one.choices[name] == option for one in seen])
-        means[option] = float(np.average(value[same], weights=weight[same]))
-        between += weight[same].sum() * (means[option] - middle) ** 2
-    total = float((weight * (value - middle) ** 2).sum())
-    return Choice(name, float(between / total) if total > 0 else 0.0, means)
+    root = np.sqrt(weight)
+    moved = root * (value - np.average(value, weights=weight))
+    total = float(moved @ moved)
+    means, columns = {}, {}
+    for name in names:
+        chosen = np.array([one.choices.get(name, "") for one in seen])
+        here = chosen != ""
+        options = np.unique(chosen[here])
+        same = (chosen[:, None] == options) & here[:, None]
+        means[name] = {
+            str(option): float(np.average(value[rows], weights=weight[rows]))
+            for option, rows in zip(options, same.T, strict=True)
+        }
+        share = (weight[:, None] * same).sum(axis=0) / weight[here].sum()
+        columns[name] = root[:, None] * (same - share) * here[:, None]
+
+    def explained(chosen: tuple[str, ...]) -> float:
+        if not chosen or total <= 0:
+            return 0.0
+        basis, size, _ = np.linalg.svd(np.hstack([columns[name] for name in chosen]), full_matrices=False)
+        return float(((basis[:, size > 1e-9 * size[0]].T @ moved) ** 2).sum() / total) if size[0] > 0 else 0.0
+
+    known = {
+        frozenset(some): explained(some) for k in range(len(names) + 1) for some in combinations(names, k)
+    }
+    shares = dict.fromkeys(names, 0.0)
+    for some, part in known.items():
+        for name in set(names) - some:
+            orders = factorial(len(some)) * factorial(len(names) - len(some) - 1) / factorial(len(names))
+            shares[name] += orders * (known[some | {name}] - part)
+    choices = (Choice(name, max(shares[name], 0.0), means[name]) for name in names)
+    rest = max(1.0 - known[frozenset(names)], 0.0) if total > 0 else 0.0
+    return tuple(sorted(choices, key=lambda one: -one.share)), rest
 
 
 def _remarks(found: list[Universe], baseline: Fit) -> list[Note]:

@@ -1,6 +1,7 @@
 """The multiverse: choices that move the exponent are found, and those that cannot are not."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from analysis import plots, verbs
 from analysis.fits.fitting import fit_sample
 from analysis.fits.objectives import Rho
 from analysis.tables.sample import sample
-from analysis.universes import computes, counts, exponent_along, multiverse
+from analysis.universes import Universe, _effects, computes, counts, exponent_along, multiverse
 
 LAW = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 OPTIMAL = LAW["beta"] / (LAW["alpha"] + LAW["beta"])
@@ -41,6 +42,48 @@ def test_what_counts_as_params_moves_the_exponent_most(result):
     shares = [one.share for one in result.choices]
     assert shares == sorted(shares, reverse=True)
     assert all(0 <= share <= 1 for share in shares)
+    assert sum(shares) + result.interactions == pytest.approx(1)
+
+
+def planted(effects, keep=lambda a, b, c: True, crossed=0.0):
+    """Universes of three dimensions with two options each, of which b applies to approach law alone."""
+    found = []
+    for a, b, c in product((0, 1), (0, 1), (0, 1)):
+        if (a and b) or not keep(a, b, c):
+            continue
+        choices = {"approach": ("law", "envelope")[a], "outliers": ["no", "yes"][c]}
+        if not a:
+            choices["law"] = "pq"[b]
+        value = effects[0] * (a - 0.5) + effects[1] * (b - 0.5) * (1 - a) + effects[2] * (c - 0.5)
+        found.append(Universe(choices, 0.5 + value + crossed * (a - 0.5) * (c - 0.5)))
+    return found
+
+
+def test_shares_of_planted_effects():
+    """Every approach weighs alike: variances 0.04, 0.005 (half of the weight has a law) and 0.0225."""
+    choices, rest = _effects(planted((0.4, 0.2, 0.3)), ["approach", "law", "outliers"])
+    parts = {"approach": 0.04, "law": 0.005, "outliers": 0.0225}
+    for one in choices:
+        assert one.share == pytest.approx(parts[one.dimension] / sum(parts.values()), abs=1e-9)
+    assert rest == pytest.approx(0, abs=1e-9)
+
+
+def test_an_interaction_is_no_main_effect():
+    choices, rest = _effects(planted((0.4, 0.0, 0.3), crossed=0.8), ["approach", "law", "outliers"])
+    parts = {"approach": 0.04, "law": 0.0, "outliers": 0.0225}
+    for one in choices:
+        assert one.share == pytest.approx(parts[one.dimension] / (sum(parts.values()) + 0.04), abs=1e-9)
+    assert rest == pytest.approx(0.04 / 0.1025, abs=1e-9)
+
+
+def test_missing_combinations_are_shared_once():
+    """Without a cell two dimensions are entangled, and single main effects exceed the whole."""
+    found = planted((0.4, 0.1, 0.4), keep=lambda a, b, c: not (a and not c))
+    choices, rest = _effects(found, ["approach", "law", "outliers"])
+    assert sum(one.share for one in choices) + rest == pytest.approx(1)
+    assert rest == pytest.approx(0, abs=1e-9)
+    alone = [_effects(found, [one.dimension])[0][0].share for one in choices]
+    assert sum(alone) > 1.1
 
 
 def test_the_range_stands_beside_the_interval(result):
