@@ -213,10 +213,13 @@ def forecast_text(result: Forecast) -> str:
         for rival in result.rivals:
             errors = (rival.earlier_error_percent, rival.held_out_error_percent)
             shown = ["-" if error is None else f"{error:.2f} %" for error in errors]
-            tried.append((rival.law, str(rival.parameters), f"{rival.objective:.3g}", *shown))
-        laws = table(tried, ("laws by earlier error", "parameters", "objective", "earlier", "held out"))
+            name = (rival.law, str(rival.parameters), f"{rival.objective:.3g}", f"{rival.weight:.2f}")
+            tried.append((*name, *shown))
+        names = ("laws by earlier error", "parameters", "objective", "weight", "earlier", "held out")
+        laws = table(tried, names)
+    who = f"laws led by {result.fit.law.name}" if result.rivals else result.fit.law.name
     parts = (
-        f"{result.fit.law.name} fitted to {result.fit.points} runs; held out: {result.rule}",
+        f"{who} fitted to {result.fit.points} runs; held out: {result.rule}",
         f"  {tidy_formula(result.fit.law, result.fit.params)}",
         table(rows, head) if rows else "",
         summary,

@@ -180,14 +180,15 @@ def _held_out(group: Group, several: bool) -> str:
 
 
 def _rivals(forecast) -> str:
-    """Which laws could have made the forecast, and why this one did."""
+    """Which laws make the forecast, and how much each weighs."""
     if len(forecast.rivals) < 2:
         return ""
 
     header = (("law", ""), ("one step earlier", ""), ("held out", ""))
     errors = [(r.law, r.earlier_error_percent, r.held_out_error_percent) for r in forecast.rivals]
     rows = [(law, *("–" if e is None else f"{e:.2g} %" for e in pair)) for law, *pair in errors]
-    why = "The forecast is made by the law that forecast best one step earlier, on the fitted runs alone:"
+    why = "The forecast is a blend of laws, which weigh by how well each forecast one step earlier, on the "
+    why += "fitted runs alone:"
     return f'<p class="fine">{text(why)}</p>' + table(header, rows)
 
 

@@ -1,6 +1,8 @@
 """The audit: rollouts never see the future, mistuned rungs are found at the stated rate of false alarms."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +237,21 @@ def test_the_verb_prints_one_object_and_names_bad_input(tmp_path, capsys):
         verb([str(path), "--factor", "0.5"])
 
 
+def published():
+    """The module beside this one: tests are no package."""
+    spec = importlib.util.spec_from_file_location("published", Path(__file__).with_name("published.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_published_table_can_still_be_read(oracles):
+    for name, read in published().tables(oracles):
+        runs = read()
+        assert len(runs) >= 10, name
+        assert np.isfinite(runs.columns["loss"]).all(), name
+
+
 def coverage(design, law, simulations, draws=200):
     """Share of held-out cells inside their 90 % interval, and the mean error in percent."""
     inside, error = [], []
@@ -253,58 +270,10 @@ def test_conformal_intervals_hold_what_comes():
         assert 0.83 <= coverage(design, "chinchilla", 15)[0] <= 1.0
 
 
-def oracle_errors(folder):
-    """(table, laws with their held-out errors, score) of every published table with params and tokens."""
-    tables = {
-        "epoch_chinchilla": ("epoch_chinchilla/svg_extracted_data.csv", {}, {}),
-        "datablations, one epoch": ("datablations/fit_subset_182.csv", {}, {}),
-        "gadre c4": ("gadre2024/models_104.csv", {"loss": "loss_c4_val"}, {"train_dataset": "c4_original"}),
-        "gadre rpj": ("gadre2024/models_104.csv", {"loss": "loss_c4_val"}, {"train_dataset": "rpj"}),
-        "gadre rw": (
-            "gadre2024/models_104.csv",
-            {"loss": "loss_c4_val"},
-            {"train_dataset": "rw_original"},
-        ),
-        "kyo_takano": ("kyo_takano/df.csv", {}, {}),
-        "porian rw": (
-            "porian2024/isoflop_points.csv",
-            {"params": "n", "tokens": "t"},
-            {"dataset": "rw", "hparams": "tuned", "param_count": "standard", "val": "val"},
-        ),
-        "porian owt2": (
-            "porian2024/isoflop_points.csv",
-            {"params": "n", "tokens": "t"},
-            {"dataset": "owt2", "hparams": "base", "param_count": "standard", "val": "val"},
-        ),
-        "olmo ladder, HellaSwag": (
-            "olmo_ladder/ladder_runs_rc.csv",
-            {"params": "N", "loss": "eval/downstream_bpb/hellaswag_val_rc_5shot_bpb"},
-            {},
-        ),
-    }
-    for name, (file, columns, where) in tables.items():
-        try:
-            runs = sl.read(folder / file, columns)
-            runs = runs.where(**where) if where else runs
-            if "one epoch" in name:
-                frame = runs.frame
-                runs = sl.as_runs(frame[frame["tokens"] <= 1.01 * frame["unique_tokens"]])
-            if "olmo" in name:
-                last = runs.frame.dropna(subset=["loss"]).sort_values("_step").groupby("run").tail(1)
-                runs = sl.as_runs(last.assign(held_out=last["mode"] == "eval"))
-            result = sl.forecast(runs, bootstrap=300)
-        except sl.InputError as error:
-            yield name, str(error.problems[0]), None
-            continue
-        yield name, result.rivals, result.score
-
-
 if __name__ == "__main__":
-    import os
     import sys
-    from pathlib import Path
 
-    # `python test_audit.py tables` prints the last part alone; alarms and coverage take minutes.
+    # `python test_audit.py tables` prints the last part alone (`published.py`); the others take minutes.
     parts = sys.argv[1:] or ["alarms", "coverage", "tables"]
     if "alarms" in parts:
         print(f"{'false alarms and power, nominal 5 %':38}{'sound':>8}{'+3 %':>8}")
@@ -322,16 +291,6 @@ if __name__ == "__main__":
         for law in ("chinchilla", "auto"):
             share, error = coverage(design, law, 100)
             print(f"{name + ', ' + law:38}{share:8.3f}{error:8.2f}", flush=True)
-    root = Path(__file__).resolve().parents[2]
-    folder = Path(os.environ.get("SCALING_LAB_ORACLES", root.parent / "shared" / "oracles"))
     if "tables" in parts:
-        print("\nheld-out errors of published tables, by law (chosen one first)")
-    for name, rivals, score in oracle_errors(folder) if folder.is_dir() and "tables" in parts else ():
-        if score is None:
-            print(f"{name:26}{rivals}")
-            continue
-        errors = ", ".join(
-            f"{r.law} " + ("-" if r.held_out_error_percent is None else f"{r.held_out_error_percent:.2f} %")
-            for r in rivals
-        )
-        print(f"{name:26}{score.cells} cells, {100 * score.coverage:.0f} % inside 90 %: {errors}", flush=True)
+        print()
+        published().show(published().folder())
