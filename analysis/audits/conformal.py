@@ -25,8 +25,8 @@ FACTORS = (10.0, 5.0, 3.0, 2.0)
 DRAWS = 100
 # Windows beyond the third repeat what the first ones said, at the price of a fit each.
 MOST = 3
-# Predictions from which a quantile of their misses can be taken.
-ENOUGH = 5
+# Predictions from which the largest of their misses says something.
+ENOUGH = 3
 
 
 @dataclass(frozen=True, eq=False)

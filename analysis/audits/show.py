@@ -70,9 +70,13 @@ def _ahead(result: Audit) -> str:
         return ""
     level = f"{100 * result.level:g} %"
     low, high = ahead.interval
-    why = "no earlier window could be scored, so this is the law's own interval"
+    own = f"[{ahead.bootstrap[0]:.4f}, {ahead.bootstrap[1]:.4f}]"
+    why = f"the best law alone says {own}; with how far the laws part, and no earlier window to score it by"
     if ahead.widened is not None:
-        why = f"{ahead.widened:.2g} times the law's own: so far the same forecast missed at earlier scales"
+        why = (
+            f"the best law alone says {own}; with how far the laws part, and {ahead.widened:.2g} times that "
+        )
+        why += "for what the same forecast missed at earlier scales"
     return (
         f"  next scale, {ahead.factor:g} x the compute: {number(ahead.params)} params, "
         f"{number(ahead.tokens)} tokens, loss {ahead.loss:.4f}, {level} conformal interval "
