@@ -1,4 +1,4 @@
-"""Are intervals as wide as they say, on this very design? Simulate from the fit, and widen accordingly."""
+"""Are intervals as wide as they say, on this very design? Simulate from the fit, and stretch accordingly."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from analysis.tables.sample import Sample
 
 # Predictions are calibrated where they are used: this many times beyond the table on each axis.
 REACH = 3.0
-# An interval this much wider is no interval; the factor says so and stays a number.
-WIDEST = 100.0
+# An interval this much wider is no interval; the factor says so and stays a number. And no simulation is so
+# like the world that it could take more than half of an interval away.
+WIDEST, NARROWEST = 100.0, 0.5
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Of intervals at `level` for tables simulated from the fit on the same design: the share that held the
-    truth, and the factor by which the intervals were then widened (1 where they held it often enough).
+    truth, and the factor by which the intervals were then stretched: below 1 where they held it too often.
 
     Names are the parameters, `params_exponent` and `loss` (the law at three times each input's largest).
     """
@@ -53,7 +54,7 @@ class Calibration:
 
 
 def calibrated(fit: Fit, simulations: int, draws: int, method: str, seed: int) -> Fit:
-    """The fit with its intervals widened to their level, by `simulations` tables like its own.
+    """The fit with its intervals stretched to their level, by `simulations` tables like its own.
 
     Raises InputError where the intervals do not come from bootstrap draws.
     """
@@ -68,13 +69,44 @@ def calibrated(fit: Fit, simulations: int, draws: int, method: str, seed: int) -
 def calibrate(
     fit: Fit, rows: Sample, x, target, centre, rho: Rho, method: str, simulations: int, draws: int, seed: int
 ) -> Fit:
-    """The fit with its intervals widened to their nominal level (prepivoting: Beran 1987, Biometrika 74).
+    """The fit with its intervals stretched to their nominal level (prepivoting: Beran 1987, Biometrika 74).
+
+    Stretched both ways: an interval that never misses has been asked for another level, and the same
+    simulation that is believed when it widens must be believed when it narrows. The order statistic is the
+    one that errs to the wide side.
 
     Noise is drawn from the residuals: whole clusters get one draw of the clusters' means, each row one of
     what is left. x, target, centre: see `fitting.centred`.
     """
     law = fit.law
     theta = law.to_inner(fit.params, centre)
+    found = ratios(law, rows, x, target, centre, theta, rho, method, fit.level, simulations, draws, seed)
+    place = min(int(np.ceil((simulations + 1) * fit.level)), simulations) - 1
+    achieved = {name: float(np.mean(values <= 1)) for name, values in found.items()}
+    factor = {
+        name: float(np.clip(np.sort(values)[place], NARROWEST, WIDEST)) for name, values in found.items()
+    }
+    # What has vanished has no logarithm to stretch; its interval begins at zero already.
+    factor |= {name: 1.0 for name in law.names if fit.params[name] == 0}
+    return _stretched(fit, Calibration(simulations, draws, fit.level, achieved, factor))
+
+
+def ratios(
+    law: Law,
+    rows: Sample,
+    x,
+    target,
+    centre,
+    theta: np.ndarray,
+    rho: Rho,
+    method: str,
+    level: float,
+    simulations: int,
+    draws: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """By how much the intervals of tables simulated from theta (P,) had to be stretched to hold theta's
+    quantities: name -> (simulations,), at most 1 where they did."""
     rng = np.random.default_rng(seed + 1)
     fitted = law.log_loss(theta[None], x)[0]
     targets = fitted + simulated_noise(target - fitted, rows, rho, len(theta), simulations, rng)
@@ -87,21 +119,16 @@ def calibrate(
 
     truth = {name: float(values[0]) for name, values in quantities(theta[None]).items()}
     estimates = quantities(found.theta)
-    ratios: dict[str, list[float]] = {name: [] for name in truth}
+    out: dict[str, list[float]] = {name: [] for name in truth}
     for index in range(simulations):
         near = found.theta[index][None]
-        one = (law, x, targets[index], rho, near, rows, draws, method, fit.level, seed + index)
+        one = (law, x, targets[index], rho, near, rows, draws, method, level, seed + index)
         _, spread, drawn = bootstrap(*one)
         for name, values in quantities(drawn.theta).items():
             middle = float(estimates[name][index])
-            low, high = widened(np.asarray(middle), values, fit.level, spread, False)
-            ratios[name].append(_ratio(truth[name], middle, float(low), float(high)))
-    place = min(int(np.ceil((simulations + 1) * fit.level)), simulations) - 1
-    achieved = {name: float(np.mean(np.array(values) <= 1)) for name, values in ratios.items()}
-    factor = {name: min(max(1.0, float(np.sort(values)[place])), WIDEST) for name, values in ratios.items()}
-    # What has vanished has no logarithm to stretch; its interval begins at zero already.
-    factor |= {name: 1.0 for name in law.names if fit.params[name] == 0}
-    return _stretched(fit, Calibration(simulations, draws, fit.level, achieved, factor))
+            low, high = widened(np.asarray(middle), values, level, spread, False)
+            out[name].append(_ratio(truth[name], middle, float(low), float(high)))
+    return {name: np.array(values) for name, values in out.items()}
 
 
 def simulated_noise(residual, rows: Sample, rho: Rho, width: int, count: int, rng) -> np.ndarray:

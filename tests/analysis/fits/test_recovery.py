@@ -109,19 +109,19 @@ def test_stated_noise_is_used():
         sl.fit(table, noise="eror")
 
 
-def test_calibration_says_what_it_achieved_and_widens():
-    """What held the truth too seldom on simulated tables is widened; nothing is narrowed."""
+def test_calibration_says_what_it_achieved_and_stretches():
+    """What held the truth too seldom on simulated tables is widened, what held it too often narrowed."""
     _, table = design(7)
     plain = sl.fit(table, bootstrap=100)
     fit = sl.fit(table, bootstrap=100, calibrate=40)
     assert set(fit.calibration.achieved) == {"E", "A", "B", "alpha", "beta", "params_exponent", "loss"}
     for name, factor in fit.calibration.factor.items():
-        assert factor >= 1
+        achieved = fit.calibration.achieved[name]
+        assert factor > 1 if achieved < 0.94 else factor <= 1 if achieved == 1 else factor >= 0.5
         if name in fit.intervals:
             before, after = (np.diff(np.log(one.intervals[name]))[0] for one in (plain, fit))
-            assert after >= before * (1 - 1e-9)
-            if fit.calibration.achieved[name] < 0.9:
-                assert after > before
+            # Exponents are stretched as they are, coefficients in logs.
+            assert after == pytest.approx(factor * before, rel=0.03)
     with pytest.raises(sl.InputError, match="bootstrap"):
         sl.fit(table, bootstrap=0, calibrate=10)
 
