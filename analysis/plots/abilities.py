@@ -7,24 +7,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analysis.plots.ability import chosen, label, words
+from analysis.plots.panel import Weight, log_x, runs_and_shape
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
-    FORMATS,
     LABELS,
-    LAW,
     MUTED,
-    PAPER,
     axes,
     halo,
-    log_ticks,
     look,
     palette,
-    plain,
     spread,
 )
 from analysis.thresholds.result import Series
 
 _COLUMNS = 3
+_WEIGHT = Weight(elbow=1.0, shape=1.4, mark=11, rim=0.4, shade=0.13)
 _LONGEST = 22  # letters of a task's name that fit over a panel
 
 
@@ -73,17 +70,7 @@ def _metrics(shown: Sequence[Series]) -> str:
 
 
 def _panel(panel, one: Series, colours) -> None:
-    elbow = one.thresholds.elbow
-    if elbow.interval is not None and np.isfinite(elbow.interval).all():
-        panel.axvspan(*elbow.interval, color=LAW, alpha=0.13, lw=0, zorder=0)
-    if elbow.value is not None:
-        panel.axvline(elbow.value, color=LAW, lw=1.0, alpha=0.8, zorder=1)
-    if one.chance is not None:
-        panel.axhline(one.chance, color="#aab2c0", lw=1, ls=(0, (1, 2)), zorder=1)
-    if len(one.leading_curve):
-        panel.plot(one.grid, one.leading_curve, color=LAW, lw=1.4, zorder=3)
-    shade = [colours(value) for value in one.x]
-    panel.scatter(one.x, one.score, s=11, c=shade, edgecolors=PAPER, linewidths=0.4, zorder=5, clip_on=False)
+    runs_and_shape(panel, one, colours, _WEIGHT)
     name = one.task if len(one.task) <= _LONGEST else one.task[: _LONGEST - 1] + "…"
     panel.set_title(name, fontsize=8, pad=3)
     left = float(np.mean(one.score[one.x <= np.median(one.x)])) > 0.5
@@ -102,14 +89,10 @@ def _panel(panel, one: Series, colours) -> None:
 
 
 def _ticks(panel, axis: str, limits: tuple[float, float], bottom: bool, left: bool) -> None:
-    show = FORMATS.get(axis, plain)
     panel.set_ylim(-0.04, 1.04)
     panel.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
     if axis != "loss_nats":
-        panel.set_xscale("log")
-        ticks = log_ticks(*limits, 3)
-        panel.set_xticks(ticks, [show(tick) for tick in ticks])
-        panel.set_xticks([], minor=True)
+        log_x(panel, axis, limits, 3)
         panel.set_xlim(*limits)
     panel.tick_params(labelsize=7.5, labelbottom=bottom, labelleft=left, pad=2)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.plots.panel import CHANCE, Weight, log_x, runs_and_shape
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
     FORMATS,
@@ -28,6 +29,7 @@ from analysis.thresholds.result import Series
 
 # A curve of more rows than this tells a reader of the CSV nothing more.
 _CURVE_ROWS = 60
+_WEIGHT = Weight(elbow=1.1, shape=1.7, mark=26, rim=0.6, shade=0.11)
 _AXES = ("params", "tokens", "flops", "loss_nats")
 
 
@@ -105,20 +107,10 @@ def _panel(panel, one: Series, colours) -> dict[str, list[str]]:
     nats = _continuous(one.metric)
     curves = [np.asarray(curve, float) for curve in (one.leading_curve, one.smooth_curve) if len(curve)]
     _y_axis(panel, nats, score, curves)
-    elbow = one.thresholds.elbow
-    if elbow.interval is not None and np.isfinite(elbow.interval).all():
-        panel.axvspan(*np.clip(elbow.interval, *limits), color=LAW, alpha=0.11, lw=0, zorder=0)
-    if elbow.value is not None:
-        panel.axvline(elbow.value, color=LAW, lw=1.1, alpha=0.8, zorder=1)
     if len(one.smooth_curve):
         panel.plot(one.grid, one.smooth_curve, color=MUTED, lw=1.2, ls=(0, (4, 2)), zorder=2)
-    if len(one.leading_curve):
-        panel.plot(one.grid, one.leading_curve, color=LAW, lw=1.7, zorder=3)
-    if one.chance is not None and not nats:
-        panel.axhline(one.chance, color="#aab2c0", lw=1, ls=(0, (1, 2)), zorder=1)
-    shade = [colours(value) for value in x] if one.axis == "params" else ["#44546a"] * len(x)
     gid = f"ability-{one.axis}-{one.metric}".replace("_", "-")
-    panel.scatter(x, score, s=26, c=shade, edgecolors=PAPER, linewidths=0.6, zorder=5, gid=gid, clip_on=False)
+    runs_and_shape(panel, one, colours, _WEIGHT, limits, gid)
     _places(panel, one)
     panel.set_title(f"{label(one.metric)}\n{words(one.verdict)}", fontsize=9.5)
     show = FORMATS.get(one.axis, plain)
@@ -133,10 +125,7 @@ def _panel(panel, one: Series, colours) -> dict[str, list[str]]:
 
 def _x_axis(panel, kind: str, limits, logarithmic: bool) -> None:
     if logarithmic:
-        panel.set_xscale("log")
-        ticks = log_ticks(*limits, 4)
-        panel.set_xticks(ticks, [FORMATS[kind](tick) for tick in ticks])
-        panel.set_xticks([], minor=True)
+        log_x(panel, kind, limits, 4)
     else:
         panel.locator_params(axis="x", nbins=4)
     names = {"params": "parameters", "flops": "FLOPs", "loss_nats": "loss (nats per token)"}
@@ -218,7 +207,7 @@ def _key(figure, panel) -> None:
     handles = [
         panel.plot([], [], color=LAW, lw=1.7, label="leading shape")[0],
         panel.plot([], [], color=MUTED, lw=1.2, ls=(0, (4, 2)), label="best smooth curve")[0],
-        panel.plot([], [], color="#aab2c0", lw=1, ls=(0, (1, 2)), label="chance")[0],
+        panel.plot([], [], color=CHANCE, lw=1, ls=(0, (1, 2)), label="chance")[0],
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5, handlelength=1.8)
 

@@ -16,6 +16,7 @@ from analysis.plots.style import (
     PAPER,
     axes,
     count,
+    draw_runs,
     few,
     halo,
     log_axis,
@@ -128,18 +129,8 @@ def _points(axis, frame, colours) -> dict[str, list[str]]:
     hints: dict[str, list[str]] = {}
     for held, part in frame.groupby("held_out", sort=True):
         part = part.iloc[few(len(part))]
-        colour = [colours(value) for value in part["params"]]
         gid = "held-out-runs" if held else "runs"
-        axis.scatter(
-            part["flops"],
-            part["loss"],
-            s=24,
-            facecolors=PAPER if held else colour,
-            edgecolors=colour if held else PAPER,
-            linewidths=1.4 if held else 0.5,
-            zorder=5,
-            gid=gid,
-        )
+        draw_runs(axis, part["flops"], part["loss"], part["params"], colours, held, 24, 0.5, gid)
         hints[gid] = [
             f"{count(row.params)} params, {count(row.tokens)} tokens: loss {plain(row.loss)}"
             for row in part.itertuples()

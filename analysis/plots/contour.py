@@ -16,6 +16,7 @@ from analysis.plots.style import (
     PAPER,
     axes,
     count,
+    draw_runs,
     few,
     halo,
     log_axis,
@@ -135,18 +136,8 @@ def _marks(axis, runs, colours) -> dict[str, list[str]]:
     for kind, part in runs.groupby("kind", sort=True):
         part = part.iloc[few(len(part))]
         held = kind != "fitted run"
-        colour = [colours(value) for value in part["params"]]
         gid = "map-" + kind.replace(" ", "-")
-        axis.scatter(
-            part["flops"],
-            part["params"],
-            s=26,
-            facecolors=PAPER if held else colour,
-            edgecolors=colour if held else PAPER,
-            linewidths=1.4 if held else 0.6,
-            zorder=5,
-            gid=gid,
-        )
+        draw_runs(axis, part["flops"], part["params"], part["params"], colours, held, 26, 0.6, gid)
         hints[gid] = [
             f"{count(r.params)} params, {count(r.tokens)} tokens: {plain(r.loss)}, law {plain(r.fitted)}"
             for r in part.itertuples()

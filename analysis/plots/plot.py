@@ -38,7 +38,7 @@ class Plot:
 
     def svg(self) -> str:
         """The SVG document, to a hundredth of a point, with title and description; marks have their hints."""
-        text = _render(self.figure, "svg").decode("utf-8")
+        text = rendered(self.figure, "svg").decode("utf-8")
         text = re.sub(r"<!DOCTYPE[^>]*>\s*", "", text)
         text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         text = re.sub(r'\b(d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
@@ -51,7 +51,7 @@ class Plot:
         return self.data.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
     def _repr_png_(self) -> bytes:
-        return _render(self.figure, "png")
+        return rendered(self.figure, "png")
 
     def __repr__(self) -> str:
         return f"Plot({self.name}: {self.title}; {len(self.data)} rows)"
@@ -69,26 +69,15 @@ def save(plot: Plot, folder: str | Path, formats: Sequence[str] = FORMATS) -> li
         elif kind == "svg":
             content = plot.svg().encode("utf-8")
         else:
-            content = _render(plot.figure, kind)
+            content = rendered(plot.figure, kind)
         path.write_bytes(content)
         paths.append(path)
     return paths
 
 
-def rendered(figures: Sequence[Figure], kind: str) -> list[bytes]:
-    """The figures as svg, pdf or png."""
-    return [_render(figure, kind) for figure in figures]
-
-
-def settle(figure: Figure) -> None:
-    """Lay the figure out once; drawings, in any format, keep the places."""
-    with look():
-        figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")
-
-
-def _render(figure: Figure, kind: str) -> bytes:
-    """By the canvas itself: Figure.savefig draws everything twice, for layouts that are settled here."""
+def rendered(figure: Figure, kind: str) -> bytes:
+    """As svg, pdf or png; by the canvas itself, for Figure.savefig draws everything twice, for layouts that
+    are settled here."""
     canvas, dpi, metadata = _canvases()[kind]
     stream = io.BytesIO()
     before = figure.canvas, figure.dpi
@@ -100,6 +89,13 @@ def _render(figure: Figure, kind: str) -> bytes:
         figure.set_canvas(before[0])
         figure.dpi = before[1]
     return stream.getvalue()
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out once; drawings, in any format, keep the places."""
+    with look():
+        figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
 
 
 def _canvases() -> dict:

@@ -212,6 +212,21 @@ def size_key(figure: Figure, sizes: Iterable[float], colours: Palette, title: st
     )
 
 
+def draw_runs(axis, x, y, params, colours: Palette, held: bool, size: float, rim: float, gid: str) -> None:
+    """Runs as points, those that were held out hollow."""
+    colour = [colours(value) for value in params]
+    axis.scatter(
+        x,
+        y,
+        s=size,
+        facecolors=PAPER if held else colour,
+        edgecolors=colour if held else PAPER,
+        linewidths=1.4 if held else rim,
+        zorder=5,
+        gid=gid,
+    )
+
+
 def halo(text) -> None:
     """A rim of paper round a label that lies on lines."""
     from matplotlib.patheffects import withStroke

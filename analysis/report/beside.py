@@ -6,55 +6,87 @@ import os
 import pickle
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 
-def beside(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """Start function(*arguments) in a process of its own; the function returned waits for its value.
+class Second:
+    """Calls are computed one after the other in one process of its own, started at the first of them.
 
-    With one core, or where such a process cannot work (an interpreter that does not find this package), it is
-    computed here, when it is waited for. `function` must be importable by name. What goes through the pipes
-    is written and read by these two processes alone.
+    A call not yet begun there when its value is wanted is computed here, so that neither waits while there is
+    work. With one core, or where such a process cannot work (an interpreter that does not find this package),
+    all are computed here. What goes through the pipes is written and read by these two processes alone.
     """
-    if (os.cpu_count() or 1) < 2:
-        return lambda: function(*arguments)
-    code = "from analysis.report.beside import serve; serve()"
-    try:
-        asked = pickle.dumps((function, arguments))
-        process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-    except (OSError, AttributeError, TypeError, pickle.PicklingError):
-        return lambda: function(*arguments)
-    answer: list[bytes] = []
 
-    def talk() -> None:
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        # A pipe holds 64 kB: without a thread either side could wait for the other for ever.
+        self._thread = ThreadPoolExecutor(1)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+        """Ask for function(*arguments); the function returned waits for its value, and raises what it raises.
+
+        `function` must be importable by name.
+        """
+        if (os.cpu_count() or 1) < 2:
+            return lambda: function(*arguments)
         try:
-            answer.append(process.communicate(asked)[0])
-        except (OSError, ValueError):
-            process.kill()
+            asked = pickle.dumps((function, arguments))
+            self._process = self._process or _start()
+        except (OSError, AttributeError, TypeError, pickle.PicklingError):
+            return lambda: function(*arguments)
+        answer = self._thread.submit(_ask, self._process, asked)
 
-    # A pipe holds 64 kB: without a thread either side could wait for the other for ever.
-    thread = threading.Thread(target=talk, daemon=True)
-    thread.start()
+        def wait() -> Any:
+            if answer.cancel():
+                return function(*arguments)
+            try:
+                return answer.result()
+            except (OSError, EOFError, pickle.UnpicklingError):
+                return function(*arguments)
 
-    def wait() -> Any:
-        thread.join()
-        if process.returncode == 0 and answer and answer[0]:
-            return pickle.loads(answer[0])
-        return function(*arguments)
+        return wait
 
-    return wait
+    def __enter__(self) -> Second:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """Whatever is still asked for is given up."""
+        if self._process is not None:
+            self._process.kill()  # the thread, where it waits for an answer, then has none
+        self._thread.shutdown(cancel_futures=True)
+        if self._process is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
+            self._process.stdout.close()
+            self._process.wait()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from analysis.report.beside import serve; serve()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
+def _ask(process: subprocess.Popen[bytes], asked: bytes) -> Any:
+    """One call there and back. Raises OSError or EOFError where the other side fell."""
+    process.stdin.write(asked)
+    process.stdin.flush()
+    return pickle.load(process.stdout)
 
 
 def serve() -> None:
-    """The other side: one call from stdin, its value to stdout."""
-    function, arguments = pickle.load(sys.stdin.buffer)
-    value = pickle.dumps(function(*arguments))
-    sys.stdout.buffer.write(value)
+    """The other side: calls from stdin, their values to stdout, until no more come."""
+    while True:
+        try:
+            function, arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        sys.stdout.buffer.write(pickle.dumps(function(*arguments)))
+        sys.stdout.buffer.flush()

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -15,7 +16,7 @@ from analysis.plots import Plot, save
 from analysis.plots.plot import rendered
 from analysis.report import details, findings
 from analysis.report.abilities import FEW_TASKS
-from analysis.report.beside import beside
+from analysis.report.beside import Second
 from analysis.report.figures import distinct, drawings
 from analysis.report.html import table, text
 from analysis.report.study import DRAWS, Study, gather
@@ -53,27 +54,38 @@ def write(
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """`build`, with all that was found. draws: of the bootstrap; say: told of each part as it begins."""
-    study = gather(path, draws, say=say)
-    say("drawing")
-    return render(study, out, title)
+    with Second() as second:
+        study = gather(path, draws, say=say, second=second)
+        say("drawing")
+        # A process started for the PDFs alone would take longer than they do.
+        return render(study, out, title, second if study.thresholds else None)
 
 
-def render(study: Study, out: str | Path | None = None, title: str | None = None) -> Report:
-    """Write the page and the figures of a study: the same study, the same bytes."""
+def render(
+    study: Study, out: str | Path | None = None, title: str | None = None, second: Second | None = None
+) -> Report:
+    """Write the page and the figures of a study: the same study, the same bytes.
+
+    second: a process that runs already, to share the work with.
+    """
     page = Path(out) if out is not None else _beside(study)
     page.parent.mkdir(parents=True, exist_ok=True)
     folder = page.parent / "figures"
-    figures = distinct([draw() for _, draw in drawings(study)])
-    # Most of a PDF's time goes into its fonts.
-    pdfs = beside(rendered, [plot.figure for plot in figures], "pdf")
+    ask = partial if second is None else second.call
+    figures, pdfs = [], []
+    for _, draw in drawings(study):
+        figures.append(draw())
+        # A PDF takes as long as all the rest, for its fonts.
+        pdfs.append(ask(rendered, figures[-1].figure, "pdf"))
+    figures = distinct(figures)
     written = [Drawn.save(plot, folder) for plot in figures]
+    for plot, pdf in reversed(list(zip(figures, pdfs, strict=True))):
+        (folder / f"{plot.name}.pdf").write_bytes(pdf())
     # What can be had from the folder as well goes first: copies for download, then abilities one by one.
     for embed, single in ((True, True), (False, True), (False, False)):
         content = compose(study, written, title, embed, single).encode("utf-8")
         if len(content) <= LIMIT:
             break
-    for plot, pdf in zip(figures, pdfs(), strict=True):
-        (folder / f"{plot.name}.pdf").write_bytes(pdf)
     page.write_bytes(content)
     return Report(page, len(content), tuple(plot.name for plot in figures), study)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.fits.results import Allocation, Fit
 from analysis.notes import Note
-from analysis.report.beside import beside
+from analysis.report.beside import Second
 from analysis.report.provenance import Provenance, provenance
 from analysis.tables.table import Runs, read
 
@@ -81,23 +82,31 @@ def gather(
     draws: int = DRAWS,
     abilities: bool = True,
     say: Callable[[str], None] = lambda text: None,
+    second: Second | None = None,
 ) -> Study:
-    """Read a store folder or a table, fit, and detect unless `abilities` is false; say: told of each part.
+    """Read a store folder or a table, fit, and detect unless `abilities` is false.
+
+    say: told of each part; second: a process to share the work with.
 
     Raises InputError only when there is nothing to read.
     """
     runs = source if isinstance(source, Runs) else read(source)
     path = Path(runs.source)
     groups = []
-    # Laws and thresholds need nothing from each other, and each takes seconds.
-    tested = None
-    if abilities and len(runs.ability_rows):
-        say(f"testing {len(runs.ability_rows)} ability scores for thresholds")
-        tested = beside(thresholds, runs, draws)
-    for name, part in _parts(runs)[:MOST_GROUPS]:
-        say(f"fitting {len(part)} runs{f' of {name}' if name else ''}")
-        groups.append(_group(name, part, draws))
-    series, planes, refusals = ((), (), {}) if tested is None else tested()
+    with Second() if second is None else nullcontext(second) as other:
+        # Laws and the thresholds along each axis need nothing from each other, and each takes seconds.
+        tested = {}
+        if abilities and len(runs.ability_rows):
+            say(f"testing {len(runs.ability_rows)} ability scores for thresholds")
+            tested = {axis: other.call(thresholds, runs, draws, axis) for axis in THRESHOLD_DRAWS}
+        for name, part in _parts(runs)[:MOST_GROUPS]:
+            say(f"fitting {len(part)} runs{f' of {name}' if name else ''}")
+            groups.append(_group(name, part, draws))
+        # The last first: what the other process has not begun is computed here.
+        found = {axis: tested[axis]() for axis in reversed(tested)}
+    series = tuple(one for axis in tested for one in found[axis][0])
+    planes = tuple(one for axis in tested for one in found[axis][1])
+    refusals = {f"abilities along {axis}": found[axis][2] for axis in tested if found[axis][2]}
     groups.sort(key=lambda group: (group.fit is None, -len(group.runs)))
     return Study(
         _name(runs, path),
@@ -160,7 +169,7 @@ def _group(name: str, runs: Runs, draws: int) -> Group:
         try:
             return function(*arguments, **options)
         except InputError as error:
-            refusals[what] = "; ".join(error.problems)
+            refusals[what] = _reasons(error, runs)
             return None
 
     # The law to show is the one that forecast best within the fitted runs; Chinchilla's where none could be
@@ -178,20 +187,21 @@ def _group(name: str, runs: Runs, draws: int) -> Group:
     return Group(name, runs, fit, chinchilla, forecast, isoflop, envelope, allocation, refusals)
 
 
-def thresholds(runs: Runs, draws: int) -> tuple[tuple[Any, ...], tuple[Any, ...], dict[str, str]]:
-    """(series along params, then along the loss; collapse and frontier; why an axis has none)."""
+def _reasons(error: InputError, runs: Runs) -> str:
+    """In a line; the page is about one table, and need not say which in each of its sentences."""
+    return "; ".join(problem.removeprefix(f"{runs.source}: ") for problem in error.problems)
+
+
+def thresholds(runs: Runs, draws: int, axis: str) -> tuple[tuple[Any, ...], tuple[Any, ...], str]:
+    """(series along one axis; collapse and frontier, with those along params; why there are none)."""
     from analysis.thresholds import detect
 
-    series: list[Any] = []
-    refusals: dict[str, str] = {}
-    for axis, most in THRESHOLD_DRAWS.items():
-        cards = CARDS if axis == "params" else False
-        try:
-            found = detect(runs, axis=axis, draws=max(99, min(draws, most)), calibrate=cards)
-            series += found.series
-        except InputError as error:
-            refusals[f"abilities along {axis}"] = "; ".join(error.problems)
-    return tuple(series), over_plane(runs) if series else (), refusals
+    cards = CARDS if axis == "params" else False
+    try:
+        found = detect(runs, axis=axis, draws=max(99, min(draws, THRESHOLD_DRAWS[axis])), calibrate=cards)
+    except InputError as error:
+        return (), (), _reasons(error, runs)
+    return found.series, over_plane(runs) if axis == "params" else (), ""
 
 
 def over_plane(runs: Runs) -> tuple[tuple[Any, Any], ...]:

@@ -1,7 +1,9 @@
 """Figures: the numbers they draw are the results' own, and equal input gives equal bytes."""
 
 import json
+import os
 import re
+import time
 from dataclasses import replace
 
 import matplotlib
@@ -12,10 +14,9 @@ import analysis as sl
 from analysis import plots
 from analysis.audits.results import Cell
 from analysis.isoflops.results import Curve, IsoFlop
-from analysis.plots.plot import rendered
 from analysis.plots.style import count, log_ticks, power
 from analysis.report.abilities import by_task
-from analysis.report.beside import beside
+from analysis.report.beside import Second
 from analysis.report.figures import drawings
 from analysis.report.study import subset
 
@@ -72,7 +73,7 @@ def test_figures_that_take_fits_of_their_own_are_drawn_when_asked(planted_study,
         assert first.caption.endswith(".")
         assert len(first.data) > 10
         for turn, plot in (("first", first), ("second", second)):
-            plots.save(plot, tmp_path / turn)
+            plots.save(plot, tmp_path / turn, ("svg", "csv"))
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
@@ -88,16 +89,27 @@ def test_the_price_of_another_size_is_zero_at_the_optimum(group):
     assert plot.data["wasted_percent"].between(0, 100).all()
 
 
-def test_a_second_process_renders_the_same_bytes(group):
-    figure = plots.law_contour(group.fit, group.forecast).figure
-    assert beside(rendered, [figure], "pdf")() == rendered([figure], "pdf")
+def test_a_second_process_serves_call_after_call_and_gives_back_what_it_has_not_begun():
+    def begun(second):
+        wait = second.call(os.getpid)
+        time.sleep(0.3)
+        return wait()
+
+    with Second() as second:
+        assert begun(second) == begun(second) != os.getpid()
+        second.call(time.sleep, 60)
+        assert second.call(os.getpid)() == os.getpid()
+    # Left in the middle of a call, it is gone.
+    assert second._process.poll() is not None
 
 
-def test_what_cannot_be_sent_is_computed_here():
-    assert beside(lambda: 42)() == 42
-    assert beside(int, "42")() == 42
-    with pytest.raises(ValueError, match="invalid literal"):
-        beside(int, "no number")()
+def test_what_cannot_be_sent_or_falls_is_computed_here():
+    with Second() as second:
+        assert second.call(lambda: 42)() == 42
+        assert second.call(int, "42")() == 42
+        with pytest.raises(ValueError, match="invalid literal"):
+            second.call(int, "no number")()
+        assert second.call(int, "43")() == 43
 
 
 def test_figures_leave_matplotlibs_settings_alone(group):
