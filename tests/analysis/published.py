@@ -134,7 +134,7 @@ def _fitted(runs: sl.Runs) -> sl.Runs:
 def show(where: Path, only: str = "") -> None:
     """Prints the table and its summary."""
     head = ("table", "law", "weight", "earlier", "to 3 x", "to 10 x", "beyond", "held out", "rank")
-    form = "{:24}{:18}{:>8}{:>9}{:>8}{:>9}{:>8}{:>10}{:>9}"
+    form = "{:32}{:18}{:>8}{:>9}{:>8}{:>9}{:>8}{:>10}{:>9}"
     print("median size of errors in percent by distance; mean size on held-out runs")
     print(form.format(*head))
     totals = []
@@ -144,7 +144,7 @@ def show(where: Path, only: str = "") -> None:
         try:
             lines, *numbers = scored(name, read())
         except sl.InputError as error:
-            print(f"{name:24}{error.problems[0]}")
+            print(f"{name:32}{error.problems[0]}")
             continue
         for line in lines:
             print(form.format(*line), flush=True)
