@@ -9,6 +9,7 @@ import numpy as np
 from analysis.fits.estimator import ENOUGH, Optimum, curvature, minimise
 from analysis.fits.objectives import Rho
 from analysis.intervals.freedom import Freedom, corrected, forms
+from analysis.intervals.settle import settled
 from analysis.laws.law import Law
 
 # Webb's six-point weights: with few clusters the two-point ones repeat themselves (Webb 2023, Can. J. Econ.).
@@ -63,7 +64,8 @@ def inflated(jacobian: np.ndarray, residual: np.ndarray, clusters: np.ndarray, p
 def draws_of_rows(law: Law, x, target, rho: Rho, optima, weights: np.ndarray) -> Optimum:
     """Refits with weights (draws, n) on the rows, each from whichever of the optima (C, P) suits it best."""
     costs = rho.exact(rho.residual(target, law.log_loss(optima, x))) @ weights.T
-    return minimise(law, x, target, rho, optima[np.argmin(costs, axis=0)], weights, tolerance=ENOUGH)
+    drawn = minimise(law, x, target, rho, optima[np.argmin(costs, axis=0)], weights, tolerance=ENOUGH)
+    return settled(law, x, target, rho, drawn, weights)
 
 
 def draws_wild(
@@ -102,6 +104,7 @@ def draws_wild(
     targets = fitted + noise
     costs = [rho.exact(rho.residual(targets, law.log_loss(theta[None], x))).sum(axis=1) for theta in optima]
     drawn = minimise(law, x, targets, rho, optima[np.argmin(costs, axis=0)], tolerance=ENOUGH)
+    drawn = settled(law, x, targets, rho, drawn)
     widths = forms(jacobian, clusters, shared, own, LEVERAGE)
     return drawn, Freedom(drawn.theta, widths, max(int(clusters.max()), 1))
 
