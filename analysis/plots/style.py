@@ -100,7 +100,8 @@ def power(value: float) -> str:
 
 
 def plain(value: float) -> str:
-    return f"{value:.4g}"
+    """1.234, and 3×10⁻⁶ where few people would read 3e-06."""
+    return power(value) if 0 < value < 1e-4 else f"{value:.4g}"
 
 
 FORMATS = {"params": count, "tokens": count, "flops": power, "loss_nats": plain, "loss": plain}

@@ -225,8 +225,11 @@ def _allocation(group: Group, several: bool) -> str:
 
 def _no_law(study: Study) -> str:
     reasons = [(group.name or "all runs", group.refusals.get("law", "")) for group in study.groups]
-    reasons = [pair for pair in reasons if pair[1]] or [("all runs", "there are no runs yet")]
-    body = "<p>No law was fitted, because the runs so far cannot determine one:</p>" + items(reasons)
+    alike: dict[str, list[str]] = {}
+    for name, reason in [pair for pair in reasons if pair[1]] or [("all runs", "there are no runs yet")]:
+        alike.setdefault(reason, []).append(name)
+    body = "<p>No law was fitted, because the runs so far cannot determine one:</p>"
+    body += items((", ".join(names), reason) for reason, names in alike.items())
     return _card("law wide", "The law", body)
 
 

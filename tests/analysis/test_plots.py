@@ -14,7 +14,7 @@ import analysis as sl
 from analysis import plots
 from analysis.audits.results import Cell
 from analysis.isoflops.results import Curve, IsoFlop
-from analysis.plots.style import count, log_ticks, power
+from analysis.plots.style import count, log_ticks, plain, power
 from analysis.report.abilities import by_task
 from analysis.report.beside import Second
 from analysis.report.figures import drawings
@@ -213,6 +213,7 @@ def test_numbers_read_as_people_say_them():
         "1.2B",
     ]
     assert [power(v) for v in (1e12, 3e12, 9.99e11, 2.5e-5)] == ["10¹²", "3×10¹²", "10¹²", "2.5×10⁻⁵"]
+    assert [plain(v) for v in (1.23456, 0.0, 0.001, 1e-5)] == ["1.235", "0", "0.001", "10⁻⁵"]
 
 
 @pytest.mark.parametrize("low", [1.0, 2.3e4, 7e11])
