@@ -92,12 +92,12 @@ def fit_text(fit: Fit) -> str:
 
 
 def _calibrated(fit: Fit) -> str:
-    """How often intervals on this design held the truth, and by how much they were widened."""
+    """How often intervals on this design held the truth, and by how much they were then stretched."""
     if fit.calibration is None:
         return ""
     one = fit.calibration
     rows = [(name, f"{100 * share:.1f} %", f"{one.factor[name]:.2f}") for name, share in one.achieved.items()]
-    head = ("", f"held the truth (nominal {100 * one.level:g} %)", "widened by")
+    head = ("", f"held the truth (nominal {100 * one.level:g} %)", "stretched by")
     return f"  {one.simulations} tables simulated from the fit on this design:\n" + table(rows, head, "    ")
 
 

@@ -17,6 +17,7 @@ from analysis.notes import Excluded, Note
 if TYPE_CHECKING:
     from analysis.fits.objectives import Rho
     from analysis.intervals.calibration import Calibration
+    from analysis.intervals.freedom import Freedom
     from analysis.laws.named import Law
     from analysis.tables.sample import Sample
 
@@ -111,7 +112,8 @@ class Fit:
 
     params: fitted values by name; intervals: (low, high) by name, empty without a bootstrap.
     resampled: what the bootstrap drew, in words; draws: the bootstrap's parameter values, name -> (draws,).
-    spread: factor by which intervals are widened about the estimate for few clusters (1 = none).
+    spread: factor by which intervals are widened about the estimate (1 = none), or, for few clusters, what
+    gives it for each quantity (`analysis.intervals.freedom`).
     noise: residuals of the log loss, scaled up for the fitted parameters: the scatter of one new run.
     points: number of rows fitted. data: the rows fitted, name -> (points,): row (index in the table), the
     law's inputs, params, tokens, flops, loss, fitted, residual (log measured minus log fitted). calibration:
@@ -133,7 +135,7 @@ class Fit:
     data: Mapping[str, np.ndarray]
     draws: Mapping[str, np.ndarray] = field(default_factory=dict)
     resampled: str = "nothing"
-    spread: float = 1.0
+    spread: float | Freedom = 1.0
     noise: np.ndarray = field(default_factory=lambda: np.zeros(0))
     source: str = ""
     calibration: Calibration | None = None
