@@ -59,7 +59,7 @@ class LawOptions:
     noise: str = ""
     """The column with the standard errors of the loss; rows count by them."""
     calibrate: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Simulate N tables from the fit (200 will do): are the intervals as wide as they say? Widen them."""
+    """Simulate N tables from the fit (200 will do): are the intervals as wide as they say? Stretch them."""
     json: bool = False
     """Print one JSON object."""
 
