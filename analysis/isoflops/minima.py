@@ -15,16 +15,18 @@ from analysis.allocations.optimum import _closed, optimum, spends_compute
 from analysis.errors import InputError
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import interval
+from analysis.intervals.freedom import student
 from analysis.intervals.resample import WEBB
 from analysis.isoflops.levels import Level, levels_of, sizes_of
 from analysis.isoflops.results import Approach, Curve, Envelope, IsoFlop, Minimum, PowerLaw
-from analysis.isoflops.valley import METHODS, Valley, robust_weights
+from analysis.isoflops.valley import LIGHT, METHODS, Valley, robust_weights
 from analysis.notes import Note
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import as_runs
 
 # A minimum within this share of the curve's width of its ends is seen from one side only.
 MARGIN = 0.1
+FACTORS = {"parabola": 3, "cubic": 4, "akima": 4, "law": 3}
 NEEDED = {"parabola": 4, "cubic": 6, "akima": 5, "law": 4}
 # Exponents further apart than this are a disagreement where no interval says what noise could do.
 APART = 0.03
@@ -78,8 +80,11 @@ def minima_of(
     signs = rng.choice(
         np.concatenate([-WEBB, WEBB]), size=(bootstrap, 1 + max(g.clusters.max() for g in levels))
     )
-    for one in levels:
-        curve, minima = _curve(one, method, law, powers, signs, level)
+    levels = [_moved(one, law) for one in levels]
+    steady = powers or (_powers(law) if law is not None and _closed(law.law) is not None else None)
+    weights = robust_weights([(_log_sizes(one)[1], one.loss) for one in levels], steady)
+    for one, weight in zip(levels, weights, strict=True):
+        curve, minima = _curve(one, weight, method, law, powers, signs, level)
         curves.append(curve)
         drawn.append(minima)
     good = [index for index, curve in enumerate(curves) if curve.minimum is not None]
@@ -88,15 +93,19 @@ def minima_of(
         np.array([getattr(curves[index].minimum, name) for index in good]) for name in ("params", "tokens")
     ]
     draws = np.array([drawn[index] for index in good]).reshape(len(good), bootstrap)
+    # The noise is known from the points that the curves leave free: few levels of five sizes leave few.
+    used = (np.unique(levels[i].clusters[weights[i] >= LIGHT]).size - FACTORS[method] for i in good)
+    spread = float(student(max(sum(used), 1), level))
     # Along a level tokens fall as params rise: where a minimum moves up, its tokens move down by as much.
     mirrored = np.log(best[0] * best[1])[:, None] - draws
     params_law, tokens_law = (
-        _power(flops, values, moved, level) for values, moved in zip(best, (draws, mirrored), strict=True)
+        _power(flops, values, moved, level, spread)
+        for values, moved in zip(best, (draws, mirrored), strict=True)
     )
     corrected = None
     if law is not None and len(good) > 1 and all(curves[i].minimum.bias is not None for i in good):
         bias = np.array([curves[index].minimum.bias for index in good])
-        corrected = _power(flops, best[0] * np.exp(-bias), draws - bias[:, None], level)
+        corrected = _power(flops, best[0] * np.exp(-bias), draws - bias[:, None], level, spread)
     approaches = () if law is None else _approaches(law, params_law, corrected, method, rows)
     return IsoFlop(
         curves=tuple(curves),
@@ -116,8 +125,12 @@ def minima_of(
     )
 
 
-def _power(flops: np.ndarray, values: np.ndarray, draws: np.ndarray, level: float) -> PowerLaw | None:
-    """The power law through the minima; its interval from the draws of log values (levels, draws)."""
+def _power(
+    flops: np.ndarray, values: np.ndarray, draws: np.ndarray, level: float, spread: float
+) -> PowerLaw | None:
+    """The power law through the minima; its interval from the draws of log values (levels, draws), `spread`
+    times as wide.
+    """
     if len(flops) < 2:
         return None
     exponent, coefficient = power_law(flops, values)
@@ -127,11 +140,11 @@ def _power(flops: np.ndarray, values: np.ndarray, draws: np.ndarray, level: floa
         seen = np.isfinite(draws)
         count = seen.sum(axis=0)
         y, weight = np.where(seen, draws, 0.0), seen * 1.0
-        middle = (weight * x[:, None]).sum(axis=0) / np.maximum(count, 1)
-        moved = (x[:, None] - middle) * weight
-        slopes = (moved * y).sum(axis=0) / np.maximum((moved**2).sum(axis=0), 1e-300)
+        middle = (weight * x[:, None]).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-300)
+        moved = (x[:, None] - middle) * seen
+        slopes = (weight * moved * y).sum(axis=0) / np.maximum((weight * moved**2).sum(axis=0), 1e-300)
         usable = slopes[count >= 3]
-        pair = interval(exponent, usable, level) if len(usable) > 20 else None
+        pair = interval(exponent, usable, level, spread) if len(usable) > 20 else None
     return PowerLaw(exponent, coefficient, pair)
 
 
@@ -186,8 +199,15 @@ def _disagreement(approaches: tuple[Approach, ...]) -> list[Note]:
     return [Note("approaches_disagree", text)]
 
 
+def _log_sizes(one: Level) -> tuple[float, np.ndarray]:
+    """(centre, log(params / centre) (n,))"""
+    centre = float(np.exp(np.log(one.params).mean()))
+    return centre, np.log(one.params / centre)
+
+
 def _curve(
     one: Level,
+    weight: np.ndarray,
     method: str,
     law: Fit | None,
     powers: tuple[float, float] | None,
@@ -195,18 +215,21 @@ def _curve(
     level: float,
 ) -> tuple[Curve, np.ndarray]:
     """The curve of a level, and its bootstrap's log best params (draws,), NaN where a draw has none."""
-    centre = float(np.exp(np.log(one.params).mean()))
-    x = np.log(one.params / centre)
+    centre, x = _log_sizes(one)
     none = np.full(len(signs), np.nan)
     curve = Curve(
         one.flops, one.params, one.tokens, one.loss, one.rows, centre, None, None, None, one.notes
     )  # fmt: skip
-    one = _moved(one, law)
-    curve = replace(curve, loss=one.loss)
-    sizes = sizes_of(one.params)
+    off = weight < LIGHT
+    if off.any():
+        rows = ", ".join(
+            "an interpolated one" if row < 0 else f"row {row}" for row in one.rows[off].tolist()[:5]
+        )
+        text = f"{off.sum()} of {len(off)} points lie far off the level's curve and do not count: {rows}"
+        curve = replace(curve, notes=(*curve.notes, Note("outliers", text)))
+    sizes = sizes_of(one.params[~off])
     if sizes < NEEDED[method]:
         return replace(curve, refusal=f"{sizes} sizes; {method} needs {NEEDED[method]}"), none
-    weight = robust_weights(x, one.loss)
     shape = Valley(method if method in ("cubic", "law") else "parabola", x, weight, powers)
     curve = replace(curve, parabola=tuple(shape.coefficients(one.loss).tolist()), powers=powers)
     valley = Valley(method, x, weight) if method == "akima" else shape
@@ -216,13 +239,12 @@ def _curve(
     draws = none
     pair = None
     if len(signs):
-        fitted, residual = valley.fitted(one.loss), valley.residual(one.loss)
+        fitted, residual = valley.fitted(one.loss), valley.residual(one.loss, one.clusters)
         draws = valley.minima(fitted + signs[:, one.clusters] * residual)
         inside = np.isfinite(draws)
         if inside.mean() < 0.5:
-            return replace(
-                curve, refusal="fewer than half of the bootstrap draws have an inner minimum"
-            ), none
+            why = "fewer than half of the bootstrap draws have an inner minimum"
+            return replace(curve, refusal=why), none
         draws = draws + np.log(centre)
         pair = tuple(np.exp(interval(np.log(centre) + at, draws, level)))
     params = centre * float(np.exp(at))

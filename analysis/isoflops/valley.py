@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -11,11 +12,12 @@ import numpy as np
 METHODS = ("parabola", "cubic", "akima", "law")
 # Points of the Akima spline a gap, as in Porian et al. (arXiv 2406.19146).
 FINE = 25
-# Rows beyond this many robust standard deviations lose weight.
-CORNER = 2.5
-# The Akima spline passes through every point: a row of less weight than this (6 robust standard deviations
-# off a cubic) is none of its points.
-LIGHT = 0.4
+# Rows this many robust standard deviations off the curve through most of their level have no weight at all:
+# Tukey's weights, since an outlier that keeps some pulls a minimum of nine points by several errors.
+CORNER = 6.0
+# A row of less weight than this (5 robust standard deviations) is no point of a spline, no size of a level.
+LIGHT = 0.1
+ROUNDS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +64,11 @@ class Valley:
         smooth = _polynomial(self)
         return smooth.coefficients(loss) @ smooth.basis(self.x).T
 
-    def residual(self, loss: np.ndarray) -> np.ndarray:
-        """Residuals (n,), each freed from the pull of the fit on its own point (HC3)."""
+    def residual(self, loss: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+        """Residuals (n,), each freed from the pull of its cluster (n,) on the fit (CR3)."""
         smooth = _polynomial(self)
-        leverage = np.einsum("nk,kn->n", smooth.basis(self.x), smooth._solve)
+        same = clusters[:, None] == clusters
+        leverage = ((smooth.basis(self.x) @ smooth._solve) * same).sum(axis=1)
         return (loss - self.fitted(loss)) / np.maximum(1 - leverage, 0.2)
 
     def minimum(self, loss: np.ndarray) -> tuple[float, str | None]:
@@ -119,19 +122,46 @@ def _polynomial(valley: Valley) -> Valley:
     return valley if valley.method != "akima" else Valley("cubic", valley.x, valley.weight)
 
 
-def robust_weights(x: np.ndarray, loss: np.ndarray, rounds: int = 10) -> np.ndarray:
-    """Huber weights (n,) about a cubic (a parabola with fewer than 7 sizes); all one for few points."""
-    weight = np.ones(len(x))
-    if len(x) < 6:
-        return weight
-    method = "cubic" if len(np.unique(np.round(x, 3))) >= 7 else "parabola"
-    for _ in range(rounds):
-        residual = np.abs(loss - Valley(method, x, weight).fitted(loss))
-        scale = 1.4826 * np.median(residual)
-        if scale < 1e-12:
-            break
-        weight = np.minimum(1.0, (CORNER * scale / np.maximum(residual, 1e-300)))
-    return weight
+def robust_weights(
+    levels: Sequence[tuple[np.ndarray, np.ndarray]], powers: tuple[float, float] | None
+) -> list[np.ndarray]:
+    """Tukey's weights (n,) of each level (x (n,), losses (n,)).
+
+    Residuals are those of a least absolute fit by a curve that a few rows cannot bend: the valley of a law
+    with `powers`, else a cubic, a parabola with fewer than 7 sizes. One scale of noise, relative to the loss,
+    serves all levels, because nine residuals about four factors tell little of it; a noisier one has its own.
+    """
+    curves = [_least_absolute(x, loss, powers) for x, loss in levels]
+    sizes = [
+        np.sort(np.abs(residual) / np.median(loss))[degree + 1 :]
+        for (_, residual, degree), (_, loss) in zip(curves, levels, strict=True)
+    ]
+    pooled = 1.4826 * float(np.median(np.concatenate(sizes))) if any(map(len, sizes)) else 0.0
+    weights = []
+    for (valley, residual, degree), size, (x, loss) in zip(curves, sizes, levels, strict=True):
+        own = 1.4826 * float(np.median(size)) if len(size) > 3 else 0.0
+        scale = max(pooled, own) * float(np.median(loss))
+        weight = np.ones(len(x))
+        for _ in range(ROUNDS if scale > 1e-9 * np.median(loss) and len(x) > degree + 2 else 0):
+            weight = np.maximum(1 - (residual / (CORNER * scale)) ** 2, 0) ** 2
+            if (weight > 0).sum() <= degree + 1:
+                weight = np.ones(len(x))
+                break
+            residual = loss - replace(valley, weight=weight).fitted(loss)
+        weights.append(weight)
+    return weights
+
+
+def _least_absolute(x: np.ndarray, loss: np.ndarray, powers) -> tuple[Valley, np.ndarray, int]:
+    """(curve, its residuals (n,) of a least absolute fit by reweighting, its degree)."""
+    many = len(np.unique(np.round(x, 3))) >= 7
+    valley = Valley("law" if powers else "cubic" if many else "parabola", x, np.ones(len(x)), powers)
+    residual = loss - valley.fitted(loss)
+    for _ in range(3 * ROUNDS):
+        floor = max(1e-4 * float(np.median(np.abs(residual))), 1e-12 * float(np.median(loss)))
+        valley = replace(valley, weight=1 / np.maximum(np.abs(residual), floor))
+        residual = loss - valley.fitted(loss)
+    return valley, residual, valley._degree
 
 
 def _merged(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
