@@ -101,7 +101,7 @@ class ForecastOptions(LawOptions):
     """Predict held-out runs from the others and score the prediction, or predict a run that is not there."""
 
     law: str = "auto"
-    """The law; auto takes the one whose forecasts within the fitted runs came closest."""
+    """The law; auto blends the laws by how close their forecasts within the fitted runs came."""
     holdout_factor: float | None = None
     """Hold out the runs of more than 1/FACTOR of the largest compute (else: the rows the table marks)."""
     params: float | None = None
