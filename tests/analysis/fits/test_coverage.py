@@ -20,6 +20,7 @@ from analysis.fits.estimator import minimise
 from analysis.fits.fitting import centred
 from analysis.fits.objectives import objective as make_objective
 from analysis.intervals.bootstrap import bootstrap, widened
+from analysis.intervals.freedom import Freedom, forms
 from analysis.intervals.resample import shares
 from analysis.tables.dependence import dependent
 from analysis.tables.sample import sample
@@ -183,6 +184,21 @@ def test_weights_are_one_a_cluster_with_mean_and_variance_one():
     assert weights[:, 1:].mean(axis=0) == pytest.approx(1.0, abs=0.03)
     assert weights[:, 1:].var(axis=0) == pytest.approx(1.0, abs=0.06)
     assert np.corrcoef(weights[:, 1:].T)[0, 1] == pytest.approx(0.0, abs=0.03)
+
+
+def test_degrees_of_freedom_are_those_of_textbooks():
+    """A mean of eight rows has seven; of five clusters that share their noise, four; so has a slope
+    that the five share, whatever offsets they have."""
+    draws = np.random.default_rng(0).standard_normal((400, 1))
+    rows = Freedom(draws, forms(np.ones((1, 8)), np.arange(8), 0.0, 1.0, 0.5), 1)
+    assert rows.degrees(3 * draws) == pytest.approx([7.0], rel=1e-6)
+    clusters = np.repeat(np.arange(5), 4)
+    shared = Freedom(draws, forms(np.ones((1, 20)), clusters, 1.0, 0.0, 0.5), 1)
+    assert shared.degrees(draws) == pytest.approx([4.0], rel=1e-6)
+    assert shared.factors(draws, 0.95) == pytest.approx([2.776 / 1.960], rel=1e-3)
+    slope = np.tile([-1.5, -0.5, 0.5, 1.5], 5)[None]
+    within = Freedom(draws, forms(slope, clusters, 1.0, 0.3, 0.5), 1)
+    assert within.degrees(draws) == pytest.approx([4.0], rel=1e-6)
 
 
 def test_rows_of_one_trunk_are_not_independent():
