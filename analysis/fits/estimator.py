@@ -211,7 +211,10 @@ def _step(theta, gradient, hessian, damping, metric, low, high):
     lost = ~(np.isfinite(damped).all(axis=(1, 2)) & np.isfinite(slope).all(axis=1))
     if lost.any():
         damped[lost], slope[lost] = np.eye(width), 0.0
-    step = -np.linalg.solve(damped, slope[:, :, None])[:, :, 0]
+    try:
+        step = -np.linalg.solve(damped, slope[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:  # one is exactly singular: all go by their eigenvalues below
+        step = np.full_like(slope, np.nan)
     gain = -(step * slope).sum(axis=1)
     wrong = ~_positive(damped) | ~(gain >= 0)
     if wrong.any():

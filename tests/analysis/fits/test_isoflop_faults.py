@@ -41,7 +41,7 @@ def optimum(law, flops):
 
 
 def faulty(law, fault, seed, levels=7, sizes=9, width=5.0):
-    """A table of levels x sizes runs over three decades and a half of compute, with one fault, a + b, or all."""
+    """A table of levels x sizes runs over 3.5 decades of compute, with one fault, a + b, or all."""
     rng = np.random.default_rng(seed)
     has = {name: fault == "all" or name in fault.split("+") for name in FAULTS}
     budgets = np.geomspace(6e18, 2e22, levels)
