@@ -35,8 +35,8 @@ def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, keep: int = 32
     spread = np.abs(residual) * np.where(residual < 0, rho.over, 1.0)
     value = np.where(np.isfinite(spread).all(axis=1), spread.sum(axis=1), np.inf)
     order = np.argsort(value, kind="stable")
-    # Neighbours on the grid lead to the same optimum: every fourth of the best is enough.
-    return theta[order[: 4 * keep : 4] if len(order) >= 4 * keep else order[:keep]]
+    # Neighbours on the grid lead to the same optimum: every fourth of the best is enough. Few are all wanted.
+    return theta[order[: 4 * keep : 4] if len(order) > 5 * keep else order]
 
 
 def _on_base(law: Law, base: Law, x, target, rho: Rho) -> np.ndarray:
@@ -98,11 +98,28 @@ def projected(design: np.ndarray, weight: np.ndarray, over: float = 1.0) -> np.n
     for _ in range(REWEIGHTINGS):
         factor = nonnegative(design, weight)
         residual = 1.0 - (factor[:, None] @ design)[:, 0]
-        size = np.abs(residual) * np.sqrt(base)
-        scale = np.maximum(1.5 * np.median(size, axis=1, keepdims=True), 1e-9)
-        asymmetric = np.where(residual < 0, over, 1.0)
-        weight = base * asymmetric * np.minimum(1.0, scale / np.maximum(size, 1e-300))
+        weight = base * _trust(residual, base, over)
     return factor
+
+
+def regressed(design: np.ndarray, target: np.ndarray, weight: np.ndarray, over: float = 1.0) -> np.ndarray:
+    """Coefficients (G, K) of either sign that bring design (G, K, n) to target (G, n), robustly."""
+    base = weight
+    ridge = 1e-10 * np.eye(design.shape[1])
+    for _ in range(REWEIGHTINGS):
+        weighted = design * weight[:, None]
+        gram = weighted @ np.swapaxes(design, 1, 2)
+        trace = np.maximum(np.trace(gram, axis1=1, axis2=2), 1e-300)[:, None, None]
+        factor = np.linalg.solve(gram + trace * ridge, weighted @ target[:, :, None])[:, :, 0]
+        weight = base * _trust(target - (factor[:, None] @ design)[:, 0], base, over)
+    return factor
+
+
+def _trust(residual: np.ndarray, base: np.ndarray, over: float) -> np.ndarray:
+    """Weights (G, n) of a robust regression: full inside 1.5 typical residuals, falling beyond."""
+    size = np.abs(residual) * np.sqrt(base)
+    scale = np.maximum(1.5 * np.median(size, axis=1, keepdims=True), 1e-9)
+    return np.where(residual < 0, over, 1.0) * np.minimum(1.0, scale / np.maximum(size, 1e-300))
 
 
 def _exponent_grid(width: int) -> np.ndarray:

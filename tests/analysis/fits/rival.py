@@ -124,6 +124,63 @@ def messy(seed):
     return fitted, {**table, "loss": np.exp(log_loss + noise)}
 
 
+# Ranges of the inputs of any law, in powers of ten.
+RANGES = {"params": (6, 9.5), "tokens": (8, 11), "flops": (15, 21), "learning_rate": (-4, -2)}
+RANGES |= {"batch_tokens": (4.5, 6.5), "bits": (0.3, 1.2), "bits_after": (0.3, 1.0), "loss": (0.3, 1.0)}
+RANGES |= {f"bits_{part}": (0.3, 1.2) for part in ("weights", "activations", "attention")}
+
+
+def planted(law, seed):
+    """(x, target, truth): a table of 15 to 80 rows in which any law is planted, as `search` takes it.
+
+    Noise from 0.1 to 5 %, one row in twelve far off.
+    """
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(15, 80))
+    inputs = {name: 10 ** rng.uniform(*RANGES.get(name, (0, 1)), count) for name in law.inputs}
+    if {"flops", "params", "tokens"} <= set(inputs):
+        inputs["flops"] = 6 * inputs["params"] * inputs["tokens"]
+    if "unique_tokens" in inputs:
+        inputs["unique_tokens"] = inputs["tokens"] / rng.choice([1, 2, 4, 16, 40], count)
+    x = np.log(np.stack([inputs[name] for name in law.inputs]))
+    middle = x.mean(axis=1)
+    for name, other in law.alike.items():
+        middle[law.inputs.index(name)] = middle[law.inputs.index(other)]
+    x = x - middle[:, None]
+    box = np.array([parameter.start for parameter in law.parameters])
+    for _ in range(200):
+        truth = np.clip(box[:, 0] + rng.random(len(box)) * (box[:, 1] - box[:, 0]), *law.bounds)
+        with np.errstate(all="ignore"):
+            target = law.log_loss(truth[None], x)[0]
+        if np.isfinite(target).all() and 0.1 < np.ptp(target) < 5:
+            break
+    noise = rng.choice([1e-3, 0.01, 0.05]) * rng.standard_normal(count)
+    target = target - target.mean() + noise + (rng.random(count) < 0.08) * rng.normal(0, 0.3, count)
+    return x, target - target.mean(), truth
+
+
+def descended(law, x, target, rho, begin):
+    """The lowest objective that L-BFGS-B reaches from `begin` (S, P), by the law's own derivatives."""
+
+    def objective(theta):
+        with np.errstate(all="ignore"):
+            at = law.evaluate(theta[None], x)
+            value, slope, _ = rho.in_log_loss(target, at.value[0])
+            gradient = at.jacobian[0] @ slope
+        if not (np.isfinite(value.sum()) and np.isfinite(gradient).all()):
+            return 1e6, np.zeros(len(theta))
+        return 1e3 * value.sum(), 1e3 * gradient
+
+    low, high = law.bounds
+    options = {"maxiter": 3000, "maxfun": 5000, "ftol": 1e-15, "gtol": 1e-12, "maxls": 60}
+    best = np.inf
+    for theta in np.clip(begin, low, high):
+        bounds = list(zip(low, high, strict=True))
+        done = minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        best = min(best, done.fun / 1e3)
+    return best
+
+
 CHOICES = (
     ("huber", False, 1.0),
     ("squared", False, 1.0),
