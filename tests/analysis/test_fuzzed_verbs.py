@@ -103,7 +103,7 @@ def tried(path, seed, names):
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
-@pytest.mark.parametrize("seed", [1, 2, 5, 7])
+@pytest.mark.parametrize("seed", [1, 2, 5])
 def test_an_answer_or_a_reason(tmp_path, seed):
     tried(tmp_path / "wild.csv", seed, ("fit", "allocate", "unique", "isoflop", "forecast"))
 
