@@ -49,7 +49,7 @@ def fit(
     rows (each row for itself, whatever depends on what).
     Rows marked as held out are left for `forecast` unless exclude_held_out is false. noise: the column of the
     loss's standard errors; rows then count by it, and by what they scatter beyond it. calibrate: tables to
-    simulate from the fit, to see how often the intervals hold the truth and to widen them to their level.
+    simulate from the fit, to see how often the intervals hold the truth and to stretch them to their level.
     Raises InputError for tables from which the law cannot be determined, naming why.
     """
     law = find(law)
@@ -85,8 +85,8 @@ def fit_sample(
         searched = search(law, x, target, rho)
         found = _held(law, searched, centre)
         best = lowest(found)
-    lower = 1 - float(searched.value.min()) / found.value[best]
-    if lower > 1e-6:
+    lower = 1 - float(searched.value.min()) / max(float(found.value[best]), 1e-300)
+    if np.isfinite(searched.value.min()) and lower > 1e-6:
         text = f"the objective is {lower:.1e} lower where factors exceed what numbers hold; that was left out"
         said = (*said, Note("beyond_numbers", text))
     theta, value = found.theta[best], float(found.value[best])
@@ -162,7 +162,8 @@ def _held(law: Law, found: Optimum, centre) -> Optimum:
 
     Where there are no others all are kept, and refused by name.
     """
-    values = np.stack(list(law.to_public(found.theta, centre).values()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.stack(list(law.to_public(found.theta, centre).values()))
     held = np.isfinite(values).all(axis=0)
     if not (held & np.isfinite(found.value)).any():
         return found
