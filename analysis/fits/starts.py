@@ -20,14 +20,24 @@ def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, keep: int = 32
     """(S, P) starts, the most promising first. x (inputs, n) centred log inputs, target (n,) log loss."""
     weights = _weights(target, rho)
     if isinstance(law, SumLaw):
-        theta = _of_sum(law, x, target, weights, rho.over)
-    elif law.under is not None:
-        theta = _lifted(law, x, target, _on_base(law, law.under, x, target, rho))
-    elif (theta := law.starts(x, target, weights, rho.over)) is None:
-        boxes = np.array([parameter.start for parameter in law.parameters])
-        points = halton(4096, len(boxes))
-        theta = boxes[:, 0] + points * (boxes[:, 1] - boxes[:, 0])
-        theta = _lifted(law, x, target, theta)
+        return _thinned(law, x, target, rho, _of_sum(law, x, target, weights, rho.over), keep)
+    if law.under is not None:
+        return _thinned(
+            law, x, target, rho, _lifted(law, x, target, _on_base(law, law.under, x, target, rho)), keep
+        )
+    own = law.starts(x, target, weights, rho.over)
+    if own is not None and len(own) > 5 * keep:
+        return _thinned(law, x, target, rho, own, keep)
+    boxes = np.array([parameter.start for parameter in law.parameters])
+    points = halton(4096, len(boxes))
+    drawn = _lifted(law, x, target, boxes[:, 0] + points * (boxes[:, 1] - boxes[:, 0]))
+    drawn = _thinned(law, x, target, rho, drawn, keep)
+    # A law that proposes a few wants all of them, and is not above chance.
+    return drawn if own is None else np.concatenate([np.clip(own, *law.bounds), drawn])
+
+
+def _thinned(law: Law, x, target, rho: Rho, theta: np.ndarray, keep: int) -> np.ndarray:
+    """The best of many starts (S, P), the most promising first."""
     theta = np.clip(theta, *law.bounds)
     with np.errstate(all="ignore"):
         residual = rho.residual(target, law.log_loss(theta, x))
@@ -35,8 +45,8 @@ def starts(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, keep: int = 32
     spread = np.abs(residual) * np.where(residual < 0, rho.over, 1.0)
     value = np.where(np.isfinite(spread).all(axis=1), spread.sum(axis=1), np.inf)
     order = np.argsort(value, kind="stable")
-    # Neighbours on the grid lead to the same optimum: every fourth of the best is enough. Few are all wanted.
-    return theta[order[: 4 * keep : 4] if len(order) > 5 * keep else order]
+    # Neighbours on the grid lead to the same optimum: every fourth of the best is enough.
+    return theta[order[: 4 * keep : 4] if len(order) >= 4 * keep else order[:keep]]
 
 
 def _on_base(law: Law, base: Law, x, target, rho: Rho) -> np.ndarray:
