@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TextIO
 
 import tyro
 
@@ -65,8 +68,22 @@ def audit(argv: list[str]) -> int:
         options.factor,
         options.alpha,
         not options.include_held_out,
+        left_over(sys.stderr) if sys.stderr.isatty() else None,
     )
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
     return _show(options, result, audit_text)
+
+
+def left_over(stream: TextIO) -> Callable[[float], None]:
+    """A line on `stream` with the share that is done and the seconds that are left at this pace."""
+    started = time.monotonic()
+
+    def said(share: float) -> None:
+        left = f", about {(time.monotonic() - started) * (1 / share - 1):.0f} s left" if share else ""
+        print(f"\r\033[Krolling laws, {share:.0%}{left}", end="", file=stream, flush=True)
+
+    return said
 
 
 def multiverse(options: FitVerbOptions) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -123,11 +123,13 @@ def audit(
     factor: float = 10.0,
     alpha: float = 0.05,
     exclude_held_out: bool = True,
+    progress: Callable[[float], None] | None = None,
 ) -> Audit:
     """Rollouts over params, tokens and flops for each law, the law that did best, and what it says next.
 
     factor: how many times the table's compute the next scale has. alpha: false alarms of the test for
     mistuned rungs. Rows marked as held out take no part unless exclude_held_out is false.
+    progress: called with the share that is done, in [0, 1].
     Raises InputError when no law can be fitted and rolled.
     """
     if not factor > 1:
@@ -143,7 +145,10 @@ def audit(
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
     rolled, problems = {}, []
-    for law in laws:
+    done = progress or (lambda share: None)
+    for number, law in enumerate(laws):
+        # Rolling is most of the work; what is left is of the size of one law more.
+        done(number / (len(laws) + 1))
         try:
             rolled[law.name] = _rolled(rows, law, rho, runs)
         except InputError as error:
@@ -152,6 +157,7 @@ def audit(
         # What keeps the whole table from a law says more than what keeps each window from it.
         fit_sample(rows, laws[0], rho, 0, "auto", level, seed, runs.source)
         raise InputError(*dict.fromkeys(problems))
+    done(len(laws) / (len(laws) + 1))
     standings = _standings({law.name: law for law in laws}, rolled)
     best = find_among(laws, standings[0].law)
     options = (best, rho, bootstrap, "auto", level, seed, runs.source)

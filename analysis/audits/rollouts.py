@@ -12,7 +12,7 @@ from analysis.audits.cells import AXES, cells_of, score_of
 from analysis.audits.results import Distance, Miss, Rollout, Step
 from analysis.errors import InputError
 from analysis.fits.fitting import fit_sample
-from analysis.fits.identify import distinct
+from analysis.fits.identify import distinct, refuse
 from analysis.fits.objectives import Rho
 from analysis.fits.objectives import objective as make_objective
 from analysis.laws.law import Law
@@ -52,9 +52,12 @@ def roll(
     along = rows.inputs[axis]
     if limits is None:
         limits = _candidates(along, 2 * windows)
+    limits = [limit for limit in limits if _determines(rows.where(_within(along, limit)), law, runs)]
+    # The first and the last window, and an even choice between them, before any of them is paid for.
+    picked = np.unique(np.linspace(0, len(limits) - 1, windows).astype(int)) if limits else []
     steps, missed = [], []
-    for limit in limits:
-        inside = along <= limit * (1 + 1e-3)
+    for limit in (limits[i] for i in picked):
+        inside = _within(along, limit)
         try:
             fitted = fit_sample(rows.where(inside), law, rho, 0, "auto", 0.9, 0, runs.source)
         except InputError:
@@ -67,11 +70,20 @@ def roll(
             )
     if not steps:
         raise InputError(f"{runs.source}: {law.name} cannot be fitted to any window along {axis}")
-    picked = np.unique(np.linspace(0, len(steps) - 1, windows).astype(int))
-    kept = tuple(miss for i in picked for miss in missed[i])
-    return Rollout(
-        axis, law.name, tuple(steps[i] for i in picked), kept, tuple(by_distance(kept)), slope(kept)
-    )
+    kept = tuple(miss for window in missed for miss in window)
+    return Rollout(axis, law.name, tuple(steps), kept, tuple(by_distance(kept)), slope(kept))
+
+
+def _within(along: np.ndarray, limit: float) -> np.ndarray:
+    return along <= limit * (1 + 1e-3)
+
+
+def _determines(rows: Sample, law: Law, runs: Runs) -> bool:
+    try:
+        refuse(rows, law, runs.source)
+    except InputError:
+        return False
+    return True
 
 
 def _candidates(along: np.ndarray, most: int) -> np.ndarray:

@@ -131,7 +131,9 @@ def test_laws_are_ranked_by_what_they_predict():
     truth = {"E": 1.5, "A": 3e3, "B": 3e4, "alpha": 0.6, "beta": 0.6, "gamma": 0.5}
     noise = 0.002 * np.random.default_rng(0).standard_normal(49)
     table["loss"] = sl.LAWS["coupled"].loss(truth, table) * np.exp(noise)
-    result = sl.audit(table, laws=("chinchilla", "coupled"), bootstrap=100)
+    done = []
+    result = sl.audit(table, laws=("chinchilla", "coupled"), bootstrap=100, progress=done.append)
+    assert done == pytest.approx([0, 1 / 3, 2 / 3])
     assert [one.law for one in result.laws] == ["coupled", "chinchilla"]
     assert result.laws[0].relative == 1.0
     assert result.laws[1].relative > 1.2
