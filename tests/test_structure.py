@@ -1,0 +1,129 @@
+"""Who may import whom: arrows one way between the packages, and no circles.
+
+Every import counts: at module level, inside functions, and under TYPE_CHECKING. The last two hide a circle from
+the interpreter, not from the reader, who still has to know both files to understand either.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("lab", "sweeps", "analysis")
+# The files of sweeps, whatever their room, that ask analysis: they judge a design, read foreign tables, hold
+# findings to what was planted.
+ASKS_ANALYSIS = {"promise", "imports", "findings"}
+# Arrows that break a rule and have yet to go. The list only gets shorter.
+NOT_YET = {
+    ("lab.abilities.forms", "lab.abilities"),
+    ("sweeps.designs", "sweeps.study"),
+    ("sweeps.pricing", "sweeps.plan"),
+    ("analysis.fits.results", "analysis.intervals.bootstrap"),
+    ("analysis.fits.results", "analysis.intervals.profile"),
+    ("analysis.fits.results", "analysis.intervals.calibration"),
+    ("analysis.fits.results", "analysis.plots"),
+    ("analysis.fits.results", "analysis.show"),
+    ("analysis.intervals.calibration", "analysis.fits.fitting"),
+    ("analysis.intervals.profile", "analysis.fits.fitting"),
+    ("analysis.isoflops.results", "analysis.plots"),
+    ("analysis.audits.audit", "analysis.plots"),
+    ("analysis.universes", "analysis.plots"),
+    ("analysis.tables.dependence", "analysis.fits.identify"),
+    ("analysis.verbs", "analysis.verbs_audit"),
+}
+
+
+class Arrow(NamedTuple):
+    source: str
+    target: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.source} -> {self.target}"
+
+
+@cache
+def modules() -> dict[str, Path]:
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
+    return dict(zip((name.removesuffix(".__init__") for name in names), files, strict=True))
+
+
+@cache
+def arrows() -> tuple[Arrow, ...]:
+    found = []
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{path}:{node.lineno}: a relative import; write the whole name"
+                whole = [f"{node.module}.{alias.name}" for alias in node.names]
+                targets = [one if one in modules() else str(node.module) for one in whole]
+            else:
+                continue
+            place = f"{path.relative_to(ROOT)}:{node.lineno}"
+            found += [Arrow(name, target, place) for target in targets]
+    return tuple(dict.fromkeys(found))
+
+
+def inside(package: str) -> list[Arrow]:
+    within = [one for one in arrows() if one.source in modules() and one.target in modules()]
+    return [one for one in within if one.source.split(".")[0] == one.target.split(".")[0] == package]
+
+
+def allowed(one: Arrow) -> bool:
+    return (one.source, one.target) in NOT_YET
+
+
+def told(broken: list[Arrow]) -> str:
+    return "\n".join(map(str, broken))
+
+
+def circular(package: str) -> list[Arrow]:
+    """The arrows whose end leads back to their beginning."""
+    steps: dict[str, set[str]] = {}
+    left = [one for one in inside(package) if not allowed(one)]
+    for one in left:
+        steps.setdefault(one.source, set()).add(one.target)
+
+    @cache
+    def reached(start: str) -> frozenset[str]:
+        seen, waiting = set(), [start]
+        while waiting:
+            if (name := waiting.pop()) not in seen:
+                seen.add(name)
+                waiting += steps.get(name, ())
+        return frozenset(seen)
+
+    return [one for one in left if one.source in reached(one.target)]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_itself_by_way_of_others(package):
+    assert not circular(package), f"these imports form a circle:\n{told(circular(package))}"
+
+
+def test_packages_import_one_way_and_analysis_goes_without_jax():
+    never = {
+        "analysis": {"lab", "sweeps", "jax", "jaxlib", "flax", "optax", "orbax"},
+        "lab": {"sweeps", "analysis"},
+    }
+    wrong = [one for one in arrows() if one.target.split(".")[0] in never.get(one.source.split(".")[0], ())]
+    assert not wrong, told(wrong)
+
+
+def test_few_files_of_sweeps_ask_analysis():
+    asking = [
+        one for one in arrows() if one.source.startswith("sweeps.") and one.target.startswith("analysis")
+    ]
+    wrong = [one for one in asking if one.source.split(".")[-1] not in ASKS_ANALYSIS]
+    assert not wrong, told(wrong)
+
+
+def test_what_has_yet_to_go_is_still_there():
+    gone = NOT_YET - {(one.source, one.target) for one in arrows()}
+    assert not gone, f"mended: take these off NOT_YET: {sorted(gone)}"
