@@ -26,7 +26,7 @@ class ModelConfig:
     mlp_ratio: float = 4.0  # F / M; 8/3 gives a gated block the parameters of a plain one
     tied: bool = False  # the output head is the transposed input table
     qk_norm: bool = True  # RMS-normalise queries and keys (2302.05442)
-    # how initialisation, rates and multipliers follow the size: lab/parametrization.py
+    # how initialisation, rates and multipliers follow the size: lab/model/parametrization.py
     parametrization: Literal["standard", "mup", "completep"] = "standard"
     base_width: int = 64  # the size at which mup and completep are the standard parametrisation
     base_layers: int = 2
@@ -59,7 +59,7 @@ class OptimizerConfig:
 
     algorithm: Literal["adamw", "muon"] = "adamw"  # muon: of attention and MLP matrices, adamw for the rest
     learning_rate: float = 4e-3  # peak
-    learning_rate_law: RateLaw | None = None  # published law that sets learning_rate: lab/recipes.py
+    learning_rate_law: RateLaw | None = None  # published law that sets learning_rate: lab/training/recipes.py
     batch_law: BatchLaw | None = None  # published law that sets the batch
     schedule: Literal["wsd", "cosine", "linear"] = "wsd"
     warmup_tokens: int = 50_000

@@ -82,7 +82,7 @@ def forms(series) -> list[dict]:
 
 def leads(store: Path) -> list[dict]:
     """For each task and measure: runs in which it moved before, with and after the exact match."""
-    from lab.lead import leads as of_run
+    from lab.evaluation.precedence import leads as of_run
 
     counts: dict[tuple[str, str], Counter] = {}
     factors: dict[tuple[str, str], list[float]] = {}

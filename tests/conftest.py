@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from lab import devices
+from lab.machine import devices
 
 devices.configure(cpu_devices=2)
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict, dataclass
 
 from lab.bench import peer as peers
-from lab.devices import available_cores
+from lab.machine.devices import available_cores
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 
 from lab.bench.peer import PEER
-from lab.devices import available_cores
+from lab.machine.devices import available_cores
 
 WIDTHS = (16, 24, 32, 48, 64)
 TOKENS = (100_000, 200_000, 400_000, 800_000, 1_600_000)

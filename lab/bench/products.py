@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
-from lab import model as decoder
-from lab import train
 from lab.config import RunConfig
+from lab.model import decoder
+from lab.training import train
 
 _SECONDS = 2e-3  # of work in one call, so that dispatch does not show
 

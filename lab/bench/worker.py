@@ -14,18 +14,19 @@ _STEPS = 5  # a call: long programs answer soon, and short ones lose little to d
 
 
 def main(spec: dict) -> None:
-    from lab import devices
+    from lab.machine import devices
 
     devices.configure(1, (spec["core"],) if spec["core"] is not None else None)
     import jax
     import numpy as np
 
-    from lab import memory, optimizer, train
     from lab.bench import products
     from lab.config import ModelConfig, RunConfig
     from lab.data import DataConfig
     from lab.execution import Execution
-    from lab.pack import STEPS_PER_CALL, program
+    from lab.model import memory
+    from lab.training import optimizer, train
+    from lab.training.pack import STEPS_PER_CALL, program
 
     model = ModelConfig(spec["width"], spec["layers"], spec["heads"], qk_norm=False)
     data = DataConfig(source="synthetic", context=spec["context"])

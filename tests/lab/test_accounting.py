@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from lab import accounting, model, train
 from lab.config import ModelConfig, RunConfig
 from lab.data import DataConfig
+from lab.model import accounting, decoder
+from lab.training import train
 
 V, T = 258, 128
 CONFIG = ModelConfig(width=32, layers=2, heads=2)
@@ -49,9 +50,9 @@ def _products(jaxpr) -> float:
 @pytest.mark.parametrize("config", [CONFIG, ModelConfig(width=24, layers=3, heads=3, mlp="gated", tied=True)])
 def test_the_formula_counts_the_products_of_the_program_exactly(config):
     B, context = 2, 64  # one block of queries: the full square is executed
-    params = jax.eval_shape(lambda: model.init(jax.random.key(0), config, V))
+    params = jax.eval_shape(lambda: decoder.init(jax.random.key(0), config, V))
     tokens = jax.ShapeDtypeStruct((B, context), jnp.int32)
-    jaxpr = jax.make_jaxpr(lambda p, x: model.apply(p, x, config, V))(params, tokens)
+    jaxpr = jax.make_jaxpr(lambda p, x: decoder.apply(p, x, config, V))(params, tokens)
     formula = accounting.forward_flops(config, V, context, causal=False) * B * context
     assert _products(jaxpr.jaxpr) == formula
 
@@ -60,9 +61,9 @@ def test_the_formula_against_the_compilers_count():
     # the compiler also counts elementwise work, which is a twentieth at this width
     config = ModelConfig(width=128, layers=2, heads=4)
     B, context = 4, 64
-    params = jax.eval_shape(lambda: model.init(jax.random.key(0), config, V))
+    params = jax.eval_shape(lambda: decoder.init(jax.random.key(0), config, V))
     tokens = jax.ShapeDtypeStruct((B, context), jnp.int32)
-    compiled = jax.jit(lambda p, x: model.apply(p, x, config, V)).lower(params, tokens).compile()
+    compiled = jax.jit(lambda p, x: decoder.apply(p, x, config, V)).lower(params, tokens).compile()
     formula = accounting.forward_flops(config, V, context, causal=False) * B * context
     assert compiled.cost_analysis()["flops"] / formula == pytest.approx(1.0, abs=0.05)
 
@@ -108,10 +109,10 @@ def _elementwise(jaxpr) -> float:
 
 def _gradient_of_the_loss(config, batch, context):
     def loss(params, x):
-        logits = model.apply(params, x, config, V)
+        logits = decoder.apply(params, x, config, V)
         return train.nats_of_logits(logits, x)[0].mean()
 
-    params = jax.eval_shape(lambda: model.init(jax.random.key(0), config, V))
+    params = jax.eval_shape(lambda: decoder.init(jax.random.key(0), config, V))
     tokens = jax.ShapeDtypeStruct((batch, context), jnp.int32)
     return jax.value_and_grad(loss), (params, tokens)
 

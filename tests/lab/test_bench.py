@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from lab import accounting
 from lab.bench import bench, peer, products
 from lab.config import ModelConfig, RunConfig
 from lab.data import DataConfig
+from lab.model import accounting
 
 CONFIG = RunConfig(
     tokens=10**6,

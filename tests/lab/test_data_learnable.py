@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from lab import run
 from lab.config import ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig, load
 from lab.data.synthetic import RECORD, excess_loss, source
-from lab.folder import RunFolder
-from lab.job import Job
+from lab.runs import loop
+from lab.runs.folder import RunFolder
+from lab.runs.job import Job
 
 DATA = DataConfig(source="synthetic", context=42, contexts=256)
 BUDGETS = (60_000, 600_000)
@@ -37,7 +37,7 @@ def test_a_small_decoder_approaches_the_entropy_rate_from_above(tmp_path):
             batch=16,
         )
         folder = RunFolder(tmp_path / str(tokens))
-        run.run([Job(config, str(tokens), folder)], dataset)
+        loop.run([Job(config, str(tokens), folder)], dataset)
         above.append(folder.result()["row"]["loss_nats"] - true)
     # The ideal learner knows the law of contexts beforehand; no decoder gets below what it has left to learn.
     ideal = excess_loss(law, BUDGETS)

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lab.data.synthetic import source
-from lab.data.verb import data
 from lab.errors import InputError
+from lab.verbs.data import data
 
 
 def test_json_is_one_object_with_the_counts_of_the_source(tmp_path, capsys):

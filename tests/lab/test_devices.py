@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from lab import devices
 from lab.errors import InputError
+from lab.machine import devices
 
 
 def test_a_second_process_finds_what_the_first_compiled(tmp_path):

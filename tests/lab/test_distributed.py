@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from lab import distributed
 from lab.errors import InputError
-from lab.folder import RunFolder
+from lab.machine import distributed
+from lab.runs.folder import RunFolder
 
 RUN = {
     "tokens": 15360,
@@ -81,10 +81,10 @@ def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(tmp_path, 
     assert b["loss_nats"] == pytest.approx(a["loss_nats"], abs=1e-5)
     np.testing.assert_allclose(losses(together), losses(alone), atol=1e-5)
     assert len(losses(together)) == 3, "one process wrote"
-    from lab import train
-    from lab.checkpoint import Checkpoints
     from lab.config import RunConfig
+    from lab.runs.checkpoint import Checkpoints
     from lab.strict import build
+    from lab.training import train
 
     config = build(RunConfig, RunFolder(alone).spec()["config"], "spec.json")
     vocab = RunFolder(alone).result()["row"]["params_head"] // 16

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lab import divergence, run
-from lab.folder import RunFolder
-from lab.job import Job
+from lab.runs import divergence, loop
+from lab.runs.folder import RunFolder
+from lab.runs.job import Job
 
 V = 260
 HIGH, LOW = divergence.limit(V) + 0.1, divergence.limit(V) - 0.1
@@ -48,7 +48,7 @@ def test_an_absurd_rate_is_recorded_with_its_step_and_the_pack_goes_on(tokens, t
     # finite all the way: Adam's steps are bounded by the rate, and normalisation bounds what weights can do
     wild = replace(tiny, optimizer=replace(tiny.optimizer, learning_rate=300.0, weight_decay=0.0))
     jobs = [Job(c, name, RunFolder(tmp_path / name)) for c, name in ((tiny, "good"), (wild, "wild"))]
-    run.run(jobs, synthetic, "devices")
+    loop.run(jobs, synthetic, "devices")
     good, bad = (job.folder.result()["row"] for job in jobs)
     assert good["status"] == "ok"
     assert bad["status"] == "diverged"
@@ -62,7 +62,7 @@ def test_an_absurd_rate_is_recorded_with_its_step_and_the_pack_goes_on(tokens, t
 
 def test_metrics_hold_the_health_of_a_run(tiny, synthetic, tmp_path):
     job = Job(tiny, "run", RunFolder(tmp_path / "run"))
-    run.run([job], synthetic)
+    loop.run([job], synthetic)
     lines = job.folder.metrics()
     assert len(lines) == 3
     for line in lines:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from lab import devices, doctor
+from lab.machine import devices, doctor
 
 
 def one(found, name):

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab import evaluate, model, optimizer, pack, progress, train
 from lab.config import ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig, load
-from lab.generate import generate
+from lab.evaluation import evaluate, progress_measures
+from lab.evaluation.generate import generate
+from lab.model import decoder
+from lab.training import optimizer, pack, train
 
 
 def test_the_error_is_that_of_the_windows(tiny, synthetic):
@@ -109,7 +111,7 @@ def test_columns_without_targets_change_nothing(mixed):
     nats, right, first = evaluate.score(
         params, config, data.vocab_size, test.inputs_NxT, test.targets_NxT, first=True
     )
-    logits = model.apply(params, jnp.asarray(test.inputs_NxT), config.model, data.vocab_size)
+    logits = decoder.apply(params, jnp.asarray(test.inputs_NxT), config.model, data.vocab_size)
     log_p = np.asarray(jax.nn.log_softmax(logits))
     at = (test.targets_NxT >= 0).argmax(1)
     np.testing.assert_allclose(first, log_p[np.arange(60), at], atol=1e-4)
@@ -138,7 +140,7 @@ def test_every_item_keeps_its_gold_log_probability_and_choices(mixed):
 
 def test_working_is_decoded_and_the_answer_read_behind_it(mixed, monkeypatch):
     """With writers of known text: right working, wrong working but a right answer, no answer, no end."""
-    from lab import decode
+    from lab.evaluation import decode
 
     params, config, data = mixed
     test = data.ability_sets()["addition/scratchpad"]
@@ -166,14 +168,14 @@ def test_attention_weights_are_those_of_the_model(mixed):
     """Weights computed beside the model, put through its own values and output, give its own stream."""
     params, config, data = mixed
     tokens = jnp.asarray(data.ability_sets()["induction"].inputs_NxT[:4])
-    weights = progress.attention(params, tokens, config.model, data.vocab_size)
+    weights = progress_measures.attention(params, tokens, config.model, data.vocab_size)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
     own, (B, T) = params["attention_0"], tokens.shape
     x = params["embed"]["embedding"][tokens]
     normal = x / jnp.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * params["norm_a_0"]["scale"]
     v = jnp.split(normal @ own["qkv"]["kernel"], 3, axis=-1)[2].reshape(B, T, 2, 8)
     after = x + jnp.einsum("bhts,bshk->bthk", weights[0], v).reshape(B, T, 16) @ own["out"]["kernel"]
-    streams = model.activations(params, tokens, config.model, data.vocab_size)
+    streams = decoder.activations(params, tokens, config.model, data.vocab_size)
     hidden = after / jnp.sqrt((after**2).mean(-1, keepdims=True) + 1e-6) * params["norm_m_0"]["scale"]
     mlp = jax.nn.gelu(hidden @ params["mlp_0"]["up"]["kernel"]) @ params["mlp_0"]["down"]["kernel"]
     np.testing.assert_allclose((after + mlp).reshape(B * T, 16), streams["block_0"], atol=2e-4)
@@ -182,7 +184,8 @@ def test_attention_weights_are_those_of_the_model(mixed):
 def test_progress_measures_of_every_kind(mixed):
     params, config, data = mixed
     found = {
-        (line["task"], line["measure"]): line["value"] for line in progress.measure(params, config, data)
+        (line["task"], line["measure"]): line["value"]
+        for line in progress_measures.measure(params, config, data)
     }
     assert {f"place_{i}" for i in range(11)} <= {m for t, m in found if t == "addition/scratchpad"}
     assert {f"depth_{p}" for p in (0, 25, 50, 75, 100)} <= {m for t, m in found if t == "needle-32"}
@@ -190,7 +193,7 @@ def test_progress_measures_of_every_kind(mixed):
     assert 0 <= found["modular", "fourier_mass"] < 0.2
     places = [found["addition/scratchpad", f"place_{i}"] for i in range(11)]
     scores = evaluate.measure(
-        params, config, data, progress.head(data.ability_sets()["addition/scratchpad"], 128)
+        params, config, data, progress_measures.head(data.ability_sets()["addition/scratchpad"], 128)
     )
     assert np.mean(places) == pytest.approx(scores.tokens_right_N.sum() / scores.tokens_N.sum())
 
@@ -205,5 +208,5 @@ def test_source_attention_looks_where_the_answer_stands(mixed, monkeypatch):
         source = row.tolist().index(33) + 1  # behind the mark
         assert row[source] == want[write]
         weights[1, n, 0, write, source] = 0.7
-    monkeypatch.setattr(progress, "attention", lambda *a: weights)
-    assert progress.source_attention(params, config, data, test) == pytest.approx(0.7)
+    monkeypatch.setattr(progress_measures, "attention", lambda *a: weights)
+    assert progress_measures.source_attention(params, config, data, test) == pytest.approx(0.7)

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab import model
 from lab.config import ModelConfig, Sampling
-from lab.generate import generate
+from lab.evaluation.generate import generate
+from lab.model import decoder
 
 V, END = 12, 11
 CONFIG = ModelConfig(width=16, layers=2, heads=2)
@@ -13,7 +13,7 @@ CONFIG = ModelConfig(width=16, layers=2, heads=2)
 
 @pytest.fixture(scope="module")
 def params():
-    found = model.init(jax.random.key(3), CONFIG, V)
+    found = decoder.init(jax.random.key(3), CONFIG, V)
     found["head"]["kernel"] = found["head"]["kernel"] * 30  # decided enough for different continuations
     return found
 
@@ -21,7 +21,7 @@ def params():
 def slow_greedy(params, prompt, n):
     tokens = list(prompt)
     for _ in range(n):
-        logits = model.apply(params, jnp.array([tokens]), CONFIG, V)[0, -1]
+        logits = decoder.apply(params, jnp.array([tokens]), CONFIG, V)[0, -1]
         tokens.append(int(jnp.argmax(logits)))
         if tokens[-1] == END:
             return tokens[len(prompt) : -1]
@@ -45,7 +45,7 @@ def test_samples_follow_the_probabilities(params):
     tokens = generate(
         params, [[4, 2]] * n, CONFIG, V, end=V, window=8, max_new=1, sampling=Sampling(1.0), seed=1
     )
-    expected = np.asarray(jax.nn.softmax(model.apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
+    expected = np.asarray(jax.nn.softmax(decoder.apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
     counts = np.bincount([t[0] for t in tokens], minlength=V)
     assert (abs(counts / n - expected) < 4 * np.sqrt(expected * (1 - expected) / n) + 1e-9).all()
 
@@ -54,7 +54,7 @@ def test_samples_follow_the_probabilities(params):
     "sampling", [Sampling(1.0, top_k=3), Sampling(1.0, top_p=0.6)], ids=["top k", "top p"]
 )
 def test_only_the_probable_tokens_are_drawn(sampling, params):
-    probabilities = np.asarray(jax.nn.softmax(model.apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
+    probabilities = np.asarray(jax.nn.softmax(decoder.apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
     order = np.argsort(-probabilities)
     keep = 3 if sampling.top_k else 1 + int(np.searchsorted(np.cumsum(probabilities[order]), 0.6))
     tokens = generate(params, [[4, 2]] * 800, CONFIG, V, V, window=8, max_new=1, sampling=sampling)
@@ -70,14 +70,14 @@ def test_the_same_seed_gives_the_same_text(params):
 def test_cached_logits_equal_uncached_ones_beyond_the_context(params):
     """A token at a time, against all at once: with a window of 6, far past it."""
     tokens = jax.random.randint(jax.random.key(5), (3, 16), 0, V)
-    cache = model.empty_cache(CONFIG, 3, 16)
+    cache = decoder.empty_cache(CONFIG, 3, 16)
     parts = []
     for t in range(16):
-        logits, cache = model.apply_cached(params, tokens[:, t : t + 1], cache, CONFIG, V, window=6)
+        logits, cache = decoder.apply_cached(params, tokens[:, t : t + 1], cache, CONFIG, V, window=6)
         parts.append(logits)
-    whole, _ = model.apply_cached(params, tokens, model.empty_cache(CONFIG, 3, 16), CONFIG, V, window=6)
+    whole, _ = decoder.apply_cached(params, tokens, decoder.empty_cache(CONFIG, 3, 16), CONFIG, V, window=6)
     np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
-    plain = model.apply(params, tokens[:, :6], CONFIG, V)
+    plain = decoder.apply(params, tokens[:, :6], CONFIG, V)
     np.testing.assert_allclose(whole[:, :6], plain, atol=1e-5)
 
 
@@ -86,8 +86,8 @@ def test_generation_slides_past_the_context(params):
     prompt = [3, 1, 4]
 
     def logits_at_end(tokens):
-        cache = model.empty_cache(CONFIG, 1, len(tokens))
-        return model.apply_cached(params, jnp.array([tokens]), cache, CONFIG, V, window=5)[0][0, -1]
+        cache = decoder.empty_cache(CONFIG, 1, len(tokens))
+        return decoder.apply_cached(params, jnp.array([tokens]), cache, CONFIG, V, window=5)[0][0, -1]
 
     expected = list(prompt)
     for _ in range(9):
@@ -98,7 +98,7 @@ def test_generation_slides_past_the_context(params):
 
 def test_prompts_come_from_a_file_a_line_each(tmp_path):
     from lab.errors import InputError
-    from lab.verb_generate import lines
+    from lab.verbs.generate import lines
 
     path = tmp_path / "prompts.txt"
     path.write_text("one\n\nthree\n")

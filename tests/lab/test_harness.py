@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab import evaluate, harness, metrics, model, train, userfile
 from lab.abilities import find
 from lab.config import ModelConfig, RunConfig
 from lab.data import DataConfig, load
 from lab.errors import InputError
+from lab.evaluation import evaluate, metrics, text_tasks, user_tasks
+from lab.model import decoder
+from lab.training import train
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def log_probability(world, prompt, target):
     """Summed log-probability of a text after another, the slow way."""
     params, config, data = world
     tokens = [data.tokenizer.start, *data.tokenizer.encode(prompt + target)]
-    logits = model.apply(params, jnp.array([tokens]), config.model, data.vocab_size)[0]
+    logits = decoder.apply(params, jnp.array([tokens]), config.model, data.vocab_size)[0]
     log_p = np.asarray(jax.nn.log_softmax(logits))
     count = len(target.encode())
     return sum(log_p[t - 1, tokens[t]] for t in range(len(tokens) - count, len(tokens)))
@@ -44,18 +46,18 @@ def task(**changes):
         "doc_to_text": lambda doc: doc["q"],
         "doc_to_target": lambda doc: doc["a"],
     }
-    return harness.TextTask(**(base | changes))
+    return text_tasks.TextTask(**(base | changes))
 
 
 def test_log_likelihoods_are_those_of_a_forward_pass(world):
-    scores = harness.run(task(), *world)
+    scores = text_tasks.run(task(), *world)
     for doc, nats in zip(task().docs, scores.nats_N, strict=True):
         assert -nats == pytest.approx(log_probability(world, doc["q"], " " + doc["a"]), abs=1e-3)
     assert scores.tokens_N.tolist() == [2] * 7
 
 
 def test_choices_are_scored_one_by_one(world):
-    scores = harness.run(task(output_type="multiple_choice", doc_to_choice=lambda doc: doc["all"]), *world)
+    scores = text_tasks.run(task(output_type="multiple_choice", doc_to_choice=lambda doc: doc["all"]), *world)
     for i, doc in enumerate(task().docs):
         expected = [log_probability(world, doc["q"], " " + choice) for choice in doc["all"]]
         np.testing.assert_allclose(scores.choice_log_NxC[i], expected, atol=1e-3)
@@ -65,31 +67,31 @@ def test_choices_are_scored_one_by_one(world):
 
 
 def test_examples_come_first_and_never_hold_the_item(world):
-    writer = harness._Writer(
-        task(instruction="Repeat."), world[2].tokenizer, harness.Shape(2, instruction=True)
+    writer = text_tasks._Writer(
+        task(instruction="Repeat."), world[2].tokenizer, text_tasks.Shape(2, instruction=True)
     )
     for index, others in ((0, "bc"), (1, "ac"), (5, "ab")):
         text = world[2].tokenizer.decode(writer.prompt(index))
         asked = task().docs[index]["q"]
         assert text == f"Repeat.\n\nsay {others[0]} {others[0]}\n\nsay {others[1]} {others[1]}\n\n{asked}"
     split = task(fewshot_docs=[{"q": "say z", "a": "z"}])
-    writer = harness._Writer(split, world[2].tokenizer, harness.Shape(1))
+    writer = text_tasks._Writer(split, world[2].tokenizer, text_tasks.Shape(1))
     assert world[2].tokenizer.decode(writer.prompt(0)) == "say z z\n\nsay a"
 
 
 def test_reasoning_is_written_before_the_answer(world):
     thoughtful = task(doc_to_rationale=lambda doc: f"It is {doc['a']}.", output_type="generate_until")
-    shape = harness.Shape(1, thoughts=True)
-    text = world[2].tokenizer.decode(harness._Writer(thoughtful, world[2].tokenizer, shape).prompt(0))
+    shape = text_tasks.Shape(1, thoughts=True)
+    text = world[2].tokenizer.decode(text_tasks._Writer(thoughtful, world[2].tokenizer, shape).prompt(0))
     assert text == "say b It is b. Answer: b\n\nsay a"
-    assert harness._read(" It is a. Answer: a\nsay", thoughtful, shape) == "a"
-    assert harness._read(" It is a.", thoughtful, shape) is None
-    assert harness._read(" a\nmore", thoughtful, harness.Shape()) == "a"
+    assert text_tasks._read(" It is a. Answer: a\nsay", thoughtful, shape) == "a"
+    assert text_tasks._read(" It is a.", thoughtful, shape) is None
+    assert text_tasks._read(" a\nmore", thoughtful, text_tasks.Shape()) == "a"
     assert shape.name_of("say") == "say/scratchpad/1-shot"
 
 
 def test_generation_is_judged_by_what_was_written(world):
-    scores = harness.run(task(output_type="generate_until", max_new=6), *world)
+    scores = text_tasks.run(task(output_type="generate_until", max_new=6), *world)
     assert len(scores.texts) == 7
     for doc, text, right in zip(task().docs, scores.texts, scores.correct_N, strict=True):
         assert right == (text.split("\n")[0].strip() == doc["a"])
@@ -100,7 +102,7 @@ def test_generation_is_judged_by_what_was_written(world):
 
 
 def test_long_prompts_lose_their_beginning(world):
-    long = harness.run(task(doc_to_text=lambda doc: "z" * 500 + doc["q"]), *world)
+    long = text_tasks.run(task(doc_to_text=lambda doc: "z" * 500 + doc["q"]), *world)
     cut = 64 + 1 - 2 - len("say a")  # what is left of the context
     expected = -log_probability_without_start(world, "z" * cut + "say a", " a")
     assert long.nats_N[0] == pytest.approx(expected, abs=1e-3)
@@ -110,7 +112,7 @@ def log_probability_without_start(world, prompt, target):
     params, config, data = world
     tokens = data.tokenizer.encode(prompt + target).tolist()
     log_p = np.asarray(
-        jax.nn.log_softmax(model.apply(params, jnp.array([tokens]), config.model, data.vocab_size)[0])
+        jax.nn.log_softmax(decoder.apply(params, jnp.array([tokens]), config.model, data.vocab_size)[0])
     )
     return sum(log_p[t - 1, tokens[t]] for t in range(len(tokens) - len(target), len(tokens)))
 
@@ -127,8 +129,8 @@ def test_an_ability_asked_in_text_gets_the_scores_of_the_ability():
         {"prompt": decode(row[: find("copy").prompt_length + 3]), "answer": decode(want[want >= 0])}
         for row, want in zip(test.inputs_NxT, test.targets_NxT, strict=True)
     ]
-    outside = harness.run(
-        harness.TextTask("copy", docs, lambda doc: doc["prompt"], lambda doc: doc["answer"]),
+    outside = text_tasks.run(
+        text_tasks.TextTask("copy", docs, lambda doc: doc["prompt"], lambda doc: doc["answer"]),
         params,
         config,
         data,
@@ -144,7 +146,7 @@ def written(tmp_path, *docs, name="mine.jsonl"):
 
 
 def test_a_jsonl_becomes_a_task(tmp_path):
-    (made,) = userfile.read(
+    (made,) = user_tasks.read(
         written(
             tmp_path,
             {"prompt": "1+1=", "answer": "2", "cluster": "small"},
@@ -157,7 +159,7 @@ def test_a_jsonl_becomes_a_task(tmp_path):
     assert made.fewshot_docs[0]["answer"] == "6"
     assert made.output_type == "generate_until"
     assert made.doc_to_cluster(made.docs[0]) == "small"
-    (several,) = userfile.read(written(tmp_path, {"prompt": "p", "choices": ["a", "b", "c"], "gold": 1}))
+    (several,) = user_tasks.read(written(tmp_path, {"prompt": "p", "choices": ["a", "b", "c"], "gold": 1}))
     assert several.output_type == "multiple_choice"
     assert several.doc_to_target(several.docs[0]) == "b"
     assert several.chance["choice_accuracy"] == pytest.approx(1 / 3)
@@ -175,7 +177,7 @@ def test_mistakes_are_told_with_their_line(tmp_path):
         {"answer": 5},
     )
     with pytest.raises(InputError) as caught:
-        userfile.read(path)
+        user_tasks.read(path)
     told = "\n".join(caught.value.problems)
     for words in (
         ":2: is no JSON",
@@ -186,19 +188,19 @@ def test_mistakes_are_told_with_their_line(tmp_path):
     ):
         assert words in told
     with pytest.raises(InputError, match="all items should have choices"):
-        userfile.read(written(tmp_path, good, {"prompt": "p", "choices": ["a", "b"], "gold": 0}))
+        user_tasks.read(written(tmp_path, good, {"prompt": "p", "choices": ["a", "b"], "gold": 0}))
     with pytest.raises(InputError, match="no such file"):
-        userfile.read(tmp_path / "none.jsonl")
+        user_tasks.read(tmp_path / "none.jsonl")
 
 
 def test_a_python_file_defines_tasks(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
-        "from lab.harness import TextTask\n"
+        "from lab.evaluation.text_tasks import TextTask\n"
         "DOUBLE = TextTask('double', [{'n': 2}], lambda d: f'{d[\"n\"]}*2=', lambda d: str(2 * d['n']))\n"
     )
-    (made,) = userfile.read(path)
+    (made,) = user_tasks.read(path)
     assert made.doc_to_target(made.docs[0]) == "4"
     path.write_text("x = 1\n")
     with pytest.raises(InputError, match="defines no"):
-        userfile.read(path)
+        user_tasks.read(path)

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab import model, optimizer, run, train
-from lab.checkpoint import Checkpoints
 from lab.config import OptimizerConfig
-from lab.folder import RunFolder
-from lab.job import Job
+from lab.model import decoder
+from lab.runs import loop
+from lab.runs.checkpoint import Checkpoints
+from lab.runs.folder import RunFolder
+from lab.runs.job import Job
+from lab.training import optimizer, train
 
 K = 6
 COMMON = {
@@ -93,7 +95,7 @@ def test_the_largest_logit_is_that_of_the_last_batch(tiny, synthetic, programs):
     batches = synthetic.batches(0, K, base.batch)
     earlier, _ = program(state, *batches, K - 1, h, model=base.model)
     _, metrics = program(state, *batches, K, h, model=base.model)
-    logits = model.apply(earlier.params, jnp.asarray(batches[0][K - 1]), base.model, synthetic.vocab_size)
+    logits = decoder.apply(earlier.params, jnp.asarray(batches[0][K - 1]), base.model, synthetic.vocab_size)
     assert float(metrics.max_logit) == pytest.approx(float(jnp.abs(logits).max()), rel=1e-5)
 
 
@@ -102,23 +104,23 @@ def test_qk_norm_bounds_the_scores(tiny, synthetic):
     x = jnp.asarray(synthetic.batches(0, 1, 2)[0][0])
     for qk_norm in (True, False):
         shape = replace(tiny.model, qk_norm=qk_norm)
-        params = model.init(jax.random.key(0), shape, synthetic.vocab_size)
-        before = model.apply(params, x, shape, synthetic.vocab_size)
+        params = decoder.init(jax.random.key(0), shape, synthetic.vocab_size)
+        before = decoder.apply(params, x, shape, synthetic.vocab_size)
         kernel = params["attention_0"]["qkv"]["kernel"]
         params["attention_0"]["qkv"]["kernel"] = kernel.at[:, : 2 * shape.width].multiply(1000.0)
-        difference = np.abs(model.apply(params, x, shape, synthetic.vocab_size) - before).max()
+        difference = np.abs(decoder.apply(params, x, shape, synthetic.vocab_size) - before).max()
         assert (difference < 1e-4) == qk_norm
 
 
 def test_a_run_with_muon_is_interrupted_without_a_trace(tiny, synthetic, tmp_path):
     config = replace(tiny, optimizer=replace(tiny.optimizer, algorithm="muon"))
     jobs = {name: Job(config, name, RunFolder(tmp_path / name)) for name in ("straight", "torn")}
-    run.run([jobs["straight"]], synthetic)
+    loop.run([jobs["straight"]], synthetic)
     for _ in range(3):
         calls = iter(range(9))
         try:
-            run.run([jobs["torn"]], synthetic, hooks=run.Hooks(should_stop=lambda c=calls: next(c) >= 0))
-        except run.Interrupted:
+            loop.run([jobs["torn"]], synthetic, hooks=loop.Hooks(should_stop=lambda c=calls: next(c) >= 0))
+        except loop.Interrupted:
             continue
     shapes = train.state_shapes(config, synthetic.vocab_size).params
     ends = [Checkpoints(tmp_path / name / "final").restore(config.steps, shapes) for name in jobs]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lab.lead import leads, moved
-from lab.progress import fourier_mass, steps
+from lab.evaluation.precedence import leads, moved
+from lab.evaluation.progress_measures import fourier_mass, steps
 
 
 def lines(**series):

@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab import accounting, chips, memory, optimizer, run, train
 from lab.config import ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
-from lab.folder import RunFolder
-from lab.job import Job
+from lab.machine import chips
+from lab.model import accounting, memory
+from lab.runs import loop
+from lab.runs.folder import RunFolder
+from lab.runs.job import Job
+from lab.training import optimizer, train
 
 V = 258
 BASE = RunConfig(
@@ -85,7 +88,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_is_compiled(synthetic, tmp_p
     monkeypatch.setattr(memory, "_free_ram", lambda: 10**6)
     config = replace(BASE, data=synthetic.config)
     with pytest.raises(InputError) as refused:
-        run.run([Job(config, "x", RunFolder(tmp_path / "x"))], synthetic)
+        loop.run([Job(config, "x", RunFolder(tmp_path / "x"))], synthetic)
     (line,) = refused.value.problems
     assert line.startswith("memory: 0.0")
     assert "lower the batch" in line

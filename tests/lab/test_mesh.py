@@ -35,7 +35,7 @@ CASES = {
 
 
 def train(config, n=STEPS, mode="serial", how=Execution(), start=None, at=0):  # noqa: B008
-    from lab import optimizer, pack
+    from lab.training import optimizer, pack
 
     data = load(config.data)
     p = pack.Pack(config, data.vocab_size, mode, how=how)
@@ -54,7 +54,8 @@ def apart(a, b) -> float:
 
 def measure() -> dict:
     """Run in a process of its own, which has eight devices."""
-    from lab import evaluate, mesh
+    from lab.evaluation import evaluate
+    from lab.training import mesh
 
     found = {}
     for name, (config, how) in CASES.items():
@@ -91,7 +92,7 @@ def measure() -> dict:
 @pytest.fixture(scope="module")
 def found():
     code = (
-        "from lab import devices; devices.configure(8)\n"
+        "from lab.machine import devices; devices.configure(8)\n"
         "import json, runpy, sys\n"
         f"print(json.dumps(runpy.run_path({__file__!r})['measure']()))"
     )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import metrics
+from lab.evaluation import metrics
 
 
 def scores(**changes):
@@ -100,7 +100,7 @@ def test_a_map_over_two_factors():
 def test_items_can_be_read_back_by_any_tool(tmp_path):
     import pandas
 
-    from lab import itemfile
+    from lab.evaluation import item_files
 
     chosen = scores(
         task="c",
@@ -109,7 +109,7 @@ def test_items_can_be_read_back_by_any_tool(tmp_path):
         factors={"k": np.arange(4)},
     )
     decoded = scores(task="d/2-shot", texts=["a", "b", "", "c"], parsed_N=np.array([True, True, False, True]))
-    itemfile.write(tmp_path / "items.parquet", [chosen, decoded])
+    item_files.write(tmp_path / "items.parquet", [chosen, decoded])
     frame = pandas.read_parquet(tmp_path / "items.parquet")
     assert frame["task"].tolist() == ["c"] * 4 + ["d/2-shot"] * 4
     np.testing.assert_allclose(frame["gold_nats"][:4], chosen.nats_N, rtol=1e-6)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab import model
 from lab.config import ModelConfig
+from lab.model import decoder
 
 V = 37
 SHAPES = [
@@ -23,7 +23,7 @@ def config(request):
 
 @pytest.fixture
 def params(config):
-    return model.init(jax.random.key(0), config, V)
+    return decoder.init(jax.random.key(0), config, V)
 
 
 def tokens(shape, seed=0):
@@ -37,7 +37,7 @@ def test_gradients_show_causality(config, params, T):
     def embedded(x_TxM):
         # logits as a function of the embedded sequence: each position has a row of the table to itself
         p = dict(params, embed={"embedding": x_TxM}, head={"kernel": head_MxT})
-        return model.apply(p, jnp.arange(T)[None], replace(config, tied=False), T)[0]
+        return decoder.apply(p, jnp.arange(T)[None], replace(config, tied=False), T)[0]
 
     x = jax.random.normal(jax.random.key(1), (T, config.width))
     for t in (0, T // 3, T - 1):
@@ -49,46 +49,46 @@ def test_gradients_show_causality(config, params, T):
 
 def test_shapes_at_their_rank(config, params):
     with jax.numpy_rank_promotion("raise"):
-        logits = jax.eval_shape(lambda p, x: model.attend_causal(x, x, x), params, jnp.ones((2, 5, 2, 4)))
+        logits = jax.eval_shape(lambda p, x: decoder.attend_causal(x, x, x), params, jnp.ones((2, 5, 2, 4)))
         assert logits.shape == (2, 5, 2, 4)
-    logits = model.apply(params, tokens((3, 7)), config, V)
+    logits = decoder.apply(params, tokens((3, 7)), config, V)
     assert logits.shape == (3, 7, V)
     assert logits.dtype == jnp.float32
 
 
 def test_sequences_of_a_batch_are_independent(config, params):
     x = tokens((4, 9))
-    whole = model.apply(params, x, config, V)
+    whole = decoder.apply(params, x, config, V)
     order = jnp.array([2, 0, 3, 1])
-    np.testing.assert_allclose(model.apply(params, x[order], config, V), whole[order], atol=1e-5)
+    np.testing.assert_allclose(decoder.apply(params, x[order], config, V), whole[order], atol=1e-5)
 
 
 def test_untrained_loss_is_that_of_a_uniform_guess(config, params):
-    logits = model.apply(params, tokens((8, 32)), config, V)
+    logits = decoder.apply(params, tokens((8, 32)), config, V)
     gold = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens((8, 32), 1)[..., None], -1)
     assert -gold.mean() == pytest.approx(np.log(V), rel=0.03)
 
 
 def test_cached_logits_equal_uncached(config, params):
     x = tokens((2, 11))
-    whole = model.apply(params, x, config, V)
-    cache = model.empty_cache(config, 2, 16)
+    whole = decoder.apply(params, x, config, V)
+    cache = decoder.empty_cache(config, 2, 16)
     parts = []
     for piece in (x[:, :4], x[:, 4:5], x[:, 5:]):
-        logits, cache = model.apply_cached(params, piece, cache, config, V, window=16)
+        logits, cache = decoder.apply_cached(params, piece, cache, config, V, window=16)
         parts.append(logits)
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-5)
 
 
 def test_a_window_hides_what_is_further_back():
     config = SHAPES[1]  # one layer: with more, information travels further than one window
-    params = model.init(jax.random.key(0), config, V)
+    params = decoder.init(jax.random.key(0), config, V)
     x = tokens((1, 9))
     changed = x.at[0, 0].set((x[0, 0] + 1) % V)
     last = []
     for sequence in (x, changed):
-        cache = model.empty_cache(config, 1, 9)
-        logits, _ = model.apply_cached(params, sequence, cache, config, V, window=4)
+        cache = decoder.empty_cache(config, 1, 9)
+        logits, _ = decoder.apply_cached(params, sequence, cache, config, V, window=4)
         last.append(logits[0, -1])
     np.testing.assert_array_equal(*last)
 
@@ -97,7 +97,7 @@ def test_rotary_scores_depend_on_distance_alone():
     q, k = (jax.random.normal(jax.random.key(i), (1, 1, 1, 8)) for i in (0, 1))
 
     def score(i, j):
-        return (model.rotate(q, jnp.array([i])) * model.rotate(k, jnp.array([j]))).sum()
+        return (decoder.rotate(q, jnp.array([i])) * decoder.rotate(k, jnp.array([j]))).sum()
 
     assert float(score(7, 3)) == pytest.approx(float(score(104, 100)), abs=1e-4)
     assert abs(score(7, 3) - score(7, 4)) > 1e-3
@@ -106,7 +106,7 @@ def test_rotary_scores_depend_on_distance_alone():
 def test_bfloat16_activations_keep_float32_parameters(config, params):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
     x = tokens((2, 9))
-    low, high = (model.apply(params, x, config, V, dtype) for dtype in (jnp.bfloat16, jnp.float32))
+    low, high = (decoder.apply(params, x, config, V, dtype) for dtype in (jnp.bfloat16, jnp.float32))
     assert low.dtype == jnp.float32
     difference = np.abs(low - high).max()
     assert 0 < difference < 0.05

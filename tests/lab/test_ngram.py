@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from lab import ngram
 from lab.data import DataConfig, load
-from lab.data.verb import data
 from lab.errors import InputError
+from lab.evaluation import ngram
+from lab.verbs.data import data
 
 
 def windows(*rows):

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from lab import optimizer
 from lab.config import ModelConfig, OptimizerConfig
+from lab.training import optimizer
 
 
 @pytest.fixture

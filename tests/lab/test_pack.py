@@ -7,12 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from lab import kernels, optimizer, pack, probe, run
 from lab.config import ModelConfig
 from lab.errors import InputError
 from lab.execution import Execution
-from lab.folder import RunFolder
-from lab.job import Job
+from lab.model import kernels
+from lab.runs import loop
+from lab.runs.folder import RunFolder
+from lab.runs.job import Job
+from lab.training import optimizer, pack, pack_timing
 
 CALLS = ((0, 20), (20, 20), (40, 10))  # fifty steps
 
@@ -96,14 +98,14 @@ def test_different_shapes_side_by_side_have_the_bits_of_their_solo_runs(pair, sy
 def test_a_checkpoint_of_a_pack_goes_on_in_another(second, pair, solo, synthetic, tmp_path):
     jobs = [Job(c, str(r), RunFolder(tmp_path / str(r))) for r, c in enumerate(pair)]
     calls = iter(range(100))
-    with pytest.raises(run.Interrupted):
-        run.run(jobs, synthetic, "pmap", run.Hooks(should_stop=lambda: next(calls) >= 1))
+    with pytest.raises(loop.Interrupted):
+        loop.run(jobs, synthetic, "pmap", loop.Hooks(should_stop=lambda: next(calls) >= 1))
     stopped = [json.loads(line) for line in (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()]
     assert stopped[-1]["step"] < 50
     for part in [jobs] if second == "vmap" else [[job] for job in jobs]:
-        run.run(part, synthetic, second)
+        loop.run(part, synthetic, second)
     whole = Job(pair[0], "whole", RunFolder(tmp_path / "whole"))
-    run.run([whole], synthetic)
+    loop.run([whole], synthetic)
     rows = [RunFolder(tmp_path / name).result()["row"] for name in ("0", "whole")]
     assert [row["pack"] for row in rows] == [second, "serial"]
     assert rows[0]["loss_nats"] == pytest.approx(rows[1]["loss_nats"], abs=1e-5)
@@ -114,7 +116,7 @@ def test_a_pack_holds_what_it_can(pair, synthetic):
     vocab = synthetic.vocab_size
     assert len(pack.Pack(pair[0], vocab, "vmap", 4).devices) == 2
     assert len(pack.Pack(pair[0], vocab, "vmap", 3).devices) == 1
-    sizes = {mode: probe.pack_size(mode) for mode in ("serial", "devices", "pmap", "auto", "vmap")}
+    sizes = {mode: pack_timing.pack_size(mode) for mode in ("serial", "devices", "pmap", "auto", "vmap")}
     assert sizes == {"serial": 1, "devices": 2, "pmap": 2, "auto": 2, "vmap": 4}
     with pytest.raises(ValueError, match="takes one run"):
         pack.Pack(pair[0], vocab, "mesh", 2)
@@ -133,7 +135,7 @@ def measured(monkeypatch, tmp_path):
         calls.append(mode)
         return 2.0, SPEEDS[mode]
 
-    monkeypatch.setattr(probe, "_measure", measure)
+    monkeypatch.setattr(pack_timing, "_measure", measure)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return calls
 
@@ -141,35 +143,35 @@ def measured(monkeypatch, tmp_path):
 def test_the_bits_of_the_solo_run_are_preferred_unless_another_pack_is_clearly_faster(
     pair, measured, monkeypatch
 ):
-    found = probe.choose(pair[0], 16, 2, 10**6)
+    found = pack_timing.choose(pair[0], 16, 2, 10**6)
     assert (found.mode, found.tokens_per_s) == ("devices", SPEEDS)
-    assert probe.choose(pair[0], 16, 2, 10**6) == found
+    assert pack_timing.choose(pair[0], 16, 2, 10**6) == found
     assert measured == ["devices", "pmap", "vmap"], "the second time it is known"
     monkeypatch.setitem(SPEEDS, "pmap", 120.0)
-    assert probe.choose(replace(pair[0], batch=4), 16, 2, 10**6).mode == "pmap"
+    assert pack_timing.choose(replace(pair[0], batch=4), 16, 2, 10**6).mode == "pmap"
 
 
 def test_a_short_run_is_not_spent_on_choosing(pair, measured):
     # at 100 tokens a second, 7 steps of two runs of 256 tokens take 36 s; compiling another takes 2
-    assert probe.choose(pair[0], 16, 2, 3).mode == "devices"
+    assert pack_timing.choose(pair[0], 16, 2, 3).mode == "devices"
     assert measured == ["devices"]
-    assert probe.candidates(1, 8) == ("serial",)
-    assert probe.candidates(5, 1) == ("serial", "vmap")
+    assert pack_timing.candidates(1, 8) == ("serial",)
+    assert pack_timing.candidates(5, 1) == ("serial", "vmap")
 
 
 @pytest.mark.slow
 def test_auto_is_measured_recorded_and_gives_the_solo_run(pair, synthetic, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     jobs = [Job(c, str(r), RunFolder(tmp_path / str(r))) for r, c in enumerate(pair)]
-    monkeypatch.setattr(probe, "_WORTH_IT", 0)
-    run.run(jobs, synthetic, "auto")
+    monkeypatch.setattr(pack_timing, "_WORTH_IT", 0)
+    loop.run(jobs, synthetic, "auto")
     row, spec = jobs[1].folder.result()["row"], jobs[1].folder.spec()
     chosen = spec["provenance"]["pack"]
     assert row["pack"] == chosen["mode"]
     assert set(chosen["tokens_per_s"]) == {"devices", "pmap", "vmap"}
     assert all(speed > 0 for speed in chosen["tokens_per_s"].values())
     alone = Job(pair[1], "alone", RunFolder(tmp_path / "alone"))
-    run.run([alone], synthetic)
+    loop.run([alone], synthetic)
     assert row["loss_nats"] == pytest.approx(alone.folder.result()["row"]["loss_nats"], abs=1e-5)
 
 

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab import coordinates, model, optimizer, parametrization, train
+from lab.bench import coordinates
 from lab.config import ModelConfig
+from lab.model import decoder, parametrization
+from lab.training import optimizer, train
 
 V = 29
 BASE = ModelConfig(width=16, layers=2, heads=2, base_width=16, base_layers=2, base_head_width=8)
@@ -58,7 +60,7 @@ FACTORS = {"standard": (1, 1, 1), "mup": (1, 1 / 4, 0.5**0.5), "completep": (1 /
 
 
 def leaves(config):
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), config, V))
+    shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), config, V))
     return [
         (tuple(k.key for k in path), leaf.ndim) for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
     ]
@@ -82,7 +84,7 @@ def test_the_standard_parametrisation_scales_nothing():
 @pytest.mark.parametrize("tied", [False, True])
 def test_initialisation_and_multipliers_are_those_worked_by_hand(name, tied):
     config = replace(LARGE, parametrization=name, tied=tied)
-    params = model.init(jax.random.key(0), config, 400)
+    params = decoder.init(jax.random.key(0), config, 400)
     found = {
         "embed": params["embed"]["embedding"],
         "qkv": params["attention_0"]["qkv"]["kernel"],
@@ -122,7 +124,7 @@ def test_at_the_base_all_parametrisations_are_one_program(tied, algorithm, tiny,
         config = replace(tiny, model=shape, optimizer=replace(tiny.optimizer, algorithm=algorithm))
         body = partial(train.chunk, model=shape, precision="float32", vocab=vocab)
         state = train.state_shapes(config, vocab)
-        start = jax.make_jaxpr(partial(model.init, config=shape, vocab=vocab))(jax.random.key(0))
+        start = jax.make_jaxpr(partial(decoder.init, config=shape, vocab=vocab))(jax.random.key(0))
         return str(start) + str(jax.make_jaxpr(body)(state, *batches, 2, optimizer.hyper(config)))
 
     standard = program("standard")
@@ -135,8 +137,8 @@ def test_away_from_the_base_they_are_not(tiny, synthetic):
 
     def program(name):
         shape = replace(LARGE, parametrization=name)
-        params = jax.eval_shape(lambda: model.init(jax.random.key(0), shape, V))
-        return str(jax.make_jaxpr(partial(model.apply, config=shape, vocab=V))(params, x))
+        params = jax.eval_shape(lambda: decoder.init(jax.random.key(0), shape, V))
+        return str(jax.make_jaxpr(partial(decoder.apply, config=shape, vocab=V))(params, x))
 
     assert len({program(name) for name in ("standard", "mup", "completep")}) == 3
 
@@ -144,7 +146,7 @@ def test_away_from_the_base_they_are_not(tiny, synthetic):
 def test_multipliers_act_where_they_should():
     """Against a forward pass in which the factors are put into the weights by hand."""
     config = replace(LARGE, parametrization="completep", qk_norm=False)
-    params = model.init(jax.random.key(1), config, V)
+    params = decoder.init(jax.random.key(1), config, V)
     x = jnp.arange(12).reshape(1, 12) % V
     by_hand = jax.tree.map(lambda a: a, params)
     for layer in range(config.layers):
@@ -153,8 +155,8 @@ def test_multipliers_act_where_they_should():
         for part, name in (("attention", "out"), ("mlp", "down")):
             by_hand[f"{part}_{layer}"][name]["kernel"] /= 3
     by_hand["head"]["kernel"] /= 4
-    plain = model.apply(by_hand, x, replace(config, parametrization="standard"), V)
-    np.testing.assert_allclose(model.apply(params, x, config, V), plain, atol=1e-6)
+    plain = decoder.apply(by_hand, x, replace(config, parametrization="standard"), V)
+    np.testing.assert_allclose(decoder.apply(params, x, config, V), plain, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -186,5 +188,5 @@ def test_changes_are_flat_over_depth_under_completep(synthetic):
 def test_untrained_logits_are_small_whatever_the_width():
     for name in ("standard", "mup", "completep"):
         config = replace(LARGE, parametrization=name)
-        logits = model.apply(model.init(jax.random.key(0), config, V), jnp.arange(20)[None], config, V)
+        logits = decoder.apply(decoder.init(jax.random.key(0), config, V), jnp.arange(20)[None], config, V)
         assert -jax.nn.log_softmax(logits).mean() == pytest.approx(np.log(V), rel=0.03)

@@ -5,11 +5,11 @@ from math import log
 
 import pytest
 
-from lab import recipes
 from lab.config import OptimizerConfig, RunConfig
 from lab.data import DataConfig
 from lab.errors import InputError
 from lab.strict import build
+from lab.training import recipes
 
 
 def model(matrices=0.0, vectors=0.0, head=0.0, layers=1, width=1, context=1):

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from lab import run, train
-from lab.checkpoint import Checkpoints, DamagedCheckpoint
-from lab.folder import RunFolder
-from lab.job import Job
+from lab.runs import loop
+from lab.runs.checkpoint import Checkpoints, DamagedCheckpoint
+from lab.runs.folder import RunFolder
+from lab.runs.job import Job
+from lab.training import train
 
 
 def job(config, folder, **more):
@@ -42,7 +43,7 @@ def straight(tmp_path_factory, synthetic, request):
         batch=8,
     )
     folder = tmp_path_factory.mktemp("runs") / "straight"
-    run.run([job(config, folder)], synthetic)
+    loop.run([job(config, folder)], synthetic)
     return config, folder
 
 
@@ -65,16 +66,16 @@ def test_a_branch_has_the_bits_of_the_straight_run(straight, synthetic, tmp_path
     marks = (short.hold_steps, config.hold_steps)
     assert marks == (40, 60)
     trunk = tmp_path / "trunk"
-    run.run([job(config, trunk, branch_steps=marks)], synthetic)
+    loop.run([job(config, trunk, branch_steps=marks)], synthetic)
     assert Checkpoints(trunk / "checkpoints").steps() == [40, 60]
     for branch in (short, config):
-        run.run([job(branch, tmp_path / str(branch.steps), trunk=RunFolder(trunk))], synthetic)
+        loop.run([job(branch, tmp_path / str(branch.steps), trunk=RunFolder(trunk))], synthetic)
     assert same_bits(
         final(config, synthetic.vocab_size, folder), final(config, synthetic.vocab_size, tmp_path / "75")
     )
     a, b = (RunFolder(f).result()["row"]["loss_nats"] for f in (folder, tmp_path / "75"))
     assert a == b
-    run.run([job(short, tmp_path / "short")], synthetic)
+    loop.run([job(short, tmp_path / "short")], synthetic)
     assert same_bits(
         final(short, synthetic.vocab_size, tmp_path / "short"),
         final(short, synthetic.vocab_size, tmp_path / "50"),
@@ -89,17 +90,17 @@ def test_interrupted_at_any_call_is_uninterrupted(mode, straight, synthetic, tmp
     interruptions = 0
     while not all((j.folder.path / "result.json").exists() for j in jobs):
         calls = iter(range(100))
-        hooks = run.Hooks(should_stop=lambda calls=calls: next(calls) >= 1)
+        hooks = loop.Hooks(should_stop=lambda calls=calls: next(calls) >= 1)
         try:
-            run.run(jobs, synthetic, mode, hooks)
-        except run.Interrupted:
+            loop.run(jobs, synthetic, mode, hooks)
+        except loop.Interrupted:
             interruptions += 1
     assert interruptions >= 1
     got = final(config, synthetic.vocab_size, jobs[0].folder.path)
     expected = final(config, synthetic.vocab_size, folder)
     if mode == "pmap":  # bits are those of the same mode; how far it is from the solo run is tested elsewhere
         whole = [job(c, tmp_path / "whole" / str(c.seed)) for c in seeds]
-        run.run(whole, synthetic, mode)
+        loop.run(whole, synthetic, mode)
         folder = whole[0].folder.path
         expected = final(config, synthetic.vocab_size, folder)
     assert same_bits(got, expected)
@@ -110,9 +111,9 @@ def test_a_run_packed_in_another_way_goes_on(straight, synthetic, tmp_path):
     config, folder = straight
     jobs = [job(replace(config, seed=s), tmp_path / f"seed{s}") for s in (0, 1)]
     calls = iter(range(100))
-    with pytest.raises(run.Interrupted):
-        run.run(jobs, synthetic, "devices", run.Hooks(should_stop=lambda: next(calls) >= 1))
-    run.run(jobs[:1], synthetic, "serial")
+    with pytest.raises(loop.Interrupted):
+        loop.run(jobs, synthetic, "devices", loop.Hooks(should_stop=lambda: next(calls) >= 1))
+    loop.run(jobs[:1], synthetic, "serial")
     assert same_bits(
         final(config, synthetic.vocab_size, tmp_path / "seed0"), final(config, synthetic.vocab_size, folder)
     )
@@ -125,11 +126,11 @@ def interrupted(straight, synthetic, tmp_path):
     folder = tmp_path / "run"
     for stop in (0, 0):
         calls = iter(range(100))
-        with pytest.raises(run.Interrupted):
-            run.run(
+        with pytest.raises(loop.Interrupted):
+            loop.run(
                 [job(config, folder)],
                 synthetic,
-                hooks=run.Hooks(should_stop=lambda c=calls, s=stop: next(c) >= s),
+                hooks=loop.Hooks(should_stop=lambda c=calls, s=stop: next(c) >= s),
             )
         kept = folder / "checkpoints" / str(Checkpoints(folder / "checkpoints").steps()[-1])
         (tmp_path / "kept").mkdir(exist_ok=True)
@@ -162,8 +163,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(how, interrupt
     config, folder = interrupted
     _damage(folder / "checkpoints" / "40", how)
     said, steps = [], []
-    hooks = run.Hooks(warn=said.append, progress=lambda p: steps.append(p.step))
-    run.run([job(config, folder)], synthetic, hooks=hooks)
+    hooks = loop.Hooks(warn=said.append, progress=lambda p: steps.append(p.step))
+    loop.run([job(config, folder)], synthetic, hooks=hooks)
     assert len(said) == 1
     assert "checkpoints/40" in said[0]
     assert steps[0] == 20
@@ -183,7 +184,7 @@ def test_a_torn_last_line_of_the_metrics_is_dropped(interrupted, straight, synth
     config, folder = interrupted
     with open(folder / "metrics.jsonl", "a") as file:
         file.write('{"step": 60, "loss_na')
-    run.run([job(config, folder)], synthetic)
+    loop.run([job(config, folder)], synthetic)
     assert losses(folder) == losses(straight[1])
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     assert all(isinstance(json.loads(line), dict) for line in lines)
@@ -193,7 +194,7 @@ def test_divergence_is_recorded_and_stops_that_run_alone(straight, synthetic, tm
     config, folder = straight
     wild = replace(config, seed=1, optimizer=replace(config.optimizer, learning_rate=1e30, clip=1e30))
     jobs = [job(config, tmp_path / "good"), job(wild, tmp_path / "wild")]
-    run.run(jobs, synthetic, "devices")
+    loop.run(jobs, synthetic, "devices")
     row = jobs[1].folder.result()["row"]
     assert row["status"] == "diverged"
     assert row["loss_nats"] is None

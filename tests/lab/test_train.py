@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from lab import optimizer, pack, train
+from lab.training import optimizer, pack, train
 
 K = 10
 

@@ -9,11 +9,11 @@ import pytest
 from lab.config import ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig, load
 from lab.errors import InputError
-from lab.folder import RunFolder
-from lab.job import Job
-from lab.run import run
-from lab.verb_eval import evaluate
-from lab.verb_generate import generate
+from lab.runs.folder import RunFolder
+from lab.runs.job import Job
+from lab.runs.loop import run
+from lab.verbs.evaluate import evaluate
+from lab.verbs.generate import generate
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def trained(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """The verbs settle devices before jax starts; here it has."""
-    monkeypatch.setattr("lab.devices.configure", lambda *args: None)
-    monkeypatch.setattr("lab.devices.enable_compilation_cache", lambda: None)
+    monkeypatch.setattr("lab.machine.devices.configure", lambda *args: None)
+    monkeypatch.setattr("lab.machine.devices.enable_compilation_cache", lambda: None)
 
 
 def scored(capsys, *argv):

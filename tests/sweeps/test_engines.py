@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from lab.errors import InputError
-from sweeps import disk
-from sweeps.engines import local
-from sweeps.engines.child import Child, WorkerDied
-from sweeps.engines.launch import Launch
-from sweeps.engines.options import EngineOptions
-from sweeps.engines.watch import _last_line
-from sweeps.store import Store
+from sweeps.store import disk
+from sweeps.store.store import Store
+from sweeps.work.engines import local
+from sweeps.work.engines.child import Child, WorkerDied
+from sweeps.work.engines.launch import Launch
+from sweeps.work.engines.options import EngineOptions
+from sweeps.work.engines.watch import _last_line
 
 
 def test_one_slot_an_accelerator_that_the_user_left_visible(tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_a_child_can_be_stopped_from_a_signal_handler_of_the_one_who_waits():
 def test_a_slurm_task_goes_back_to_the_queue_unless_it_was_cancelled(
     tmp_path, monkeypatch, code, state, requeued
 ):
-    from sweeps.engines.slurm import Task
+    from sweeps.work.engines.slurm import Task
 
     for name, line in (("scontrol", 'echo "$@" >> "$0.said"'), ("squeue", f"echo {state}")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")

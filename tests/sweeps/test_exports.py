@@ -9,8 +9,8 @@ import pytest
 
 from analysis import fit, read
 from lab.errors import InputError
-from sweeps import exports, imports, wandbfiles
-from sweeps.store import Store
+from sweeps.exchange import exports, imports, wandb_files
+from sweeps.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +77,16 @@ def test_tensorboard_files_hold_every_series_and_result(store, tmp_path):
 
 def test_wandb_runs_are_offline_and_read_back_without_its_server(store, tmp_path):
     out = export(store, "wandb", tmp_path / "wb")
-    rows = {row["name"]: row for row in wandbfiles.read(out)}
+    rows = {row["name"]: row for row in wandb_files.read(out)}
     assert set(rows) == {"000000000000", "000000000001"}
     row = rows["000000000001"]
     assert (row["loss_nats"], row["params_total"], row["source"]) == (3.0, 2000, "synthetic")
     assert (row["train/loss_nats"], row["copy/exact_match"]) == (1.0, 0.25)
-    history = [r for f in out.rglob("*.wandb") for r in wandbfiles.records(f)]
+    history = [r for f in out.rglob("*.wandb") for r in wandb_files.records(f)]
     assert len(history) > 8
     torn = next(out.rglob("*.wandb"))
     torn.write_bytes(torn.read_bytes()[:-9])
-    assert len(wandbfiles.read(out)) == 2, "a torn end is tolerated"
+    assert len(wandb_files.read(out)) == 2, "a torn end is tolerated"
     table = tmp_path / "t.csv"
     assert (
         imports.import_([str(out), "--out", str(table), "--columns", "params=params_total,loss=loss_nats"])

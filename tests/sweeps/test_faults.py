@@ -19,13 +19,12 @@ from pathlib import Path
 import pytest
 
 from lab.data import load
-from sweeps import claim as claims
-from sweeps import digest
-from sweeps import study as studies
-from sweeps.disk import StoreFault
-from sweeps.parts import Part
-from sweeps.plan import make
-from sweeps.store import Store
+from sweeps.plan.cells import make
+from sweeps.plan.study_parts import Part
+from sweeps.store import claims, digest
+from sweeps.store.disk import StoreFault
+from sweeps.store.store import Store
+from sweeps.study import schema as studies
 
 TINY = """
 name = "tiny"
@@ -55,7 +54,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A study of four runs and two trunks, as a plan."""
-    from lab import devices
+    from lab.machine import devices
 
     devices.enable_compilation_cache()
     path = tmp_path_factory.mktemp("tiny") / "tiny.toml"
@@ -74,7 +73,7 @@ def calm(tiny, tmp_path_factory):
 
 
 def work(plan, root, tell=lambda event: None, part=None) -> int:
-    from sweeps.worker import Worker
+    from sweeps.work.worker import Worker
 
     return Worker(plan, Store(root), tell, part=part).work()
 
@@ -154,8 +153,8 @@ time.time = lambda: real() + float(skew)  # a host whose clock is off
 from pathlib import Path
 from lab.data import load
 from sweeps import claim, plan, worker
-from sweeps.store import Store
-from sweeps.study import load as load_study
+from sweeps.store.store import Store
+from sweeps.study.schema import load as load_study
 claim.STALE_SECONDS, claim.BEAT_SECONDS = 1.0, 0.1
 rng = random.Random(os.getpid())
 

@@ -16,11 +16,11 @@ import pytest
 from lab.config import ModelConfig, RunConfig
 from lab.data import DataConfig
 from lab.errors import InputError
-from sweeps import claim as claims
-from sweeps.frontier import Frontier, program_of
-from sweeps.parts import Part
-from sweeps.plan import Cell, Trunk
-from sweeps.store import Store
+from sweeps.plan.cells import Cell, Trunk
+from sweeps.plan.study_parts import Part
+from sweeps.store import claims
+from sweeps.store.store import Store
+from sweeps.work.cell_queue import Frontier, program_of
 
 
 def study(widths=(8, 16), budgets=(1_000, 2_000, 4_000), seeds=(0, 1), trunks=True):

@@ -11,10 +11,9 @@ import pytest
 
 from analysis.tables.store import read_store
 from lab.errors import InputError
-from sweeps import claim as claims
-from sweeps import merge as merging
-from sweeps.merge import Report, into_one, merge
-from sweeps.store import Store
+from sweeps.store import claims, merging
+from sweeps.store.merging import Report, into_one, merge
+from sweeps.store.store import Store
 
 
 def run(store: Store, run_id: str, loss=None, steps=(), log="", status="ok", **row):

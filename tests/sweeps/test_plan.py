@@ -10,12 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lab import speed
 from lab.data import load
 from lab.errors import InputError
-from sweeps import designs, desk, doubts, plan, planning, pricing, probe, promise, study
-from sweeps.prior import Prior
-from sweeps.store import Store
+from lab.machine import speed
+from sweeps.plan import cells, design_checks, output, pricing, promised_intervals, step_timing
+from sweeps.store.store import Store
+from sweeps.study import designs, schema
+from sweeps.study.prior import Prior
+from sweeps.verbs import planning as planning_verbs
 
 DATA = {"source": "synthetic", "context": 32, "val_windows": 64}
 
@@ -23,8 +25,8 @@ DATA = {"source": "synthetic", "context": 32, "val_windows": 64}
 def make(*grids, **rest):
     data = {"name": "s", "batch": 8, "model": {"layers": 1, "heads": 1}, "data": DATA, **rest}
     data["optimizer"] = {"warmup_tokens": 2_000, **rest.get("optimizer", {})}
-    return plan.make(
-        study.parse({**data, "grids": [{"name": f"g{i}", **g} for i, g in enumerate(grids)]}, "s"), load
+    return cells.make(
+        schema.parse({**data, "grids": [{"name": f"g{i}", **g} for i, g in enumerate(grids)]}, "s"), load
     )
 
 
@@ -69,7 +71,7 @@ def test_shares_add_up_to_all_steps_and_evaluations(own_cache):
     tokens = pricing.trained_tokens(found)
     steps = sum(n.own_steps for n in (*found.cells, *found.trunks))
     assert sum(tokens.values()) == steps * 8 * 32
-    priced = planning.Priced(found, workers=4)
+    priced = output.Priced(found, workers=4)
     totals = priced.totals()
     assert totals["measured"] == 1
     assert totals["hours_left"] == pytest.approx(expected / 3600 / 4)
@@ -95,21 +97,23 @@ def test_unmeasured_shapes_take_the_rate_of_the_nearest_measured_one(own_cache):
         assert time.measured == (width in (8, 64))
         if width != 32:  # which of the two is nearer to 32 is not the point
             assert rate == pytest.approx(1e9 if width == 64 else 1e8)
-    assert [p.config.model.width for p in probe.unmeasured(found)] == [32, 16]
-    assert not probe.is_cheap(found, probe.unmeasured(found)), "a study of seconds is not probed unasked"
+    assert [p.config.model.width for p in step_timing.unmeasured(found)] == [32, 16]
+    assert not step_timing.is_cheap(found, step_timing.unmeasured(found)), (
+        "a study of seconds is not probed unasked"
+    )
 
 
 def test_a_probe_measures_the_real_program_and_is_kept(tmp_path, monkeypatch):
-    from lab import devices
+    from lab.machine import devices
 
     devices.enable_compilation_cache()  # that of all tests: what is kept apart is what was measured
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found = make({"sizes": [{"width": 8}], "tokens": [10_000]})
-    (program,) = probe.unmeasured(found)
-    compiled, seconds = probe.measure(program.config, found.dataset(program.config))
+    (program,) = step_timing.unmeasured(found)
+    compiled, seconds = step_timing.measure(program.config, found.dataset(program.config))
     assert compiled > 0
     assert 1e-6 < seconds < 1
-    assert probe.unmeasured(found) == []
+    assert step_timing.unmeasured(found) == []
     assert found.seconds_per_step[found.cells[0].run_id] == speed.StepTime(seconds, True)
 
 
@@ -120,23 +124,23 @@ def test_states_are_read_from_folders_and_finished_cells_cost_nothing(tmp_path, 
     first, second = found.cells
     store = Store(tmp_path / "store")
     store.run(first.run_id).commit({"row": {"status": "ok"}})
-    priced = planning.Priced(found, tmp_path / "store")
+    priced = output.Priced(found, tmp_path / "store")
     assert priced.states == {first.run_id: "done", second.run_id: "new"}
     assert priced.seconds_left() == pricing.shares(found)[second.run_id]
     store.fail(second.run_id, 2, "broke", "")
-    priced = planning.Priced(found, tmp_path / "store")
+    priced = output.Priced(found, tmp_path / "store")
     assert priced.states[second.run_id] == "failed"
     assert priced.seconds_left() == 0
 
 
 def test_csv_and_json_hold_every_cell_where_text_is_shortened(own_cache):
     found = make({**WIDE, "seeds": list(range(10))})
-    priced = planning.Priced(found)
-    rows = list(csv.DictReader(io.StringIO(planning.as_csv(priced))))
-    value = json.loads(planning.as_json(priced))
+    priced = output.Priced(found)
+    rows = list(csv.DictReader(io.StringIO(output.as_csv(priced))))
+    value = json.loads(output.as_json(priced))
     assert len(rows) == len(value["rows"]) == len(found.cells) == 160
     assert [r["run_id"] for r in rows] == [c.run_id for c in found.cells]
-    text = planning.as_text(priced)
+    text = output.as_text(priced)
     assert "100 more, all in --json and --csv" in text
     assert "not a measurement" in text
 
@@ -175,14 +179,14 @@ PLANTED = [
 
 @pytest.mark.parametrize(("grid", "words"), PLANTED)
 def test_a_planted_trouble_is_told(grid, words, own_cache):
-    assert any(words in line for line in doubts.warnings(make(grid)))
+    assert any(words in line for line in design_checks.warnings(make(grid)))
 
 
 def test_a_sound_design_has_no_doubts_and_a_large_run_has_one(monkeypatch, own_cache):
     found = make(WIDE)
-    assert doubts.warnings(found) == []
+    assert design_checks.warnings(found) == []
     monkeypatch.setattr(pricing, "device_memory", lambda: 1000)
-    assert "of memory, a device has 1kB" in doubts.warnings(found)[0]
+    assert "of memory, a device has 1kB" in design_checks.warnings(found)[0]
 
 
 def test_a_centred_valley_has_no_doubt(own_cache):
@@ -195,7 +199,7 @@ def test_a_centred_valley_has_no_doubt(own_cache):
         "valley": {"tokens_per_param": ratio, "spread": 3.0},
         "shape": {"head_width": 2},
     }
-    assert not any("minimum" in line for line in doubts.warnings(make(grid)))
+    assert not any("minimum" in line for line in design_checks.warnings(make(grid)))
 
 
 def test_the_optimum_of_a_prior_is_the_lowest_loss_at_its_compute():
@@ -209,8 +213,8 @@ def test_the_optimum_of_a_prior_is_the_lowest_loss_at_its_compute():
 def test_promised_intervals_narrow_with_the_noise_and_hold_the_truth(own_cache):
     found = make(WIDE)
     prior = Prior(noise=0.01)
-    (wide,) = promise.promises(found, prior)
-    (narrow,) = promise.promises(found, replace(prior, noise=0.001))
+    (wide,) = promised_intervals.promises(found, prior)
+    (narrow,) = promised_intervals.promises(found, replace(prior, noise=0.001))
     assert wide.lost < 0.05
     for name in ("E", "A", "alpha", "B", "beta"):
         low, high = narrow.ranges[name]
@@ -225,7 +229,7 @@ def test_a_promise_is_what_studies_of_that_law_really_give(own_cache):
 
     found = make({**WIDE, "seeds": [0]})
     prior = Prior(noise=0.003)
-    (promised,) = promise.promises(found, prior)
+    (promised,) = promised_intervals.promises(found, prior)
     n = np.array([c.params.total - c.params.embedding for c in found.cells], float)
     d = np.array([c.config.steps * c.config.batch_tokens for c in found.cells], float)
     rng = np.random.default_rng(5)
@@ -240,10 +244,13 @@ def test_a_promise_is_what_studies_of_that_law_really_give(own_cache):
 
 
 def test_what_cannot_be_fitted_is_said_instead(own_cache):
-    (said,) = promise.promises(make({**WIDE, "sizes": [{"width": 8}]}), Prior())
+    (said,) = promised_intervals.promises(make({**WIDE, "sizes": [{"width": 8}]}), Prior())
     assert said.ranges == {}
     assert "1 sizes, at least 3 are needed" in said.why
-    assert promise.promises(make({**WIDE, "factors": {"model.qk_norm": [True, False]}}), Prior()) == []
+    assert (
+        promised_intervals.promises(make({**WIDE, "factors": {"model.qk_norm": [True, False]}}), Prior())
+        == []
+    )
 
 
 def test_plan_takes_overrides_and_refuses_nonsense(tmp_path, study_file, capsys, own_cache):
@@ -257,11 +264,11 @@ def test_plan_takes_overrides_and_refuses_nonsense(tmp_path, study_file, capsys,
         "--workers",
         "3",
     ]
-    assert desk.plan(args) == 0
+    assert planning_verbs.plan(args) == 0
     value = json.loads(capsys.readouterr().out)
     assert (value["cells"], value["workers"], value["states"]) == (6, 3, {"new": 6})
     with pytest.raises(InputError, match="--workers: should be at least 1"):
-        desk.plan([str(study_file), "--workers", "0"])
+        planning_verbs.plan([str(study_file), "--workers", "0"])
 
 
 def test_large_grids_cost_a_few_operations_a_cell(own_cache, monkeypatch):

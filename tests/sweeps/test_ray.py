@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sweeps import digest
+from sweeps.store import digest
 
 pytest.importorskip("ray", reason="ray is not installed: the extra `ray`")
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from lab.errors import InputError
-from sweeps import digest, disk
-from sweeps.engines import slurm
-from sweeps.engines.launch import Launch
+from sweeps.store import digest, disk
+from sweeps.work.engines import slurm
+from sweeps.work.engines.launch import Launch
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol")
 missing = [name for name in PROGRAMS if not shutil.which(name)]
@@ -216,12 +216,12 @@ def test_what_slurm_refuses_is_one_line_in_its_own_words(here, tmp_path):
 def test_workers_that_do_not_see_the_store_say_so(whole, here, tmp_path, monkeypatch):
     store = tmp_path / "store"
     monkeypatch.setattr(disk, "identity", lambda root: "another store of the same path")
-    from sweeps import verbs
+    from sweeps.verbs import training
 
     lines: list[str] = []
-    monkeypatch.setattr("sweeps.display.Display._line", lambda self, text: lines.append(text))
+    monkeypatch.setattr("sweeps.work.display.Display._line", lambda self, text: lines.append(text))
     options = ["--engine", "slurm", "--minutes", "5"]
-    assert verbs.run([str(whole / "small.toml"), "--out", str(store), *options]) == 1
+    assert training.run([str(whole / "small.toml"), "--out", str(store), *options]) == 1
     said = "\n".join(lines)
     assert f"does not see the store at {store}" in said
     assert "lab merge" in said

@@ -12,10 +12,12 @@ import pytest
 from analysis.tables.store import read_store
 from lab.data import load
 from lab.errors import InputError
-from lab.folder import RunFolder
-from sweeps import claim as claims
-from sweeps import desk, plan, state, study
-from sweeps.store import Store
+from lab.runs.folder import RunFolder
+from sweeps.plan import cells as plan
+from sweeps.store import claims
+from sweeps.store.store import Store
+from sweeps.study import schema
+from sweeps.verbs import planning, status
 
 
 def _write(root, worker, runs, barrier):
@@ -77,7 +79,7 @@ def test_a_torn_last_line_is_dropped_and_the_rest_is_there(tmp_path, cut):
 
 @pytest.fixture
 def made(study_file):
-    return plan.make(study.load(study_file), load)
+    return plan.make(schema.load(study_file), load)
 
 
 def finish(store: Store, cell, loss: float, seconds: float = 2.0, **row) -> None:
@@ -88,15 +90,15 @@ def finish(store: Store, cell, loss: float, seconds: float = 2.0, **row) -> None
 
 def test_a_study_edited_while_it_runs_keeps_its_old_runs(tmp_path, study_file, made):
     store = Store(tmp_path / "store")
-    store.write_study(made, study.text_of(study_file))
+    store.write_study(made, schema.text_of(study_file))
     for cell in made.cells[:5]:
         finish(store, cell, 3.0)
     before = {p: p.read_bytes() for p in (store.root / "runs").rglob("*") if p.is_file()}
     text = study_file.read_text().replace("40_000", "80_000")
     text = text.replace("learning_rate = 0.02", "learning_rate = 0.03")
     study_file.write_text(text)
-    edited = plan.make(study.load(study_file), load)
-    store.write_study(edited, study.text_of(study_file))
+    edited = plan.make(schema.load(study_file), load)
+    store.write_study(edited, schema.text_of(study_file))
     old, new = ({c.run_id for c in p.cells} for p in (made, edited))
     assert len(new & old) == 4, "width 16 at 10k and 20k is untouched: same ids"
     assert {p: p.read_bytes() for p in (store.root / "runs").rglob("*") if p.is_file()} == before
@@ -105,7 +107,7 @@ def test_a_study_edited_while_it_runs_keeps_its_old_runs(tmp_path, study_file, m
     assert len(ids) == len(set(ids))
     assert {c.run_id for c in made.cells[:5]} | new == set(ids)
     assert sum(columns["status"] == "ok") == 5
-    found = state.Look(store.root).collect()["studies"][0]
+    found = status.Look(store.root).collect()["studies"][0]
     assert found["cells"] == len(edited.cells)
 
 
@@ -133,7 +135,7 @@ def test_status_tells_states_costs_failures_and_the_command_that_helps(tmp_path,
     assert claims.take(store.claim_path(cells[4].run_id), claims.Owner.me())
     trunk = made.trunks[0].run_id
     assert claims.take(store.claim_path(trunk), claims.Owner.me())
-    look = state.Look(store.root)
+    look = status.Look(store.root)
     found = look.collect()["studies"][0]
     assert found["states"] == {"done": 2, "diverged": 1, "failed": 1, "running": 1, "waiting": 7}
     assert {r["run_id"]: r["phase"] for r in found["running"]} == {
@@ -150,12 +152,12 @@ def test_status_tells_states_costs_failures_and_the_command_that_helps(tmp_path,
     assert found["eta_seconds"] == pytest.approx(found["device_seconds_left"] / 2)
     assert found["last_losses"][0]["loss_nats"] in (3.5, 3.25)
     assert found["lowest_loss"] == {"language": {"run_id": cells[1].run_id, "loss_nats": 3.25}}
-    text = state.as_text(look.collect())
+    text = status.as_text(look.collect())
     assert f"failed {cells[3].run_id}: OSError: out of luck" in text
     assert "failure.json" in text
     assert f"diverged {cells[2].run_id}: loss not finite at step 7" in text
     assert f"--out '{store.root}' --retry-failed" in text, "a path with a space is quoted"
-    assert desk.status([str(store.root), "--json"]) == 0
+    assert planning.status([str(store.root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["studies"][0]["states"]["done"] == 2
 
 
@@ -164,23 +166,23 @@ def test_watching_ends_when_nothing_is_left(tmp_path, study_file, made, capsys):
     store.write_study(made, study_file.read_text())
     for i, cell in enumerate(made.cells):
         finish(store, cell, 3.0 + i)
-    assert desk.status([str(tmp_path), "--watch", "--every", "0.1"]) == 0
+    assert planning.status([str(tmp_path), "--watch", "--every", "0.1"]) == 0
     out = capsys.readouterr().out
     assert "12 runs: 12 done" in out
     assert "to go on" not in out
     with pytest.raises(InputError, match="--every: should be between"):
-        desk.status([str(tmp_path), "--every", "0"])
+        planning.status([str(tmp_path), "--every", "0"])
 
 
 def test_a_damaged_study_or_no_store_is_one_line(tmp_path, study_file, made):
     with pytest.raises(InputError, match="no study here"):
-        state.Look(tmp_path).collect()
+        status.Look(tmp_path).collect()
     Store(tmp_path).write_study(made, study_file.read_text())
     (tmp_path / "studies" / "small.json").write_text("{")
     with pytest.raises(InputError, match=r"small\.json: is damaged"):
-        state.Look(tmp_path).collect()
+        status.Look(tmp_path).collect()
     Store(tmp_path).write_study(made, study_file.read_text())
-    assert state.Look(tmp_path).collect()["studies"][0]["cells"] == 12
+    assert status.Look(tmp_path).collect()["studies"][0]["cells"] == 12
 
 
 def test_five_thousand_folders_are_one_table_and_none_is_read_twice(tmp_path):
@@ -222,21 +224,21 @@ SMALL = {
 @pytest.mark.parametrize("design", SMALL)
 def test_the_example_of_each_design_runs(tmp_path, design):
     """At a few steps of tiny shapes, from the copy that the store keeps for workers."""
-    from lab import devices
-    from sweeps.worker import Worker
+    from lab.machine import devices
+    from sweeps.work.worker import Worker
 
     devices.enable_compilation_cache()
     file, store = tmp_path / "s.toml", Store(tmp_path / "store")
-    desk.init([str(file), "--design", design])
+    planning.init([str(file), "--design", design])
     sets = ["data.source=synthetic", "data.context=32", "data.val_windows=16", "model.layers=1"]
     sets += ["optimizer.warmup_tokens=2_000", *(line.strip() for line in SMALL[design].splitlines())]
-    made = plan.make(study.load(file, sets), load)
-    store.write_study(made, study.text_of(file, sets))
+    made = plan.make(schema.load(file, sets), load)
+    store.write_study(made, schema.text_of(file, sets))
     (copy,) = (store.root / "studies").glob("*.toml")
-    copied = plan.make(study.load(copy), load)
+    copied = plan.make(schema.load(copy), load)
     assert [c.run_id for c in copied.cells] == [c.run_id for c in made.cells]
     assert Worker(copied, store, lambda event: None).work() == 0
-    found = state.Look(store.root).collect()["studies"][0]
+    found = status.Look(store.root).collect()["studies"][0]
     assert found["states"] == {"done": len(made.cells)}
     assert found["actual_device_seconds"] > 0
     assert found["next"] is None

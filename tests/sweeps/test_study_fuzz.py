@@ -14,7 +14,8 @@ from collections import Counter
 from pathlib import Path
 
 from lab.__main__ import main
-from sweeps import desk, overrides
+from sweeps.study import overrides
+from sweeps.verbs import planning
 
 SEEDS = 300
 VALUES = [
@@ -47,7 +48,7 @@ def designs() -> list[dict]:
     """The examples, on data that take no time."""
     found = []
     for design in ("grid", "isoflop", "ladder", "trunk_branch", "factorial"):
-        data = tomllib.loads(desk.example(design))
+        data = tomllib.loads(planning.example(design))
         data["data"] = dict(SMALL)
         found.append(data)
     return found

@@ -7,7 +7,9 @@ import pytest
 from lab.config import ModelConfig, RunConfig
 from lab.data import load
 from lab.errors import InputError
-from sweeps import designs, desk, ladder, overrides, plan, study
+from sweeps.plan import cells as plan
+from sweeps.study import designs, ladders, overrides, schema
+from sweeps.verbs import planning
 
 BASE = {
     "name": "s",
@@ -16,11 +18,11 @@ BASE = {
     "optimizer": {"warmup_tokens": 2_000},
     "data": {"source": "synthetic", "context": 32, "val_windows": 64},
 }
-V = designs.vocab_size(study.build(study.DataConfig, BASE["data"], "t"))
+V = designs.vocab_size(schema.build(schema.DataConfig, BASE["data"], "t"))
 
 
 def made(**grid):
-    return designs.points(study.parse({**BASE, "grids": [{"name": "g", **grid}]}, "s.toml"))
+    return designs.points(schema.parse({**BASE, "grids": [{"name": "g", **grid}]}, "s.toml"))
 
 
 def problems(**grid) -> str:
@@ -30,7 +32,7 @@ def problems(**grid) -> str:
 
 
 def params(config: RunConfig) -> int:
-    return ladder.counted(config.model, V)
+    return ladders.counted(config.model, V)
 
 
 def test_a_parameter_target_gets_the_nearest_of_all_shapes_and_one_depth():
@@ -39,7 +41,7 @@ def test_a_parameter_target_gets_the_nearest_of_all_shapes_and_one_depth():
     base = ModelConfig(layers=2)
     for target, point in zip(targets, found, strict=True):
         widths = range(4, 81, 4)
-        counts = {w: ladder.counted(ladder.Shape(head_width=4).model(base, w), V) for w in widths}
+        counts = {w: ladders.counted(ladders.Shape(head_width=4).model(base, w), V) for w in widths}
         best = min(counts, key=lambda w: abs(counts[w] / target - 1))
         m = point.config.model
         assert (m.width, m.layers, m.width // m.heads) == (best, 2, 4)
@@ -170,7 +172,7 @@ def test_a_wrong_key_is_one_line_with_its_place(grid, line):
 def test_a_wrong_key_of_the_whole_study_is_told_once():
     data = {**BASE, "model": {"layerz": 2}, "grids": [{"name": "g", "tokens": [9_000, 18_000]}] * 1}
     with pytest.raises(InputError) as caught:
-        study.parse(data, "s.toml")
+        schema.parse(data, "s.toml")
     assert caught.value.problems == ("s.toml: model.layerz: no such key; did you mean layers?",)
 
 
@@ -183,23 +185,23 @@ def test_includes_lie_beneath_and_overrides_above(tmp_path):
     top.write_text(
         'include = ["base.toml"]\nname = "s"\n[model]\nlayers = 1\n[[grids]]\nname = "b"\ntokens = [20_000]\n'
     )
-    found = {p.grid: p.config for p in designs.points(study.load(top))}
+    found = {p.grid: p.config for p in designs.points(schema.load(top))}
     assert (found["a"].model.layers, found["a"].batch, found["b"].model.heads) == (1, 4, 1)
     sets = ("grids.b.model={ width = 24 }", "grids[0].tokens=[30_000]", "run.pack=pmap", "batch=2")
-    after = study.load(top, sets)
+    after = schema.load(top, sets)
     found = {p.grid: p.config for p in designs.points(after)}
     assert (found["b"].model.width, found["a"].tokens, found["a"].batch) == (24, 30_000, 2)
     assert after.run.pack == "pmap", "what is no TOML value is text"
-    alone = study.text_of(top, sets)
+    alone = schema.text_of(top, sets)
     (tmp_path / "alone.toml").write_text(alone)
-    assert study.load(tmp_path / "alone.toml") == after, "the store's copy needs no other file"
-    assert study.text_of(tmp_path / "base.toml") == (tmp_path / "base.toml").read_text()
+    assert schema.load(tmp_path / "alone.toml") == after, "the store's copy needs no other file"
+    assert schema.text_of(tmp_path / "base.toml") == (tmp_path / "base.toml").read_text()
     (tmp_path / "base.toml").write_text('include = ["s.toml"]')
     with pytest.raises(InputError, match=r"include: s\.toml includes this file in turn"):
-        study.load(top)
+        schema.load(top)
     (tmp_path / "base.toml").unlink()
     with pytest.raises(InputError, match=r"base.toml: no such file; is included by .*s.toml"):
-        study.load(top)
+        schema.load(top)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_a_wrong_override_is_one_line(tmp_path, text, words):
         overrides.to_toml({**BASE, "grids": [{"name": "g", "tokens": [9_000], "sizes": [{"width": 8}]}]})
     )
     with pytest.raises(InputError) as caught:
-        study.load(path, (text,))
+        schema.load(path, (text,))
     assert len(caught.value.problems) == 1
     assert words in caught.value.problems[0]
     assert text in caught.value.problems[0]
@@ -239,9 +241,9 @@ def test_toml_that_is_written_reads_as_the_same():
 @pytest.mark.parametrize("design", ["grid", "isoflop", "ladder", "trunk_branch", "factorial"])
 def test_every_example_plans(design, tmp_path):
     path = tmp_path / "s.toml"
-    assert desk.init([str(path), "--design", design]) == 0
+    assert planning.init([str(path), "--design", design]) == 0
     small = ("data.source=synthetic", "data.val_windows=16")
-    found = plan.make(study.load(path, small), load)
+    found = plan.make(schema.load(path, small), load)
     assert len(found.cells) >= 12
     if design in ("isoflop", "trunk_branch", "grid", "ladder"):
         assert any(c.held_out for c in found.cells)
@@ -253,7 +255,7 @@ def test_every_example_plans(design, tmp_path):
 def test_the_shipped_studies_are_the_runs_that_their_words_say(name):
     """Ids follow from the configurations alone: built here by hand, as the first version of the file did."""
     path = f"sweeps/studies/{name}.toml"
-    raw = tomllib.loads((desk.files("sweeps") / "studies" / f"{name}.toml").read_text())
+    raw = tomllib.loads((planning.files("sweeps") / "studies" / f"{name}.toml").read_text())
     expected = []
     for grid in raw["grids"]:
         for size in grid["sizes"]:
@@ -267,11 +269,11 @@ def test_the_shipped_studies_are_the_runs_that_their_words_say(name):
                         "data": {**raw.get("data", {}), **grid.get("data", {})},
                     }
                     expected.append(
-                        study.build(
+                        schema.build(
                             RunConfig,
                             {**tables, "tokens": tokens, "seed": seed, "batch": grid["batch"]},
                             path,
                         )
                     )
-    found = [p.config for p in designs.points(study.parse(raw, path))]
+    found = [p.config for p in designs.points(schema.parse(raw, path))]
     assert [c.run_id("digest") for c in found] == [c.run_id("digest") for c in expected]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from sweeps import digest
+from sweeps.store import digest
 
 LAB = [sys.executable, "-m", "lab"]
 

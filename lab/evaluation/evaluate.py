@@ -1,0 +1,162 @@
+"""Validation loss with its error, and scores of abilities, from single forward passes."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lab.abilities.items import AbilitySet
+from lab.config import RunConfig
+from lab.data import Dataset
+from lab.data.dataset import Validation
+from lab.evaluation import metrics
+from lab.model import decoder
+from lab.training import train
+
+_ROWS = 64  # sequences a call
+_STEP = 16  # lengths are rounded up to a multiple, so that a model has a few programs and little filling
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Validation loss. ``se`` is over windows: it knows the validation set, not the seeds."""
+
+    nats: float  # a token
+    se: float
+    bits_per_byte: float
+    windows: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All abilities of one model: rows of the table, and what each item gave."""
+
+    rows: list[dict]
+    items: list[metrics.ItemScores]
+
+
+def validate(params, config: RunConfig, dataset: Dataset, held: Validation | None = None) -> Loss:
+    """Loss on the fixed validation windows (or on ``held``): summed nats over summed tokens.
+
+    The standard error is that of a ratio, from the windows' deviations; windows are taken as independent.
+    """
+    held = held or dataset.validation()
+    nats_WxT, _, _ = score(params, config, dataset.vocab_size, held.inputs_WxT, held.targets_WxT)
+    nats_W, count_W = nats_WxT.sum(1), (held.targets_WxT >= 0).sum(1)
+    mean = nats_W.sum() / count_W.sum()
+    W = len(nats_W)
+    se = np.sqrt(((nats_W - mean * count_W) ** 2).sum() * W / max(W - 1, 1)) / count_W.sum()
+    return Loss(float(mean), float(se), float(nats_W.sum() / np.log(2) / held.bytes_W.sum()), W)
+
+
+def abilities(params, config: RunConfig, dataset: Dataset) -> list[dict]:
+    """The rows of :func:`everything`."""
+    return everything(params, config, dataset).rows
+
+
+def everything(params, config: RunConfig, dataset: Dataset) -> Measured:
+    """Scores on the test set of every task of the data, and the loss on its text where there is one.
+
+    ``exact_match`` counts items whose every answer token, the end included, is the most probable one. With
+    one right answer an item, that is exactly what greedy decoding until ``<end>`` would be scored, at the
+    price of one forward pass. Only where an answer begins with its working is it decoded, since the working
+    may differ and the answer still be right. ``token_accuracy`` counts answer symbols under teacher forcing;
+    ``gold_nats`` is their mean negative log-probability: continuous where exact match is 0 of n. Neither
+    counts the end.
+    """
+    rows, items = [], []
+    for test in dataset.ability_sets().values():
+        scores = measure(params, config, dataset, test)
+        if test.scratch_length:
+            from lab.evaluation.decode import decode
+
+            scores = decode(params, config, dataset, test, scores)
+        rows += metrics.rows(scores)
+        items.append(scores)
+    if dataset.text_validation is not None:
+        text = validate(params, config, dataset, dataset.text_validation)
+        rows.append(
+            {
+                "task": "text",
+                "metric": "gold_nats",
+                "score": text.nats,
+                "correct": None,
+                "items": text.windows,
+            }
+            | {"chance": None, "se": text.se}
+        )
+    return Measured(rows, items)
+
+
+def measure(params, config: RunConfig, dataset: Dataset, test: AbilitySet) -> metrics.ItemScores:
+    """What a model gives on each item of one test set, under teacher forcing."""
+    nats_NxT, right_NxT, first_NxV = score(
+        params, config, dataset.vocab_size, test.inputs_NxT, test.targets_NxT, first=bool(test.choices)
+    )
+    scored_NxT, answer_NxT = test.targets_NxT >= 0, test.answer_NxT
+    tokens_N = answer_NxT.sum(1)
+    choice_NxC = gold_N = None
+    if test.choices:
+        restricted_NxC = first_NxV[:, list(test.choices)]
+        choice_NxC = metrics.log_softmax(restricted_NxC)
+        answer_N = test.targets_NxT[np.arange(len(tokens_N)), scored_NxT.argmax(1)]
+        gold_N = (answer_N[:, None] == np.array(test.choices)).argmax(1)
+    return metrics.ItemScores(
+        task=test.task,
+        chance=test.chance,
+        correct_N=(right_NxT | ~scored_NxT).all(1),
+        nats_N=np.where(answer_NxT, nats_NxT, 0.0).sum(1),
+        tokens_right_N=(right_NxT & answer_NxT).sum(1),
+        tokens_N=tokens_N,
+        difficulty_N=test.difficulty_N,
+        cluster_N=test.cluster_N,
+        factors=test.factors,
+        choice_log_NxC=choice_NxC,
+        gold_choice_N=gold_N,
+    )
+
+
+def score(
+    params, config: RunConfig, vocab: int, inputs_NxT, targets_NxT, first: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Nats of each target (0 where it is -1), and whether it is the most probable token: both (N, T).
+
+    With ``first``, also the log-probabilities (N, V) at each row's first scored position. Columns behind
+    the last scored target cost nothing.
+    """
+    N, T = targets_NxT.shape
+    used = int(np.flatnonzero((targets_NxT >= 0).any(0)).max(initial=0)) + 1
+    length = min(T, -(-used // _STEP) * _STEP)
+    program = _program(config.model, config.precision, vocab)
+    nats_NxT, right_NxT = np.zeros((N, T)), np.zeros((N, T), bool)
+    first_NxV = np.empty((N, vocab), np.float32) if first else None
+    for start in range(0, N, _ROWS):
+        batch = [a[start : start + _ROWS, :length] for a in (inputs_NxT, targets_NxT)]
+        count = len(batch[0])
+        filled = [  # one compiled shape; the filling is cut off again
+            np.pad(a, ((0, _ROWS - count), (0, 0)), constant_values=fill)
+            for a, fill in zip(batch, (0, -1), strict=True)
+        ]
+        nats_BxT, right_BxT, first_BxV = program(params, *filled)
+        rows = slice(start, start + count)
+        nats_NxT[rows, :length] = np.asarray(nats_BxT)[:count]
+        right_NxT[rows, :length] = np.asarray(right_BxT)[:count]
+        if first:
+            first_NxV[rows] = np.asarray(first_BxV)[:count]
+    return nats_NxT, right_NxT, first_NxV
+
+
+@cache
+def _program(model, precision, vocab):
+    def score_batch(params, inputs_BxT, targets_BxT):
+        logits_BxTxV = decoder.apply(params, inputs_BxT, model, vocab, jnp.dtype(precision))
+        nats_BxT, _ = train.nats_of_logits(logits_BxTxV, targets_BxT)
+        scored_BxT = targets_BxT >= 0
+        at_B = jnp.argmax(scored_BxT, axis=1)
+        first_BxV = jnp.take_along_axis(logits_BxTxV, at_B[:, None, None], axis=1)[:, 0]
+        right_BxT = (jnp.argmax(logits_BxTxV, -1) == targets_BxT) & scored_BxT
+        return nats_BxT, right_BxT, jax.nn.log_softmax(first_BxV)
+
+    return jax.jit(score_batch)

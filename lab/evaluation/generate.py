@@ -1,0 +1,100 @@
+"""Sampling with a key-value cache, until ``<end>``."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lab.config import ModelConfig, Sampling
+from lab.model import decoder
+
+
+def generate(
+    params,
+    prompts: list[list[int]],
+    config: ModelConfig,
+    vocab: int,
+    end: int,
+    window: int,
+    max_new: int,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+) -> list[list[int]]:
+    """Continuations of token prompts of any lengths, each up to ``max_new`` tokens or ``<end>``.
+
+    Args:
+        end: the token that ends a document; it is not returned.
+        window: positions each token sees back, the trained context.
+
+    Returns:
+        the new tokens of each prompt.
+    """
+    if not all(prompts):
+        raise ValueError("a prompt needs at least one token, <start> for an empty text")
+    sampling = sampling or Sampling()
+    lengths_B = np.array([len(p) for p in prompts], np.int32)
+    S = int(lengths_B.max()) + max_new
+    tokens_BxS = np.full((len(prompts), S), end, np.int32)
+    for row, prompt in zip(tokens_BxS, prompts, strict=True):
+        row[: len(prompt)] = prompt
+    program = _program(config, vocab, end, window, sampling.top_k, sampling.temperature == 0)
+    tokens_BxS = np.asarray(
+        program(
+            params,
+            tokens_BxS,
+            lengths_B,
+            np.int32(max_new),
+            jax.random.key(seed),
+            sampling.temperature,
+            sampling.top_p,
+        )
+    )
+    out = []
+    for row, length in zip(tokens_BxS, lengths_B, strict=True):
+        new = row[length : length + max_new].tolist()
+        out.append(new[: new.index(end)] if end in new else new)
+    return out
+
+
+@cache
+def _program(config, vocab, end, window, top_k, greedy):
+    def fill(params, tokens_BxS, lengths_B, max_new, key, temperature, top_p):
+        B, S = tokens_BxS.shape
+
+        def unfinished(carry):
+            t, _, _, ended_B = carry
+            return (t + 1 < S) & ~ended_B.all()
+
+        def advance(carry):
+            # one position of all rows: prompts of different lengths need no padding rules
+            t, tokens_BxS, cache, ended_B = carry
+            column_Bx1 = jax.lax.dynamic_slice_in_dim(tokens_BxS, t, 1, axis=1)
+            logits_Bx1xV, cache = decoder.apply_cached(params, column_Bx1, cache, config, vocab, window)
+            drawn_B = _draw(logits_Bx1xV[:, 0], jax.random.fold_in(key, t), temperature, top_k, top_p, greedy)
+            given_B = jax.lax.dynamic_slice_in_dim(tokens_BxS, t + 1, 1, axis=1)[:, 0]
+            in_prompt_B = t + 1 < lengths_B
+            next_B = jnp.where(in_prompt_B, given_B, jnp.where(ended_B, end, drawn_B))
+            ended_B = ended_B | (~in_prompt_B & ((next_B == end) | (t + 2 >= lengths_B + max_new)))
+            tokens_BxS = jax.lax.dynamic_update_slice_in_dim(tokens_BxS, next_B[:, None], t + 1, axis=1)
+            return t + 1, tokens_BxS, cache, ended_B
+
+        cache = decoder.empty_cache(config, B, S)
+        return jax.lax.while_loop(unfinished, advance, (0, tokens_BxS, cache, jnp.zeros(B, bool)))[1]
+
+    return jax.jit(fill)
+
+
+def _draw(logits_BxV, key, temperature, top_k, top_p, greedy):
+    if greedy:
+        return jnp.argmax(logits_BxV, axis=-1).astype(jnp.int32)
+    logits_BxV = logits_BxV / temperature
+    sorted_BxV = -jnp.sort(-logits_BxV, axis=-1)
+    if top_k:
+        logits_BxV = jnp.where(logits_BxV < sorted_BxV[:, top_k - 1 : top_k], -jnp.inf, logits_BxV)
+    # nucleus (1904.09751): the smallest set of tokens that holds top_p of the mass
+    mass_BxV = jnp.cumsum(jax.nn.softmax(sorted_BxV, axis=-1), axis=-1)
+    last_B = jnp.argmax(mass_BxV >= jnp.minimum(top_p, mass_BxV[:, -1:]), axis=-1)
+    cut_Bx1 = jnp.take_along_axis(sorted_BxV, last_B[:, None], axis=-1)
+    logits_BxV = jnp.where(logits_BxV < cut_Bx1, -jnp.inf, logits_BxV)
+    return jax.random.categorical(key, logits_BxV, axis=-1).astype(jnp.int32)

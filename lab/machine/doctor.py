@@ -1,0 +1,274 @@
+"""`lab doctor`: does this machine have what a study needs? What is missing is told with its mending."""
+
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from lab.machine import devices
+
+_PACKAGE = "scaling-law-lab"
+_PYTHON = (3, 11)
+_LEAST_FREE = 2e9  # bytes; a study of small models keeps some 100 kB a run, its checkpoints more
+_SKEW_SECONDS = 5.0
+_SLOW_FSYNC = 0.1
+_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "lustre", "beegfs", "gpfs", "ceph", "afs")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line. ``absent`` is something optional that is not there; only ``fail`` makes the exit code 1."""
+
+    name: str
+    status: Literal["ok", "warn", "fail", "absent"]
+    text: str
+    mend: str = ""
+
+
+def doctor(argv: list[str]) -> int:
+    def command(
+        out: Path = Path("runs"), as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    ) -> int:
+        """Check this machine: versions, devices, compilation cache, file system of the store, clock, engines.
+
+        Args:
+            out: where stores will be: its file system is tried with a few small files.
+            as_json: print one JSON object.
+        """
+        found = []
+        for check in checks(out):
+            found.append(check)
+            if not as_json:
+                mend = f"\n{'':15}{check.mend}" if check.mend else ""
+                print(f"{check.status:<6} {check.name:<8} {check.text}{mend}", flush=True)
+        sound = all(check.status != "fail" for check in found)
+        if as_json:
+            print(json.dumps({"sound": sound, "checks": [asdict(check) for check in found]}))
+        return 0 if sound else 1
+
+    return tyro.cli(command, args=argv, prog="lab doctor")
+
+
+def checks(out: Path) -> Iterator[Check]:
+    """All of them, the cheap ones first."""
+    yield _python()
+    yield from _packages()
+    yield from _disk(out)
+    yield _caches()
+    yield from _devices()
+    yield from _engines()
+
+
+def _python(found: tuple[int, ...] = tuple(sys.version_info)) -> Check:
+    text = f"Python {'.'.join(map(str, found[:3]))} at {sys.executable}"
+    if found < _PYTHON:
+        mend = "install Python 3.11 or newer, then: make setup PYTHON=python3.12"
+        return Check("python", "fail", text, mend)
+    return Check("python", "ok", text)
+
+
+def _packages(installed: Callable[[str], str] = version) -> Iterator[Check]:
+    """Installed versions against what the package asks for."""
+    try:
+        from packaging.requirements import Requirement
+
+        wanted = [Requirement(line) for line in requires(_PACKAGE) or ()]
+    except (ImportError, PackageNotFoundError):
+        yield Check("packages", "fail", f"{_PACKAGE} is not installed", "make setup, or: pip install -e .")
+        return
+    wrong, right = [], []
+    for need in wanted:
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            have = installed(need.name)
+        except PackageNotFoundError:
+            wrong.append((need, "is missing"))
+            continue
+        if have in need.specifier:
+            right.append(f"{need.name} {have}")
+        else:
+            wrong.append((need, f"is {have}"))
+    for need, what in wrong:
+        text = f"{need.name} {what}, should be {need.specifier or 'there'}"
+        yield Check("packages", "fail", text, f"pip install '{need.name}{need.specifier}'")
+    if not wrong:
+        shown = [text for text in right if text.split()[0] in ("jax", "flax", "optax", "numpy", "scipy")]
+        yield Check("packages", "ok", f"{', '.join(shown)} and {len(right) - len(shown)} others as required")
+
+
+def _disk(out: Path) -> Iterator[Check]:
+    place = out.absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        free = shutil.disk_usage(place).free
+        text = f"{free / 1e9:.1f} GB free at {place}"
+        mend = (
+            f"free some space there, or keep stores elsewhere: lab doctor --out DIR (df -h {place} shows it)"
+        )
+        yield Check("disk", "ok", text) if free > _LEAST_FREE else Check("disk", "fail", text, mend)
+        folder = place / f".doctor-{os.getpid()}"
+        folder.mkdir()
+    except OSError as error:
+        mend = f"chmod u+w {place}, or choose a folder that takes files: lab doctor --out DIR"
+        yield Check("files", "fail", f"{place}: {error.strerror}", mend)
+        return
+    try:
+        yield _semantics(folder, place)
+        yield _clock(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _semantics(folder: Path, place: Path) -> Check:
+    """What claims and commits rest on: exclusive links, atomic replacing, appending, fsync."""
+    kind = _file_system(place)
+    mend = (
+        "keep stores on a local or POSIX file system: --out DIR; parts can be brought together by lab merge"
+    )
+    first, second, target = (folder / name for name in ("first", "second", "target"))
+    first.write_text("1")
+    second.write_text("2")
+    try:
+        os.link(first, target)
+        try:
+            os.link(second, target)
+            return Check("files", "fail", f"{kind}: two links took one name: claims are not exclusive", mend)
+        except FileExistsError:
+            pass
+        os.replace(second, target)
+        if target.read_text() != "2" or second.exists():
+            return Check("files", "fail", f"{kind}: a file replaced another only in part", mend)
+        started = time.perf_counter()
+        with open(target, "a") as file:
+            file.write("3")
+            file.flush()
+            os.fsync(file.fileno())
+        handle = os.open(folder, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+        seconds = time.perf_counter() - started
+        if target.read_text() != "23":
+            return Check("files", "fail", f"{kind}: what was appended is not there", mend)
+    except OSError as error:
+        return Check("files", "fail", f"{kind}: no exclusive links or no fsync: {error.strerror}", mend)
+    text = f"{kind}: exclusive links, atomic replacing and fsync work ({seconds * 1e3:.1f} ms a commit)"
+    if seconds > _SLOW_FSYNC:
+        return Check("files", "warn", text, "commits are slow here; a local disk and lab merge are faster")
+    if kind in _NETWORK:
+        mend = "nfsstat -m shows its options; a short acregmax lets workers see each other sooner"
+        return Check("files", "warn", f"{text}; other nodes see files after its attribute cache", mend)
+    return Check("files", "ok", text)
+
+
+def _file_system(place: Path) -> str:
+    """Type of the file system that holds ``place``, from the longest mount point above it."""
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return platform.system()
+    above = [(len(m), kind) for m, kind in mounts if place.is_relative_to(m.replace("\\040", " "))]
+    return max(above, default=(0, "unknown"))[1]
+
+
+def _clock(folder: Path) -> Check:
+    probe = folder / "clock"
+    before = time.time()
+    probe.write_text("")
+    skew = probe.stat().st_mtime - before
+    text = f"file times differ from this machine's clock by {abs(skew):.1f} s"
+    if abs(skew) > _SKEW_SECONDS:
+        mend = (
+            "timedatectl set-ntp true (claims bear it: they compare no two clocks; file dates will mislead)"
+        )
+        return Check("clock", "warn", text, mend)
+    return Check("clock", "ok", text)
+
+
+def _caches() -> Check:
+    folder = devices.cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".doctor-{os.getpid()}"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        return Check(
+            "cache", "fail", f"{folder}: {error.strerror}", "export XDG_CACHE_HOME=/a/folder/of/yours"
+        )
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Check("cache", "ok", f"{folder} takes files and holds {size / 1e6:.0f} MB; it may be deleted")
+
+
+def _devices() -> Iterator[Check]:
+    if "jax" not in sys.modules:
+        devices.configure()
+    try:
+        import jax
+
+        found = jax.devices()
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        yield Check(
+            "devices", "fail", f"jax does not start: {reason}", "JAX_PLATFORMS=cpu lab doctor, or make setup"
+        )
+        return
+    kinds = sorted({device.device_kind for device in found})
+    cores = len(devices.available_cores())
+    text = f"{len(found)} x {', '.join(kinds)} ({found[0].platform}), {cores} cores, {_memory()}"
+    gpus = list(Path("/dev").glob("nvidia[0-9]*"))
+    if found[0].platform == "cpu" and gpus and os.environ.get("JAX_PLATFORMS", "") != "cpu":
+        mend = f"pip install 'jax[cuda12]=={jax.__version__}'"
+        yield Check("devices", "warn", f"{text}; {len(gpus)} NVIDIA devices are not used", mend)
+    else:
+        yield Check("devices", "ok", text)
+    yield Check("flags", "ok", f"XLA_FLAGS {os.environ.get('XLA_FLAGS', '') or 'none'}")
+    mend = f"rm -r {devices.cache_folder() / 'xla'}, then: lab doctor"
+    try:
+        if devices.cache_works():
+            yield Check("compile", "ok", "a second process takes compiled programs from the cache")
+        else:
+            text = "this host rejects what it compiled before (jax#38445): every process compiles anew"
+            yield Check("compile", "warn", text, mend)
+    except RuntimeError as error:
+        yield Check("compile", "fail", str(error), mend)
+
+
+def _memory() -> str:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return "memory unknown"
+    free = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.split()[1].isdigit()}
+    return f"{free.get('MemAvailable', 0) / 1e9:.1f} of {free.get('MemTotal', 0) / 1e9:.1f} GB memory free"
+
+
+def _engines() -> Iterator[Check]:
+    yield Check(
+        "local", "ok", f"{len(devices.available_cores())} workers, one a core, unless there are accelerators"
+    )
+    sbatch = shutil.which("sbatch")
+    submitit = importlib.util.find_spec("submitit")
+    if sbatch and submitit:
+        yield Check("slurm", "ok", f"{sbatch}, submitit {version('submitit')}")
+    elif sbatch:
+        mend = f"pip install '{_PACKAGE}[slurm]'"
+        yield Check("slurm", "absent", "sbatch is here, submitit is missing", mend)
+    else:
+        text = "no sbatch on this machine" + ("" if submitit else ", no submitit")
+        yield Check("slurm", "absent", text, f"on a Slurm login node: pip install '{_PACKAGE}[slurm]'")
+    if importlib.util.find_spec("ray"):
+        yield Check("ray", "ok", f"ray {version('ray')}")
+    else:
+        yield Check("ray", "absent", "ray is not installed", f"pip install '{_PACKAGE}[ray]'")

@@ -1,0 +1,60 @@
+"""How long a step takes on this machine: measured by earlier runs, else estimated from matrix products."""
+
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from lab.config import RunConfig, digest
+from lab.machine.devices import cache_folder, machine_name
+from lab.model import accounting
+from lab.runs.folder import read_json, write_json
+
+# Share of the plain product's rate (all cores) that a narrow step reaches on one core: a first guess,
+# replaced by what the first run of a shape takes.
+_TYPICAL_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class StepTime:
+    seconds: float
+    measured: bool
+
+
+def predict(config: RunConfig, vocab: int) -> StepTime:
+    """Seconds a step of one run on one core or accelerator."""
+    found = known(config, vocab)
+    if found is not None:
+        return found
+    context = config.data.context
+    flops = 3 * accounting.forward_flops(config.model, vocab, context, causal=False) * config.batch_tokens
+    return StepTime(flops / (_TYPICAL_SHARE * _product_rate(config.model.width)), False)
+
+
+def known(config: RunConfig, vocab: int) -> StepTime | None:
+    """Seconds a step where a run or a probe of this shape has measured them on this machine."""
+    found = read_json(_path(config, vocab))
+    return None if found is None else StepTime(found["seconds_per_step"], True)
+
+
+def record(config: RunConfig, vocab: int, seconds_per_step: float) -> None:
+    """Keep what a run took, for the plans to come."""
+    write_json(_path(config, vocab), {"seconds_per_step": seconds_per_step})
+
+
+def _path(config: RunConfig, vocab: int):
+    shape = [asdict(config.model), config.batch, config.data.context, vocab, config.precision]
+    return cache_folder() / "speed" / machine_name() / f"{digest(shape)}.json"
+
+
+@lru_cache(maxsize=64)
+def _product_rate(width: int) -> float:
+    """FLOP/s of a (1024, M) x (M, 4M) product in NumPy, best of 20 ms: the first ones wake threads up."""
+    a, b = np.ones((1024, width), np.float32), np.ones((width, 4 * width), np.float32)
+    best, begun = float("inf"), time.perf_counter()
+    while best == float("inf") or time.perf_counter() - begun < 0.02:
+        started = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - started)
+    return 8 * 1024 * width**2 / best

@@ -1,0 +1,280 @@
+"""The decoder: pre-norm transformer with rotary positions. The one file that imports flax.
+
+Shapes are in the names: B sequences, T positions, N = B T, S cached positions, M width, H heads, K head
+width, F hidden width, V vocabulary. Modules have no mutable state: ``init`` and ``apply`` are the whole
+interface, so that vmap, pmap, grad, optimisers and checkpoints see a plain nested dict of arrays.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lab.config import ModelConfig
+from lab.model import kernels, parametrization
+
+_QUERY_BLOCK = 64  # smaller blocks skip more of the masked square but make narrower products
+
+
+class Cache(NamedTuple):
+    """Keys and values of the positions already seen, and how many those are."""
+
+    key_LxBxSxHxK: jax.Array
+    value_LxBxSxHxK: jax.Array
+    length: jax.Array  # int32 scalar
+
+
+def init(key: jax.Array, config: ModelConfig, vocab: int) -> dict:
+    """Initial parameters: float32, a nested dict; as lab/model/parametrization.py says.
+
+    In the standard one, matrices have standard deviation 1/sqrt(fan_in); those that write into the residual
+    stream are divided by sqrt(2 L) more (GPT-2). The head's 1/M keeps the first logits small: the untrained
+    loss is ln V.
+    """
+    return Decoder(config, vocab).init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+
+
+def apply(
+    params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int, dtype=jnp.float32, **how
+) -> jax.Array:
+    """Logits float32 (B, T, V); position t sees tokens 0..t. ``how``: ``remat``, ``shards`` of Decoder."""
+    return Decoder(config, vocab, dtype, **how).apply({"params": params}, tokens_BxT)[0]
+
+
+def activations(params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int) -> dict[str, jax.Array]:
+    """What flows through the model: ``embedding``, ``block_0`` .. after each block (N, M), ``logits``."""
+    (logits_BxTxV, _), kept = Decoder(config, vocab).apply(
+        {"params": params}, tokens_BxT, mutable=["intermediates"]
+    )
+    table_VxM = params["embed"]["embedding"]
+    streams = {f"block_{i}": kept["intermediates"][f"stream_{i}"][0] for i in range(config.layers)}
+    return {"embedding": table_VxM[tokens_BxT.reshape(-1)], **streams, "logits": logits_BxTxV}
+
+
+def apply_cached(params: dict, tokens_BxT, cache: Cache, config: ModelConfig, vocab: int, window: int):
+    """Logits (B, T, V) for tokens that follow ``cache.length`` seen ones, and the cache grown by T.
+
+    Each position sees the last ``window`` ones: past the trained context, attention slides, since rotary
+    positions are relative. The caller sees to it that ``cache.length + T`` does not exceed the cache's S.
+    """
+    return Decoder(config, vocab, window=window).apply({"params": params}, tokens_BxT, cache)
+
+
+def empty_cache(config: ModelConfig, batch: int, positions: int) -> Cache:
+    shape = (config.layers, batch, positions, config.heads, config.head_width)
+    return Cache(jnp.zeros(shape), jnp.zeros(shape), jnp.int32(0))
+
+
+class Decoder(nn.Module):
+    config: ModelConfig
+    vocab: int
+    dtype: jnp.dtype = jnp.float32  # of activations; parameters stay float32
+    window: int = 0  # positions seen back from each, with a cache; without one, all
+    remat: bool = False  # keep only each layer's input for the backward pass, and compute the layer again
+    shards: int = 1  # devices that share the heads of a layer: see lab.training.mesh.view
+
+    @nn.compact
+    def __call__(self, tokens_BxT, cache: Cache | None = None):
+        c = self.config
+        table = nn.Embed(
+            self.vocab, c.width, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype, name="embed"
+        )
+        B, T = tokens_BxT.shape
+        # flat from here on: gradients of weights contract over one axis N = B T, not over two, which XLA:CPU
+        # runs far slower
+        x_NxM = table(tokens_BxT.reshape(B * T))
+        start = 0 if cache is None else cache.length
+        grown = []
+        block = nn.remat(Decoder.block, static_argnums=(1, 3)) if self.remat else Decoder.block
+        for layer in range(c.layers):  # unrolled: XLA fuses across layers, and narrow models are shallow
+            past = None if cache is None else (cache.key_LxBxSxHxK[layer], cache.value_LxBxSxHxK[layer])
+            x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past)
+            self.sow("intermediates", f"stream_{layer}", x_NxM)  # nothing unless activations() asks
+            grown.append(kept)
+        x_NxM, scale_M = self.norm("norm_final", x_NxM)
+        if c.tied:
+            # the table has unit rows at initialisation; 1/M gives the logits the size of an untied head's
+            logits_NxV = table.attend(x_NxM * scale_M.astype(self.dtype)) / c.width
+        else:
+            logits_NxV = Dense(self.vocab, parametrization.head_std(c), self.dtype, name="head")(
+                x_NxM, scale_M
+            )
+            logits_NxV = scaled(logits_NxV, parametrization.multipliers(c).logits)
+        logits_BxTxV = logits_NxV.astype(jnp.float32).reshape(B, T, self.vocab)
+        if cache is None:
+            return logits_BxTxV, None
+        keys, values = (jnp.stack(part) for part in zip(*grown, strict=True))
+        return logits_BxTxV, Cache(keys, values, start + T)
+
+    def block(self, layer, x_NxM, shape, start, past):
+        c = self.config
+        factor = parametrization.multipliers(c).residual
+        attention = Attention(c, self.dtype, self.window, self.shards, name=f"attention_{layer}")
+        out_NxM, kept = attention(*self.norm(f"norm_a_{layer}", x_NxM), shape, start, past)
+        x_NxM = x_NxM + scaled(out_NxM, factor)
+        mlp = Mlp(c, self.dtype, name=f"mlp_{layer}")
+        return x_NxM + scaled(mlp(*self.norm(f"norm_m_{layer}", x_NxM)), factor), kept
+
+    def norm(self, name, x):
+        return Norm(self.dtype, name=name)(x)
+
+
+class Norm(nn.Module):
+    """RMS normalisation (1910.07467); the learned scale is returned apart, for the product that follows."""
+
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_NxM):
+        scale_M = self.param("scale", nn.initializers.ones_init(), x_NxM.shape[-1:])
+        x_NxM = x_NxM.astype(jnp.float32)
+        size_Nx1 = jnp.sqrt(jnp.mean(x_NxM * x_NxM, axis=-1, keepdims=True) + 1e-6)
+        return (x_NxM / size_Nx1).astype(self.dtype), scale_M
+
+
+class Dense(nn.Module):
+    """A product without bias. ``scale``, of the norm before it, is put into the matrix.
+
+    (x * scale) W = x (scale W): what would be two passes over the activations, and in the gradient a slow sum
+    over all positions, becomes a multiplication of small matrices.
+    """
+
+    features: int
+    std: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_NxI, scale_I=None):
+        shape = x_NxI.shape[-1], self.features
+        kernel_IxO = self.param("kernel", nn.initializers.normal(self.std), shape)
+        if scale_I is not None:
+            kernel_IxO = scale_I[:, None] * kernel_IxO
+        multiply = narrowing if shape[0] > shape[1] else jnp.matmul
+        return multiply(x_NxI.astype(self.dtype), kernel_IxO.astype(self.dtype))
+
+
+@jax.custom_vjp
+def narrowing(x_NxI, w_IxO):
+    """x w for I > O, with the gradient of w computed as a transposed (O, I) product.
+
+    XLA:CPU runs the wide form, (O, N) times (N, I), far faster than (I, N) times (N, O).
+    """
+    return x_NxI @ w_IxO
+
+
+def _narrowing_forward(x_NxI, w_IxO):
+    return x_NxI @ w_IxO, (x_NxI, w_IxO)
+
+
+def _narrowing_backward(kept, dy_NxO):
+    x_NxI, w_IxO = kept
+    # without the barrier the compiler would turn the transposed product back into the slow one
+    return dy_NxO @ w_IxO.T, jax.lax.optimization_barrier(dy_NxO.T @ x_NxI).T
+
+
+narrowing.defvjp(_narrowing_forward, _narrowing_backward)
+
+
+class Attention(nn.Module):
+    config: ModelConfig
+    dtype: jnp.dtype
+    window: int
+    shards: int
+
+    @nn.compact
+    def __call__(self, x_NxM, scale_M, shape, start, past):
+        c = self.config
+        (B, T), M = shape, c.width
+        H, K = c.heads, c.head_width
+        # one product for queries, keys and values: three narrow ones reach a lower rate. And split, not
+        # indexing: its gradient is one concatenation instead of three padded sums
+        qkv_Nx3M = Dense(3 * M, parametrization.matrix_std(c, M), self.dtype, name="qkv")(x_NxM, scale_M)
+        if self.shards > 1:  # the columns come ordered by device
+            qkv_Nx3M = qkv_Nx3M.reshape(B * T, self.shards, 3 * M // self.shards)
+        q_BxTxHxK, k_BxTxHxK, v_BxTxHxK = (a.reshape(B, T, H, K) for a in jnp.split(qkv_Nx3M, 3, axis=-1))
+        if c.qk_norm:
+            q_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_q")(q_BxTxHxK)
+            k_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_k")(k_BxTxHxK)
+        positions_T = start + jnp.arange(T)
+        # the scale of the scores is part of the turn's cosines and sines: one pass less
+        scale = K**-0.5 * parametrization.multipliers(c).attention
+        q_BxTxHxK, k_BxTxHxK = rotate(q_BxTxHxK, positions_T, scale), rotate(k_BxTxHxK, positions_T)
+        if past is None:
+            out_BxTxHxK, kept = attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK), None
+        else:
+            k_BxSxHxK = jax.lax.dynamic_update_slice(past[0], k_BxTxHxK, (0, start, 0, 0))
+            v_BxSxHxK = jax.lax.dynamic_update_slice(past[1], v_BxTxHxK, (0, start, 0, 0))
+            kept = (k_BxSxHxK, v_BxSxHxK)
+            back_TxS = positions_T[:, None] - jnp.arange(k_BxSxHxK.shape[1])[None, :]
+            seen_TxS = (back_TxS >= 0) & (back_TxS < self.window)
+            out_BxTxHxK = attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS)
+        std = parametrization.matrix_std(c, M, into_residual=True)
+        out = Dense(M, std, self.dtype, name="out")(out_BxTxHxK.reshape(B * T, M))
+        return out, kept
+
+
+class Mlp(nn.Module):
+    config: ModelConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x_NxM, scale_M):
+        c = self.config
+        std = parametrization.matrix_std(c, c.width)
+        up_NxF = Dense(c.hidden, std, self.dtype, name="up")(x_NxM, scale_M)
+        if c.mlp == "gated":
+            gate_NxF = Dense(c.hidden, std, self.dtype, name="gate")(x_NxM, scale_M)
+            act_NxF = nn.silu(gate_NxF) * up_NxF
+        else:
+            act_NxF = nn.gelu(up_NxF)
+        std = parametrization.matrix_std(c, c.hidden, into_residual=True)
+        return Dense(c.width, std, self.dtype, name="down")(act_NxF)
+
+
+def attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS):
+    """Softmax attention where ``seen_TxS``, of queries that are scaled already.
+
+    Products are batched over (B, H), which XLA:CPU runs fastest.
+    """
+    q_BxHxTxK, k_BxHxSxK, v_BxHxSxK = (a.swapaxes(1, 2) for a in (q_BxTxHxK, k_BxSxHxK, v_BxSxHxK))
+    scores_BxHxTxS = q_BxHxTxK @ k_BxHxSxK.swapaxes(2, 3)
+    scores_BxHxTxS = jnp.where(seen_TxS, scores_BxHxTxS.astype(jnp.float32), -1e30)
+    top_BxHxTx1 = jax.lax.stop_gradient(scores_BxHxTxS.max(-1, keepdims=True))
+    weights_BxHxTxS = jnp.exp(scores_BxHxTxS - top_BxHxTx1)
+    # dividing K values instead of S weights; exact, since both are linear in the weights
+    out_BxHxTxK = weights_BxHxTxS.astype(v_BxHxSxK.dtype) @ v_BxHxSxK
+    total_BxHxTx1 = weights_BxHxTxS.sum(-1, keepdims=True).astype(out_BxHxTxK.dtype)
+    return (out_BxHxTxK / total_BxHxTx1).swapaxes(1, 2)
+
+
+def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK):
+    """Causal attention in blocks of queries, each of which leaves out the keys that none of it sees."""
+    T, K = q_BxTxHxK.shape[1], q_BxTxHxK.shape[3]
+    if (kernel := kernels.here(q_BxTxHxK.dtype, K)) != "blocks":
+        return jax.nn.dot_product_attention(
+            q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, scale=1.0, is_causal=True, implementation=kernel
+        )
+    seen_TxT = jnp.tril(jnp.ones((T, T), bool))
+    blocks = []
+    for start in range(0, T, _QUERY_BLOCK):
+        stop = min(start + _QUERY_BLOCK, T)
+        q, k, v = q_BxTxHxK[:, start:stop], k_BxTxHxK[:, :stop], v_BxTxHxK[:, :stop]
+        blocks.append(attend(q, k, v, seen_TxT[start:stop, :stop]))
+    return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
+
+
+def rotate(
+    x_BxTxHxK: jax.Array, positions_T: jax.Array, scale: float = 1.0, base: float = 10_000.0
+) -> jax.Array:
+    """Rotary positions (2104.09864): pairs (i, i + K/2) turned by position * base^(-2i/K); and scaled."""
+    half = x_BxTxHxK.shape[-1] // 2
+    frequency = base ** (-jnp.arange(half) / half)
+    angle_Tx1xI = positions_T[:, None, None] * frequency
+    cos, sin = (scaled(f(angle_Tx1xI), scale).astype(x_BxTxHxK.dtype) for f in (jnp.cos, jnp.sin))
+    a, b = jnp.split(x_BxTxHxK, 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def scaled(x, factor: float):
+    return x if factor == 1 else x * factor

@@ -1,0 +1,153 @@
+"""How much memory a run takes on each device: predicted before compiling, and the compiler's own figure.
+
+The prediction is arithmetic over the shapes: state and gradients exactly, activations by a count of what the
+backward pass keeps. A test holds it to the compiler's own figure within a factor of :data:`FACTOR`.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.config import RunConfig
+from lab.errors import InputError
+from lab.execution import Execution
+from lab.model import accounting
+
+FACTOR = 1.5  # how far prediction and compiler may be apart
+_PLAIN = Execution()
+_QUERY_BLOCK = 64  # attention keeps scores of the blocks that are not masked as a whole
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device."""
+
+    state: int  # parameters and moments
+    gradients: int
+    activations: int  # kept for the backward pass, and the largest temporaries
+
+    @property
+    def total(self) -> int:
+        return self.state + self.gradients + self.activations
+
+
+def predict(
+    config: RunConfig,
+    vocab: int,
+    mode: str = "serial",
+    devices: int = 1,
+    runs: int = 1,
+    how: Execution = _PLAIN,
+    platform: str = "cpu",
+) -> int:
+    """Peak bytes on the device that holds most. Compiles nothing."""
+    return breakdown(config, vocab, mode, devices, runs, how, platform).total
+
+
+def breakdown(
+    config: RunConfig,
+    vocab: int,
+    mode: str = "serial",
+    devices: int = 1,
+    runs: int = 1,
+    how: Execution = _PLAIN,
+    platform: str = "cpu",
+) -> Memory:
+    """:func:`predict` by kind.
+
+    Args:
+        devices: those of ``data`` and ``vmap``; ``mesh`` has its own.
+        platform: on a CPU, recomputation saves nothing: the compiler finds the layers computed twice, and
+            keeps the first result.
+    """
+    params = accounting.count_params(config.model, vocab)
+    data, fsdp, tensor = how.mesh.sizes if mode == "mesh" else (1, 1, 1)
+    parts = {"data": devices, "mesh": data * fsdp}.get(mode, 1) * how.accumulate
+    together = (
+        -(-runs // devices) if mode == "vmap" and runs % devices == 0 else runs if mode == "vmap" else 1
+    )
+    divided = (params.total - params.vectors) / (fsdp * tensor) + params.vectors
+    moments = 2.0
+    if config.optimizer.algorithm == "muon":  # matrices have one moment
+        moments -= params.matrices / params.total
+    # parts are summed into gradients of their own; over fsdp, layers are gathered before they are used
+    gradients = divided * (2 if how.accumulate > 1 else 1)
+    gathered = params.total / tensor / config.model.layers * 2 if fsdp > 1 else 0
+    kept = _activations(config, vocab, how.remat and platform != "cpu", tensor) * config.batch_tokens / parts
+    return Memory(
+        state=round(4 * together * divided * (1 + moments)),
+        gradients=round(4 * together * (gradients + gathered)),
+        activations=round(together * kept),
+    )
+
+
+def measured(compiled) -> int:
+    """Peak bytes of a compiled program (``jit(f).lower(...).compile()``), by the compiler's own account.
+
+    Arguments and results, what is donated counted once, and the largest sum of temporaries alive at a time.
+    """
+    found = compiled.memory_analysis()
+    buffers = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    return int(buffers + found.temp_size_in_bytes)
+
+
+def available(device, sharing: int = 1) -> int | None:
+    """Bytes free on a jax device; of the machine's memory, the part of one of ``sharing`` CPU devices."""
+    found = device.memory_stats()
+    if found and "bytes_limit" in found:
+        return found["bytes_limit"] - found.get("bytes_in_use", 0)
+    if device.platform != "cpu":
+        return None
+    free = _free_ram()
+    return None if free is None else free // sharing
+
+
+def check(config: RunConfig, vocab: int, mode: str, runs: int = 1, how: Execution = _PLAIN) -> None:
+    """Raises InputError, one line, when the run is predicted not to fit the devices of this process."""
+    import jax
+
+    devices = jax.local_devices()
+    used = {"serial": 1, "devices": runs, "pmap": runs}.get(mode, len(devices))
+    needed = predict(config, vocab, mode, used, runs, how, devices[0].platform)
+    free = available(devices[0], used)
+    if free is not None and needed > free:
+        raise InputError(refusal(config, needed, free, devices[0].device_kind, mode))
+
+
+def refusal(config: RunConfig, needed: int, free: int, device: str, mode: str) -> str:
+    """What is short, by how much, and what to lower."""
+    return (
+        f"memory: {needed / 1e9:.3g} GB a device needed (width {config.model.width}, "
+        f"layers {config.model.layers}, batch {config.batch}, context {config.data.context}, mode {mode}), "
+        f"{free / 1e9:.3g} GB free on {device}; lower the batch or the width, or use --accumulate, "
+        f"--mesh fsdp=N{'' if device == 'cpu' else ', --remat'}"
+    )
+
+
+def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int) -> float:
+    """Bytes a token."""
+    c, T = config.model, config.data.context
+    M, F = c.width, c.hidden
+    size = 2 if config.precision == "bfloat16" else 4
+    # residual stream and its normalised copy, twice, and what attention returns
+    whole = 5 * M
+    heads = (3 + 2 + 2 * c.qk_norm) * M  # projected, rotated, normalised
+    hidden = (4 if c.mlp == "gated" else 2) * F
+    scores = c.heads * (T + min(T, _QUERY_BLOCK)) / 2
+    layer = size * (whole + (heads + hidden) / tensor) + 4 * scores / tensor
+    logits = 2 * 4 * vocab / tensor
+    layers = size * M * c.layers + layer if remat else layer * c.layers
+    return layers + logits + 2 * size * M
+
+
+def _free_ram() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = dict(line.split(":", 1) for line in lines)
+        return int(found["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None

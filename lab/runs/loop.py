@@ -1,0 +1,394 @@
+"""From a configuration to a finished run folder: restore, train, evaluate, commit.
+
+What is resumed is decided in this order:
+1. a result that is there ends the matter;
+2. else the newest sound checkpoint of the run itself;
+3. else, for a branch, the trunk's checkpoint at the step where the cooldown starts;
+4. else the initial state.
+The data need no state of their own: a batch is a function of the step.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
+
+import jax
+import numpy as np
+
+from lab.config import RunConfig
+from lab.data import Dataset
+from lab.evaluation import evaluate, item_files, progress_measures
+from lab.execution import Execution
+from lab.machine import devices, distributed
+from lab.model import accounting, memory
+from lab.runs import divergence
+from lab.runs.checkpoint import Checkpoints, DamagedCheckpoint
+from lab.runs.folder import RunFolder, write_json
+from lab.runs.job import SCHEMA, Job
+from lab.training import optimizer, pack_timing, train
+from lab.training.pack import STEPS_PER_CALL, Mode, Pack
+
+_PLAIN = Execution()
+_SAVING_SHARE = 20  # training lasts this many times longer than the save before it: a large state costs 5 %
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; everything up to here is in a checkpoint."""
+
+
+class Lost(Exception):
+    """The run belongs to another process by now; nothing more may be written here."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One message to whoever watches. ``phase``: compile, train, evaluate."""
+
+    phase: str
+    step: int
+    steps: int
+    loss_nats: float | None = None
+    tokens_per_s: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass
+class Hooks:
+    """How the outside sees and steers a run. Called between chunks of steps.
+
+    ``check`` is called before each write into a run folder, and raises :class:`Lost` where the run was taken
+    over: a process that slept must not write beside the one that replaced it.
+    """
+
+    progress: Callable[[Progress], None] = lambda progress: None
+    warn: Callable[[str], None] = lambda text: None
+    should_stop: Callable[[], bool] = lambda: False
+    check: Callable[[], None] = lambda: None
+    checkpoint_seconds: float = 30.0
+    provenance: dict = field(default_factory=dict)
+
+
+def run(
+    jobs: list[Job],
+    dataset: Dataset,
+    mode: Mode | Literal["auto"] = "serial",
+    hooks: Hooks | None = None,
+    how: Execution = _PLAIN,
+) -> float | None:
+    """Bring R jobs of one shape and horizon to their end, in lockstep. Finished ones must not be passed.
+
+    Args:
+        mode: of :class:`~lab.training.pack.Pack`; ``auto`` is what ``pack_timing`` finds fastest, and
+            where that holds fewer runs at once, one part of the jobs after the other.
+        how: of a single run: mesh, parts of a batch, layers computed again.
+
+    Returns:
+        seconds a step, compilation aside; None where too few steps were left to tell.
+
+    Raises:
+        Interrupted: when ``hooks.should_stop`` said so; call again to go on.
+        Lost: from ``hooks.check``.
+        DamagedCheckpoint: when the trunk's checkpoint is missing or damaged; it is set aside.
+        InputError: when the run cannot fit the memory of its devices, or ``how`` does not divide its shape.
+    """
+    hooks = hooks or Hooks()
+    config, vocab = jobs[0].config, dataset.vocab_size
+    devices.check_precision(config.precision)
+    if mode == "auto":
+        memory.check(config, vocab, "serial", 1, how)
+        choice = pack_timing.choose(config, vocab, len(jobs), jobs[0].end)
+        hooks = replace(hooks, provenance={**hooks.provenance, "pack": asdict(choice)})
+        size = choice.at_once(len(jobs), jax.local_device_count())
+        parts = [jobs[i : i + size] for i in range(0, len(jobs), size)]
+        return [run(part, dataset, choice.mode, hooks, how) for part in parts][-1]
+    how.check(config)
+    memory.check(config, vocab, mode, len(jobs), how)
+    pack = Pack(config, vocab, mode, len(jobs), how=how)
+    return _Lockstep(jobs, dataset, pack, hooks).run()
+
+
+class _Lockstep:
+    """The loop, for R jobs on one pack."""
+
+    def __init__(self, jobs: list[Job], dataset: Dataset, pack: Pack, hooks: Hooks):
+        horizons = {(job.end, job.config.batch, job.branch_steps) for job in jobs}
+        if len(horizons) > 1:
+            raise ValueError(f"runs in lockstep need one horizon, these have {sorted(horizons)}")
+        self.jobs, self.dataset, self.pack, self.hooks = jobs, dataset, pack, hooks
+        self.stores = [Checkpoints(job.folder.checkpoints, job.folder.writes) for job in jobs]
+        self.alive = set(range(len(jobs)))
+        self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
+        self.probes = progress_measures.steps(dataset.config.progress, STEPS_PER_CALL, self.end)
+        self.compile_seconds = self.train_seconds = self.saving = 0.0
+
+    def run(self) -> float | None:
+        for job in self.jobs:
+            job.folder.write_spec(job.spec(self.dataset, self.hooks.provenance))
+        compiled = replace(devices.compilations())
+        step, states = self._start() if distributed.count() == 1 else self._start_together()
+        self.hooks.check()
+        for job in self.jobs:
+            job.folder.cut_metrics(step)
+        distributed.wait("started")
+        placed = self._train(step, self.pack.put(states))
+        now = devices.compilations()
+        self.cache_hits, self.cache_misses = now.hits - compiled.hits, now.misses - compiled.misses
+        for r in sorted(self.alive):
+            if not self.jobs[r].is_trunk:
+                state = self.pack.get(placed, r)
+                self._finish(r, state.params, self.pack.trained(placed, r, state))
+        distributed.wait("finished")
+        steps = self.end - step
+        return self.train_seconds / steps if steps > 4 * STEPS_PER_CALL else None
+
+    def _start_together(self) -> tuple[int, list[train.State | RunConfig]]:
+        # process 0 looks first, since it sets damaged checkpoints aside; the others read what it found
+        found = self._start() if distributed.is_primary() else None
+        step = distributed.from_primary(found[0] if found else 0)
+        if found:
+            return found
+        job, store = self.jobs[0], self.stores[0]
+        if step == 0:
+            return step, [job.config]
+        if job.trunk is not None and step not in store.steps():
+            store = Checkpoints(job.trunk.checkpoints, writes=False)
+        return step, [store.restore(step, train.state_shapes(job.config, self.dataset.vocab_size))]
+
+    def _start(self) -> tuple[int, list[train.State | RunConfig]]:
+        # a trunk may lack a branch point that lies before its newest checkpoint
+        missing = [m for store in self.stores for m in self.marks if m not in store.steps()]
+        at_most = min(missing) if missing else None
+        found = [self._newest(r, at_most) for r in range(len(self.jobs))]
+        # a kill can fall between the saves of a pack: go back to the newest step that all have
+        first = min(step for step, _ in found)
+        return first, [
+            state if step == first else self._newest(r, first)[1] for r, (step, state) in enumerate(found)
+        ]
+
+    def _newest(self, r: int, at_most: int | None) -> tuple[int, train.State | RunConfig]:
+        job, vocab = self.jobs[r], self.dataset.vocab_size
+        shapes = train.state_shapes(job.config, vocab)
+        found = self.stores[r].latest(shapes, at_most, self.hooks.warn)
+        if found is None and job.trunk is not None:
+            hold, trunk = job.config.hold_steps, Checkpoints(job.trunk.checkpoints)
+            try:
+                found = hold, trunk.restore(hold, shapes)
+            except DamagedCheckpoint:
+                trunk.set_aside(hold)  # the trunk lacks this branch point now, and can be trained again
+                raise
+        return found or (0, job.config)
+
+    def _train(self, step: int, placed):
+        hypers = [optimizer.hyper(job.config, trunk=job.is_trunk) for job in self.jobs]
+        self.fine = [self._last_fine(job) for job in self.jobs]
+        started = saved = segment = time.monotonic()
+        pending = None
+        first = True
+        batches = self._batches(step)
+        while step < self.end and self.alive:
+            # calls end at multiples of K and at marks, so that records do not depend on where a run resumed
+            n = min(
+                m - step
+                for m in (step - step % STEPS_PER_CALL + STEPS_PER_CALL, self.end, *self.marks)
+                if m > step
+            )
+            if first:
+                self.hooks.progress(Progress("compile", step, self.end))
+            placed, metrics = self.pack.advance(placed, *batches, n, hypers)
+            if first:  # the program was compiled inside the call; its steps are still under way
+                first, self.compile_seconds = False, time.monotonic() - started
+                segment = time.monotonic()
+            step += n
+            batches = self._batches(step)  # drawn while the devices work
+            if pending:
+                self._record(*pending)
+            pending = (step, n, metrics, time.monotonic())
+            if step in self.probes:
+                self._probe(step, placed)
+            due = time.monotonic() - saved > max(self.hooks.checkpoint_seconds, _SAVING_SHARE * self.saving)
+            stop, due = distributed.agree(self.hooks.should_stop() and step < self.end, due)
+            if step in self.marks or stop or due:
+                self._record(*pending)
+                pending = None
+                if step in self.marks:
+                    self._append(step, kind="branch", seconds=time.monotonic() - segment)
+                    segment = time.monotonic()
+                before = time.monotonic()
+                self._save(step, placed)
+                saved = time.monotonic()
+                self.saving = saved - before
+            if stop:
+                raise Interrupted
+        if pending:
+            self._record(*pending)
+        self.train_seconds = time.monotonic() - started - self.compile_seconds
+        return placed
+
+    def _last_fine(self, job: Job) -> int:
+        lines = job.folder.metrics()
+        if job.trunk is not None:
+            lines += [line for line in job.trunk.metrics() if line["step"] <= job.config.hold_steps]
+        return divergence.last_fine(lines, self.dataset.vocab_size)
+
+    def _batches(self, step: int):
+        return self.dataset.batches(step, STEPS_PER_CALL, self.batch) if step < self.end else None
+
+    def _record(self, step: int, n: int, metrics, dispatched: float) -> None:
+        tokens = self.jobs[0].config.batch_tokens
+        self.hooks.check()
+        for r in sorted(self.alive):
+            losses = np.asarray(metrics[r].loss_nats, np.float64)[:n]
+            norms = np.asarray(metrics[r].grad_norm, np.float64)[:n]
+            bad = divergence.first_not_finite(losses, norms)
+            if bad is not None:
+                at = step - n + 1 + bad
+                self._diverged(r, at, f"loss or gradient not finite at step {at}")
+                continue
+            line = {
+                "step": step,
+                "tokens": step * tokens,
+                "loss_nats": float(losses.mean()),
+                "grad_norm": float(norms.mean()),
+                "update_ratio": _number(metrics[r].update_ratio),
+                "max_logit": _number(metrics[r].max_logit),
+            }
+            self.jobs[r].folder.append_metrics([line])
+            self.fine[r] = max(self.fine[r], divergence.last_fine([line], self.dataset.vocab_size))
+            if reason := divergence.blown_up(step, self.fine[r]):
+                self._diverged(r, step, reason)
+                continue
+            last = line["loss_nats"]
+        if self.alive:
+            seconds = max(time.monotonic() - dispatched, 1e-9)
+            speed = self.pack.runs * n * tokens / seconds
+            left = (self.end - step) * seconds / n
+            self.hooks.progress(Progress("train", step, self.end, last, speed, left))
+
+    def _probe(self, step: int, placed) -> None:
+        for r in sorted(self.alive):
+            job = self.jobs[r]
+            about = {"step": step, "tokens": step * job.config.batch_tokens, "kind": "progress"}
+            values = progress_measures.measure(self.pack.get(placed, r).params, job.config, self.dataset)
+            self.hooks.check()
+            job.folder.append_metrics([about | value for value in values])
+
+    def _append(self, step: int, **line) -> None:
+        for r in self.alive:
+            self.jobs[r].folder.append_metrics([{"step": step, **line}])
+
+    def _save(self, step: int, placed) -> None:
+        self.hooks.check()
+        for r in sorted(self.alive):
+            self.stores[r].save(step, self.pack.get(placed, r))  # every process helps to gather
+            for older in self.stores[r].steps():
+                if older < step and older not in self.marks:
+                    self.stores[r].delete(older)
+
+    def _diverged(self, r: int, step: int, reason: str) -> None:
+        self.alive.discard(r)
+        job = self.jobs[r]
+        self.hooks.warn(f"{job.run_id}: diverged: {reason}")
+        if job.is_trunk and job.folder.writes:
+            write_json(job.folder.path / "diverged.json", {"step": step, "reason": reason})
+        elif not job.is_trunk:
+            commit_diverged(job, self.dataset, step, reason, self.hooks.check)
+
+    def _finish(self, r: int, params, placed_params) -> None:
+        job = self.jobs[r]
+        self.hooks.progress(Progress("evaluate", job.end, job.end))
+        started = time.monotonic()
+        loss = evaluate.validate(placed_params, job.config, self.dataset)
+        if reason := divergence.ends_above(loss.nats, self.dataset.vocab_size):
+            self._diverged(r, job.end, reason)
+            return
+        measured = evaluate.everything(placed_params, job.config, self.dataset)
+        seconds = time.monotonic() - started
+        self.hooks.check()
+        if measured.items and job.folder.writes:
+            item_files.write(job.folder.path / "items.parquet", measured.items)
+        Checkpoints(job.folder.final, job.folder.writes).save(job.end, params)
+        trunk_seconds = 0.0
+        if job.trunk is not None:  # the part of the trunk that this budget was the first to need
+            marks = [m for m in job.trunk.metrics() if m.get("kind") == "branch"]
+            trunk_seconds = sum(m["seconds"] for m in marks if m["step"] == job.config.hold_steps)
+        share = len(self.pack.devices) / self.pack.runs
+        row = {
+            **_row(job, self.dataset),
+            "status": "ok",
+            "loss_nats": loss.nats,
+            "loss_se": loss.se,
+            "bits_per_byte": loss.bits_per_byte,
+            "train_loss_nats": _last_loss(job.folder),
+            "pack": self.pack.mode,
+            "device": self.pack.devices[0].device_kind,
+            "device_seconds": share * (self.train_seconds + trunk_seconds) + seconds,
+            "compile_seconds": self.compile_seconds,
+            "cache_hits": self.cache_hits,
+            "cache_misses": self.cache_misses,
+        }
+        about = {
+            "run_id": job.run_id,
+            "params": row["params_total"],
+            "tokens": row["tokens"],
+            "flops": row["flops_exact"],
+        }
+        about |= {"loss_nats": loss.nats, "seed": job.config.seed, "cluster": None}
+        result = {"schema": SCHEMA, "row": row, "abilities": [about | score for score in measured.rows]}
+        job.folder.commit(result, self.hooks.check)
+        for step in self.stores[r].steps():  # the trained parameters are in final/
+            self.stores[r].delete(step)
+
+
+def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str, check=lambda: None) -> None:
+    """Record a run that has no loss, so that it is shown and never fitted."""
+    job.folder.write_spec(job.spec(dataset, {}))
+    row = {
+        **_row(job, dataset),
+        "status": "diverged",
+        "loss_nats": None,
+        "diverged_step": step,
+        "reason": reason,
+    }
+    job.folder.commit({"schema": SCHEMA, "row": row, "abilities": []}, check)
+
+
+def _row(job: Job, dataset: Dataset) -> dict:
+    """What is known of a run before it starts, in the columns of the table."""
+    config = job.config
+    params = accounting.count_params(config.model, dataset.vocab_size)
+    return {
+        "run_id": job.run_id,
+        "seed": config.seed,
+        "trunk": job.trunk.path.name if job.trunk else None,
+        "source": config.data.source,
+        "width": config.model.width,
+        "layers": config.model.layers,
+        "params_total": params.total,
+        "params_embedding": params.embedding,
+        "params_head": params.head,
+        "params_matrices": params.matrices,
+        "params_vectors": params.vectors,
+        "tokens": config.steps * config.batch_tokens,
+        "unique_tokens": dataset.unique_tokens,
+        "entropy_rate_nats": dataset.entropy_rate,
+        "batch_tokens": config.batch_tokens,
+        "parametrization": config.model.parametrization,
+        "algorithm": config.optimizer.algorithm,
+        "learning_rate": config.optimizer.learning_rate,
+        "weight_decay": config.weight_decay,
+        **accounting.training_flops(config, dataset.vocab_size),
+        "energy_joules": None,
+        "energy_source": "none",
+        "git_commit": (job.folder.spec() or {}).get("provenance", {}).get("git_commit"),
+    }
+
+
+def _number(scalar) -> float | None:
+    value = float(np.asarray(scalar))
+    return value if np.isfinite(value) else None  # JSON has no NaN
+
+
+def _last_loss(folder: RunFolder) -> float | None:
+    losses = [line["loss_nats"] for line in folder.metrics() if "loss_nats" in line]
+    return losses[-1] if losses else None

@@ -1,0 +1,137 @@
+"""One run over many devices: where each array lives, by key path.
+
+The step is that of :mod:`lab.training.train`; placements are given to ``jit``, the compiler derives the rest
+(GSPMD, 2105.04663). Parameters are *kept* in parts along ``fsdp`` and ``tensor``, and *used* in parts along
+``tensor`` alone: the difference is the gathering of a layer before its use, and the scattering of its
+gradients.
+"""
+
+from functools import cache, partial
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from lab.config import ModelConfig, RunConfig
+from lab.execution import AXES, Execution, MeshShape
+from lab.training import train
+
+# end of the key path          kept                  used
+_RULES = {
+    ("embed", "embedding"): (P("tensor", "fsdp"), P()),
+    ("qkv", "kernel"): (P("fsdp", "tensor"), P(None, "tensor")),
+    ("out", "kernel"): (P("tensor", "fsdp"), P("tensor", None)),
+    ("up", "kernel"): (P("fsdp", "tensor"), P(None, "tensor")),
+    ("gate", "kernel"): (P("fsdp", "tensor"), P(None, "tensor")),
+    ("down", "kernel"): (P("tensor", "fsdp"), P("tensor", None)),
+    ("head", "kernel"): (P("fsdp", "tensor"), P(None, "tensor")),
+}
+_BATCHES_KxBxT = P(None, ("data", "fsdp"), None)
+
+
+@cache
+def make(shape: MeshShape, devices: tuple) -> Mesh:
+    """The mesh; neighbours on the ``tensor`` axis, which talks most, are neighbours in the machine."""
+    return jax.make_mesh(shape.sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def kept(tree, mesh: Mesh):
+    """Shardings for a tree of arrays or shapes: parameters, moments, or a whole state."""
+    return jax.tree_util.tree_map_with_path(lambda path, a: _sharding(path, a.shape, mesh, 0), tree)
+
+
+def view(params, *, model: ModelConfig, mesh: Mesh, dtype):
+    """The parameters as a step uses them: gathered along ``fsdp``, in the type of the activations.
+
+    Columns of the fused projection (queries, keys, values) are put in order of the devices that share the
+    heads, so each device finds the three parts of its own heads; :mod:`lab.model.decoder` splits them so.
+    """
+    shards = mesh.shape["tensor"]
+
+    def one(path, p):
+        if p.ndim == 2:
+            p = p.astype(dtype)  # before it travels; the product would do it after
+        if _end(path) == ("qkv", "kernel") and shards > 1:
+            M = model.width
+            p = p.reshape(M, 3, shards, M // shards).swapaxes(1, 2).reshape(M, 3 * M)
+        return jax.lax.with_sharding_constraint(p, _sharding(path, p.shape, mesh, 1))
+
+    return jax.tree_util.tree_map_with_path(one, params)
+
+
+@cache
+def program(model: ModelConfig, precision: str, vocab: int, mesh: Mesh, how: Execution, shapes: tuple):
+    """:func:`lab.training.train.chunk` over the mesh. ``shapes``: leaves, structure of the state's tree."""
+    leaves, structure = shapes
+    state = kept(jax.tree.unflatten(structure, leaves), mesh)
+    batches, same = NamedSharding(mesh, _BATCHES_KxBxT), NamedSharding(mesh, P())
+    body = partial(
+        train.chunk,
+        model=model,
+        precision=precision,
+        vocab=vocab,
+        accumulate=how.accumulate,
+        view=partial(view, model=model, mesh=mesh, dtype=jax.numpy.dtype(precision)),
+        remat=how.remat,
+        shards=mesh.shape["tensor"],
+    )
+    return jax.jit(
+        body,
+        in_shardings=(state, batches, batches, same, same),
+        out_shardings=(state, same),
+        donate_argnums=0,
+    )
+
+
+def fresh(config: RunConfig, vocab: int, mesh: Mesh) -> train.State:
+    """The initial state, made where it will live: no device ever holds all of it."""
+    shapes = train.state_shapes(config, vocab)
+    initial = partial(train.initial_state, vocab=vocab)
+    return jax.jit(lambda: initial(config), out_shardings=kept(shapes, mesh))()
+
+
+def put(tree, mesh: Mesh):
+    """Host arrays, the same in every process, onto the mesh."""
+    return jax.tree.map(_put, tree, kept(tree, mesh))
+
+
+def put_batches(a_KxBxT: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Each device gets its sequences; every process draws the whole batch, which costs next to nothing."""
+    return _put(a_KxBxT, NamedSharding(mesh, _BATCHES_KxBxT))
+
+
+def put_same(tree, mesh: Mesh):
+    return jax.tree.map(lambda a: _put(np.asarray(a), NamedSharding(mesh, P())), tree)
+
+
+def get(tree):
+    """Host arrays of everything, in every process. All processes must call it together."""
+
+    def one(a):
+        if a.is_fully_addressable or a.is_fully_replicated:
+            return np.asarray(a)
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(a, tiled=True))
+
+    return jax.tree.map(one, tree)
+
+
+def _put(a, sharding):
+    a = np.asarray(a)
+    # a copy: what is donated must not be shared with the caller
+    return jax.make_array_from_callback(a.shape, sharding, lambda index: np.array(a[index]))
+
+
+def _sharding(path, shape, mesh: Mesh, column: int) -> NamedSharding:
+    spec = _RULES.get(_end(path), (P(), P()))[column]
+    axes = [
+        axis if axis is not None and size % mesh.shape[axis] == 0 else None  # what does not divide is copied
+        for axis, size in zip(spec, shape, strict=False)
+    ]
+    return NamedSharding(mesh, P(*axes))
+
+
+def _end(path) -> tuple[str, ...]:
+    return tuple(str(getattr(key, "key", key)) for key in path[-2:])

@@ -1,0 +1,211 @@
+"""How runs sit on devices. The one module that knows pmap.
+
+A pack is R runs of one shape that advance in lockstep over the same data. Measured on CPU: ``serial`` and
+``devices`` give the bits of the solo run, the others differ from it by rounding; so the mode is recorded with
+every run, and tests hold them to 1e-5 of it.
+"""
+
+from functools import cache, partial
+from typing import Literal
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from lab.config import RunConfig
+from lab.execution import Execution
+from lab.training import mesh as meshes
+from lab.training import optimizer, train
+
+Mode = Literal["serial", "devices", "pmap", "vmap", "data", "mesh"]
+STEPS_PER_CALL = 20  # K: dispatch costs under 1 % of a call, and progress stays fine-grained
+_PLAIN = Execution()
+
+
+class Pack:
+    """R runs in lockstep.
+
+    Args:
+        config: any of the runs; only what fixes the program (shape, batch, precision) is read.
+        vocab: V.
+        mode: ``serial``: one run on the first device; ``devices``: R runs, a program on each of R devices;
+            ``pmap``: R runs, one program mapped over R devices; ``vmap``: R runs as one batched program, on
+            the first device, or spread over all where R is a multiple of them; ``data``: one run, each batch
+            spread over all the devices; ``mesh``: one run over ``how.mesh``.
+        runs: R.
+        devices: those of this process by default; of all processes for ``mesh``.
+        how: parts of a batch, layers computed again, the mesh.
+
+    Raises:
+        ValueError: if the mode cannot hold R runs on these devices.
+        InputError: if ``how`` does not divide the shape.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        vocab: int,
+        mode: Mode = "serial",
+        runs: int = 1,
+        devices=None,
+        how: Execution = _PLAIN,
+    ):
+        how.check(config)
+        devices = tuple(devices or (jax.devices() if mode == "mesh" else jax.local_devices()))
+        if mode in ("data", "mesh") and runs != 1:
+            raise ValueError(f"mode {mode} takes one run, not {runs}")
+        if mode == "data" and config.batch % (len(devices) * how.accumulate):
+            raise ValueError(f"data parallelism takes a batch divisible by {len(devices)} devices")
+        if mode == "mesh" and jax.process_count() == 1:
+            devices = devices[: how.mesh.devices]
+        if mode == "mesh" and how.mesh.devices != len(devices):
+            raise ValueError(f"mesh {how.mesh} needs {how.mesh.devices} devices, there are {len(devices)}")
+        if mode == "vmap":
+            devices = devices if runs % len(devices) == 0 else devices[:1]
+        elif mode in ("serial", "devices", "pmap"):
+            if runs > len(devices) or (mode == "serial" and runs != 1):
+                raise ValueError(f"{runs} runs do not fit {len(devices)} devices in mode {mode}")
+            devices = devices[:runs]
+        self.config, self.vocab = config, vocab
+        self.mode, self.runs, self.devices, self.how = mode, runs, devices, how
+        if mode == "mesh":
+            self.mesh = meshes.make(how.mesh, devices)
+            leaves, structure = jax.tree.flatten(train.state_shapes(config, vocab))
+            shapes = tuple(leaves), structure
+            self._program = meshes.program(config.model, config.precision, vocab, self.mesh, how, shapes)
+        else:
+            self._program = program(config.model, config.precision, vocab, mode, devices, how)
+
+    def put(self, states: list[train.State | RunConfig]):
+        """Place R states (host or device arrays; a configuration stands for its initial state) on the
+        devices, for :meth:`advance`."""
+        if self.mode == "mesh":
+            (state,) = states
+            if isinstance(state, RunConfig):
+                return meshes.fresh(state, self.vocab, self.mesh)
+            return meshes.put(state, self.mesh)
+        states = [train.initial_state(s, self.vocab) if isinstance(s, RunConfig) else s for s in states]
+        if self.mode in ("pmap", "data", "vmap"):
+            return _stack(states * len(self.devices) if self.mode == "data" else states)
+        # a copy for each leaf: donated buffers must not be shared, neither between leaves nor with the caller
+        return [
+            jax.tree.map(lambda leaf, d=device: jax.device_put(np.array(leaf), d), state)
+            for state, device in zip(states, self.devices, strict=True)
+        ]
+
+    def advance(self, placed, inputs_KxBxT, targets_KxBxT, n: int, hypers: list[optimizer.Hyper]):
+        """The first ``n`` <= K batches, for all runs.
+
+        Returns:
+            the placed states after n steps (the given ones are consumed), and a list of R
+            :class:`train.Metrics` of K entries, possibly still being computed.
+        """
+        n = np.int32(n)
+        if self.mode in ("pmap", "vmap"):
+            placed, metrics = self._program(placed, inputs_KxBxT, targets_KxBxT, n, _stack(hypers))
+            return placed, [_Row(metrics, r, self.mode) for r in range(self.runs)]
+        if self.mode == "data":
+            split = (_spread(a, len(self.devices)) for a in (inputs_KxBxT, targets_KxBxT))
+            placed, metrics = self._program(placed, *split, n, hypers[0])
+            return placed, [_Row(metrics, 0, self.mode)]
+        if self.mode == "mesh":
+            batches = (meshes.put_batches(a, self.mesh) for a in (inputs_KxBxT, targets_KxBxT))
+            placed, metrics = self._program(placed, *batches, *meshes.put_same((n, hypers[0]), self.mesh))
+            return placed, [metrics]
+        after, rows = [], []
+        for state, hyper, device in zip(placed, hypers, self.devices, strict=True):
+            batch = jax.device_put((inputs_KxBxT, targets_KxBxT, n, hyper), device)
+            state, metrics = self._program(state, *batch)
+            after.append(state)
+            rows.append(metrics)
+        return after, rows
+
+    def get(self, placed, run: int) -> train.State:
+        """The state of one run as host arrays: what a checkpoint holds."""
+        if self.mode == "mesh":
+            return meshes.get(placed)
+        if self.mode in ("pmap", "data"):
+            return jax.tree.map(
+                lambda a: np.asarray(a[run] if isinstance(a, np.ndarray) else _shard(a, run)), placed
+            )
+        if self.mode == "vmap":
+            return jax.tree.map(lambda a: np.array(np.asarray(a)[run]), placed)
+        return jax.tree.map(np.asarray, placed[run])
+
+    def trained(self, placed, run: int, state: train.State):
+        """Parameters to evaluate: over the mesh where one device may not hold them, else host arrays."""
+        return placed.params if self.mode == "mesh" and jax.process_count() == 1 else state.params
+
+
+class _Row(train.Metrics):
+    """One run's row of mapped metrics, fetched from its own device only when read."""
+
+    def __new__(cls, metrics: train.Metrics, run: int, mode: Mode):
+        return super().__new__(cls, *(_Later(field, run, mode) for field in metrics))
+
+
+class _Later:
+    def __init__(self, array, run, mode):
+        self.array, self.run, self.mode = array, run, mode
+
+    def __array__(self, dtype=None, copy=None):
+        if self.mode == "vmap":
+            return np.asarray(np.asarray(self.array)[self.run], dtype)
+        return np.asarray(_shard(self.array, self.run), dtype)
+
+
+def _shard(array, run: int):
+    # indexing a mapped array would compile and communicate; its shard is already there
+    return np.asarray(array.addressable_shards[run].data)[0]
+
+
+def _stack(trees: list):
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)
+
+
+def _spread(a_KxBxT: np.ndarray, n: int) -> np.ndarray:
+    K, B, T = a_KxBxT.shape
+    return a_KxBxT.reshape(K, n, B // n, T).swapaxes(0, 1)
+
+
+class _Mapped:
+    """A pmapped program, compiled with sums as the compiler would have them.
+
+    On CPU sums are computed plainly (:mod:`lab.machine.devices`), for speed; in a mapped program that leaves
+    parameters more than 1e-5 from the solo run's after fifty steps, and the compiler's way a third of it.
+    """
+
+    def __init__(self, mapped):
+        self._mapped, self._compiled = mapped, None
+
+    def __call__(self, *arguments):
+        if self._compiled is None:
+            on_cpu = jax.default_backend() == "cpu"
+            options = {"xla_disable_hlo_passes": ""} if on_cpu else None
+            self._compiled = self._mapped.lower(*arguments).compile(compiler_options=options)
+        return self._compiled(*arguments)
+
+
+@cache
+def program(model, precision, vocab: int, mode: Mode, devices, how: Execution):
+    body = partial(
+        train.chunk,
+        model=model,
+        precision=precision,
+        vocab=vocab,
+        accumulate=how.accumulate,
+        remat=how.remat,
+    )
+    if mode == "pmap":
+        return _Mapped(jax.pmap(body, in_axes=(0, None, None, None, 0), devices=devices, donate_argnums=0))
+    if mode == "data":
+        body = partial(body, axis="data")
+        return jax.pmap(body, "data", in_axes=(0, 0, 0, None, None), devices=devices, donate_argnums=0)
+    if mode == "vmap":
+        body = jax.vmap(body, in_axes=(0, None, None, None, 0))
+        line = jax.make_mesh((len(devices),), ("runs",), axis_types=(AxisType.Auto,), devices=devices)
+        each, same = (NamedSharding(line, PartitionSpec(*axes)) for axes in (("runs",), ()))
+        return jax.jit(
+            body, in_shardings=(each, same, same, same, each), out_shardings=each, donate_argnums=0
+        )
+    return jax.jit(body, donate_argnums=0)

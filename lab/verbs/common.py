@@ -1,0 +1,78 @@
+"""What the verbs of one model share: data, a trained run, how a row is printed."""
+
+import sys
+from pathlib import Path
+
+from lab.config import RunConfig
+from lab.data import DataConfig, Dataset
+from lab.errors import InputError
+from lab.runs.folder import RunFolder, completed_steps
+from lab.strict import build
+
+
+def load_data(config: DataConfig) -> Dataset:
+    """The data set, with a line on stderr while a corpus is built for the first time."""
+    from lab import data
+
+    def progress(done: int, total: int) -> None:
+        if done == total or done % 500 == 0:
+            print(f"building {config.source}: {done} of {total} files", file=sys.stderr, flush=True)
+
+    return data.load(config, progress=progress)
+
+
+def load_run(path: Path):
+    """Configuration, parameters and data of a finished run."""
+    from lab.machine import devices
+
+    folder = RunFolder(path)
+    spec = folder.spec()
+    if spec is None:
+        raise InputError(f"{path}: no spec.json here; should be a run folder, such as DIR/runs/<run id>")
+    steps = completed_steps(folder.final)
+    if not steps:
+        raise InputError(f"{path}: run {spec['run_id']} has no trained parameters (yet)")
+    config = build(RunConfig, spec["config"], str(path / "spec.json"))
+    devices.configure()
+    dataset = load_data(config.data)
+    if dataset.digest != spec["data_digest"]:
+        warn(
+            f"{path}: the data have changed since training: digest {dataset.digest[:12]}, "
+            f"was {spec['data_digest'][:12]}"
+        )
+    devices.enable_compilation_cache()
+
+    from lab.runs.checkpoint import Checkpoints, DamagedCheckpoint
+    from lab.training import train as training
+
+    try:
+        shapes = training.state_shapes(config, dataset.vocab_size).params
+        return config, Checkpoints(folder.final).restore(steps[-1], shapes), dataset
+    except DamagedCheckpoint as damage:
+        raise InputError(str(damage)) from damage
+
+
+def warn(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_row(row: dict, scores: list[dict]) -> None:
+    keys = (
+        "run_id",
+        "status",
+        "params_total",
+        "tokens",
+        "flops_exact",
+        "loss_nats",
+        "loss_se",
+        "bits_per_byte",
+        "reason",
+    )
+    for key in keys:
+        if row.get(key) is not None:
+            value = row[key]
+            print(f"{key:<14} {value:.6g}" if isinstance(value, float) else f"{key:<14} {value}")
+    for score in scores:
+        chance = "" if score.get("chance") is None else f"  chance {score['chance']:.4g}"
+        error = "" if score.get("se") is None else f" ± {score['se']:.4f}"
+        print(f"{score['task']:<24} {score['metric']:<20} {score['score']:.4f}{error}{chance}")

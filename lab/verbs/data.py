@@ -1,0 +1,144 @@
+"""`lab data inspect SOURCE`: what a source holds, before anything is trained on it; `lab data ngram
+SOURCE`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional
+
+from lab.data.config import DataConfig
+from lab.data.dataset import Dataset
+from lab.data.load import load
+from lab.data.tokenizers import Tokenizer
+
+SAMPLES = 3  # training sequences shown
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a data source holds (inspect), or what n-grams make of it (ngram)."""
+
+    action: Positional[Literal["inspect", "ngram"]]
+    """inspect: bytes, documents, duplicates, split, tokens, digest, samples; ngram: loss of a modified
+    Kneser-Ney model of the training split on the validation windows"""
+    source: Positional[str]
+    """python-docs, python-code, synthetic, abilities, or a file or directory (.txt .md .rst .jsonl .jsonl.gz
+    .parquet)"""
+    context: int = 0
+    """tokens a sequence; 0: what fits the source"""
+    max_tokens: int | None = None
+    """cap on the unique training tokens"""
+    order_seed: int = 0
+    """the data order of the study"""
+    val_fraction: float = 0.05
+    """part of the bytes held out for validation"""
+    val_windows: int = 512
+    """windows of the validation set, at most"""
+    tasks: tuple[str, ...] = ()
+    """abilities: task=rate, for example copy=1 coin=1; all tasks at rate 1 when none is given"""
+    contexts: int = 2048
+    """synthetic: number of contexts"""
+    zipf: float = 1.75
+    """synthetic: exponent of the law of contexts"""
+    order: int = 5
+    """ngram: tokens of an n-gram"""
+    json: FlagCreatePairsOff[bool] = False
+    """one JSON object on stdout and nothing else"""
+
+    def config(self) -> DataConfig:
+        """The data set asked for. Raises InputError."""
+        from lab.abilities import TASKS
+
+        rates: dict[str, float | str] = {}
+        for entry in self.tasks:
+            name, _, rate = entry.partition("=")
+            try:
+                rates[name] = float(rate or 1)
+            except ValueError:
+                rates[name] = rate  # DataConfig reports it, together with all other problems
+        if self.source == "abilities" and not rates:
+            rates = dict.fromkeys(TASKS, 1.0)
+        named = {field.name for field in fields(self)} & {field.name for field in fields(DataConfig)} - {
+            "tasks"
+        }
+        return DataConfig(tasks=rates, **{name: getattr(self, name) for name in named})
+
+
+def data(argv: list[str]) -> int:
+    """The verb. Returns exit code 0; raises InputError for bad input."""
+    options = tyro.cli(Options, args=argv, prog="lab data", description=Options.__doc__)
+    dataset = load(options.config(), progress=_progress())
+    if options.action == "ngram":
+        from lab.evaluation.ngram import baseline
+
+        facts = {
+            **baseline(dataset, options.order, options.max_tokens),
+            "entropy_rate_nats": dataset.entropy_rate,
+        }
+    else:
+        facts = inspect(dataset)
+    if options.json:
+        print(json.dumps(facts, allow_nan=False))
+        return 0
+    for name, value in facts.items():
+        if name == "samples":
+            print("samples of training sequences, inputs:")
+            for sample in value:
+                print(f"  {sample!r}")
+        elif value is not None:
+            print(f"{name:24} {_shown(value)}")
+    return 0
+
+
+def inspect(dataset: Dataset) -> dict:
+    """Everything about a data set that a reader of the study wants to know, as plain JSON values."""
+    held_out = dataset.validation()
+    inputs_KxBxT, _ = dataset.batches(0, 1, SAMPLES)
+    return {
+        "source": dataset.config.source,
+        "tokenizer": dataset.config.tokenizer,
+        "vocab_size": dataset.vocab_size,
+        "context": dataset.context,
+        **dataset.facts,
+        "unique_tokens": dataset.unique_tokens,
+        "bytes_per_token": dataset.bytes_per_token,
+        "entropy_rate_nats": dataset.entropy_rate,
+        "validation_windows": len(held_out.bytes_W),
+        "validation_tokens_scored": held_out.scored,
+        "order_seed": dataset.config.order_seed,
+        "digest": dataset.digest,
+        "samples": [_with_marks(dataset.tokenizer, row) for row in inputs_KxBxT[0]],
+    }
+
+
+def _with_marks(tokenizer: Tokenizer, tokens_T: np.ndarray) -> str:
+    """Text in which <start> and <end> are written out."""
+    marks = {tokenizer.start: "<start>", tokenizer.end: "<end>"}
+    places = np.flatnonzero(np.isin(tokens_T, list(marks)))
+    text = [tokenizer.decode(part) for part in np.split(tokens_T, places)]  # decoding leaves the marks out
+    return text[0] + "".join(
+        marks[int(tokens_T[place])] + rest for place, rest in zip(places, text[1:], strict=True)
+    )
+
+
+def _shown(value) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_shown(part)}" for name, part in value.items())
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _progress():
+    """One line that is rewritten on a terminal, one line in all elsewhere."""
+    if sys.stderr.isatty():
+        return lambda done, total: print(
+            f"\rreading file {done:,} of {total:,}", end="" if done < total else "\n", file=sys.stderr
+        )
+    return lambda done, total: done == total and print(f"read {total:,} files", file=sys.stderr)

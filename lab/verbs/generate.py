@@ -1,0 +1,77 @@
+"""`lab generate`: texts that a trained model goes on with."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lab.config import Sampling
+from lab.errors import InputError
+from lab.verbs.common import load_run
+
+
+def generate(argv: list[str]) -> int:
+    def command(
+        folder: Annotated[Path, tyro.conf.Positional],
+        prompt: tuple[str, ...] = (),
+        prompts: Path | None = None,
+        tokens: int = 200,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 0.95,
+        seed: int = 0,
+        as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    ) -> int:
+        """Continue prompts with a trained model until it ends the document.
+
+        Args:
+            folder: a run folder.
+            prompt: one or more texts; an empty one starts a new document, as does giving none.
+            prompts: a file with one prompt a line, or - for standard input.
+            tokens: at most this many new tokens each.
+            temperature: 0 is greedy.
+            top_k: draw from the k most probable tokens; 0: from all.
+            top_p: draw from the smallest set that holds this much probability (1904.09751).
+            seed: of the draws.
+            as_json: print one JSON object.
+        """
+        sampling = Sampling(temperature, top_k, top_p)
+        problems = [f"--{key.replace('_', '-')}: {text}" for key, text in sampling.problems()]
+        if tokens < 1:
+            problems.append(f"--tokens: should be at least 1, is {tokens}")
+        if prompt and prompts:
+            problems.append("--prompts: give prompts by --prompt or by --prompts, not both")
+        if problems:
+            raise InputError(*problems)
+        given = list(prompt) or ([""] if prompts is None else lines(prompts))
+        config, params, dataset = load_run(folder)
+
+        from lab.evaluation.generate import generate as sample
+
+        text = dataset.tokenizer
+        starts = [[text.start, *text.encode(p).tolist()] for p in given]
+        vocab, end = dataset.vocab_size, text.end
+        new = sample(params, starts, config.model, vocab, end, dataset.context, tokens, sampling, seed)
+        texts = [text.decode(t) for t in new]
+        if as_json:
+            pairs = zip(given, texts, strict=True)
+            print(json.dumps({"samples": [{"prompt": p, "text": t} for p, t in pairs]}))
+        else:
+            print("\n\n".join(p + t for p, t in zip(given, texts, strict=True)))
+        return 0
+
+    return tyro.cli(command, args=argv, prog="lab generate")
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a file, or of standard input for -. Raises InputError if there are none."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text") from None
+    found = text.splitlines()
+    if not found:
+        raise InputError(f"{path}: has no line; an empty line starts a new document")
+    return found

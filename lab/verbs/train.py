@@ -1,0 +1,146 @@
+"""`lab train`: one model, on one device or many, in one process or many."""
+
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lab.config import RunConfig
+from lab.errors import InputError
+from lab.execution import Execution, MeshShape
+from lab.strict import build
+from lab.training import recipes
+from lab.verbs.common import load_data, print_row, warn
+
+
+def train(argv: list[str]) -> int:
+    def command(
+        config: Annotated[RunConfig, tyro.conf.arg(name="")],
+        out: Path | None = None,
+        devices: int = 1,
+        mesh: str = "",
+        accumulate: int = 1,
+        remat: bool = False,
+        distributed: str = "",
+        predict: str = "",
+        as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    ) -> int:
+        """Train one model into a run folder; the same command goes on after an interruption.
+
+        What says how it is computed (devices, mesh, accumulate, remat, distributed) is not part of the run:
+        it may change at every resume, and the result stays the same up to rounding.
+
+        Args:
+            out: the run folder.
+            devices: spread each batch over this many devices (virtual ones on a CPU).
+            mesh: spread the run over devices of all processes: data=2,fsdp=2,tensor=2. data: parts of the
+                batch; fsdp: parts of the batch and of all matrices; tensor: heads and hidden units.
+            accumulate: cut each batch into this many parts, one after the other.
+            remat: keep only the input of each layer, and compute layers again in the backward pass.
+            distributed: coordinator=HOST:PORT,processes=N,process=I; auto: as Slurm or the TPU pod says;
+                off. By default LAB_COORDINATOR, LAB_PROCESSES and LAB_PROCESS, or Slurm where a step has
+                several tasks.
+            predict: train nothing; print the time and memory by arithmetic on this chip (h100, v5e, ...),
+                as many as the mesh has.
+            as_json: print the result as one JSON object.
+        """
+        # tables check themselves; through the loader all problems come out at once
+        config = build(RunConfig, asdict(config), "lab train")
+        how = Execution(MeshShape.parse(mesh), accumulate, remat)
+        how.check(config)
+        if mesh and devices > 1:
+            raise InputError("--devices: is the same as --mesh data=N; give one of them")
+        if predict:
+            return _predict(config, how, predict, as_json)
+        if out is None:
+            raise InputError("--out: is missing; the run folder")
+        mode = "mesh" if mesh else "data" if devices > 1 else "serial"
+        count = devices if mode == "data" else how.mesh.devices
+        return _train(out, config, mode, how, count, distributed, as_json)
+
+    return tyro.cli(command, args=argv, prog="lab train")
+
+
+def _predict(config: RunConfig, how: Execution, chip: str, as_json: bool) -> int:
+    from lab.machine import chips, devices
+
+    chips.find(chip)
+    devices.configure()
+    vocab = load_data(config.data).vocab_size
+    config = recipes.resolve(config, vocab, "lab train: ")
+    found = chips.predict(config, vocab, chip, how)
+    print(json.dumps(asdict(found)) if as_json else chips.as_text(found))
+    return 0 if found.fits else 1
+
+
+def _train(
+    out: Path, config: RunConfig, mode: str, how: Execution, count: int, where: str, as_json: bool
+) -> int:
+    from lab.machine import devices, distributed
+
+    cluster = distributed.parse(where)
+    if cluster and mode != "mesh":
+        raise InputError("--distributed: needs --mesh, such as --mesh fsdp=N over N devices of all processes")
+    devices.configure(-(-count // (cluster.processes or 1)) if cluster else count)
+    distributed.start(cluster)
+    dataset = load_data(config.data)
+    config = recipes.resolve(config, dataset.vocab_size, "lab train: ")
+    how.check(config)  # a law may have set the batch
+    devices.enable_compilation_cache()
+
+    import jax
+
+    from lab.machine import provenance
+    from lab.runs import loop
+
+    found = len(jax.devices())
+    if count > found or (cluster and count != found):
+        option = f"--mesh: {how.mesh}" if mode == "mesh" else f"--devices: {count}"
+        raise InputError(f"{option} needs {count} devices, there are {found}")
+    folder = distributed.folder(out)
+    run_id = config.run_id(dataset.digest)
+    spec = folder.spec()
+    if spec and spec["run_id"] != run_id:
+        raise InputError(f"{out}: holds run {spec['run_id']} of another configuration; choose another folder")
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
+    primary = distributed.is_primary()
+    done = folder.result() is not None
+    distributed.wait("looked for a result")  # nobody commits one before all have looked
+    if not done:
+        hooks = loop.Hooks(
+            progress=_line if primary else lambda progress: None,
+            should_stop=lambda: bool(stopped),
+            provenance={**provenance.collect(), "execution": asdict(how), "processes": distributed.count()},
+            warn=warn if primary else lambda text: None,
+        )
+        try:
+            loop.run([loop.Job(config, run_id, folder)], dataset, mode, hooks, how)
+        except loop.Interrupted:
+            if primary:
+                warn("interrupted; the same command goes on from here")
+            return 130
+    result = folder.result()
+    if result is None:
+        raise InputError(
+            f"{out}: lacks the result that process 0 wrote; should lie where all processes see it"
+        )
+    if primary:
+        print(json.dumps(result)) if as_json else print_row(result["row"], result["abilities"])
+    return 0 if result["row"]["status"] == "ok" else 1
+
+
+def _line(progress) -> None:
+    if progress.phase != "train":
+        print({"compile": "compiling", "evaluate": "evaluating"}[progress.phase], file=sys.stderr, flush=True)
+        return
+    speed = f"{progress.tokens_per_s:,.0f} tokens/s, {progress.seconds_left:.0f} s left"
+    text = f"step {progress.step}/{progress.steps}  loss {progress.loss_nats:.4f}  {speed}"
+    end = "\r" if sys.stderr.isatty() and progress.step < progress.steps else "\n"
+    if end == "\r" or progress.step % 200 == 0 or progress.step == progress.steps:
+        print(text, end=end, file=sys.stderr, flush=True)

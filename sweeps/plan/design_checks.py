@@ -1,0 +1,89 @@
+"""What a sceptic would say of a study before it runs."""
+
+from collections import defaultdict
+
+from lab.data import Dataset
+from sweeps.plan import pricing
+from sweeps.plan.cells import Cell, Plan
+from sweeps.study.prior import Prior
+from sweeps.study.schema import Grid
+from sweeps.work.display import short
+
+
+def warnings(plan: Plan, prior: Prior | None = None) -> list[str]:
+    """One line each: data that repeat, designs that identify no law, valleys off their minimum, memory."""
+    found = []
+    by_grid: dict[str, list[Cell]] = defaultdict(list)
+    for cell in plan.cells:
+        by_grid[cell.grid].append(cell)
+    for grid in plan.study.grids:
+        cells = by_grid[grid.name]
+        if not cells:
+            found.append(f"grid {grid.name}: all its runs belong to grids before it")
+            continue
+        dataset = plan.dataset(cells[0].config)
+        lines = [*_of_data(cells, dataset)]
+        if not dataset.ability_sets() and not grid.factors:  # a law is fitted to sizes and tokens alone
+            lines += _of_design(grid, cells)
+            if grid.design == "isoflop":
+                lines += _of_valleys(cells, prior or plan.study.prior, grid)
+        found += [f"grid {grid.name}: {line}" for line in lines]
+    return found + _of_memory(plan)
+
+
+def _of_data(cells: list[Cell], dataset: Dataset):
+    most = max(cell.config.tokens for cell in cells)
+    if dataset.unique_tokens and most > dataset.unique_tokens:
+        yield (
+            f"the largest budget is {most / dataset.unique_tokens:.1f} times its "
+            f"{short(dataset.unique_tokens)} unique tokens: repeated tokens are worth less"
+        )
+
+
+def _of_design(grid: Grid, cells: list[Cell]):
+    fitted = [cell for cell in cells if not cell.held_out]
+    if len(fitted) < 2:
+        return
+    sizes = {cell.params.total - cell.params.embedding for cell in fitted}
+    budgets = {cell.config.tokens for cell in fitted}
+    if len(sizes) < 4 or len(budgets) < 3:
+        yield "fewer than 4 sizes or 3 token budgets hardly identify a law"
+        return
+    flops = [cell.flops["flops_6nd"] for cell in fitted]
+    if max(flops) < 10 * min(flops):
+        yield "all runs lie within one decade of compute: exponents will be uncertain"
+    for name, values in (("sizes", sizes), ("token budgets", budgets)):
+        if max(values) < 4 * min(values):
+            yield f"{name} differ by less than a factor of 4: their exponent will be uncertain"
+    depths = {cell.config.model.layers for cell in fitted}
+    if len(depths) > 1 and "model.layers" not in grid.factors:
+        said = ", ".join(map(str, sorted(depths)))
+        yield f"depths differ ({said} layers): uneven depths bend a law of params"
+
+
+def _of_valleys(cells: list[Cell], prior: Prior, grid: Grid):
+    for flops in grid.flops:
+        sizes = sorted(
+            {
+                n
+                for n, d in ((c.params.total - c.params.embedding, c.config.tokens) for c in cells)
+                if abs(6 * n * d / flops - 1) < 0.02
+            }
+        )
+        if len(sizes) < 5:
+            yield f"{flops:.3g} FLOPs have {len(sizes)} sizes; a minimum wants 5 or more"
+        best = prior.optimal_params(flops)
+        if len(sizes) >= 3 and not sizes[1] <= best <= sizes[-2]:
+            yield (
+                f"{flops:.3g} FLOPs: the minimum is expected at {short(best)} params, off the middle of its "
+                f"sizes ({short(sizes[0])} to {short(sizes[-1])}); tokens_per_param there would be "
+                f"{flops / (6 * best * best):.3g}"
+            )
+
+
+def _of_memory(plan: Plan) -> list[str]:
+    needed = max(pricing.memory(plan).values(), default=0)
+    free = pricing.device_memory()
+    if needed and free and needed > free:
+        return [f"the largest run needs about {short(needed)}B of memory, a device has {short(free)}B"]
+    return []

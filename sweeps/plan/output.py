@@ -1,0 +1,232 @@
+"""A plan as people and programs read it."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sweeps.plan import design_checks, pricing
+from sweeps.plan.cells import Cell, Plan
+from sweeps.plan.promised_intervals import Promise, best_prior, promises
+from sweeps.store.store import Store
+from sweeps.study.prior import Prior
+from sweeps.work.display import duration, short
+
+_ROWS = 60  # longer tables are shortened in the middle; --json and --csv have them all
+
+
+def states(plan: Plan, store: Store) -> dict[str, str]:
+    """State of each cell by run id: done, failed, running, new."""
+    there = store.names()
+    found = {}
+    for cell in plan.cells:
+        if cell.run_id not in there and cell.trunk not in there:
+            found[cell.run_id] = "new"
+            continue
+        node = store.node(cell)
+        if store.is_done(node):
+            found[cell.run_id] = "done"
+        elif store.failure(cell.run_id) or (cell.trunk and store.failure(cell.trunk)):
+            found[cell.run_id] = "failed"
+        else:
+            found[cell.run_id] = "running" if store.is_claimed(node) else "new"
+    return found
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A plan with the state of its cells, what they cost, and what they will tell."""
+
+    plan: Plan
+    out: Path | None = None
+    workers: int = 1
+
+    @cached_property
+    def states(self) -> dict[str, str]:
+        return states(self.plan, Store(self.out)) if self.out else {}
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        return pricing.shares(self.plan)
+
+    @cached_property
+    def prior(self) -> tuple[Prior, str]:
+        return best_prior(self.plan, self.out)
+
+    @cached_property
+    def promises(self) -> list[Promise]:
+        return promises(self.plan, self.prior[0])
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        return design_checks.warnings(self.plan, self.prior[0])
+
+    def seconds_left(self) -> float:
+        """Device-seconds of what is neither done nor given up."""
+        return sum(s for run_id, s in self.shares.items() if self.states.get(run_id, "new") in _OPEN)
+
+    def totals(self) -> dict:
+        plan = self.plan
+        spent, straight = plan.flops_spent(), plan.flops_straight()
+        left = self.seconds_left()
+        low, high = pricing.watts(plan)
+        times = plan.seconds_per_step
+        programs = plan.programs
+        return {
+            "cells": len(plan.cells),
+            "states": dict(Counter(self.states.get(cell.run_id, "new") for cell in plan.cells)),
+            "trunks": len(plan.trunks),
+            "programs": len(programs),
+            "flops": spent,
+            "flops_without_trunks": straight,
+            "saved": 1 - spent / straight,
+            "device_seconds": sum(self.shares.values()),
+            "device_seconds_left": left,
+            "hours_left": left / 3600 / self.workers,
+            "workers": self.workers,
+            "measured": sum(times[cell.run_id].measured for cell in plan.cells) / len(plan.cells),
+            "memory_bytes": max(self.memory.values(), default=None),
+            "energy_kwh": [watt * left / 3.6e6 for watt in (low, high)],
+            "energy_source": f"estimate: {low:g} to {high:g} W a device x predicted device-seconds left",
+            "unique_tokens": {d.config.source: d.unique_tokens for d in plan.datasets.values()},
+            "prior": {**asdict(self.prior[0]), "source": self.prior[1]},
+            "intervals": [asdict(p) for p in self.promises],
+            "warnings": self.warnings,
+        }
+
+    @cached_property
+    def memory(self) -> dict[tuple, int]:
+        return pricing.memory(self.plan)
+
+    def rows(self, cells: Sequence[Cell] | None = None) -> list[dict]:
+        """The table of the plan, one dictionary a cell; of all cells, or of those given."""
+        low, high = pricing.watts(self.plan)
+        return [self._row(cell, low, high) for cell in (self.plan.cells if cells is None else cells)]
+
+    def _row(self, cell: Cell, low: float, high: float) -> dict:
+        c = cell.config
+        seconds = self.shares[cell.run_id]
+        program = pricing.program_key(c, self.plan.dataset(c).vocab_size)
+        return {
+            "run_id": cell.run_id,
+            "grid": cell.grid,
+            "state": self.states.get(cell.run_id, "new"),
+            "width": c.model.width,
+            "layers": c.model.layers,
+            "params_total": cell.params.total,
+            "params_embedding": cell.params.embedding,
+            "tokens": cell.steps * c.batch_tokens,
+            "steps": cell.steps,
+            "seed": c.seed,
+            "batch_tokens": c.batch_tokens,
+            "learning_rate": c.optimizer.learning_rate,
+            "held_out": cell.held_out,
+            "flops_6nd": cell.flops["flops_6nd"],
+            "flops_exact": cell.flops["flops_exact"],
+            "seconds": seconds,
+            "measured": self.plan.seconds_per_step[cell.run_id].measured,
+            "memory_bytes": self.memory[program],
+            "energy_joules_low": seconds * low,
+            "energy_joules_high": seconds * high,
+            "trunk": cell.trunk,
+        }
+
+
+_OPEN = ("new", "running")
+
+
+def headline(plan: Plan, of: dict[str, str]) -> str:
+    """One line: how many runs, what is left, what it costs."""
+    left = [cell for cell in plan.cells if of[cell.run_id] in _OPEN]
+    shares = pricing.shares(plan)
+    counts = Counter(of.values())
+    parts = [f"{counts[name]} {name}" for name in ("done", "failed", "running") if counts[name]]
+    done = f" ({', '.join(parts)})" if parts else ""
+    cost = f"about {duration(sum(shares[cell.run_id] for cell in left))} of device time"
+    return f"study {plan.study.name}: {len(left)} of {len(plan.cells)} runs to train{done}, {cost}"
+
+
+def as_json(priced: Priced) -> str:
+    return json.dumps({"study": priced.plan.study.name, **priced.totals(), "rows": priced.rows()})
+
+
+def as_csv(priced: Priced) -> str:
+    buffer = io.StringIO()
+    rows = priced.rows()
+    writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def as_text(priced: Priced) -> str:
+    cells = priced.plan.cells
+    shown = cells if len(cells) <= _ROWS else cells[: _ROWS // 2] + cells[-_ROWS // 2 :]
+    lines = ["  ".join(_COLUMNS).format(*_COLUMN_NAMES)]
+    for i, row in enumerate(priced.rows(shown)):
+        if len(shown) < len(cells) and i == _ROWS // 2:
+            lines.append(f"... {len(cells) - len(shown)} more, all in --json and --csv ...")
+        lines.append("  ".join(_COLUMNS).format(*_cells(row)).rstrip())
+    return "\n".join([*lines, "", *_summary(priced), *(f"warning: {text}" for text in priced.warnings)])
+
+
+def _summary(priced: Priced) -> list[str]:
+    t = priced.totals()
+    counts = ", ".join(f"{n} {state}" for state, n in sorted(t["states"].items()))
+    low, high = t["energy_kwh"]
+    source = (
+        "step times measured on this machine"
+        if t["measured"] == 1
+        else f"~: {1 - t['measured']:.0%} of the cells estimated from other shapes; --probe measures them"
+    )
+    lines = [
+        f"{t['cells']} runs ({counts}), {t['trunks']} trunks, {t['programs']} programs: "
+        f"{t['flops']:.3g} FLOPs, {t['saved']:.0%} less than without trunks",
+        f"about {duration(t['device_seconds_left'])} of device time left, "
+        f"{duration(t['hours_left'] * 3600)} on {t['workers']} workers here ({source})",
+    ]
+    if t["memory_bytes"]:
+        lines.append(f"memory: about {short(t['memory_bytes'])}B for the largest run (predicted)")
+    watts = t["energy_source"].removeprefix("estimate: ").partition(" W")[0]
+    lines.append(f"energy: {low:.2g} to {high:.2g} kWh (estimate from {watts} W a device, not a measurement)")
+    return [*lines, *(_said(p, t["prior"]["source"]) for p in priced.promises)]
+
+
+def _said(p: Promise, source: str) -> str:
+    if p.why:
+        return f"grid {p.grid}: no law can be fitted: {p.why}"
+    (a, b), (c, d), (e, f) = (p.ranges[name] for name in ("E", "alpha", "beta"))
+    low, high = p.params_exponent
+    lost = f"; {p.lost:.0%} of the fits found no optimum" if p.lost > 0.02 else ""
+    return (
+        f"grid {p.grid}: 95% of studies like this would give E {a:.3g} to {b:.3g}, alpha {c:.3g} to {d:.3g}, "
+        f"beta {e:.3g} to {f:.3g}, params exponent {low:.3g} to {high:.3g}, and the loss at ten times the "
+        f"compute within {100 * p.forecast:.2g}% (simulated from {source}{lost})"
+    )
+
+
+_COLUMN_NAMES = ("run id", "grid", "shape", "params", "tokens", "seed", "batch", "rate", "FLOPs", "seconds")
+_COLUMN_NAMES += ("trunk", "state")
+_COLUMNS = ("{:<12}", "{:<10.10}", "{:>6}", "{:>7}", "{:>7}", "{:>4}", "{:>6}", "{:>7}", "{:>8}", "{:>8}")
+_COLUMNS += ("{:<12}", "{}")
+
+
+def _cells(row: dict) -> tuple:
+    return (
+        row["run_id"],
+        row["grid"],
+        f"{row['width']}x{row['layers']}",
+        short(row["params_total"]),
+        short(row["tokens"]),
+        row["seed"],
+        short(row["batch_tokens"]),
+        f"{row['learning_rate']:.4g}",
+        f"{row['flops_exact']:.2e}",
+        ("" if row["measured"] else "~") + f"{row['seconds']:.1f}",
+        row["trunk"] or "-",
+        row["state"] + (", held out" if row["held_out"] else ""),
+    )

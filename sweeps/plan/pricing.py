@@ -1,0 +1,151 @@
+"""What a plan costs on this machine: seconds, memory, energy. Estimates are marked as such."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.config import RunConfig
+from lab.machine import speed
+from lab.machine.devices import available_cores
+from lab.model import accounting
+from lab.model import memory as predictions
+from sweeps.plan.cells import Cell, Plan
+
+# Lowest and highest draw of one busy core with its share of the machine, W: low-power servers to desktops.
+# For accelerators: idle to limit of common cards. Bounds of an estimate, not a measurement.
+CORE_WATTS = (3.0, 25.0)
+ACCELERATOR_WATTS = (60.0, 700.0)
+_GUESSES = 8
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is compiled once: a shape with its batch, context and precision."""
+
+    config: RunConfig  # any run of it
+    vocab: int
+    steps: int  # that the plan spends in it
+
+    @property
+    def flops_per_step(self) -> float:
+        """Executed FLOPs: attention over the full square."""
+        c = self.config
+        return (
+            3 * accounting.forward_flops(c.model, self.vocab, c.data.context, causal=False) * c.batch_tokens
+        )
+
+
+def program_key(config: RunConfig, vocab: int) -> tuple:
+    return config.model, config.batch, config.data.context, config.precision, vocab
+
+
+def programs(plan: Plan) -> dict[tuple, Program]:
+    """The programs of a plan by key, with the steps that are spent in each."""
+    steps: dict[tuple, int] = {}
+    configs: dict[tuple, RunConfig] = {}
+    for node in (*plan.cells, *plan.trunks):
+        key = program_key(node.config, plan.dataset(node.config).vocab_size)
+        steps[key] = steps.get(key, 0) + node.own_steps
+        configs.setdefault(key, node.config)
+    return {key: Program(configs[key], key[-1], steps[key]) for key in configs}
+
+
+def step_times(plan: Plan) -> dict[str, speed.StepTime]:
+    """Seconds a step by run id. Shapes that never ran here take the FLOP rate of the nearest that did."""
+    found = plan.programs
+    times = {key: speed.known(p.config, p.vocab) for key, p in found.items()}
+    told = {key: time for key, time in times.items() if time is not None}
+    if not told:  # a product of matrices for a few of the sizes stands for the others
+        by_size = sorted(found, key=lambda key: found[key].flops_per_step)
+        for key in by_size[:: max(1, len(by_size) // _GUESSES)]:
+            told[key] = speed.predict(found[key].config, found[key].vocab)
+        fastest = 0.0  # wider products are no slower; where one seems so, the machine was busy
+        for key in list(told):
+            flops = found[key].flops_per_step
+            fastest = max(fastest, flops / told[key].seconds)
+            told[key] = speed.StepTime(flops / fastest, told[key].measured)
+    rates = [
+        (math.log(found[key].flops_per_step), found[key].flops_per_step / time.seconds)
+        for key, time in told.items()
+    ]
+    for key, program in found.items():
+        if key in told:
+            times[key] = told[key]
+        else:
+            size = math.log(program.flops_per_step)
+            rate = min(rates, key=lambda r: abs(r[0] - size))[1]
+            times[key] = speed.StepTime(program.flops_per_step / rate, False)
+    return {
+        node.run_id: times[program_key(node.config, plan.dataset(node.config).vocab_size)]
+        for node in (*plan.cells, *plan.trunks)
+    }
+
+
+def evaluation_seconds(plan: Plan, cell: Cell) -> float:
+    """Validation and ability scores: forward passes, a third of a training step's work a token."""
+    dataset = plan.dataset(cell.config)
+    rows = len(dataset.validation().bytes_W)
+    rows += sum(len(items.inputs_NxT) for items in dataset.ability_sets().values())
+    return rows / cell.config.batch * plan.seconds_per_step[cell.run_id].seconds / 3
+
+
+def trained_steps(plan: Plan) -> dict[str, int]:
+    """Steps that each cell answers for: its own, and the stretch of the trunk it is the first to need."""
+    before: dict[tuple[str, int], int] = {}
+    for trunk in plan.trunks:
+        for last, mark in zip((0, *trunk.branch_steps), trunk.branch_steps, strict=False):
+            before[trunk.run_id, mark] = last
+    steps = {}
+    for cell in plan.cells:
+        hold = cell.hold_steps if cell.trunk else 0
+        stretch = hold - before.pop((cell.trunk, hold), hold) if cell.trunk else 0
+        steps[cell.run_id] = cell.own_steps + stretch
+    return steps
+
+
+def trained_tokens(plan: Plan) -> dict[str, int]:
+    steps = trained_steps(plan)
+    return {cell.run_id: steps[cell.run_id] * cell.config.batch_tokens for cell in plan.cells}
+
+
+def shares(plan: Plan) -> dict[str, float]:
+    """Predicted device-seconds of each cell, as its row will count them: its steps and its evaluation."""
+    evaluation: dict[tuple, float] = {}
+    steps = trained_steps(plan)
+    found = {}
+    for cell in plan.cells:
+        per_step = plan.seconds_per_step[cell.run_id].seconds
+        key = (id(cell.config.data), cell.config.batch, per_step)
+        if key not in evaluation:
+            evaluation[key] = evaluation_seconds(plan, cell)
+        found[cell.run_id] = steps[cell.run_id] * per_step + evaluation[key]
+    return found
+
+
+def watts(plan: Plan) -> tuple[float, float]:
+    """Lowest and highest draw of a device: the study's own, else that of its class."""
+    if plan.study.run.watts:
+        return plan.study.run.watts
+    import jax
+
+    return CORE_WATTS if jax.default_backend() == "cpu" else ACCELERATOR_WATTS
+
+
+def memory(plan: Plan) -> dict[tuple, int]:
+    """Predicted bytes on a device by program, of one run."""
+    return {key: predictions.predict(p.config, p.vocab) for key, p in plan.programs.items()}
+
+
+def device_memory() -> int | None:
+    """Bytes of a device: of the accelerator, or what the machine has free for one process a core."""
+    import jax
+
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit")
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+    return free and free // len(available_cores())

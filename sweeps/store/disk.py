@@ -1,0 +1,50 @@
+"""Telling a store that takes no more files from a cell that is at fault, and a folder from another one."""
+
+import errno
+import os
+import uuid
+from pathlib import Path
+
+from lab.runs.folder import read_json, write_json
+
+_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_WORDS = tuple(os.strerror(number) for number in _ERRNOS)  # as storage libraries quote them
+_PROBE_BYTES = 1 << 18
+
+
+class StoreFault(OSError):
+    """The store cannot be written. No cell is at fault, and none is given up."""
+
+
+def store_fault(error: BaseException, root: Path) -> StoreFault | None:
+    """What is wrong with the store if that is what raised ``error``, else None."""
+    told = error
+    while told is not None:
+        number = told.errno if isinstance(told, OSError) else None
+        words = next((w for w in _WORDS if w in str(told)), None)
+        if number in _ERRNOS or words:
+            return StoreFault(f"{root}: {words or os.strerror(number)}")
+        told = told.__cause__ or told.__context__
+    probe = root / f".probe.{uuid.uuid4().hex}"
+    try:  # libraries may hide the reason: does the store take a file?
+        probe.write_bytes(b"\0" * _PROBE_BYTES)
+    except OSError as found:
+        return StoreFault(f"{root}: {found.strerror}")
+    finally:
+        probe.unlink(missing_ok=True)
+    return None
+
+
+def identity(root: Path) -> str:
+    """The name that a store was given when it was made; made now where it has none."""
+    found = read_json(root / "store.json")
+    if found is None:
+        write_json(root / "store.json", {"schema": 1, "id": uuid.uuid4().hex})
+        found = read_json(root / "store.json")
+    return found["id"]
+
+
+def is_seen(root: Path, name: str) -> bool:
+    """Whether this machine sees the store of that identity at ``root``, and not a folder of its own."""
+    found = read_json(root / "store.json")
+    return found is not None and found.get("id") == name

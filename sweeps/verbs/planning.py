@@ -1,0 +1,123 @@
+"""Verbs that train nothing: init, plan, status."""
+
+import json
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from lab.errors import InputError
+from sweeps.study.schema import Design
+from sweeps.verbs.training import Json, Sets, StudyFile, plan_of
+
+_EXAMPLES = {"grid": "example"}  # file of a design, where it is not of the same name
+
+
+def init(argv: list[str]) -> int:
+    def command(path: StudyFile = Path("study.toml"), design: Design = "grid") -> int:
+        """Write a commented study file to start from.
+
+        Args:
+            path: where to write it; a file that is there is not replaced.
+            design: a law of sizes and tokens (grid, trunk_branch), minima at equal compute (isoflop),
+                multiples of the compute-optimal tokens (ladder), effects of hyperparameters (factorial).
+        """
+        text = example(design)
+        try:
+            with open(path, "x") as file:
+                file.write(text)
+        except FileExistsError:
+            raise InputError(f"{path}: is there already; name another file") from None
+        print(f"{path} written. What it costs: lab plan {path}; to train it: lab run {path} --out runs/mine")
+        return 0
+
+    return tyro.cli(command, args=argv, prog="lab init")
+
+
+def example(design: str) -> str:
+    """The commented study file of a design."""
+    return (files("sweeps") / "studies" / f"{_EXAMPLES.get(design, design)}.toml").read_text()
+
+
+def plan(argv: list[str]) -> int:
+    def command(
+        study: StudyFile,
+        out: Path | None = None,
+        sets: Sets = (),
+        probe: Literal["auto", "always", "never"] = "auto",
+        workers: int | None = None,
+        csv: bool = False,
+        as_json: Json = False,
+    ) -> int:
+        """What a study trains, costs and will tell, before anything is paid.
+
+        Args:
+            study: the study file.
+            out: the store it will run in, to see what is done there already.
+            sets: change a key of the study: model.width=64, grids.language.seeds=[0,1,2]; may be repeated.
+            probe: time a few steps of shapes that never ran here: auto does so when it takes less than a
+                hundredth of the study and less than 20 s.
+            workers: processes to divide the hours by; as many as `lab run` would start here by default.
+            csv: print all cells as CSV.
+            as_json: print one JSON object with all cells.
+        """
+        from sweeps.plan import output
+        from sweeps.plan import step_timing as probing
+
+        if workers is not None and workers < 1:
+            raise InputError(f"--workers: should be at least 1, is {workers}")
+        made = plan_of(study, sets)
+        todo = [] if probe == "never" else probing.unmeasured(made)
+        if todo and (probe == "always" or probing.is_cheap(made, todo)):
+            _tell(f"timing {len(todo)} programs on this machine")
+            probing.probe(todo, _tell)
+            made.__dict__.pop("seconds_per_step", None)  # planned again from what was measured
+        priced = output.Priced(made, out, workers or _workers(made))
+        text = output.as_json if as_json else output.as_csv if csv else output.as_text
+        print(text(priced).rstrip("\n"))
+        return 0
+
+    return tyro.cli(command, args=argv, prog="lab plan")
+
+
+def _workers(made) -> int:
+    from sweeps.work.engines import local
+
+    return len(local.slots(made.study.run.pack, None))
+
+
+def status(argv: list[str]) -> int:
+    def command(out: StudyFile, watch: bool = False, every: float = 5.0, as_json: Json = False) -> int:
+        """How far the studies of a store are, what runs now, and what to do about failures.
+
+        Args:
+            out: the store.
+            watch: look again until nothing is left or Ctrl-C.
+            every: seconds between two looks.
+            as_json: print one JSON object, with --watch one a look.
+        """
+        from sweeps.verbs import status
+
+        if not 0.1 <= every <= 86400:
+            raise InputError(f"--every: should be between 0.1 and 86400 seconds, is {every}")
+        look = status.Look(out)
+        while True:
+            found = look.collect()
+            if as_json:
+                print(json.dumps(found), flush=True)
+            else:
+                if watch and sys.stdout.isatty():
+                    print("\x1b[2J\x1b[H", end="")
+                print(status.as_text(found), flush=True)
+            if not watch or not status.is_active(found):
+                return 0
+            time.sleep(every)
+
+    return tyro.cli(command, args=argv, prog="lab status")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,226 @@
+"""Verbs that train: run and worker."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+import traceback
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lab.errors import InputError
+from sweeps.work.engines.launch import CREW_BROKEN, DONE, INTERRUPTED, NO_STORE, STORE_FAULT, Launch
+from sweeps.work.engines.options import Engine, EngineOptions
+
+_LOCAL = EngineOptions()
+StudyFile = Annotated[Path, tyro.conf.Positional]
+Json = Annotated[bool, tyro.conf.arg(name="json")]
+Sets = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE"), tyro.conf.UseAppendAction]
+
+
+def run(argv: list[str]) -> int:
+    def command(
+        study: StudyFile,
+        out: Path,
+        on: Engine = _LOCAL,
+        sets: Sets = (),
+        retry_failed: bool = False,
+        as_json: Json = False,
+    ) -> int:
+        """Train what is missing of a study: on this machine, a Slurm cluster or a Ray cluster.
+
+        Interrupt or kill it at any time: the same command goes on where it was. Finished cells are never
+        trained again.
+
+        Args:
+            study: the study file.
+            out: the store: a folder of run folders, which several studies may share.
+            on: the engine, and what it needs to know.
+            sets: change a key of the study, as in model.width=64; may be repeated.
+            retry_failed: try again what was given up on.
+            as_json: print one JSON object at the end.
+        """
+        return _run(study, out, on, sets, retry_failed, as_json)
+
+    return tyro.cli(command, args=argv, prog="lab run")
+
+
+def _run(
+    study_path: Path, out: Path, on: EngineOptions, sets: tuple[str, ...], retry_failed: bool, as_json: bool
+) -> int:
+    from sweeps.plan import output
+    from sweeps.plan.study_parts import Part
+    from sweeps.store import disk
+    from sweeps.store.store import Store, check_writable
+    from sweeps.study import schema
+    from sweeps.work.display import Display
+    from sweeps.work.engines.watch import StoreWatch
+
+    on.check()
+    part = Part.parse(on.part) if on.part else None
+    check_writable(out)
+    made = plan_of(study_path, sets)
+    store = Store(out)
+    store.write_study(made, schema.text_of(study_path, sets))
+    there = store.names()  # one listing instead of a look at each folder
+    for of in [of for of in (*made.trunks, *made.cells) if of.run_id in there]:
+        store.forget_the_dead(store.node(of))
+        if retry_failed:
+            store.forgive(of.run_id)
+    states = output.states(made, store)
+    todo = [run_id for run_id, state in states.items() if state in ("new", "running")]
+    print(output.headline(made, states), file=sys.stderr, flush=True)
+    code = 0
+    if todo:
+        # workers read the copy, which later edits of the file do not reach
+        copied = store.root / "studies" / f"{made.study.name}.toml"
+        launch = Launch(copied, out, disk.identity(out), on.part)
+        with Display(made, store) as display:
+            code = on.run(launch, made.study.run.pack, lambda: StoreWatch(made, store, part), display)
+    states = output.states(made, store)
+    failed = [run_id for run_id, state in states.items() if state == "failed"]
+    again = shlex.join(
+        ["lab", "run", str(study_path), "--out", str(out), *(f"--set={text}" for text in sets)]
+    )
+    if code == 130:
+        print(f"interrupted; nothing is lost. To go on: {again}", file=sys.stderr)
+    elif failed:
+        print(
+            f"{len(failed)} failed: `lab status {out}` says why; to retry: {again} --retry-failed",
+            file=sys.stderr,
+        )
+    counts = Counter(states.values())
+    if as_json:
+        print(
+            json.dumps({"study": made.study.name, "out": str(out), "states": dict(counts), "failed": failed})
+        )
+    else:
+        print(f"{counts['done']} of {len(states)} runs done in {out}")
+    return 130 if code == 130 else 1 if failed or code else 0
+
+
+def worker(argv: list[str]) -> int:
+    def command(
+        study: StudyFile,
+        out: Path,
+        cores: tuple[int, ...] = (),
+        cpu_devices: int = 1,
+        parent: int | None = None,
+        events: bool = False,
+        part: str | None = None,
+        store_id: str | None = None,
+        distributed: str = "off",
+    ) -> int:
+        """One worker: claims cells of a study in a store until none is left. Engines start these.
+
+        Args:
+            study: the study file.
+            out: the store.
+            cores: processor numbers to use; all by default.
+            cpu_devices: virtual CPU devices, for packs of runs.
+            parent: stop when this process is no longer the parent.
+            events: tell in JSON lines on stdout instead of text on stderr.
+            part: K/N: work on this share of the study only.
+            store_id: what the store must be called; another or none means that this machine does not see it.
+            distributed: one worker over several processes: coordinator=HOST:PORT,processes=N,process=I; or
+                auto, as jax finds them; or off.
+        """
+        from lab.machine import devices
+
+        devices.configure(cpu_devices, cores or None)
+        if distributed == "off":
+            return _work(study, out, parent, events, part, store_id)
+        return _work_together(distributed, lambda: _work(study, out, parent, events, part, store_id))
+
+    return tyro.cli(command, args=argv, prog="lab worker")
+
+
+def _work_together(cluster: str, work) -> int:
+    """One process of a crew. A failure ends it at once: jax would wait for the others, and they for it."""
+    from lab.machine import distributed
+
+    distributed.start(distributed.parse(cluster))
+    try:
+        return work()
+    except Exception:
+        traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(CREW_BROKEN)
+
+
+def _work(
+    study: Path, out: Path, parent: int | None, as_events: bool, part: str | None, store_id: str | None
+) -> int:
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, lambda *_: stopped.append(1))
+
+    from sweeps.plan.study_parts import Part
+    from sweeps.store import disk
+
+    if store_id is not None and not disk.is_seen(out, store_id):
+        print(f"error: {socket.gethostname()} does not see the store at {out}", file=sys.stderr)
+        return NO_STORE
+    made = plan_of(study)
+
+    from lab.machine import devices, distributed, provenance
+    from lab.runs.loop import Interrupted
+    from sweeps.store.store import Store
+    from sweeps.work import multihost
+    from sweeps.work.worker import Event, Worker
+
+    devices.enable_compilation_cache()
+
+    def tell(event: Event) -> None:
+        if as_events:
+            print(json.dumps(asdict(event)), flush=True)
+        elif event.kind != "progress":
+            print(f"{event.kind} {event.run_id} {event.text}".rstrip(), file=sys.stderr, flush=True)
+
+    def should_stop() -> bool:
+        return bool(stopped) or (parent is not None and os.getppid() != parent)
+
+    share, crew = Part.parse(part) if part else None, None
+    if distributed.count() > 1:
+        crew = multihost.Crew(made)
+    try:
+        if not distributed.is_primary():
+            multihost.follow(made, Store(out), should_stop)
+            return DONE
+        failed = Worker(made, Store(out), tell, should_stop, provenance.collect(), share, crew).work()
+    except Interrupted:
+        return INTERRUPTED
+    except disk.StoreFault as fault:
+        text = f"{fault}; nothing is lost: make room, and give the same command again"
+        if as_events:
+            tell(Event("fault", "", text))
+        else:
+            print(f"error: {text}", file=sys.stderr)
+        return STORE_FAULT
+    return 1 if failed else 0
+
+
+def plan_of(path: Path, sets: tuple[str, ...] = ()):
+    """The plan of a study file; builds or reads its data.
+
+    Raises:
+        InputError: with all problems of the file.
+    """
+    from lab.verbs.common import load_data
+    from sweeps.plan import cells as planned
+    from sweeps.study import schema
+
+    def load(config):
+        try:
+            return load_data(config)
+        except InputError as error:  # of the data themselves: say where they are asked for
+            raise InputError(*(f"{path}: data.source: {problem}" for problem in error.problems)) from None
+
+    return planned.make(schema.load(path, sets), load)

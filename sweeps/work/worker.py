@@ -1,0 +1,215 @@
+"""A worker: claim what is ready, train it, commit, repeat, until nothing is left.
+
+Any number of workers on any machines may share a store; an engine only has to start them.
+"""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lab.errors import InputError
+from lab.machine import speed
+from lab.runs.job import Job
+from lab.runs.loop import Hooks, Interrupted, Lost, Progress, commit_diverged, run
+from sweeps.plan.cells import Plan
+from sweeps.plan.study_parts import Part
+from sweeps.store import claims
+from sweeps.store.disk import store_fault
+from sweeps.store.store import Node, Store
+from sweeps.work.cell_queue import Claimed, Frontier, program_of
+from sweeps.work.multihost import Crew, how
+
+_IDLE_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker tells: start, progress, done, failed, warning."""
+
+    kind: str
+    run_id: str
+    text: str = ""
+    progress: Progress | None = None
+
+
+class CrewBroken(Exception):
+    """A process of a crew failed, so that the others wait for it: all must end, and be started again."""
+
+
+@dataclass
+class Worker:
+    """One worker on the devices of this process, or of the crew that it leads.
+
+    Args:
+        tell: receives every :class:`Event`.
+        should_stop: asked between calls; when true, the run is checkpointed, its claim released, and
+            :class:`lab.runs.loop.Interrupted` raised.
+        part: train this share of the study only.
+        crew: the other processes of each run.
+    """
+
+    plan: Plan
+    store: Store
+    tell: Callable[[Event], None]
+    should_stop: Callable[[], bool] = lambda: False
+    provenance: dict = field(default_factory=dict)
+    part: Part | None = None
+    crew: Crew | None = None
+
+    def __post_init__(self):
+        self.heart = claims.Heartbeat()
+        self.frontier = Frontier(self.plan, self.store, claims.Owner.me(), self.part)
+
+    def work(self) -> int:
+        """Until every cell of the plan has a result or was given up. Returns the number given up.
+
+        Raises:
+            Interrupted: when ``should_stop`` said so; what was done is saved, and the claims are released.
+            CrewBroken: where a run of a crew failed. Its claim is left behind: it counts the deaths.
+            sweeps.store.disk.StoreFault: when the store takes no more files; what was committed is there.
+        """
+        try:
+            while True:
+                if self.should_stop():
+                    self._tell_crew(over=True)
+                    raise Interrupted
+                pack = self.frontier.claim(self._pack_size())
+                if pack:
+                    self._train(pack)
+                elif not self.frontier.open:
+                    self._tell_crew(over=True)
+                    return len(self.frontier.failed)
+                else:
+                    self._tell_crew(over=False)
+                    time.sleep(_IDLE_SECONDS)  # the rest is with other workers, or waits for their trunks
+        except OSError as error:
+            if fault := store_fault(error, self.store.root):
+                raise fault from error
+            raise
+        finally:
+            self.heart.stop()
+
+    def _tell_crew(self, over: bool) -> None:
+        if self.crew:
+            self.crew.end() if over else self.crew.idle()
+
+    def _pack_size(self) -> int:
+        if self.crew:
+            return 1
+        from lab.training import pack_timing
+
+        return pack_timing.pack_size(self.plan.study.run.pack)
+
+    def _train(self, pack: list[Claimed]) -> None:
+        self.heart.hold([claim for _, claim in pack])
+        left_behind = False
+        try:
+            able = []
+            for node, claim in pack:
+                if claim.attempt > 1:
+                    self.tell(Event("warning", node.run_id, f"taken over, attempt {claim.attempt}"))
+                if claim.deaths > self.plan.study.run.retries:
+                    self._give_up(node, claim.deaths, "its worker died each time it was tried", "")
+                elif diverged := self.store.trunk_diverged(node):
+                    dataset, one = self.plan.dataset(node.of.config), [(node, claim)]
+                    step, reason = diverged["step"], diverged["reason"]
+                    commit_diverged(node.job, dataset, step, reason, lambda one=one: _check(one))
+                    self._tell_done(node, "diverged with its trunk")
+                else:
+                    able.append((node, claim))
+                    self.tell(Event("start", node.run_id))
+            if able:
+                self._attempt(able)
+        except Lost:
+            pass  # another worker has it; whatever the rest of a pack had saved is there
+        except CrewBroken:
+            left_behind = True
+            raise
+        finally:
+            self.heart.hold([])
+            for _, claim in pack if not left_behind else ():
+                claim.release()
+
+    def _attempt(self, pack: list[Claimed]) -> None:
+        node = pack[0][0]
+        dataset = self.plan.dataset(node.of.config)
+        options = self.plan.study.run
+        hooks = Hooks(
+            progress=lambda progress: self.tell(Event("progress", node.run_id, progress=progress)),
+            warn=lambda text: self.tell(Event("warning", node.run_id, text)),
+            should_stop=self.should_stop,
+            check=lambda: _check(pack),
+            checkpoint_seconds=options.checkpoint_seconds,
+            provenance=self.provenance,
+        )
+        for attempt in range(1, 2 + options.retries):
+            try:
+                seconds_per_step = self._run(pack, dataset, hooks)
+                if seconds_per_step:
+                    speed.record(node.of.config, dataset.vocab_size, seconds_per_step)
+                self.frontier.compiled.add(program_of(node))
+                for one, _ in pack:
+                    self._tell_done(one, _outcome(one.job))
+                return
+            except Interrupted:
+                raise
+            except Exception as error:
+                if fault := store_fault(error, self.store.root):
+                    raise fault from error
+                if self.crew and not isinstance(error, InputError):
+                    raise CrewBroken(f"{node.run_id}: {_line(error)}") from error
+                _check(pack)  # what failed may have failed because another worker is at it
+                if isinstance(error, Lost):
+                    raise
+                if not all(self.store.is_ready(one) for one, _ in pack):
+                    text = f"its trunk's checkpoint is gone: {_line(error)}"
+                    self.tell(Event("warning", node.run_id, text))
+                    return  # the trunk will be trained again
+                # one bad cell must not end the study; what it raised is kept with it
+                last, trace = _line(error), traceback.format_exc()
+                self.tell(Event("warning", node.run_id, f"attempt {attempt} failed: {last}"))
+                if len(pack) > 1 or isinstance(error, InputError):  # which would be the same again
+                    break
+        if len(pack) > 1:  # one of them is at fault; each is tried alone
+            for one in pack:
+                if not self.store.is_done(one[0]):
+                    self._attempt([one])
+        else:
+            _check(pack)
+            self._give_up(node, attempt, last, trace)
+
+    def _run(self, pack: list[Claimed], dataset, hooks: Hooks) -> float | None:
+        jobs = [node.job for node, _ in pack]
+        if self.crew:
+            self.crew.start(pack[0][0])
+            return run(jobs, dataset, "mesh", hooks, how())
+        return run(jobs, dataset, self.plan.study.run.pack if len(jobs) > 1 else "serial", hooks)
+
+    def _tell_done(self, node: Node, text: str) -> None:
+        self.frontier.close(node)
+        self.tell(Event("done", node.run_id, text))
+
+    def _give_up(self, node: Node, attempts: int, error: str, trace: str) -> None:
+        self.store.fail(node.run_id, attempts, error, trace)
+        if not node.is_trunk:
+            self.frontier.failed.add(node.run_id)
+        self.frontier.close(node)
+        self.tell(Event("failed", node.run_id, error))
+
+
+def _check(pack: list[Claimed]) -> None:
+    for node, claim in pack:
+        if not claim.is_mine():
+            raise Lost(f"{node.run_id} was taken over from attempt {claim.attempt}")
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+
+def _outcome(job: Job) -> str:
+    if job.is_trunk:
+        return "trunk"
+    row = (job.folder.result() or {}).get("row", {})
+    return "diverged" if row.get("status") == "diverged" else f"{row['loss_nats']:.4f}"
