@@ -25,7 +25,7 @@ _HOME = {
     "forecast": "analysis.audits.forecasting",
     "rollout": "analysis.audits.rollouts",
     "audit": "analysis.audits.audit",
-    "multiverse": "analysis.universes",
+    "multiverse": "analysis.universes.multiverse",
     "fit_downstream": "analysis.downstreams.downstream",
     "detect": "analysis.thresholds",
     "LAWS": "analysis.laws.named",

@@ -55,7 +55,7 @@ def speed(argv: list[str]) -> int:
     if options.double:
         said |= double()
     if options.json:
-        from analysis.show import dumps
+        from analysis.text import dumps
 
         print(dumps(said))
         return 0
@@ -66,8 +66,8 @@ def speed(argv: list[str]) -> int:
 
 def _prepared():
     from analysis.fits.fitting import centred, fit
-    from analysis.fits.objectives import objective
     from analysis.laws.named import LAWS
+    from analysis.solve.objectives import objective
     from analysis.tables.sample import sample
     from analysis.tables.table import as_runs
 
@@ -80,8 +80,8 @@ def _prepared():
 
 def refits() -> dict[str, Any]:
     """Seconds of 4,000 refits to resampled rows, of the same by SciPy, and how far from optimal they are."""
-    from analysis.fits.estimator import ENOUGH, minimise
     from analysis.intervals.resample import pairs
+    from analysis.solve.estimator import ENOUGH, minimise
 
     law, x, target, rho, best = _prepared()
     weights = pairs(np.arange(len(target)), REFITS, 1)
@@ -129,8 +129,8 @@ def _scipy(x, target, weight, begin) -> float:
 
 def double() -> dict[str, float]:
     """Seconds of 500 refits to each of 1,000 simulated tables."""
-    from analysis.fits.estimator import minimise
     from analysis.intervals.resample import draws_of_rows, pairs
+    from analysis.solve.estimator import minimise
 
     law, x, target, rho, best = _prepared()
     fitted = law.log_loss(best[None], x)[0]

@@ -169,7 +169,7 @@ def fit(argv: list[str]) -> int:
         from analysis.verbs_audit import multiverse
 
         return multiverse(options)
-    from analysis.show import fit_text
+    from analysis.text import fit_text
 
     return _show(options, _fit(options), fit_text)
 
@@ -180,7 +180,7 @@ def allocate(argv: list[str]) -> int:
     from analysis.allocations.limits import Limits, plan, size_limit
     from analysis.allocations.optimum import allocate as best
     from analysis.allocations.show import plan_text
-    from analysis.show import allocation_text
+    from analysis.text import allocation_text
 
     if options.flops is None and options.loss is None:
         raise InputError("--flops: a budget is needed, as in --flops 1e20, or a --loss to reach")
@@ -199,7 +199,7 @@ def forecast(argv: list[str]) -> int:
     from analysis.audits.forecasting import forecast as predict
     from analysis.audits.rollouts import rollout
     from analysis.audits.show import rollout_text
-    from analysis.show import forecast_text
+    from analysis.text import forecast_text
 
     if (options.params is None) != (options.tokens is None):
         raise InputError("--params and --tokens go together: the run to predict")
@@ -232,7 +232,7 @@ def isoflop(argv: list[str]) -> int:
     """`lab isoflop TABLE`."""
     options = tyro.cli(IsoFlopOptions, args=argv, prog="lab isoflop")
     from analysis.isoflops.minima import isoflop as minima
-    from analysis.show import isoflop_text
+    from analysis.text import isoflop_text
 
     runs = _read(options)
     law = _law_or_none(runs, options)
@@ -264,7 +264,7 @@ def table(argv: list[str]) -> int:
     values = {name: _cells(column) for name, column in columns.items()}
     rows = zip(*values.values(), strict=True)
     if form == "json":
-        from analysis.show import dumps
+        from analysis.text import dumps
 
         text = dumps({"columns": list(values), "rows": [dict(zip(values, row, strict=True)) for row in rows]})
         text += "\n"
@@ -357,7 +357,7 @@ def _show(options: Any, result: Any, text) -> int:
 
 
 def _print(value: Any) -> int:
-    from analysis.show import dumps
+    from analysis.text import dumps
 
     print(dumps(value))
     return 0

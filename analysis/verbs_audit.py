@@ -88,8 +88,8 @@ def left_over(stream: TextIO) -> Callable[[float], None]:
 
 def multiverse(options: FitVerbOptions) -> int:
     """`lab fit TABLE --multiverse`. The dimensions are its own; a law or objective asked for is refused."""
-    from analysis.show_choices import multiverse_text
-    from analysis.universes import multiverse as fit_all
+    from analysis.universes.multiverse import multiverse as fit_all
+    from analysis.universes.show import multiverse_text
 
     plain = FitVerbOptions(options.table)
     given = [

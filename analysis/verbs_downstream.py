@@ -10,7 +10,7 @@ from analysis.downstreams.downstream import fit_downstream
 from analysis.downstreams.results import Downstream
 from analysis.downstreams.ways import WAYS
 from analysis.errors import InputError
-from analysis.show import number, pair, remarks, table
+from analysis.text import number, pair, remarks, table
 from analysis.verbs import Table, _read, _show
 
 

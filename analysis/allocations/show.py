@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.allocations.limits import Plan
-from analysis.show import number, pair, remarks, table
+from analysis.text import number, pair, remarks, table
 
 
 def plan_text(result: Plan) -> str:

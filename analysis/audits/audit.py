@@ -17,13 +17,13 @@ from analysis.audits.rollouts import roll
 from analysis.audits.rungs import Rung, find_mistuned
 from analysis.errors import InputError
 from analysis.fits.fitting import fit_sample
-from analysis.fits.objectives import Rho
-from analysis.fits.objectives import objective as make_objective
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import prediction_interval
 from analysis.laws.law import Law
 from analysis.laws.named import find
 from analysis.notes import Note
+from analysis.solve.objectives import Rho
+from analysis.solve.objectives import objective as make_objective
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import Runs, as_runs
 

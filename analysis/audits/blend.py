@@ -13,8 +13,8 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.fits.fitting import fit_sample
-from analysis.fits.objectives import Rho
 from analysis.laws.law import Law
+from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
 # Earlier errors below a tenth of a percent are luck of a few cells: no law is preferred for them.

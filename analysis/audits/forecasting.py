@@ -14,13 +14,13 @@ from analysis.audits.conformal import misses, widening
 from analysis.audits.ranking import rank
 from analysis.audits.results import Cell, Forecast, Rival, Score
 from analysis.errors import InputError
+from analysis.fits.calibration import calibrated
 from analysis.fits.fitting import fit_sample
-from analysis.fits.objectives import objective as make_objective
 from analysis.fits.results import Fit
-from analysis.intervals.calibration import calibrated
 from analysis.laws.law import Law
 from analysis.laws.named import LAWS, find
 from analysis.notes import Note
+from analysis.solve.objectives import objective as make_objective
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import as_runs
 

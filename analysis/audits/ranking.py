@@ -11,9 +11,9 @@ from analysis.audits.cells import cells_of, flops_of
 from analysis.audits.results import Rival
 from analysis.errors import InputError
 from analysis.fits.fitting import fit_sample
-from analysis.fits.objectives import Rho
 from analysis.laws.law import Law
 from analysis.laws.named import LAWS
+from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 from analysis.tables.table import Runs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.audits.audit import Audit
 from analysis.audits.results import Rollout
-from analysis.show import number, remarks, table
+from analysis.text import number, remarks, table
 
 
 def rollout_text(result: Rollout) -> str:

@@ -10,13 +10,13 @@ import numpy as np
 
 from analysis.downstreams.ways import INPUTS, direct, family_of, joint, with_scatter
 from analysis.errors import InputError
-from analysis.fits.estimator import minimise
 from analysis.fits.fitting import fit_sample
-from analysis.fits.objectives import Rho
 from analysis.intervals.resample import pairs
 from analysis.laws.law import FormulaLaw
 from analysis.laws.links import LINKS
 from analysis.laws.named import CHINCHILLA
+from analysis.solve.estimator import minimise
+from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
 # Huber's corner on residuals in units of their own scatter: 95 % efficient on normal noise.

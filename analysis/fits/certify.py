@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.fits.estimator import Optimum, curvature, minimise
-from analysis.fits.kinks import cross, exactly
-from analysis.fits.objectives import Rho
 from analysis.fits.results import Basin, Certificate
 from analysis.laws.law import Law
+from analysis.solve.estimator import Optimum, curvature, minimise
+from analysis.solve.kinks import cross, exactly
+from analysis.solve.objectives import Rho
 
 # Factors on inputs and loss of a table in other units.
 OTHER_INPUTS, OTHER_LOSS = 1e-6, 1 / np.log(2)

@@ -10,17 +10,17 @@ import numpy as np
 from analysis.allocations.optimum import exponents, spends_compute
 from analysis.errors import InputError
 from analysis.fits.certify import certify, invariances
-from analysis.fits.estimator import Optimum
 from analysis.fits.identify import refuse, remarks
 from analysis.fits.noise import weighted
-from analysis.fits.objectives import Rho
-from analysis.fits.objectives import objective as make_objective
 from analysis.fits.results import Exponents, Fit, Objective
-from analysis.fits.search import distinct_optima, search
 from analysis.intervals.bootstrap import bootstrap, interval
 from analysis.laws.law import Law
 from analysis.laws.named import find
 from analysis.notes import Note
+from analysis.solve.estimator import Optimum
+from analysis.solve.objectives import Rho
+from analysis.solve.objectives import objective as make_objective
+from analysis.solve.search import distinct_optima, search
 from analysis.tables.dependence import dependent
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import as_runs
@@ -65,7 +65,7 @@ def fit(
     made = fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
     if not calibrate:
         return made
-    from analysis.intervals.calibration import calibrated
+    from analysis.fits.calibration import calibrated
 
     return calibrated(made, calibrate, bootstrap, method, seed)
 
@@ -152,7 +152,7 @@ def fit_sample(
     )
     if method != "profile":
         return result
-    from analysis.intervals.profile import by_profile
+    from analysis.fits.profile import by_profile
 
     return by_profile(result)
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.fits.objectives import Rho
 from analysis.laws.law import Law
 from analysis.notes import Note
+from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
 # The median of the absolute value of a standard normal.

@@ -15,10 +15,10 @@ import numpy as np
 from analysis.notes import Excluded, Note
 
 if TYPE_CHECKING:
-    from analysis.fits.objectives import Rho
-    from analysis.intervals.calibration import Calibration
+    from analysis.fits.calibration import Calibration
     from analysis.intervals.freedom import Freedom
     from analysis.laws.named import Law
+    from analysis.solve.objectives import Rho
     from analysis.tables.sample import Sample
 
 Interval = tuple[float, float]
@@ -163,9 +163,9 @@ class Fit:
 
     def profile_interval(self, what: str, **options) -> Interval:
         """(low, high) by profile likelihood of a parameter, of params_exponent, of params or tokens at
-        flops=..., or of the loss at params=..., tokens=...: see `analysis.intervals.profile`.
+        flops=..., or of the loss at params=..., tokens=...: see `analysis.fits.profile`.
         """
-        from analysis.intervals.profile import profile_interval
+        from analysis.fits.profile import profile_interval
 
         return profile_interval(self, what, **options)
 
@@ -200,7 +200,7 @@ class Fit:
         return f"Fit({self.law.name}: {values}; {self.points} points, objective {self.objective.value:.6g})"
 
     def _repr_html_(self) -> str:
-        from analysis.show import fit_html
+        from analysis.text import fit_html
 
         return fit_html(self)
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.fits.estimator import Optimum
-from analysis.fits.objectives import Rho
 from analysis.fits.results import Fit, Interval
 from analysis.intervals.freedom import Freedom, student
 from analysis.intervals.resample import FEW, asymptotic, draws_of_rows, draws_wild, pairs, shares
 from analysis.laws.law import Law
+from analysis.solve.estimator import Optimum
+from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
 # From here on Student's t and the normal differ by less than a percent.

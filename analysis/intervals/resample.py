@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.fits.estimator import ENOUGH, Optimum, curvature, minimise
-from analysis.fits.objectives import Rho
 from analysis.intervals.freedom import Freedom, corrected, forms
 from analysis.intervals.settle import settled
 from analysis.laws.law import Law
+from analysis.solve.estimator import ENOUGH, Optimum, curvature, minimise
+from analysis.solve.objectives import Rho
 
 # Webb's six-point weights: with few clusters the two-point ones repeat themselves (Webb 2023, Can. J. Econ.).
 WEBB = np.sqrt(np.array([1.5, 1.0, 0.5]))

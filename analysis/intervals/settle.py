@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.fits.estimator import Optimum, minimise
-from analysis.fits.objectives import Rho
 from analysis.laws.law import Law
+from analysis.solve.estimator import Optimum, minimise
+from analysis.solve.objectives import Rho
 
 PASSES = 2
 # A draw that moves by less than this share of the draws' own interval changes no interval that is printed.

@@ -6,9 +6,9 @@ from itertools import combinations, product
 
 import numpy as np
 
-from analysis.fits.starts import FAINT, regressed
 from analysis.laws import jets
 from analysis.laws.law import FormulaLaw, Parameter, SumLaw, Term, coefficient
+from analysis.solve.starts import FAINT, regressed
 
 AXES = ("params", "tokens", "flops")
 

@@ -29,7 +29,7 @@ def laws(argv: list[str]) -> int:
         for law in LAWS.values()
     ]
     if options.json:
-        from analysis.show import dumps
+        from analysis.text import dumps
 
         print(dumps({"laws": rows}))
         return 0

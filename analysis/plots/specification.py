@@ -10,7 +10,7 @@ from analysis.plots.plot import Plot, settle
 from analysis.plots.style import INK, LAW, MUTED, RULE, SECOND, axes, few, look
 
 if TYPE_CHECKING:
-    from analysis.universes import Multiverse
+    from analysis.universes.multiverse import Multiverse
 
 
 def specification(multiverse: Multiverse) -> Plot:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.fits.estimator import minimise
 from analysis.fits.fitting import centred, fit
-from analysis.fits.objectives import objective
 from analysis.laws.named import LAWS
 from analysis.replicate.checks import Picture, Replication, most, near
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import MUENNIGHOFF
+from analysis.solve.estimator import minimise
+from analysis.solve.objectives import objective
 from analysis.tables.sample import sample
 from analysis.tables.table import as_runs, read
 

@@ -67,7 +67,7 @@ def replicate(argv: list[str]) -> int:
     seconds = time.perf_counter() - started
     passed = all(result.passed for result in results)
     if options.json:
-        from analysis.show import dumps
+        from analysis.text import dumps
 
         said = {"passed": passed, "seconds": seconds, "studies": [result.to_dict() for result in results]}
         print(dumps({**said, "skipped": [vars(one) for one in skipped]}))
@@ -132,7 +132,7 @@ def _draw(results: Sequence[Replication], folder: Path) -> None:
 
 def text(results: Sequence[Replication], skipped: Sequence[Skipped], seconds: float) -> str:
     """The table of all numbers, the misses marked, and what was skipped."""
-    from analysis.show import table
+    from analysis.text import table
 
     parts = []
     for result in results:

@@ -63,9 +63,9 @@ def _promise(name: str, cells, prior: Prior, draws: int, seed: int) -> Promise:
 
 
 def _simulated(name, points, places, counts, prior: Prior, draws: int, seed: int) -> Promise:
-    from analysis.fits.estimator import minimise
-    from analysis.fits.objectives import objective
     from analysis.laws.named import find
+    from analysis.solve.estimator import minimise
+    from analysis.solve.objectives import objective
 
     law = find("chinchilla")
     exact = np.log(prior.loss(*places))

@@ -17,11 +17,11 @@ import numpy as np
 
 import analysis as sl
 from analysis.allocations.optimum import exponents
-from analysis.fits.estimator import minimise
+from analysis.fits.calibration import ratios
 from analysis.fits.fitting import centred
-from analysis.fits.objectives import objective as make_objective
 from analysis.intervals.bootstrap import bootstrap, widened
-from analysis.intervals.calibration import ratios
+from analysis.solve.estimator import minimise
+from analysis.solve.objectives import objective as make_objective
 from analysis.tables.dependence import dependent
 from analysis.tables.sample import sample
 from analysis.tables.table import as_runs

@@ -16,12 +16,12 @@ import pytest
 
 import analysis as sl
 from analysis.allocations.optimum import exponents, optimum
-from analysis.fits.estimator import minimise
 from analysis.fits.fitting import centred
-from analysis.fits.objectives import objective as make_objective
 from analysis.intervals.bootstrap import bootstrap, widened
 from analysis.intervals.freedom import Freedom, forms
 from analysis.intervals.resample import shares
+from analysis.solve.estimator import minimise
+from analysis.solve.objectives import objective as make_objective
 from analysis.tables.dependence import dependent
 from analysis.tables.sample import sample
 from analysis.tables.table import as_runs

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.fits.estimator import minimise
 from analysis.fits.fitting import centred
-from analysis.fits.objectives import objective
 from analysis.intervals.resample import pairs
+from analysis.solve.estimator import minimise
+from analysis.solve.objectives import objective
 from analysis.tables.sample import sample
 
 PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.fits.objectives import Rho
 from analysis.laws import jets
 from analysis.laws.named import LAWS, FormulaLaw, Parameter, coefficient
+from analysis.solve.objectives import Rho
 
 MIXED = FormulaLaw(
     "saturating",

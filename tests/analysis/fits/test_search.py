@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.fits.interior import regress
-from analysis.fits.objectives import Rho
-from analysis.fits.search import search
+from analysis.solve.interior import regress
+from analysis.solve.objectives import Rho
+from analysis.solve.search import search
 
 _place = Path(__file__).with_name("rival.py")
 _spec = importlib.util.spec_from_file_location("rival", _place)

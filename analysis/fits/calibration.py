@@ -10,11 +10,11 @@ import numpy as np
 
 from analysis.allocations.optimum import exponents, spends_compute
 from analysis.errors import InputError
-from analysis.fits.estimator import minimise
-from analysis.fits.objectives import Rho
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import bootstrap, widened
 from analysis.laws.law import Law
+from analysis.solve.estimator import minimise
+from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
 # Predictions are calibrated where they are used: this many times beyond the table on each axis.

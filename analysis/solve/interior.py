@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from analysis.fits.objectives import Rho
+from analysis.solve.objectives import Rho
 
 STEPS = 40
 # Share of the sum that may be left to gain.

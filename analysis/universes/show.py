@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.show import pair, remarks, table
-from analysis.universes import Multiverse
+from analysis.text import pair, remarks, table
+from analysis.universes.multiverse import Multiverse
 
 
 def multiverse_text(result: Multiverse) -> str:

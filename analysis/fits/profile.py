@@ -9,11 +9,11 @@ import numpy as np
 
 from analysis.allocations.optimum import exponents, optimum, spends_compute
 from analysis.errors import InputError
-from analysis.fits.estimator import curvature, minimise
-from analysis.fits.objectives import Rho
 from analysis.fits.results import Fit, Interval
 from analysis.intervals.resample import inflated
 from analysis.laws.law import Law
+from analysis.solve.estimator import curvature, minimise
+from analysis.solve.objectives import Rho
 
 # Weight of the row that holds the quantity in its place, over the sum of the others' curvature.
 HOLD = 1e6

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.fits.objectives import Rho
 from analysis.laws.law import Law
+from analysis.solve.objectives import Rho
 
 # Half the squared Newton decrement is the objective that is still to be gained. Below these shares of the
 # objective a fit has converged; the second is what rounding may leave of it on a kinked objective.

@@ -13,11 +13,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from analysis.fits.estimator import ROUGH, Optimum, curvature, minimise
-from analysis.fits.kinks import cross
-from analysis.fits.objectives import Rho
-from analysis.fits.starts import starts
 from analysis.laws.law import Law, SumLaw
+from analysis.solve.estimator import ROUGH, Optimum, curvature, minimise
+from analysis.solve.kinks import cross
+from analysis.solve.objectives import Rho
+from analysis.solve.starts import starts
 
 QUICK = 60
 # Optima that are followed up; how many more are looked for where terms have vanished.

@@ -6,8 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from analysis.fits.objectives import Rho
 from analysis.laws.law import Law, SumLaw
+from analysis.solve.objectives import Rho
 
 # Logarithmic: an exponent of 0.02 hardly bends over a table's range, one of 3 is a cliff.
 LOWEST_EXPONENT, HIGHEST = 0.02, 3.0

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.fits.estimator import STALLED, Optimum
-from analysis.fits.interior import regress
-from analysis.fits.objectives import Rho
 from analysis.laws.law import Law
+from analysis.solve.estimator import STALLED, Optimum
+from analysis.solve.interior import regress
+from analysis.solve.objectives import Rho
 
 # Of a residual of the log.
 ROUNDING = 1e-14

@@ -17,12 +17,12 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.fits.fitting import fit_sample
-from analysis.fits.objectives import Rho
 from analysis.fits.results import Fit, Interval
 from analysis.isoflops.minima import envelope_of, minima_of, power_law
 from analysis.laws.law import Law
 from analysis.laws.named import find
 from analysis.notes import Note
+from analysis.solve.objectives import Rho
 from analysis.tables.columns import ALIASES, normal
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import Runs, as_runs, numbers

@@ -1,0 +1,1 @@
+"""Solvers: robust objectives, starts, batched Newton, and the search that joins them."""

@@ -1,0 +1,1 @@
+"""The exponent under every defensible choice of analysis."""
