@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.fits.results import Interval
+from analysis.intervals.bootstrap import Interval
 from analysis.notes import Excluded
 from analysis.tables.table import Runs, as_runs
 

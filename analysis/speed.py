@@ -65,8 +65,9 @@ def speed(argv: list[str]) -> int:
 
 
 def _prepared():
-    from analysis.fits.fitting import centred, fit
+    from analysis.fits.fitting import fit
     from analysis.laws.named import LAWS
+    from analysis.solve.centre import centred
     from analysis.solve.objectives import objective
     from analysis.tables.sample import sample
     from analysis.tables.table import as_runs
@@ -156,7 +157,7 @@ def cold() -> dict[str, float]:
             *(",".join(map(repr, row)) for row in np.array([*columns.values()]).T.tolist()),
         ]
         path.write_text("\n".join(lines))
-        command = "import sys; from analysis.verbs import fit; fit([sys.argv[1]])"
+        command = "import sys; from analysis.verbs.fit import fit; fit([sys.argv[1]])"
         fitting = _seconds([sys.executable, "-c", command, str(path)])
     return {
         "lab_fit_cold_seconds": fitting,

@@ -1,4 +1,4 @@
-"""Who may import whom: arrows one way between the packages, and no circles.
+"""Who may import whom: `analysis` as floors, arrows one way between the packages, and no circles.
 
 Every import counts: at module level, inside functions, and under TYPE_CHECKING. The last two hide a circle
 from the interpreter, not from the reader, who still has to know both files to understand either.
@@ -13,6 +13,26 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("lab", "sweeps", "analysis")
+# From the ground up. A file imports floors below its own, and its own room; rooms of one floor do not know
+# each other.
+FLOORS = (
+    ("errors", "notes"),
+    ("text",),
+    ("tables",),
+    ("laws",),
+    ("solve",),
+    ("intervals",),
+    ("fits",),
+    ("isoflops", "allocations", "rates"),
+    ("audits", "universes"),
+    ("downstreams", "thresholds", "speed"),
+    ("plots",),
+    ("report", "replicate"),
+    ("verbs",),
+    ("api",),
+    ("",),
+    ("notebooks",),
+)
 # The files of sweeps, whatever their room, that ask analysis: they judge a design, read foreign tables, hold
 # findings to what was planted.
 ASKS_ANALYSIS = {"promise", "imports", "findings"}
@@ -21,18 +41,6 @@ NOT_YET = {
     ("lab.abilities.forms", "lab.abilities"),
     ("sweeps.designs", "sweeps.study"),
     ("sweeps.pricing", "sweeps.plan"),
-    ("analysis.fits.results", "analysis.intervals.bootstrap"),
-    ("analysis.fits.results", "analysis.fits.profile"),
-    ("analysis.fits.results", "analysis.fits.calibration"),
-    ("analysis.fits.results", "analysis.plots"),
-    ("analysis.fits.results", "analysis.text"),
-    ("analysis.fits.calibration", "analysis.fits.fitting"),
-    ("analysis.fits.profile", "analysis.fits.fitting"),
-    ("analysis.isoflops.results", "analysis.plots"),
-    ("analysis.audits.audit", "analysis.plots"),
-    ("analysis.universes.multiverse", "analysis.plots"),
-    ("analysis.tables.dependence", "analysis.fits.identify"),
-    ("analysis.verbs", "analysis.verbs_audit"),
 }
 
 
@@ -83,6 +91,10 @@ def told(broken: list[Arrow]) -> str:
     return "\n".join(map(str, broken))
 
 
+def room(name: str) -> str:
+    return [*name.split("."), ""][1]
+
+
 def circular(package: str) -> list[Arrow]:
     """The arrows whose end leads back to their beginning."""
     steps: dict[str, set[str]] = {}
@@ -105,6 +117,20 @@ def circular(package: str) -> list[Arrow]:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_module_imports_itself_by_way_of_others(package):
     assert not circular(package), f"these imports form a circle:\n{told(circular(package))}"
+
+
+def test_analysis_is_a_stack_of_floors():
+    height = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+    unknown = {room(name) for name in modules() if name.split(".")[0] == "analysis"} - height.keys()
+    assert not unknown, f"on no floor yet: {sorted(unknown)}"
+    up = [
+        one
+        for one in inside("analysis")
+        if room(one.source) != room(one.target)
+        and height[room(one.target)] >= height[room(one.source)]
+        and not allowed(one)
+    ]
+    assert not up, f"these import their own floor's other rooms, or a floor above:\n{told(up)}"
 
 
 def test_packages_import_one_way_and_analysis_goes_without_jax():

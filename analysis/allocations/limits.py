@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.allocations.optimum import DEVIATIONS, FACTOR, _closed, _reach, lowest, optimum
+from analysis.allocations.optimum import DEVIATIONS, beyond_runs
 from analysis.errors import InputError
-from analysis.fits.results import Deviation, Fit, Interval
-from analysis.intervals.bootstrap import interval
+from analysis.fits.results import Deviation, Fit
+from analysis.intervals.bootstrap import Interval, interval
+from analysis.laws.frontier import FACTOR, lowest, optimum, separable
 from analysis.laws.law import Law
 from analysis.notes import Note
 
@@ -178,7 +179,7 @@ def plan(
         naive_flops=_naive(fit, free, same, limits),
         deviations=tuple(_deviations(fit, search, at, budget, best, limits)),
         limits=limits,
-        warnings=(*_said(fit, limits), *_reach(fit, flops - served, params, tokens), *fit.warnings),
+        warnings=(*_said(fit, limits), *beyond_runs(fit, flops - served, params, tokens), *fit.warnings),
     )
 
 
@@ -202,7 +203,7 @@ class Search:
     def best(self, params: Mapping[str, Any], budget) -> tuple[np.ndarray, np.ndarray]:
         """(log of the best params, where: see `allocation.lowest`)."""
         budget = np.asarray(budget, float)
-        if self.limits == Limits() and _closed(self.law):
+        if self.limits == Limits() and separable(self.law):
             return optimum(self.law, params, np.exp(budget)), np.zeros((), int)
         shape = np.broadcast_shapes(budget.shape, *(np.shape(value) for value in params.values()))
         high = np.broadcast_to(budget - np.log(FACTOR), shape)
@@ -239,7 +240,7 @@ def _worth(law: Law, unique: float | None) -> Callable[[Mapping[str, Any], Any, 
 
     if unique is None and "unique_tokens" in law.inputs:
         return lambda p, n, d: law.loss(p, {**inputs(n, d), "unique_tokens": d})
-    closed = _closed(law)
+    closed = separable(law)
     if unique is None or "unique_tokens" in law.inputs:
         return lambda p, n, d: law.loss(p, inputs(n, d))
     if closed is None:
@@ -336,7 +337,7 @@ def _deviations(fit: Fit, search: Search, at, budget: float, best: float, limits
 def _said(fit: Fit, limits: Limits) -> list[Note]:
     if limits.unique_tokens is None or "unique_tokens" in fit.law.inputs:
         return []
-    if _closed(fit.law) is None:
+    if separable(fit.law) is None:
         text = f"{fit.law.name} has no term for repetition: tokens beyond the unique ones count nothing"
     else:
         text = (

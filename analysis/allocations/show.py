@@ -1,9 +1,38 @@
-"""Allocations under limits as text for a terminal."""
+"""Allocations, alone and under limits, as text for a terminal."""
 
 from __future__ import annotations
 
 from analysis.allocations.limits import Plan
+from analysis.fits.results import Allocation
 from analysis.text import number, pair, remarks, table
+
+
+def allocation_text(result: Allocation) -> str:
+    rows = [
+        (name, number(getattr(result, name)), pair(result.intervals.get(name)))
+        for name in ("params", "tokens", "loss")
+    ]
+    rows.append(("tokens/params", number(result.tokens / result.params), ""))
+    costs = [
+        (
+            f"{deviation.factor:g} x params",
+            number(deviation.params),
+            number(deviation.tokens),
+            f"{deviation.loss:.4f}",
+            f"+{deviation.extra_loss:.4f}",
+            f"{100 * deviation.extra_flops:.1f} %",
+        )
+        for deviation in result.deviations
+    ]
+    head = ("", "params", "tokens", "loss", "extra", "flops wasted")
+    parts = (
+        f"compute-optimal at {result.flops:.4g} FLOPs by {result.law}",
+        table(rows, ("", "optimum", f"{100 * result.level:g} % interval" if result.intervals else "")),
+        "what deviating costs, at the same flops",
+        table(costs, head),
+        remarks(result.warnings),
+    )
+    return "\n".join(part for part in parts if part)
 
 
 def plan_text(result: Plan) -> str:

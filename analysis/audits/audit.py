@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.allocations.optimum import optimum, spends_compute
 from analysis.audits.blend import about, blended, weights_of
 from analysis.audits.cells import AXES, flops_of
 from analysis.audits.conformal import misses, widening
@@ -17,8 +16,9 @@ from analysis.audits.rollouts import roll
 from analysis.audits.rungs import Rung, find_mistuned
 from analysis.errors import InputError
 from analysis.fits.fitting import fit_sample
+from analysis.fits.prediction import prediction_interval
 from analysis.fits.results import Fit
-from analysis.intervals.bootstrap import prediction_interval
+from analysis.laws.frontier import optimum, spends_compute
 from analysis.laws.law import Law
 from analysis.laws.named import find
 from analysis.notes import Note
@@ -98,11 +98,9 @@ class Audit:
             "warnings": [note.to_dict() for note in self.warnings],
         }
 
-    def plot(self, **options):
-        """Errors against distance for each axis (a matplotlib figure)."""
-        from analysis import plots
+    if TYPE_CHECKING:  # its body is in `analysis.api`
 
-        return plots.rollouts(self, **options)
+        def plot(self, **options: Any) -> Any: ...
 
     def __repr__(self) -> str:
         best = self.laws[0]

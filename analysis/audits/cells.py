@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.audits.blend import Blend, about
 from analysis.audits.results import Cell, Score
+from analysis.fits.prediction import prediction_interval
 from analysis.fits.results import Fit
 from analysis.tables.sample import Sample
 from analysis.tables.table import Runs
@@ -73,8 +74,6 @@ def _predicted(fitted: Fit, inputs, level: float, blend: Blend | None):
         if blend is None:
             return fitted.law.loss(fitted.params, inputs), None, None
         return np.exp(blend.predict(inputs)[0]), None, None
-    from analysis.intervals.bootstrap import prediction_interval
-
     low, high = prediction_interval(fitted, inputs, level, True)
     if blend is None:
         return fitted.law.loss(fitted.params, inputs), low, high

@@ -12,13 +12,14 @@ from analysis.audits.cells import AXES, cells_of, score_of
 from analysis.audits.results import Distance, Miss, Rollout, Step
 from analysis.errors import InputError
 from analysis.fits.fitting import fit_sample
-from analysis.fits.identify import distinct, refuse
+from analysis.fits.identify import refuse
 from analysis.laws.law import Law
 from analysis.laws.named import find
 from analysis.solve.objectives import Rho
 from analysis.solve.objectives import objective as make_objective
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import Runs, as_runs
+from analysis.tables.trajectories import distinct
 
 WINDOWS = 6
 # Distances at which errors are summed up, in factors beyond the window.

@@ -3,8 +3,60 @@
 from __future__ import annotations
 
 from analysis.audits.audit import Audit
-from analysis.audits.results import Rollout
+from analysis.audits.results import Forecast, Rollout
+from analysis.fits.show import calibration_text
+from analysis.laws.law import tidy_formula
 from analysis.text import number, remarks, table
+
+
+def forecast_text(result: Forecast) -> str:
+    rows = []
+    for cell in result.cells:
+        seen = "" if cell.measured is None else f"{cell.measured:.4f}"
+        error = "" if cell.error_percent is None else f"{cell.error_percent:+.2f} %"
+        inside = "" if cell.inside is None else ("yes" if cell.inside else "no")
+        bounds = "" if cell.low is None else f"[{cell.low:.4f}, {cell.high:.4f}]"
+        place = (number(cell.params), number(cell.tokens), number(cell.flops))
+        rows.append((cell.name, *place, f"{cell.predicted:.4f}", bounds, seen, error, inside))
+    level = f"{100 * result.level:g} %"
+    head = ("run", "params", "tokens", "flops", "predicted", level, "measured", "error", "inside")
+    score = result.score
+    summary = ""
+    if score is not None:
+        covered = (
+            "" if score.coverage is None else f", {100 * score.coverage:.0f} % inside their {level} interval"
+        )
+        summary = (
+            f"  {score.cells} cells at up to {score.compute_ratio:.3g} x the fitted compute: mean error "
+            f"{score.mean_abs_error_percent:.2f} %, largest {score.max_abs_error_percent:.2f} %, "
+            f"bias {score.bias_percent:+.2f} %{covered}"
+        )
+    if result.widened is not None and result.widened > 1:
+        summary += (
+            f"\n  intervals are up to {result.widened:.2g} times wider than the bootstrap's: earlier, "
+            "on the fitted runs alone, the same forecast missed by that much"
+        )
+    laws = ""
+    if result.rivals:
+        tried = []
+        for rival in result.rivals:
+            errors = (rival.earlier_error_percent, rival.held_out_error_percent)
+            shown = ["-" if error is None else f"{error:.2f} %" for error in errors]
+            name = (rival.law, str(rival.parameters), f"{rival.objective:.3g}", f"{rival.weight:.2f}")
+            tried.append((*name, *shown))
+        names = ("laws by earlier error", "parameters", "objective", "weight", "earlier", "held out")
+        laws = table(tried, names)
+    who = f"laws led by {result.fit.law.name}" if result.rivals else result.fit.law.name
+    parts = (
+        f"{who} fitted to {result.fit.points} runs; held out: {result.rule}",
+        f"  {tidy_formula(result.fit.law, result.fit.params)}",
+        table(rows, head) if rows else "",
+        summary,
+        laws,
+        calibration_text(result.fit),
+        remarks(result.warnings),
+    )
+    return "\n".join(part for part in parts if part)
 
 
 def rollout_text(result: Rollout) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.fits.results import Interval
+from analysis.intervals.bootstrap import Interval
 from analysis.notes import Note
 
 if TYPE_CHECKING:

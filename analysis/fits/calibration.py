@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from analysis.allocations.optimum import exponents, spends_compute
 from analysis.errors import InputError
-from analysis.fits.results import Fit
+from analysis.fits.results import Calibration, Fit
 from analysis.intervals.bootstrap import bootstrap, widened
+from analysis.laws.frontier import exponents, spends_compute
 from analysis.laws.law import Law
+from analysis.solve.centre import centred
 from analysis.solve.estimator import minimise
 from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
@@ -24,42 +23,11 @@ REACH = 3.0
 WIDEST, NARROWEST = 100.0, 0.5
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Of intervals at `level` for tables simulated from the fit on the same design: the share that held the
-    truth, and the factor by which the intervals were then stretched: below 1 where they held it too often.
-
-    Names are the parameters, `params_exponent` and `loss` (the law at three times each input's largest).
-    """
-
-    simulations: int
-    draws: int
-    level: float
-    achieved: Mapping[str, float]
-    factor: Mapping[str, float]
-
-    @property
-    def widest(self) -> float:
-        """The factor on the intervals of predictions and of what follows from several parameters."""
-        return max(self.factor["loss"], self.factor.get("params_exponent", 1.0))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "simulations": self.simulations,
-            "draws": self.draws,
-            "level": self.level,
-            "achieved": dict(self.achieved),
-            "factor": dict(self.factor),
-        }
-
-
 def calibrated(fit: Fit, simulations: int, draws: int, method: str, seed: int) -> Fit:
     """The fit with its intervals stretched to their level, by `simulations` tables like its own.
 
     Raises InputError where the intervals do not come from bootstrap draws.
     """
-    from analysis.fits.fitting import centred
-
     if not draws or method == "profile":
         raise InputError("calibrate: only intervals from bootstrap draws can be calibrated")
     x, target, centre = centred(fit.rows, fit.law, fit.rho)

@@ -7,16 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from analysis.allocations.optimum import exponents, spends_compute
 from analysis.errors import InputError
+from analysis.fits.calibration import calibrated
 from analysis.fits.certify import certify, invariances
 from analysis.fits.identify import refuse, remarks
 from analysis.fits.noise import weighted
+from analysis.fits.profile import by_profile
 from analysis.fits.results import Exponents, Fit, Objective
 from analysis.intervals.bootstrap import bootstrap, interval
+from analysis.laws.frontier import exponents, spends_compute
 from analysis.laws.law import Law
 from analysis.laws.named import find
 from analysis.notes import Note
+from analysis.solve.centre import centred
 from analysis.solve.estimator import Optimum
 from analysis.solve.objectives import Rho
 from analysis.solve.objectives import objective as make_objective
@@ -65,8 +68,6 @@ def fit(
     made = fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
     if not calibrate:
         return made
-    from analysis.fits.calibration import calibrated
-
     return calibrated(made, calibrate, bootstrap, method, seed)
 
 
@@ -152,8 +153,6 @@ def fit_sample(
     )
     if method != "profile":
         return result
-    from analysis.fits.profile import by_profile
-
     return by_profile(result)
 
 
@@ -191,21 +190,6 @@ def _public(law: Law, x, theta: np.ndarray, centre) -> tuple[dict[str, np.ndarra
     gone = law.gone(theta, x)
     values = law.to_public(theta, centre)
     return {name: np.where(gone[:, i], 0.0, values[name]) for i, name in enumerate(law.names)}, gone
-
-
-def centred(rows: Sample, law: Law, rho: Rho) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-    """Centred log inputs (inputs, n), log loss (n,), and the centre that leads back to the table's units.
-
-    For raw residuals the loss keeps its unit, because Huber's corner is stated in it.
-    """
-    logs = np.log(np.stack([rows.inputs[name] for name in law.inputs]))
-    middle = logs.mean(axis=1) * (not law.absolute)
-    for name, other in law.alike.items():
-        middle[law.inputs.index(name)] = middle[law.inputs.index(other)]
-    target = np.log(rows.loss)
-    level = 0.0 if rho.raw or law.absolute else float(target.mean())
-    centre = dict(zip(law.inputs, middle.tolist(), strict=True)) | {"loss": level}
-    return logs - middle[:, None], target - level, centre
 
 
 def _allocation(law: Law, params, draws, rows: Sample, level: float, spread: float) -> Exponents | None:

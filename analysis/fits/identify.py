@@ -9,9 +9,9 @@ from analysis.fits.results import Certificate
 from analysis.laws.law import Law, SumLaw
 from analysis.notes import Note
 from analysis.tables.sample import Sample
+from analysis.tables.trajectories import distinct
 
 FEW_VALUES = 5
-SAME = 1e-3
 DECADE = 10.0
 COLLINEAR = 0.97
 # A residual that many robust standard deviations away is an outlier under any smooth noise.
@@ -66,20 +66,6 @@ def _places(rows: Sample, law: Law) -> int:
     """How many different points the rows lie at; of very many rows the first tell enough."""
     logs = np.log(np.stack([rows.inputs[name][:10_000] for name in law.inputs]))
     return np.unique(np.round(logs, 9), axis=1).shape[1]
-
-
-def distinct(values: np.ndarray) -> np.ndarray:
-    """Values that differ by more than a tenth of a percent, rising."""
-    if not len(values):
-        return values
-    # Rounded first, so that a million values stay a few thousand; then each at least SAME above the last.
-    fine, first = np.unique(np.round(np.log(values) / (SAME / 10)), return_index=True)
-    kept, last = [], -np.inf
-    for place, index in zip(fine.tolist(), first.tolist(), strict=True):
-        if place - last > 10:
-            kept.append(index)
-            last = place
-    return values[kept]
 
 
 def _excluded(rows: Sample) -> str:

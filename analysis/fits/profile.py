@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.allocations.optimum import exponents, optimum, spends_compute
 from analysis.errors import InputError
-from analysis.fits.results import Fit, Interval
+from analysis.fits.results import Fit
+from analysis.intervals.bootstrap import Interval
 from analysis.intervals.resample import inflated
+from analysis.laws.frontier import exponents, optimum, spends_compute
 from analysis.laws.law import Law
+from analysis.solve.centre import centred
 from analysis.solve.estimator import curvature, minimise
 from analysis.solve.objectives import Rho
 
@@ -83,8 +85,6 @@ def profile_interval(
     Raises InputError for a quantity that the law does not have, and for l1, whose objective has no curvature.
     """
     from scipy.special import stdtrit
-
-    from analysis.fits.fitting import centred
 
     law, rho, rows = fit.law, fit.rho, fit.rows
     if rho.name == "l1":

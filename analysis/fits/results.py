@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.intervals.bootstrap import Interval
+from analysis.intervals.freedom import Freedom
+from analysis.laws.law import Law
 from analysis.notes import Excluded, Note
+from analysis.solve.objectives import Rho
+from analysis.tables.sample import Sample
 
 if TYPE_CHECKING:
-    from analysis.fits.calibration import Calibration
-    from analysis.intervals.freedom import Freedom
-    from analysis.laws.named import Law
-    from analysis.solve.objectives import Rho
-    from analysis.tables.sample import Sample
-
-Interval = tuple[float, float]
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,35 @@ class Exponents:
         }
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Of intervals at `level` for tables simulated from the fit on the same design: the share that held the
+    truth, and the factor by which the intervals were then stretched: below 1 where they held it too often.
+
+    Names are the parameters, `params_exponent` and `loss` (the law at three times each input's largest).
+    """
+
+    simulations: int
+    draws: int
+    level: float
+    achieved: Mapping[str, float]
+    factor: Mapping[str, float]
+
+    @property
+    def widest(self) -> float:
+        """The factor on the intervals of predictions and of what follows from several parameters."""
+        return max(self.factor["loss"], self.factor.get("params_exponent", 1.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "simulations": self.simulations,
+            "draws": self.draws,
+            "level": self.level,
+            "achieved": dict(self.achieved),
+            "factor": dict(self.factor),
+        }
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Fit:
     """A fitted law.
@@ -148,32 +176,29 @@ class Fit:
 
     def predict(self, params=None, tokens=None, **inputs) -> np.ndarray:
         """Loss at params and tokens (arrays broadcast), or at the law's other inputs by name (flops=...)."""
-        return self.law.loss(self.params, _inputs(self.law, params, tokens, inputs))
+        return self.law.loss(self.params, inputs_of(self.law, params, tokens, inputs))
 
-    def predict_interval(self, params=None, tokens=None, level=None, new_run=True, **inputs):
-        """(low, high) arrays for the loss of a new run, or with new_run=False for the law itself.
+    if TYPE_CHECKING:
+        # `analysis.api` gives these their bodies: they need what stands above.
+        def predict_interval(
+            self,
+            params: ArrayLike | None = None,
+            tokens: ArrayLike | None = None,
+            level: float | None = None,
+            new_run: bool = True,
+            **inputs: ArrayLike,
+        ) -> tuple[np.ndarray, np.ndarray]: ...
 
-        Raises InputError when the fit was made without a bootstrap.
-        """
-        from analysis.intervals.bootstrap import prediction_interval
+        def profile_interval(
+            self,
+            what: str,
+            level: float | None = None,
+            flops: float | None = None,
+            params: float | None = None,
+            tokens: float | None = None,
+        ) -> Interval: ...
 
-        return prediction_interval(
-            self, _inputs(self.law, params, tokens, inputs), level or self.level, new_run
-        )
-
-    def profile_interval(self, what: str, **options) -> Interval:
-        """(low, high) by profile likelihood of a parameter, of params_exponent, of params or tokens at
-        flops=..., or of the loss at params=..., tokens=...: see `analysis.fits.profile`.
-        """
-        from analysis.fits.profile import profile_interval
-
-        return profile_interval(self, what, **options)
-
-    def plot(self, **options):
-        """The law's contours over params and tokens with the runs on them (a matplotlib figure)."""
-        from analysis import plots
-
-        return plots.law_contour(self, **options)
+        def plot(self, **options: Any) -> Any: ...
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -199,13 +224,8 @@ class Fit:
         values = ", ".join(f"{name}={value:.4g}" for name, value in self.params.items())
         return f"Fit({self.law.name}: {values}; {self.points} points, objective {self.objective.value:.6g})"
 
-    def _repr_html_(self) -> str:
-        from analysis.text import fit_html
 
-        return fit_html(self)
-
-
-def _inputs(law: Law, params, tokens, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def inputs_of(law: Law, params, tokens, inputs: Mapping[str, Any]) -> dict[str, Any]:
     given = {"params": params, "tokens": tokens, **inputs}
     given = {name: np.asarray(value, float) for name, value in given.items() if value is not None}
     if "flops" in law.inputs and "flops" not in given and {"params", "tokens"} <= given.keys():

@@ -1,15 +1,12 @@
-"""Intervals from bootstrap draws: of parameters, of what follows from them, and of new runs."""
+"""Intervals from bootstrap draws: of parameters, and of what follows from them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.fits.results import Fit, Interval
 from analysis.intervals.freedom import Freedom, student
 from analysis.intervals.resample import FEW, asymptotic, draws_of_rows, draws_wild, pairs, shares
 from analysis.laws.law import Law
@@ -17,6 +14,7 @@ from analysis.solve.estimator import Optimum
 from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
+Interval = tuple[float, float]
 # From here on Student's t and the normal differ by less than a percent.
 MANY = 150
 METHODS = ("auto", "clusters", "wild", "rows", "profile")
@@ -93,25 +91,3 @@ def widened(estimate: np.ndarray, draws: np.ndarray, level: float, spread: float
             middle, low, high = np.log(estimate), np.log(low), np.log(high)
         return np.exp(middle + spread * (low - middle)), np.exp(middle + spread * (high - middle))
     return estimate + spread * (low - estimate), estimate + spread * (high - estimate)
-
-
-def prediction_interval(
-    fit: Fit, inputs: Mapping[str, Any], level: float, new_run: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) of the loss at `inputs`; new_run adds the scatter of one run to the law's own uncertainty.
-
-    Each draw of the law is joined with one residual of the fit, drawn at random. Raises InputError when the
-    fit has no draws.
-    """
-    if not fit.draws:
-        raise InputError("this fit has no bootstrap draws; fit with bootstrap > 0 for intervals")
-    middle = fit.law.loss(fit.params, inputs)
-    count = len(next(iter(fit.draws.values())))
-    shape = (count,) + (1,) * middle.ndim
-    draws = {name: values.reshape(shape) for name, values in fit.draws.items()}
-    logs = np.log(fit.law.loss(draws, inputs))
-    if new_run:
-        rng = np.random.default_rng(0)
-        logs = logs + rng.choice(fit.noise, size=logs.shape)
-    low, high = widened(np.log(middle), logs, level, fit.spread, False)
-    return np.exp(low), np.exp(high)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from analysis.allocations.optimum import _closed, optimum, spends_compute
 from analysis.errors import InputError
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import interval
@@ -20,6 +19,7 @@ from analysis.intervals.resample import WEBB
 from analysis.isoflops.levels import Level, levels_of, sizes_of
 from analysis.isoflops.results import Approach, Curve, Envelope, IsoFlop, Minimum, PowerLaw
 from analysis.isoflops.valley import LIGHT, METHODS, Valley, robust_weights
+from analysis.laws.frontier import optimum, separable, spends_compute
 from analysis.notes import Note
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import as_runs
@@ -81,7 +81,7 @@ def minima_of(
         np.concatenate([-WEBB, WEBB]), size=(bootstrap, 1 + max(g.clusters.max() for g in levels))
     )
     levels = [_moved(one, law) for one in levels]
-    steady = powers or (_powers(law) if law is not None and _closed(law.law) is not None else None)
+    steady = powers or (_powers(law) if law is not None and separable(law.law) is not None else None)
     weights = robust_weights([(_log_sizes(one)[1], one.loss) for one in levels], steady)
     for one, weight in zip(levels, weights, strict=True):
         curve, minima = _curve(one, weight, method, law, powers, signs, level)
@@ -159,7 +159,7 @@ def power_law(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) ->
 
 
 def _powers(law: Fit | None) -> tuple[float, float]:
-    closed = None if law is None else _closed(law.law)
+    closed = None if law is None else separable(law.law)
     if closed is None:
         raise InputError(
             "method law: it needs a law with one term of params and one of tokens, as chinchilla"

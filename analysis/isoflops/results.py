@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.fits.results import Interval
+from analysis.intervals.bootstrap import Interval
+from analysis.isoflops.valley import basis
 from analysis.notes import Excluded, Note
 
 
@@ -49,8 +50,6 @@ class Curve:
         if self.parabola is None:
             raise ValueError(f"no parabola at {self.flops:.3g} FLOPs: {self.refusal}")
         x = np.log(np.asarray(params, float) / self.centre)
-        from analysis.isoflops.valley import basis
-
         return basis(x.ravel(), len(self.parabola) - 1, self.powers).dot(self.parabola).reshape(x.shape)
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,11 +136,9 @@ class IsoFlop:
             "notes": [note.to_dict() for note in self.notes],
         }
 
-    def plot(self, **options):
-        """The curves with their minima (a matplotlib figure)."""
-        from analysis import plots
+    if TYPE_CHECKING:  # its body is in `analysis.api`
 
-        return plots.isoflop_curves(self, **options)
+        def plot(self, **options: Any) -> Any: ...
 
     def __repr__(self) -> str:
         found = sum(curve.minimum is not None for curve in self.curves)

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.laws import jets
 from analysis.laws.law import FormulaLaw, Parameter, SumLaw, Term, coefficient
-from analysis.solve.starts import FAINT, regressed
+from analysis.laws.projection import FAINT, regressed
 
 AXES = ("params", "tokens", "flops")
 

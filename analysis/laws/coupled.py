@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.laws import jets
 from analysis.laws.law import LOWEST, FormulaLaw, Law, Parameter, coefficient
-from analysis.solve.starts import FAINT, HIGHEST, LOWEST_EXPONENT, halton, projected
+from analysis.laws.projection import FAINT, HIGHEST, LOWEST_EXPONENT, halton, projected
 
 GAMMAS = (1e-2, 20.0)
 # Where the power is large and one term small, the law is E + B/tokens^b exp(s/params^alpha): there alpha

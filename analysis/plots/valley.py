@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.allocations.optimum import FACTOR, optimum
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import widened
+from analysis.laws.frontier import FACTOR, optimum
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.allocations.optimum import optimum
-from analysis.fits.fitting import centred, fit
+from analysis.fits.fitting import fit
 from analysis.fits.results import Fit
 from analysis.isoflops.minima import envelope, isoflop
+from analysis.laws.frontier import optimum
 from analysis.laws.named import LAWS
 from analysis.replicate.checks import Check, Picture, Replication, most, near, within
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import CHINCHILLA
+from analysis.solve.centre import centred
 from analysis.solve.estimator import minimise
 from analysis.solve.objectives import objective
 from analysis.tables.sample import sample

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.allocations.optimum import optimum
 from analysis.fits.fitting import fit
+from analysis.laws.frontier import optimum
 from analysis.laws.named import LAWS
 from analysis.replicate.checks import Picture, Replication, most, near
 from analysis.replicate.data import Folder

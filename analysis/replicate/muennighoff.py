@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.fits.fitting import centred, fit
+from analysis.fits.fitting import fit
 from analysis.laws.named import LAWS
 from analysis.replicate.checks import Picture, Replication, most, near
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import MUENNIGHOFF
+from analysis.solve.centre import centred
 from analysis.solve.estimator import minimise
 from analysis.solve.objectives import objective
 from analysis.tables.sample import sample

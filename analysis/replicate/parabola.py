@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis.allocations.optimum import optimum
+from analysis.laws.frontier import optimum
 from analysis.laws.named import LAWS
 from analysis.replicate.checks import Picture, Replication, near
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
-import analysis as sl
 from analysis import plots
+from analysis.audits.audit import audit
 from analysis.plots import Plot
 from analysis.rates import by_grid
 from analysis.report.abilities import FEW_TASKS, by_task
 from analysis.report.study import Group, Study, finished
 from analysis.tables.answers import by_factors
+from analysis.universes.multiverse import multiverse
 
 # In the order of the page; `lab plot` takes these names.
 KINDS = (
@@ -103,9 +104,9 @@ def _asked(group: Group, asked: Collection[str]) -> Iterator[tuple[str, Callable
     if "deviation" in asked and group.allocation is not None:
         yield "deviation", lambda: plots.deviation(fit, group.allocation.flops)
     if "rollout" in asked:
-        yield "rollout", lambda: plots.rollouts(sl.audit(runs, (fit.law,), bootstrap=0))
+        yield "rollout", lambda: plots.rollouts(audit(runs, (fit.law,), bootstrap=0))
     if "multiverse" in asked:
-        yield "multiverse", lambda: plots.specification(sl.multiverse(runs))
+        yield "multiverse", lambda: plots.specification(multiverse(runs))
 
 
 def _named(plot: Plot, suffix: str, name: str) -> Plot:

@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from analysis.allocations import optimum
+from analysis.audits import forecasting
 from analysis.errors import InputError
+from analysis.fits import fitting
 from analysis.fits.results import Allocation, Fit
+from analysis.isoflops import minima
 from analysis.notes import Note
 from analysis.report.beside import Second
 from analysis.report.provenance import Provenance, provenance
@@ -161,8 +165,6 @@ def _cells(runs: Runs) -> int:
 
 
 def _group(name: str, runs: Runs, draws: int) -> Group:
-    import analysis as sl
-
     refusals: dict[str, str] = {}
 
     def attempt(what: str, function, *arguments, **options):
@@ -174,16 +176,18 @@ def _group(name: str, runs: Runs, draws: int) -> Group:
 
     # The law to show is the one that forecast best within the fitted runs; Chinchilla's where none could be
     # tried, and beside any other.
-    forecast = attempt("forecast", sl.forecast, runs, bootstrap=draws)
+    forecast = attempt("forecast", forecasting.forecast, runs, bootstrap=draws)
     law = "chinchilla" if forecast is None else forecast.fit.law
-    fit = attempt("law", sl.fit, runs, law=law, bootstrap=draws)
+    fit = attempt("law", fitting.fit, runs, law=law, bootstrap=draws)
     chinchilla = isoflop = envelope = allocation = None
     if fit is not None:
-        chinchilla = fit if fit.law.name == "chinchilla" else attempt("chinchilla", sl.fit, runs, bootstrap=0)
-        isoflop = attempt("isoflop", sl.isoflop, runs, law=fit, bootstrap=draws)
-        envelope = attempt("envelope", sl.envelope, runs)
+        chinchilla = (
+            fit if fit.law.name == "chinchilla" else attempt("chinchilla", fitting.fit, runs, bootstrap=0)
+        )
+        isoflop = attempt("isoflop", minima.isoflop, runs, law=fit, bootstrap=draws)
+        envelope = attempt("envelope", minima.envelope, runs)
         flops = np.asarray(runs.columns["flops"], float)[finished(runs)]
-        allocation = attempt("allocation", sl.allocate, fit, float(flops.max()))
+        allocation = attempt("allocation", optimum.allocate, fit, float(flops.max()))
     return Group(name, runs, fit, chinchilla, forecast, isoflop, envelope, allocation, refusals)
 
 

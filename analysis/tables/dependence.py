@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.fits.identify import SAME, distinct
 from analysis.notes import Note
 from analysis.tables.sample import Sample
-from analysis.tables.trajectories import CHECKPOINTS, COPIES, EVEN
+from analysis.tables.trajectories import CHECKPOINTS, COPIES, EVEN, SAME, distinct
 
 # Correlation of neighbours' residuals from which rows of one size are one cluster, and pairs to see it by.
 CORRELATED, PAIRS = 0.3, 12

@@ -123,3 +123,17 @@ def swept(
         f"{' and '.join(map(repr, names[:3]))}, by {percent:g} % of the loss: the law goes "
         f"through all of them; --lowest keeps the best run of each pair"
     )
+
+
+def distinct(values: np.ndarray) -> np.ndarray:
+    """Values that differ by more than a tenth of a percent, rising."""
+    if not len(values):
+        return values
+    # Rounded first, so that a million values stay a few thousand; then each at least SAME above the last.
+    fine, first = np.unique(np.round(np.log(values) / (SAME / 10)), return_index=True)
+    kept, last = [], -np.inf
+    for place, index in zip(fine.tolist(), first.tolist(), strict=True):
+        if place - last > 10:
+            kept.append(index)
+            last = place
+    return values[kept]

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations, product
 from math import factorial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.errors import InputError
 from analysis.fits.fitting import fit_sample
-from analysis.fits.results import Fit, Interval
+from analysis.fits.results import Fit
+from analysis.intervals.bootstrap import Interval
 from analysis.isoflops.minima import envelope_of, minima_of, power_law
 from analysis.laws.law import Law
 from analysis.laws.named import find
@@ -109,11 +110,9 @@ class Multiverse:
             "warnings": [note.to_dict() for note in self.warnings],
         }
 
-    def plot(self, **options):
-        """The specification curve (a matplotlib figure)."""
-        from analysis import plots
+    if TYPE_CHECKING:  # its body is in `analysis.api`
 
-        return plots.specification(self, **options)
+        def plot(self, **options: Any) -> Any: ...
 
     def __repr__(self) -> str:
         values = self.exponents

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis import verbs
 from analysis.allocations.limits import Limits, Search, plan, size_limit
 from analysis.laws.named import C4_BASE
+from analysis.verbs import fit as verbs
 
 CHINCHILLA = sl.LAWS["chinchilla"]
 EPOCH = {"E": 1.817218, "A": 477.826, "B": 2143.42, "alpha": 0.347311, "beta": 0.367172}

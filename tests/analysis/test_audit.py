@@ -13,7 +13,7 @@ from analysis.audits.conformal import Misses, widening
 from analysis.audits.rungs import find_mistuned, rungs_of
 from analysis.laws.law import FormulaLaw, Parameter
 from analysis.tables.sample import sample
-from analysis.verbs_audit import audit as verb
+from analysis.verbs.audit import audit as verb
 
 LAW = {"E": 1.0, "A": 60.0, "B": 3000.0, "alpha": 0.4, "beta": 0.6}
 WIDE = {"E": 1.817218, "A": 477.826, "B": 2143.42, "alpha": 0.347311, "beta": 0.367172}

@@ -9,7 +9,7 @@ import analysis as sl
 from analysis.downstreams.fitting import fit_way, losses_of
 from analysis.downstreams.mixing import weights_of
 from analysis.downstreams.reading import scored
-from analysis.verbs_downstream import downstream as verb
+from analysis.verbs.downstream import downstream as verb
 
 LINKED = ("sigmoid", "logit", "exponential")
 LAW = {"E": 0.5, "A": 40.0, "B": 300.0, "alpha": 0.25, "beta": 0.28}

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis import verbs, verbs_audit
+from analysis.verbs import audit
+from analysis.verbs import fit as verbs
 
 
 def wild(path, seed):
@@ -78,7 +79,7 @@ def calls(path, seed):
             verbs.isoflop,
             [str(path), "--json", "--bootstrap", "5", "--method", pick("auto", "law", "akima")],
         ),
-        "audit": (verbs_audit.audit, [*shared, "--laws", "chinchilla,kaplan"]),
+        "audit": (audit.audit, [*shared, "--laws", "chinchilla,kaplan"]),
     }
 
 

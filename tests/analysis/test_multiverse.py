@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis import plots, verbs
+from analysis import plots
 from analysis.fits.fitting import fit_sample
 from analysis.solve.objectives import Rho
 from analysis.tables.sample import sample
 from analysis.universes.multiverse import Universe, _effects, computes, counts, exponent_along, multiverse
+from analysis.verbs import fit as verbs
 
 LAW = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 OPTIMAL = LAW["beta"] / (LAW["alpha"] + LAW["beta"])

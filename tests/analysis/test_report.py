@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import InputError
-from analysis.report import verb
 from analysis.report.beside import Second
 from analysis.report.build import LIMIT, render, write
 from analysis.report.html import duration, number, table
+from analysis.verbs import report as verb
 
 CHROMIUM = Path("/usr/bin/chromium")
 VOID = {"meta", "br", "link", "img", "input", "hr"}

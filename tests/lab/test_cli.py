@@ -49,7 +49,7 @@ def test_errors_are_lines_and_exit_code_2(tmp_path, capsys):
 
 def test_the_package_arrows_go_one_way():
     code = (
-        "import sys, analysis.verbs, analysis.fits.fitting, analysis.tables.table\n"
+        "import sys, analysis.verbs.fit, analysis.fits.fitting, analysis.tables.table\n"
         "print([m for m in sys.modules if m.split('.')[0] in ('jax', 'lab', 'sweeps')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

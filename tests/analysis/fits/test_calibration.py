@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 import analysis as sl
-from analysis.allocations.optimum import exponents
 from analysis.fits.calibration import ratios
-from analysis.fits.fitting import centred
 from analysis.intervals.bootstrap import bootstrap, widened
+from analysis.laws.frontier import exponents
+from analysis.solve.centre import centred
 from analysis.solve.estimator import minimise
 from analysis.solve.objectives import objective as make_objective
 from analysis.tables.dependence import dependent

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.allocations.optimum import exponents, optimum
-from analysis.fits.fitting import centred
 from analysis.intervals.bootstrap import bootstrap, widened
 from analysis.intervals.freedom import Freedom, forms
 from analysis.intervals.resample import shares
+from analysis.laws.frontier import exponents, optimum
+from analysis.solve.centre import centred
 from analysis.solve.estimator import minimise
 from analysis.solve.objectives import objective as make_objective
 from analysis.tables.dependence import dependent

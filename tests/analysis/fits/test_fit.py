@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.fits.fitting import centred
 from analysis.intervals.resample import pairs
+from analysis.solve.centre import centred
 from analysis.solve.estimator import minimise
 from analysis.solve.objectives import objective
 from analysis.tables.sample import sample

@@ -256,7 +256,7 @@ def test_allocation_closed_form_against_search():
     grid = best.params * np.exp(np.linspace(-0.01, 0.01, 201))
     assert np.argmin(law.predict(params=grid, tokens=5.76e23 / 6 / grid)) == 100
     # The coupled law with gamma 1 is Chinchilla's, and is searched, not solved.
-    from analysis.allocations.optimum import optimum as search
+    from analysis.laws.frontier import optimum as search
 
     coupled = sl.LAWS["coupled"]
     assert search(coupled, {**law.params, "gamma": 1.0}, 5.76e23) == pytest.approx(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis import verbs
 from analysis.laws.terms import formula_of
+from analysis.verbs import fit as verbs
 
 FILE = """
 import analysis as sl

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.fits.fitting import centred
 from analysis.intervals.resample import shares
 from analysis.intervals.settle import settled
+from analysis.solve.centre import centred
 from analysis.solve.estimator import minimise
 
 LAW = sl.LAWS["chinchilla"]

@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 import analysis as sl
-from analysis.replicate import sources, verb
+from analysis.replicate import sources
 from analysis.replicate.checks import most, near, within
 from analysis.replicate.data import File, Folder, Source, Variant, download
+from analysis.verbs import replicate as verb
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 import analysis as sl
 from analysis.tables.sample import sample
-from analysis.verbs import table as table_verb
+from analysis.verbs.table import table as table_verb
 
 CSV = "N,D,val_loss\n1e7,2e8,3.5\n1e8,2e9,2.9\n1e9,2e10,2.4\n"
 

@@ -10,7 +10,7 @@ from analysis.errors import InputError
 from analysis.thresholds import planted
 from analysis.thresholds.planted import Plan
 from analysis.thresholds.result import SHAPES, VERDICTS
-from analysis.thresholds.verb import thresholds
+from analysis.verbs.thresholds import thresholds
 
 
 @pytest.fixture(scope="module")

@@ -1,67 +1,18 @@
-"""The verbs `lab fit`, `isoflop`, `allocate`, `forecast` and `table`: arguments in, text or JSON out.
+"""The verbs `lab fit`, `allocate`, `forecast` and `isoflop`.
 
 Each takes the arguments after its name and returns the exit code. What was asked for goes to stdout.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import tyro
 
 from analysis.errors import InputError
-from analysis.tables.table import Runs, read
-
-Table = Annotated[Path, tyro.conf.Positional]
-Objective = Literal["huber", "l1", "squared", "asymmetric"]
-
-
-@dataclass(frozen=True)
-class LawOptions:
-    """What every verb that fits a law is told."""
-
-    table: Table
-    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
-    columns: str = ""
-    """Which columns are what: params=N,tokens=D,loss=val_loss, or a formula: params=total-embedding,
-    flops=1e9*total_gflops, loss=log(perplexity)."""
-    where: str = ""
-    """Only rows with these values, as in grid=language or train_dataset=c4,seed=0."""
-    lowest: bool = False
-    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
-    law: str = "chinchilla"
-    """The law: chinchilla, kaplan, coupled, ... (`lab laws` lists them), or your own, FILE.py:NAME; terms go
-    on it as in chinchilla+rate+batch (also precision, quantised)."""
-    objective: Objective = "huber"
-    """What is summed over the residuals. l1 is the limit of a small delta; asymmetric is l1, weighted."""
-    delta: float | None = None
-    """Huber's corner (1e-3)."""
-    residual: Literal["log", "raw"] = "log"
-    """Residuals of the log loss or of the loss."""
-    over_weight: float | None = None
-    """Weight of runs predicted too high (1; 10 for asymmetric)."""
-    bootstrap: int = 1000
-    """Draws for the intervals; 0 for none."""
-    method: Literal["auto", "clusters", "wild", "rows", "profile"] = "auto"
-    """What the bootstrap draws: clusters of runs with replacement, their residuals, single rows whatever
-    depends on what; or no draws but the profile likelihood."""
-    level: float | None = None
-    """Level of the intervals (0.95; forecasts 0.9)."""
-    seed: int = 0
-    """Seed of the bootstrap."""
-    include_held_out: bool = False
-    """Fit the rows that are marked as held out too."""
-    noise: str = ""
-    """The column with the standard errors of the loss; rows count by them."""
-    calibrate: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Simulate N tables from the fit (200 will do): are the intervals as wide as they say? Stretch them."""
-    json: bool = False
-    """Print one JSON object."""
+from analysis.tables.table import Runs
+from analysis.verbs.options import LawOptions, Table, print_json, read_table, show
 
 
 @dataclass(frozen=True)
@@ -140,38 +91,39 @@ class IsoFlopOptions:
     """Print one JSON object."""
 
 
-@dataclass(frozen=True)
-class TableOptions:
-    """Print the table of runs: one row a run, or one row an ability score."""
-
-    table: Table
-    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
-    columns: str = ""
-    """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
-    where: str = ""
-    """Only rows with these values, as in grid=language."""
-    lowest: bool = False
-    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
-    format: Literal["csv", "json", "parquet"] = "csv"
-    """The format of the output; parquet needs --out."""
-    abilities: bool = False
-    """The ability scores, long, instead of the runs."""
-    out: Path | None = None
-    """A file to write to instead of stdout."""
-    json: bool = False
-    """The same as --format json: {columns, rows}."""
-
-
 def fit(argv: list[str]) -> int:
     """`lab fit TABLE`."""
     options = tyro.cli(FitVerbOptions, args=argv, prog="lab fit")
     if options.multiverse:
-        from analysis.verbs_audit import multiverse
+        return _multiverse(options)
+    from analysis.fits.show import fit_text
 
-        return multiverse(options)
-    from analysis.text import fit_text
+    return show(options, _fit(options), fit_text)
 
-    return _show(options, _fit(options), fit_text)
+
+def _multiverse(options: FitVerbOptions) -> int:
+    """`lab fit TABLE --multiverse`. The dimensions are its own; a law or objective asked for is refused."""
+    from analysis.universes.multiverse import multiverse as fit_all
+    from analysis.universes.show import multiverse_text
+
+    plain = FitVerbOptions(options.table)
+    given = [
+        name
+        for name in ("law", "objective", "delta", "residual", "over_weight")
+        if getattr(options, name) != getattr(plain, name)
+    ]
+    if given:
+        raise InputError(
+            *(f"--{name.replace('_', '-')}: --multiverse goes through all of them" for name in given)
+        )
+    result = fit_all(
+        read_table(options),
+        bootstrap=options.bootstrap,
+        level=options.level or 0.95,
+        seed=options.seed,
+        exclude_held_out=not options.include_held_out,
+    )
+    return show(options, result, multiverse_text)
 
 
 def allocate(argv: list[str]) -> int:
@@ -179,8 +131,7 @@ def allocate(argv: list[str]) -> int:
     options = tyro.cli(AllocateOptions, args=argv, prog="lab allocate")
     from analysis.allocations.limits import Limits, plan, size_limit
     from analysis.allocations.optimum import allocate as best
-    from analysis.allocations.show import plan_text
-    from analysis.text import allocation_text
+    from analysis.allocations.show import allocation_text, plan_text
 
     if options.flops is None and options.loss is None:
         raise InputError("--flops: a budget is needed, as in --flops 1e20, or a --loss to reach")
@@ -189,8 +140,8 @@ def allocate(argv: list[str]) -> int:
     )
     limits = Limits(options.unique_tokens, options.inference_tokens, size, why)
     if limits == Limits() and options.loss is None:
-        return _show(options, best(_fit(options), options.flops), allocation_text)
-    return _show(options, plan(_fit(options), options.flops, options.loss, limits), plan_text)
+        return show(options, best(_fit(options), options.flops), allocation_text)
+    return show(options, plan(_fit(options), options.flops, options.loss, limits), plan_text)
 
 
 def forecast(argv: list[str]) -> int:
@@ -198,12 +149,11 @@ def forecast(argv: list[str]) -> int:
     options = tyro.cli(ForecastOptions, args=argv, prog="lab forecast")
     from analysis.audits.forecasting import forecast as predict
     from analysis.audits.rollouts import rollout
-    from analysis.audits.show import rollout_text
-    from analysis.text import forecast_text
+    from analysis.audits.show import forecast_text, rollout_text
 
     if (options.params is None) != (options.tokens is None):
         raise InputError("--params and --tokens go together: the run to predict")
-    runs = _read(options)
+    runs = read_table(options)
     shared = {name: getattr(options, name) for name in ("law", "objective", "delta")}
     result = predict(
         runs,
@@ -220,10 +170,10 @@ def forecast(argv: list[str]) -> int:
         calibrate=options.calibrate,
     )
     if options.rollout is None:
-        return _show(options, result, forecast_text)
+        return show(options, result, forecast_text)
     rolled = rollout(runs, options.rollout, **{**shared, "law": result.fit.law})
     if options.json:
-        return _print({**result.to_dict(), "rollout": rolled.to_dict()})
+        return print_json({**result.to_dict(), "rollout": rolled.to_dict()})
     print(forecast_text(result), rollout_text(rolled), sep="\n\n")
     return 0
 
@@ -232,9 +182,9 @@ def isoflop(argv: list[str]) -> int:
     """`lab isoflop TABLE`."""
     options = tyro.cli(IsoFlopOptions, args=argv, prog="lab isoflop")
     from analysis.isoflops.minima import isoflop as minima
-    from analysis.text import isoflop_text
+    from analysis.isoflops.show import isoflop_text
 
-    runs = _read(options)
+    runs = read_table(options)
     law = _law_or_none(runs, options)
     result = minima(
         runs,
@@ -245,79 +195,14 @@ def isoflop(argv: list[str]) -> int:
         options.seed,
         not options.include_held_out,
     )
-    return _show(options, result, isoflop_text)
-
-
-def table(argv: list[str]) -> int:
-    """`lab table DIR`."""
-    options = tyro.cli(TableOptions, args=argv, prog="lab table")
-    runs = _read(options)
-    if options.abilities:
-        from analysis.tables.files import by_column
-
-        columns = by_column(list(runs.ability_rows))
-    else:
-        columns = dict(runs.columns)
-    form = "json" if options.json else options.format
-    if form == "parquet":
-        return _parquet(columns, options.out)
-    values = {name: _cells(column) for name, column in columns.items()}
-    rows = zip(*values.values(), strict=True)
-    if form == "json":
-        from analysis.text import dumps
-
-        text = dumps({"columns": list(values), "rows": [dict(zip(values, row, strict=True)) for row in rows]})
-        text += "\n"
-    else:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(values)
-        writer.writerows(["" if value is None else value for value in row] for row in rows)
-        text = buffer.getvalue()
-    if options.out is None:
-        sys.stdout.write(text)
-    else:
-        _writable(options.out).write_text(text, encoding="utf-8")
-    return 0
-
-
-def _parquet(columns: dict[str, Any], out: Path | None) -> int:
-    if out is None:
-        raise InputError("--format parquet is binary: name a file with --out")
-    import pyarrow
-    import pyarrow.parquet
-
-    clean = {name: _cells(column) for name, column in columns.items()}
-    pyarrow.parquet.write_table(pyarrow.table(clean), _writable(out))
-    return 0
-
-
-def _cells(column) -> list[Any]:
-    """Values for people and files: None where missing, whole numbers without a point."""
-    values = [None if value is None or value != value else value for value in column.tolist()]
-    whole = all(isinstance(v, float) and abs(v) < 2**53 and v == int(v) for v in values if v is not None)
-    return [v if v is None else int(v) for v in values] if whole and column.dtype.kind == "f" else values
-
-
-def _writable(path: Path) -> Path:
-    if not path.parent.is_dir():
-        raise InputError(f"--out: {path.parent}: no such folder")
-    return path
-
-
-def _read(options: Any) -> Runs:
-    from analysis.tables.columns import parse_map
-
-    runs = read(options.table, parse_map(options.columns) or None)
-    runs = runs.where(**parse_map(options.where, "--where")) if options.where else runs
-    return runs.lowest() if options.lowest else runs
+    return show(options, result, isoflop_text)
 
 
 def _fit(options: LawOptions):
     from analysis.fits.fitting import fit as fit_law
 
     return fit_law(
-        _read(options),
+        read_table(options),
         options.law,
         options.objective,
         options.delta,
@@ -347,17 +232,3 @@ def _law_or_none(runs: Runs, options: IsoFlopOptions):
         )
     except InputError:
         return None
-
-
-def _show(options: Any, result: Any, text) -> int:
-    if options.json:
-        return _print(result.to_dict())
-    print(text(result))
-    return 0
-
-
-def _print(value: Any) -> int:
-    from analysis.text import dumps
-
-    print(dumps(value))
-    return 0

@@ -11,7 +11,7 @@ from analysis.downstreams.results import Downstream
 from analysis.downstreams.ways import WAYS
 from analysis.errors import InputError
 from analysis.text import number, pair, remarks, table
-from analysis.verbs import Table, _read, _show
+from analysis.verbs.options import Table, read_table, show
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def downstream(argv: list[str]) -> int:
     at = () if options.params is None else ((options.params, options.tokens),)
     ways = [name.strip() for name in options.ways.split(",") if name.strip()]
     settings = (options.bootstrap, options.level, options.seed, at, options.holdout_factor)
-    result = fit_downstream(_read(options), options.score, options.chance, ways, *settings)
-    return _show(options, result, downstream_text)
+    result = fit_downstream(read_table(options), options.score, options.chance, ways, *settings)
+    return show(options, result, downstream_text)
 
 
 def downstream_text(result: Downstream) -> str:

@@ -1,4 +1,4 @@
-"""The verb `lab audit`, and what `lab fit --multiverse` prints."""
+"""The verb `lab audit`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 import tyro
 
 from analysis.errors import InputError
-from analysis.verbs import FitVerbOptions, Table, _read, _show
+from analysis.verbs.options import Table, read_table, show
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def audit(argv: list[str]) -> int:
     if not laws:
         raise InputError("--laws: name at least one, as in --laws chinchilla,kaplan")
     result = judge(
-        _read(options),
+        read_table(options),
         laws,
         options.objective,
         options.delta,
@@ -72,7 +72,7 @@ def audit(argv: list[str]) -> int:
     )
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
-    return _show(options, result, audit_text)
+    return show(options, result, audit_text)
 
 
 def left_over(stream: TextIO) -> Callable[[float], None]:
@@ -84,28 +84,3 @@ def left_over(stream: TextIO) -> Callable[[float], None]:
         print(f"\r\033[Krolling laws, {share:.0%}{left}", end="", file=stream, flush=True)
 
     return said
-
-
-def multiverse(options: FitVerbOptions) -> int:
-    """`lab fit TABLE --multiverse`. The dimensions are its own; a law or objective asked for is refused."""
-    from analysis.universes.multiverse import multiverse as fit_all
-    from analysis.universes.show import multiverse_text
-
-    plain = FitVerbOptions(options.table)
-    given = [
-        name
-        for name in ("law", "objective", "delta", "residual", "over_weight")
-        if getattr(options, name) != getattr(plain, name)
-    ]
-    if given:
-        raise InputError(
-            *(f"--{name.replace('_', '-')}: --multiverse goes through all of them" for name in given)
-        )
-    result = fit_all(
-        _read(options),
-        bootstrap=options.bootstrap,
-        level=options.level or 0.95,
-        seed=options.seed,
-        exclude_held_out=not options.include_held_out,
-    )
-    return _show(options, result, multiverse_text)

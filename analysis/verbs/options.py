@@ -1,0 +1,77 @@
+"""What several verbs share: their options, how they read a table, how they print a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from analysis.tables.columns import parse_map
+from analysis.tables.table import Runs, read
+from analysis.text import dumps
+
+Table = Annotated[Path, tyro.conf.Positional]
+Objective = Literal["huber", "l1", "squared", "asymmetric"]
+
+
+@dataclass(frozen=True)
+class LawOptions:
+    """What every verb that fits a law is told."""
+
+    table: Table
+    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
+    columns: str = ""
+    """Which columns are what: params=N,tokens=D,loss=val_loss, or a formula: params=total-embedding,
+    flops=1e9*total_gflops, loss=log(perplexity)."""
+    where: str = ""
+    """Only rows with these values, as in grid=language or train_dataset=c4,seed=0."""
+    lowest: bool = False
+    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
+    law: str = "chinchilla"
+    """The law: chinchilla, kaplan, coupled, ... (`lab laws` lists them), or your own, FILE.py:NAME; terms go
+    on it as in chinchilla+rate+batch (also precision, quantised)."""
+    objective: Objective = "huber"
+    """What is summed over the residuals. l1 is the limit of a small delta; asymmetric is l1, weighted."""
+    delta: float | None = None
+    """Huber's corner (1e-3)."""
+    residual: Literal["log", "raw"] = "log"
+    """Residuals of the log loss or of the loss."""
+    over_weight: float | None = None
+    """Weight of runs predicted too high (1; 10 for asymmetric)."""
+    bootstrap: int = 1000
+    """Draws for the intervals; 0 for none."""
+    method: Literal["auto", "clusters", "wild", "rows", "profile"] = "auto"
+    """What the bootstrap draws: clusters of runs with replacement, their residuals, single rows whatever
+    depends on what; or no draws but the profile likelihood."""
+    level: float | None = None
+    """Level of the intervals (0.95; forecasts 0.9)."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    include_held_out: bool = False
+    """Fit the rows that are marked as held out too."""
+    noise: str = ""
+    """The column with the standard errors of the loss; rows count by them."""
+    calibrate: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Simulate N tables from the fit (200 will do): are the intervals as wide as they say? Stretch them."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def read_table(options: Any) -> Runs:
+    runs = read(options.table, parse_map(options.columns) or None)
+    runs = runs.where(**parse_map(options.where, "--where")) if options.where else runs
+    return runs.lowest() if options.lowest else runs
+
+
+def show(options: Any, result: Any, text) -> int:
+    if options.json:
+        return print_json(result.to_dict())
+    print(text(result))
+    return 0
+
+
+def print_json(value: Any) -> int:
+    print(dumps(value))
+    return 0

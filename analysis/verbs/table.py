@@ -1,0 +1,89 @@
+"""The verb `lab table`: the runs of a store or file, as CSV, Parquet or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from analysis.errors import InputError
+from analysis.tables.files import by_column
+from analysis.text import dumps
+from analysis.verbs.options import Table, read_table
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Print the table of runs: one row a run, or one row an ability score."""
+
+    table: Table
+    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
+    columns: str = ""
+    """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
+    where: str = ""
+    """Only rows with these values, as in grid=language."""
+    lowest: bool = False
+    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
+    format: Literal["csv", "json", "parquet"] = "csv"
+    """The format of the output; parquet needs --out."""
+    abilities: bool = False
+    """The ability scores, long, instead of the runs."""
+    out: Path | None = None
+    """A file to write to instead of stdout."""
+    json: bool = False
+    """The same as --format json: {columns, rows}."""
+
+
+def table(argv: list[str]) -> int:
+    """`lab table DIR`."""
+    options = tyro.cli(TableOptions, args=argv, prog="lab table")
+    runs = read_table(options)
+    columns = by_column(list(runs.ability_rows)) if options.abilities else dict(runs.columns)
+    form = "json" if options.json else options.format
+    if form == "parquet":
+        return _parquet(columns, options.out)
+    values = {name: _cells(column) for name, column in columns.items()}
+    rows = zip(*values.values(), strict=True)
+    if form == "json":
+        text = dumps({"columns": list(values), "rows": [dict(zip(values, row, strict=True)) for row in rows]})
+        text += "\n"
+    else:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(values)
+        writer.writerows(["" if value is None else value for value in row] for row in rows)
+        text = buffer.getvalue()
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        _writable(options.out).write_text(text, encoding="utf-8")
+    return 0
+
+
+def _parquet(columns: dict[str, Any], out: Path | None) -> int:
+    if out is None:
+        raise InputError("--format parquet is binary: name a file with --out")
+    import pyarrow
+    import pyarrow.parquet
+
+    clean = {name: _cells(column) for name, column in columns.items()}
+    pyarrow.parquet.write_table(pyarrow.table(clean), _writable(out))
+    return 0
+
+
+def _cells(column) -> list[Any]:
+    """Values for people and files: None where missing, whole numbers without a point."""
+    values = [None if value is None or value != value else value for value in column.tolist()]
+    whole = all(isinstance(v, float) and abs(v) < 2**53 and v == int(v) for v in values if v is not None)
+    return [v if v is None else int(v) for v in values] if whole and column.dtype.kind == "f" else values
+
+
+def _writable(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise InputError(f"--out: {path.parent}: no such folder")
+    return path
