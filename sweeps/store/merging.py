@@ -24,8 +24,8 @@ from pathlib import Path
 import tyro
 
 from lab.errors import InputError
+from lab.runs import claims
 from lab.runs.folder import RunFolder, completed_steps, read_json, write_json
-from sweeps.store import claims
 from sweeps.store.store import Store
 from sweeps.verbs.training import Json, StudyFile
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.errors import InputError
+from lab.runs import claims
 from lab.runs.folder import RunFolder, read_json
-from sweeps.store import claims
 from sweeps.store.store import Store
 from sweeps.work.display import duration, short
 

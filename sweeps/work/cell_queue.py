@@ -12,10 +12,10 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 
+from lab.runs import claims
 from lab.runs.folder import completed_steps
 from sweeps.plan.cells import Plan
 from sweeps.plan.study_parts import Part
-from sweeps.store import claims
 from sweeps.store.store import Node, Store
 
 _LOOK_AGAIN_SECONDS = 1.0

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from lab.errors import InputError
 from lab.machine import speed
+from lab.runs import claims
 from lab.runs.job import Job
 from lab.runs.loop import Hooks, Interrupted, Lost, Progress, commit_diverged, run
 from sweeps.plan.cells import Plan
 from sweeps.plan.study_parts import Part
-from sweeps.store import claims
 from sweeps.store.disk import store_fault
 from sweeps.store.store import Node, Store
 from sweeps.work.cell_queue import Claimed, Frontier, program_of

@@ -6,8 +6,8 @@ import sys
 import threading
 from dataclasses import replace
 
-from sweeps.store import claims
-from sweeps.store.claims import Owner, take
+from lab.runs import claims
+from lab.runs.claims import Owner, take
 
 
 def test_one_of_many_threads_wins(tmp_path):
@@ -48,7 +48,7 @@ def test_two_processes_race_for_200_cells_and_none_is_had_twice(tmp_path):
 
 def test_a_dead_owner_loses_its_claim_and_the_attempt_counts(tmp_path):
     path = tmp_path / "claim"
-    code = f"import pathlib; from sweeps.store.claims import *; take(pathlib.Path({str(path)!r}), Owner.me())"
+    code = f"import pathlib; from lab.runs.claims import *; take(pathlib.Path({str(path)!r}), Owner.me())"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     second = take(tmp_path / "claim", Owner.me())
     assert second.attempt == 2

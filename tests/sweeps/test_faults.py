@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from lab.data import load
+from lab.runs import claims
 from sweeps.plan.cells import make
 from sweeps.plan.study_parts import Part
-from sweeps.store import claims, digest
+from sweeps.store import digest
 from sweeps.store.disk import StoreFault
 from sweeps.store.store import Store
 from sweeps.study import schema as studies

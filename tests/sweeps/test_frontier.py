@@ -16,9 +16,9 @@ import pytest
 from lab.config import ModelConfig, RunConfig
 from lab.data import DataConfig
 from lab.errors import InputError
+from lab.runs import claims
 from sweeps.plan.cells import Cell, Trunk
 from sweeps.plan.study_parts import Part
-from sweeps.store import claims
 from sweeps.store.store import Store
 from sweeps.work.cell_queue import Frontier, program_of
 

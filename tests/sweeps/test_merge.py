@@ -11,7 +11,8 @@ import pytest
 
 from analysis.tables.store import read_store
 from lab.errors import InputError
-from sweeps.store import claims, merging
+from lab.runs import claims
+from sweeps.store import merging
 from sweeps.store.merging import Report, into_one, merge
 from sweeps.store.store import Store
 

@@ -12,9 +12,9 @@ import pytest
 from analysis.tables.store import read_store
 from lab.data import load
 from lab.errors import InputError
+from lab.runs import claims
 from lab.runs.folder import RunFolder
 from sweeps.plan import cells as plan
-from sweeps.store import claims
 from sweeps.store.store import Store
 from sweeps.study import schema
 from sweeps.verbs import planning, status
