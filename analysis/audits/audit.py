@@ -11,11 +11,12 @@ import numpy as np
 from analysis.audits.blend import about, blended, weights_of
 from analysis.audits.cells import AXES, flops_of
 from analysis.audits.conformal import misses, widening
+from analysis.audits.ranking import CANDIDATES
 from analysis.audits.results import Rollout
 from analysis.audits.rollouts import roll
 from analysis.audits.rungs import Rung, find_mistuned
 from analysis.errors import InputError
-from analysis.fits.fitting import fit_sample
+from analysis.fits.fitting import Settings, fit_sample
 from analysis.fits.prediction import prediction_interval
 from analysis.fits.results import Fit
 from analysis.laws.frontier import optimum, spends_compute
@@ -27,7 +28,6 @@ from analysis.solve.objectives import objective as make_objective
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import Runs, as_runs
 
-CANDIDATES = ("chinchilla", "chinchilla-tied", "kaplan", "coupled")
 WINDOWS = 4
 
 
@@ -153,18 +153,18 @@ def audit(
             problems += error.problems
     if not rolled:
         # What keeps the whole table from a law says more than what keeps each window from it.
-        fit_sample(rows, laws[0], rho, 0, "auto", level, seed, runs.source)
+        fit_sample(rows, laws[0], runs.source, Settings(rho))
         raise InputError(*dict.fromkeys(problems))
     done(len(laws) / (len(laws) + 1))
     standings = _standings({law.name: law for law in laws}, rolled)
     best = find_among(laws, standings[0].law)
-    options = (best, rho, bootstrap, "auto", level, seed, runs.source)
-    fitted = fit_sample(rows, *options)
+    settings = Settings(rho, bootstrap, level=level, seed=seed)
+    fitted = fit_sample(rows, best, runs.source, settings)
     found = find_mistuned(fitted, rows.clusters, alpha)
     without = _without(rows, found, best, rho, runs)
     weights = weights_of([standings[0].mean_abs_error_percent * one.relative for one in standings])
     ranked = [find_among(laws, one.law) for one in standings]
-    ahead = _next(rows, fitted, options, runs, factor, ranked, weights) if bootstrap else None
+    ahead = _next(rows, fitted, settings, runs, factor, ranked, weights) if bootstrap else None
     warnings = (*_said(found, fitted, without), *_grown(rolled[best.name]), *fitted.warnings)
     rollouts = tuple(rolled[best.name].values())
     return Audit(fitted, standings, rollouts, ahead, found, without, level, warnings)
@@ -203,7 +203,8 @@ def _standings(laws: dict[str, Law], rolled: dict[str, dict[str, Rollout]]) -> t
     every = set().union(*windows.values())
 
     def ratio(name: str, other: str) -> float:
-        common = made[name].keys() & made[other].keys()
+        # In one order: a set of names has another in each process, and sums differ by rounding.
+        common = [key for key in made[name] if key in made[other]]
         if not common:
             return float("inf")
         mine, theirs = (np.mean([abs(made[one][key]) for key in common]) for one in (name, other))
@@ -233,7 +234,13 @@ def _standings(laws: dict[str, Law], rolled: dict[str, dict[str, Rollout]]) -> t
 
 
 def _next(
-    rows: Sample, fitted: Fit, options, runs: Runs, factor: float, laws: Sequence[Law], weights
+    rows: Sample,
+    fitted: Fit,
+    settings: Settings,
+    runs: Runs,
+    factor: float,
+    laws: Sequence[Law],
+    weights: Sequence[float],
 ) -> NextScale | None:
     """The run that the law would choose at `factor` times the compute; the corner where it has none."""
     law = fitted.law
@@ -247,13 +254,13 @@ def _next(
     inputs["flops"] = np.array([flops])
     if not set(law.inputs) <= inputs.keys():
         return None
-    _, rho, *_, level, _, source = options
+    level = settings.level
     own = prediction_interval(fitted, inputs, level, True)
     together = len(laws) > 1
-    blend = blended(rows, laws, weights, rho, source) if together else None
+    blend = blended(rows, laws, weights, settings.rho, runs.source) if together else None
     values = (law.loss(fitted.params, inputs), *own) if blend is None else about(blend, inputs, *own, level)
     loss, low, high = (float(value[0]) for value in values)
-    earlier = misses(rows, options, runs, level, laws if together else (), weights)
+    earlier = misses(rows, law, settings, runs, laws if together else (), weights)
     widened = widening(earlier, level, factor, blend is not None)
     stretch = widened or 1.0
     wide = (loss * (low / loss) ** stretch, loss * (high / loss) ** stretch)
@@ -268,7 +275,7 @@ def _without(rows: Sample, found: Sequence[Rung], law: Law, rho: Rho, runs: Runs
         return None
     apart = np.min([np.abs(np.log(rows.inputs["params"] / size)) for size in bad], axis=0)
     try:
-        kept = fit_sample(rows.where(apart > 0.05), law, rho, 0, "auto", 0.9, 0, runs.source)
+        kept = fit_sample(rows.where(apart > 0.05), law, runs.source, Settings(rho))
     except InputError:
         return None
     return None if kept.allocation is None else kept.allocation.params_exponent

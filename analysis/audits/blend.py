@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.fits.fitting import fit_sample
+from analysis.fits.fitting import Settings, fit_sample
 from analysis.laws.law import Law
 from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
@@ -68,7 +68,7 @@ def blended(
     found, kept = [], []
     for law, weight in zip(laws, weights, strict=True):
         try:
-            found.append((law, fit_sample(rows, law, rho, 0, "auto", 0.9, 0, source).params))
+            found.append((law, fit_sample(rows, law, source, Settings(rho)).params))
         except InputError:
             continue
         kept.append(weight)

@@ -8,19 +8,20 @@ and the errors in units of its own interval give the factor by which that interv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.audits.blend import blended
 from analysis.audits.cells import cells_of, flops_of
 from analysis.errors import InputError
-from analysis.fits.fitting import fit_sample
+from analysis.fits.fitting import Settings, fit_sample
 from analysis.laws.law import Law
 from analysis.tables.sample import Sample
 from analysis.tables.table import Runs
 
-# The last stretches of compute that play the future.
+# The last stretches of compute that play the future, the furthest first: ten times the fitted compute is the
+# distance at which forecasts are compared, less where the table is small.
 FACTORS = (10.0, 5.0, 3.0, 2.0)
 DRAWS = 100
 # Windows beyond the third repeat what the first ones said, at the price of a fit each.
@@ -41,19 +42,18 @@ class Misses:
 
 def misses(
     rows: Sample,
-    options,
+    law: Law,
+    settings: Settings,
     runs: Runs,
-    level: float,
     laws: Sequence[Law] = (),
     weights: Sequence[float] = (),
 ) -> Misses:
     """Scores of forecasts within `rows`, from the windows that reach furthest.
 
-    options: as `forecasting` fits, (law, rho, bootstrap draws, method, level, seed, source). laws, weights:
-    of the blend that forecasts, the law of `options` first; none where one law forecasts alone.
+    laws, weights: of the blend that forecasts, `law` first; none where one law forecasts alone.
     """
     flops = flops_of(rows)
-    law, rho, draws, method, _, seed, source = options
+    few = replace(settings, bootstrap=min(settings.bootstrap, DRAWS))
     scores, window, distances = [], [], []
     for factor in FACTORS:
         held = flops > flops.max() / factor
@@ -63,11 +63,11 @@ def misses(
             break
         reach = float(flops.max() / flops[~held].max())
         try:
-            earlier = fit_sample(rows.where(~held), law, rho, min(draws, DRAWS), method, level, seed, source)
+            earlier = fit_sample(rows.where(~held), law, runs.source, few)
         except InputError:
             continue
-        blend = blended(rows.where(~held), laws, weights, rho, source) if laws else None
-        found = [_score(cell) for cell in cells_of(earlier, rows.where(held), runs, level, blend)]
+        blend = blended(rows.where(~held), laws, weights, settings.rho, runs.source) if laws else None
+        found = [_score(cell) for cell in cells_of(earlier, rows.where(held), runs, settings.level, blend)]
         scores += found
         window += [len(distances)] * len(found)
         distances.append(reach)

@@ -10,12 +10,12 @@ import numpy as np
 
 from analysis.audits.blend import blended
 from analysis.audits.cells import cells_at, cells_of, flops_of, score_of
-from analysis.audits.conformal import misses, widening
+from analysis.audits.conformal import FACTORS, misses, widening
 from analysis.audits.ranking import rank
 from analysis.audits.results import Cell, Forecast, Rival, Score
 from analysis.errors import InputError
 from analysis.fits.calibration import calibrated
-from analysis.fits.fitting import fit_sample
+from analysis.fits.fitting import Settings, fit_sample
 from analysis.fits.results import Fit
 from analysis.laws.law import Law
 from analysis.laws.named import LAWS, find
@@ -23,9 +23,6 @@ from analysis.notes import Note
 from analysis.solve.objectives import objective as make_objective
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import as_runs
-
-# Ten times the fitted compute is the distance at which forecasts are compared; less where the table is small.
-FACTORS = (10.0, 5.0, 3.0, 2.0)
 
 
 def forecast(
@@ -66,14 +63,15 @@ def forecast(
         raise InputError(
             f"{runs.source}: all {len(rows)} usable rows are marked as held out; none is left to fit"
         )
-    options = (chosen, rho, bootstrap if law != "auto" else 0, method, level, seed, runs.source)
-    fitted, held, rule = _split(rows, holdout_factor, bool(at), options)
+    settings = Settings(rho, bootstrap, method, level, seed)
+    first = settings if law != "auto" else replace(settings, bootstrap=0)
+    fitted, held, rule = _split(rows, holdout_factor, bool(at), chosen, first, runs.source)
     rivals: tuple[Rival, ...] = ()
     blend, laws, weights = None, (), ()
     if law == "auto":
         rivals = rank(rows.where(~held), rows.where(held), runs, rho)
-        options = (find(rivals[0].law), rho, bootstrap, method, level, seed, runs.source)
-        fitted = _fit(rows, held, options)
+        chosen = find(rivals[0].law)
+        fitted = fit_sample(rows.where(~held, "held out"), chosen, runs.source, settings)
         laws, weights = tuple(find(one.law) for one in rivals), tuple(one.weight for one in rivals)
         blend = blended(rows.where(~held), laws, weights, rho, runs.source)
     if calibrate:
@@ -81,7 +79,7 @@ def forecast(
     cells = cells_of(fitted, rows.where(held), runs, level, blend) + cells_at(fitted, at, level, blend)
     widened = None
     if fitted.draws and cells:
-        earlier = misses(rows.where(~held), options, runs, level, laws, weights)
+        earlier = misses(rows.where(~held), chosen, settings, runs, laws, weights)
         known = 1.0 if fitted.calibration is None else fitted.calibration.widest
         top = float(flops_of(rows)[~held].max())
         factors = [widening(earlier, level, cell.flops / top, blend is not None) for cell in cells]
@@ -104,32 +102,36 @@ def _widen(cell: Cell, factor: float) -> Cell:
     return replace(cell, low=low, high=high, inside=inside)
 
 
-def _split(rows: Sample, factor: float | None, asked: bool, options) -> tuple[Fit, np.ndarray, str]:
+def _split(
+    rows: Sample, factor: float | None, asked: bool, law: Law, settings: Settings, source: str
+) -> tuple[Fit, np.ndarray, str]:
     """(the fit, which rows are held out, the rule in words)."""
+
+    def fitted(held: np.ndarray) -> Fit:
+        return fit_sample(rows.where(~held, "held out"), law, source, settings)
+
     if rows.held_out.any() and factor is None:
-        return _fit(rows, rows.held_out, options), rows.held_out, "rows that the table marks as held out"
+        return (
+            fitted(rows.held_out),
+            rows.held_out,
+            "rows that the table marks as held out",
+        )
     flops = flops_of(rows)
     if factor is None and asked:
         nothing = np.zeros(len(rows), bool)
-        return _fit(rows, nothing, options), nothing, "nothing: all rows were fitted"
+        return fitted(nothing), nothing, "nothing: all rows were fitted"
     problems = None
     for trial in FACTORS if factor is None else (factor,):
         held = flops > flops.max() / trial
         try:
-            fitted = _fit(rows, held, options)
+            found = fitted(held)
         except InputError as error:
             problems = problems or error
             continue
-        return fitted, held, f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
+        return found, held, f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
     # A table that determines no law as a whole says more by its own faults than by those of its part.
-    _fit(rows, np.zeros(len(rows), bool), options)
+    fitted(np.zeros(len(rows), bool))
     raise InputError(*problems.problems, "a smaller --holdout-factor leaves more rows to fit")
-
-
-def _fit(rows: Sample, held: np.ndarray, options) -> Fit:
-    law, rho, bootstrap, method, level, seed, source = options
-    kept = rows.where(~held, "held out")
-    return fit_sample(kept, law, rho, bootstrap, method, level, seed, source)
 
 
 def _scored(score: Score | None, level: float) -> list[Note]:

@@ -10,7 +10,7 @@ from analysis.audits.blend import weights_of
 from analysis.audits.cells import cells_of, flops_of
 from analysis.audits.results import Rival
 from analysis.errors import InputError
-from analysis.fits.fitting import fit_sample
+from analysis.fits.fitting import Settings, fit_sample
 from analysis.laws.law import Law
 from analysis.laws.named import LAWS
 from analysis.solve.objectives import Rho
@@ -35,7 +35,7 @@ def rank(
     for name in names:
         law = LAWS[name]
         try:
-            whole = fit_sample(fitted, law, rho, 0, "auto", 0.9, 0, runs.source)
+            whole = fit_sample(fitted, law, runs.source, Settings(rho))
         except InputError as error:
             problems += error.problems
             continue
@@ -62,7 +62,7 @@ def _mean(errors: list[float]) -> float | None:
 def _errors(early: Sample, late: Sample, law: Law, runs: Runs, rho: Rho) -> list[float]:
     """Errors in percent on `late` of the law fitted to `early`; none where it cannot be fitted."""
     try:
-        fitted = fit_sample(early, law, rho, 0, "auto", 0.9, 0, runs.source)
+        fitted = fit_sample(early, law, runs.source, Settings(rho))
     except InputError:
         return []
     return [cell.error_percent for cell in cells_of(fitted, late, runs, 0.9)]

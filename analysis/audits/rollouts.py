@@ -11,7 +11,7 @@ import numpy as np
 from analysis.audits.cells import AXES, cells_of, score_of
 from analysis.audits.results import Distance, Miss, Rollout, Step
 from analysis.errors import InputError
-from analysis.fits.fitting import fit_sample
+from analysis.fits.fitting import Settings, fit_sample
 from analysis.fits.identify import refuse
 from analysis.laws.law import Law
 from analysis.laws.named import find
@@ -60,7 +60,7 @@ def roll(
     for limit in (limits[i] for i in picked):
         inside = _within(along, limit)
         try:
-            fitted = fit_sample(rows.where(inside), law, rho, 0, "auto", 0.9, 0, runs.source)
+            fitted = fit_sample(rows.where(inside), law, runs.source, Settings(rho))
         except InputError:
             continue
         cells = cells_of(fitted, rows.where(~inside), runs, 0.9)

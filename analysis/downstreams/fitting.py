@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.downstreams.ways import INPUTS, direct, family_of, joint, with_scatter
 from analysis.errors import InputError
-from analysis.fits.fitting import fit_sample
+from analysis.fits.fitting import Settings, fit_sample
 from analysis.intervals.resample import pairs
 from analysis.laws.law import FormulaLaw
 from analysis.laws.links import LINKS
@@ -48,7 +48,7 @@ class Fitted:
 
 def losses_of(rows: Sample, source: str) -> Mapping[str, float]:
     """The loss law's values. InputError where the rows do not determine it."""
-    return fit_sample(rows, CHINCHILLA, Rho("huber", 1e-3, False), 0, "auto", 0.9, 0, source).params
+    return fit_sample(rows, CHINCHILLA, source).params
 
 
 def fit_way(
@@ -78,7 +78,7 @@ def fit_way(
 
 def _pilot(rows: Sample, law: FormulaLaw, source: str) -> Mapping[str, float]:
     try:
-        return fit_sample(rows, law, Rho("huber", PILOT, True), 0, "auto", 0.9, 0, source).params
+        return fit_sample(rows, law, source, Settings(Rho("huber", PILOT, True))).params
     except np.linalg.LinAlgError as error:
         # Scores that are all one number leave a system of equations without a solution.
         raise InputError(f"{source}: {law.name} is not determined by these scores") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,16 +65,31 @@ def fit(
     rows = sample(runs, law.inputs, noise)
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
-    made = fit_sample(rows, law, rho, bootstrap, method, level, seed, runs.source)
+    made = fit_sample(rows, law, runs.source, Settings(rho, bootstrap, method, level, seed))
     if not calibrate:
         return made
     return calibrated(made, calibrate, bootstrap, method, seed)
 
 
-def fit_sample(
-    rows: Sample, law: Law, rho: Rho, draws: int, method: str, level: float, seed: int, source: str
-) -> Fit:
-    """`fit` on rows that are already chosen."""
+# What arXiv 2203.15556 minimised (equation 10), and what is minimised unless something else is asked for.
+HOFFMANN = Rho("huber", 1e-3, False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a law is fitted: what is minimised, and how intervals are drawn (see `fit`); none by default."""
+
+    rho: Rho = HOFFMANN
+    bootstrap: int = 0
+    method: str = "auto"
+    level: float = 0.95
+    seed: int = 0
+
+
+def fit_sample(rows: Sample, law: Law, source: str, settings: Settings | None = None) -> Fit:
+    """`fit` on rows that are already chosen; source names the table in what is said about it."""
+    settings = settings or Settings()
+    rho, draws, method, level = settings.rho, settings.bootstrap, settings.method, settings.level
     refuse(rows, law, source)
     x, target, centre = centred(rows, law, rho)
     searched = search(law, x, target, rho)
@@ -109,7 +124,9 @@ def fit_sample(
     scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
     near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]
     begin = found.theta[near]
-    resampled, spread, drawn = bootstrap(law, x, target, rho, begin, rows, draws, method, level, seed)
+    resampled, spread, drawn = bootstrap(
+        law, x, target, rho, begin, rows, draws, method, level, settings.seed
+    )
     draw_values, gone = _public(law, x, drawn.theta, centre) if draws else ({}, np.zeros((1, len(theta))))
     lost = 1 - float(np.mean(drawn.converged)) if draws else 0.0
     # An exponent of either sign has draws on both sides of 0, and no logarithm.

@@ -60,12 +60,6 @@ class Cells:
         return total / np.bincount(self.size, weight, self.x.size)
 
 
-def is_continuous(metric: str) -> bool:
-    """Metrics without an upper end (nats, edit distance) are fitted on their logarithm."""
-    known = metrics.find(metric)
-    return known is not None and not known.proportion
-
-
 def build(frame, axis: str, chance: dict[str, float] | None = None) -> list[Cells]:
     """All series of a table (a pandas DataFrame), tasks and metrics in order of appearance.
 

@@ -178,12 +178,6 @@ def _solve(matrix: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
     return np.stack(out, -1)
 
 
-def curve_loglik(scale: Scale, profiles: np.ndarray, eta: np.ndarray) -> np.ndarray:
-    """Log-likelihood (B, P) of curves eta (B, P, K), by cubic interpolation of the profiles (B, K, G)."""
-    tables = tabulate(scale, profiles)
-    return _value(tables, tables.start, np.swapaxes(eta, 0, 1)).T
-
-
 def _value(tables: Tables, start: np.ndarray, eta: np.ndarray) -> np.ndarray:
     """(P, B) at eta (P, B, K), of the profiles that begin at start (B, K)."""
     scale = tables.scale

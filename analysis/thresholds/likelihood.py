@@ -158,11 +158,6 @@ class Spread:
         return np.where(np.isfinite(self.freedom[rows]), drawn, self.sd[rows])
 
 
-def seed_sd(scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Between-seed sd on eta (B,) by pure error: see `count_spread`."""
-    return count_spread(scale, correct, items, size).sd
-
-
 def count_spread(scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarray) -> Spread:
     """Between-seed sd on eta by pure error: spread within sizes beyond that of the items.
 

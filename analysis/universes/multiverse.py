@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.fits.fitting import fit_sample
+from analysis.fits.fitting import Settings, fit_sample
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import Interval
 from analysis.isoflops.minima import envelope_of, minima_of, power_law
@@ -133,9 +133,8 @@ def multiverse(
     """
     runs = as_runs(runs)
     base = _rows(runs, exclude_held_out)
-    baseline = fit_sample(
-        base, find("chinchilla"), OBJECTIVES["huber 1e-3"], bootstrap, "auto", level, seed, runs.source
-    )
+    settings = Settings(OBJECTIVES["huber 1e-3"], bootstrap, level=level, seed=seed)
+    baseline = fit_sample(base, find("chinchilla"), runs.source, settings)
     found: list[Universe] = []
     for counted, params in counts(runs).items():
         rows = _counted(base, params)
@@ -215,9 +214,7 @@ def _kept(rows: Sample, rule: str, source: str) -> np.ndarray:
         return flops > np.quantile(flops, EARLY)
     if rule == "without outliers":
         try:
-            fitted = fit_sample(
-                rows, find("chinchilla"), OBJECTIVES["huber 1e-3"], 0, "auto", 0.95, 0, source
-            )
+            fitted = fit_sample(rows, find("chinchilla"), source)
         except InputError:
             return np.ones(len(rows), bool)
         size = np.abs(fitted.data["residual"])
@@ -230,7 +227,7 @@ def _by_law(rows: Sample, at: dict[str, str], spent, laws: list[Law], source: st
     for law, (name, rho) in product(laws, OBJECTIVES.items()):
         here = {**at, "approach": "law", "law": law.name, "objective": name}
         try:
-            fitted = fit_sample(rows, law, rho, 0, "auto", 0.95, 0, source)
+            fitted = fit_sample(rows, law, source, Settings(rho))
         except InputError as error:
             yield Universe(here, None, error.problems[0])
             continue

@@ -8,7 +8,7 @@ import pytest
 
 import analysis as sl
 from analysis import plots
-from analysis.fits.fitting import fit_sample
+from analysis.fits.fitting import Settings, fit_sample
 from analysis.solve.objectives import Rho
 from analysis.tables.sample import sample
 from analysis.universes.multiverse import Universe, _effects, computes, counts, exponent_along, multiverse
@@ -109,7 +109,7 @@ def test_the_exponent_along_another_convention_of_compute():
     """Where compute is 6 N^1.2 D, params grow as its power beta / (alpha + 1.2 beta)."""
     table = grid(noise=1e-7)
     rows = sample(sl.as_runs(table))
-    fitted = fit_sample(rows, sl.LAWS["chinchilla"], Rho("squared", 1e-3, False), 0, "auto", 0.9, 0, "")
+    fitted = fit_sample(rows, sl.LAWS["chinchilla"], "", Settings(Rho("squared", 1e-3, False)))
     flops = 6 * table["params"] ** 1.2 * table["tokens"]
     expected = LAW["beta"] / (LAW["alpha"] + 1.2 * LAW["beta"])
     assert exponent_along(fitted, rows, flops) == pytest.approx(expected, abs=2e-3)

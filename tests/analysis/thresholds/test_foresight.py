@@ -4,9 +4,9 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.thresholds import planted
 from analysis.thresholds.foresight import foresee
-from analysis.thresholds.planted import Plan
+from benchmarks import planted
+from benchmarks.planted import Plan
 
 
 def one(generator, number, **options):

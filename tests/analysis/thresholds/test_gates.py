@@ -5,9 +5,10 @@ import pandas
 import pytest
 
 from analysis.errors import InputError
-from analysis.thresholds import detect, planted
+from analysis.thresholds import detect
 from analysis.thresholds.cells import build
-from analysis.thresholds.planted import Plan
+from benchmarks import planted
+from benchmarks.planted import Plan
 
 
 def table(**columns):

@@ -46,7 +46,9 @@ def test_seed_sd_is_recovered_from_pure_error(chance, sd):
     size = np.repeat(np.arange(8), 3)
     eta = np.linspace(-2.5, 2.5, 8)[size] + sd * rng.standard_normal((400, 24))
     correct = rng.binomial(1000, chance + (1 - chance) * expit(eta)).astype(float)
-    got = likelihood.seed_sd(likelihood.count_scale("logit", chance), correct, np.full(24, 1000.0), size)
+    got = likelihood.count_spread(
+        likelihood.count_scale("logit", chance), correct, np.full(24, 1000.0), size
+    ).sd
     assert np.sqrt((got**2).mean()) == pytest.approx(sd, abs=0.045)  # cut off at 0
 
 

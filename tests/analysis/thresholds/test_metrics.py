@@ -6,9 +6,10 @@ import pytest
 from scipy.special import expit
 
 from analysis.errors import InputError
-from analysis.thresholds import detect, metrics, planted
+from analysis.thresholds import detect, metrics
 from analysis.thresholds.cells import build
-from analysis.thresholds.planted import Plan
+from benchmarks import planted
+from benchmarks.planted import Plan
 
 SIZES = np.geomspace(1e4, 1e7, 8)
 X = np.linspace(0, 3, 8)

@@ -1,6 +1,6 @@
 """Loss collapse and the frontier in (params, tokens) on grids whose truth is planted.
 
-`python tests/analysis/thresholds/test_plane.py` prints rates over many grids.
+`python -m tests.analysis.thresholds.test_plane` prints rates over many grids.
 """
 
 import sys
@@ -9,9 +9,10 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.thresholds import collapse, frontier, planted
+from analysis.thresholds import collapse, frontier
 from analysis.thresholds.plane import planes
-from analysis.thresholds.planted import Grid
+from benchmarks import planted
+from benchmarks.planted import Grid
 
 
 def plane(rows, **options):

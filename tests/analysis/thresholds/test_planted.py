@@ -6,12 +6,13 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.thresholds import SeedSd, detect, planted
+from analysis.thresholds import SeedSd, detect
 from analysis.thresholds.cells import build
 from analysis.thresholds.detector import false_discovery
 from analysis.thresholds.evidence import study
-from analysis.thresholds.planted import Plan
 from analysis.thresholds.verdict import decide
+from benchmarks import planted
+from benchmarks.planted import Plan
 
 IDS = [generator.__name__ for generator, _ in planted.EXPECTED]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from analysis.thresholds import bnsl, rivals, scorecard
+from benchmarks import bnsl, rivals, scorecard
 
 X = np.linspace(4, 7, 8)
 

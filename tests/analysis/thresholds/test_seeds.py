@@ -5,9 +5,10 @@ import pandas
 import pytest
 from scipy.special import expit
 
-from analysis.thresholds import detect, planted, seeds
+from analysis.thresholds import detect, seeds
 from analysis.thresholds.likelihood import count_scale
-from analysis.thresholds.planted import Plan
+from benchmarks import planted
+from benchmarks.planted import Plan
 
 # Exact match of four seeds by params: reversed 3-digit addition, and copying 12 symbols.
 ADDITION = {

@@ -7,10 +7,10 @@ import pandas
 import pytest
 
 from analysis.errors import InputError
-from analysis.thresholds import planted
-from analysis.thresholds.planted import Plan
 from analysis.thresholds.result import SHAPES, VERDICTS
 from analysis.verbs.thresholds import thresholds
+from benchmarks import planted
+from benchmarks.planted import Plan
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """How fast the fits are here, beside SciPy doing the same work one fit at a time.
 
-    python -m analysis.speed            4,000 Huber refits of 240 points; lab fit from a cold start
-    python -m analysis.speed --double   and 1,000 x 500 refits, as of a double bootstrap
+    python -m benchmarks.fit_speed   4,000 Huber refits of 240 points; lab fit from a cold start
+    python -m benchmarks.fit_speed --double   and 1,000 x 500 refits, as of a double bootstrap
 
 The table is planted: 240 runs on IsoFLOP levels with half a percent of noise.
 """
@@ -49,7 +49,7 @@ def speed(argv: list[str]) -> int:
     """The verb: arguments in, exit code out."""
     import tyro
 
-    options = tyro.cli(SpeedOptions, args=argv, prog="python -m analysis.speed")
+    options = tyro.cli(SpeedOptions, args=argv, prog="python -m benchmarks.fit_speed")
     said = refits()
     said |= cold()
     if options.double:

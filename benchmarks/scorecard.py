@@ -1,4 +1,4 @@
-"""`python -m analysis.thresholds.scorecard`: planted truths against verdicts and rivals, and the rates.
+"""`python -m benchmarks.scorecard`: planted truths against verdicts and rivals, and the rates.
 
 Three tables. False positives, power and the elbow's factor of the break test on a standard design, 8 sizes
 over three decades, under seed noise. Planted truth against verdict, each truth drawn anew many times. And
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 
-from analysis.thresholds import calibration, detect, planted, rivals
+from analysis.thresholds import calibration, detect
 from analysis.thresholds.likelihood import count_scale
 from analysis.thresholds.null import Design
+from benchmarks import planted, rivals
 
 OURS = "this one"
 NAMES = (OURS, "breakthroughness", "ten_points", "bic_hinge", "sigmoid", "bnsl")
@@ -142,7 +143,7 @@ def _share(value: float) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m analysis.thresholds.scorecard", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scorecard", description=__doc__)
     parser.add_argument("--draws", type=int, default=20, help="tables drawn of each planted truth")
     parser.add_argument("--level-draws", type=int, default=2000, help="tables drawn for each rate")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`python tests/analysis/thresholds/real_rivals.py`: the detectors side by side on published series.
+"""`python -m benchmarks.published_rivals`: the detectors side by side on published series.
 
 Reads the folder of published tables, SCALING_LAB_ORACLES. A row says how many series of it each detector
 calls right: a break where there is one, none elsewhere. "this one" is given a seed sd of 0.3 logits where
@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas
 
 from analysis.thresholds import detect
-from analysis.thresholds.scorecard import rival_lines, rivals_of, score, verdict_lines
+from benchmarks.scorecard import rival_lines, rivals_of, score, verdict_lines
 
 FOLDER = (
-    Path(os.environ.get("SCALING_LAB_ORACLES", Path(__file__).parents[4] / "shared/oracles")) / "emergence"
+    Path(os.environ.get("SCALING_LAB_ORACLES", Path(__file__).parents[2] / "shared/oracles")) / "emergence"
 )
 COLUMNS = ["task", "metric", "params", "tokens", "correct", "items", "stderr", "score", "chance"]
 

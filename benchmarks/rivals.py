@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from analysis.thresholds import bnsl
+from benchmarks import bnsl
 
 BREAKTHROUGH = 5.0  # BIG-bench's own lists call tasks above it breakthroughs
 TEN_POINTS = 0.10
