@@ -17,7 +17,7 @@ PACKAGES = ("lab", "sweeps", "analysis")
 # each other.
 FLOORS = (
     ("errors", "notes"),
-    ("text",),
+    ("text", "files"),
     ("tables",),
     ("laws",),
     ("solve",),
