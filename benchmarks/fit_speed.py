@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis import second_python
+
 LAW = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.366}
 REFITS, SCIPY_REFITS = 4000, 60
 OUTER, INNER = 1000, 500
@@ -157,11 +159,11 @@ def cold() -> dict[str, float]:
             *(",".join(map(repr, row)) for row in np.array([*columns.values()]).T.tolist()),
         ]
         path.write_text("\n".join(lines))
-        command = "import sys; from analysis.verbs.fit import fit; fit([sys.argv[1]])"
-        fitting = _seconds([sys.executable, "-c", command, str(path)])
+        program = "import sys; from analysis.verbs.fit import fit; fit([sys.argv[1]])"
+        fitting = _seconds(second_python.command("-c", program, str(path)))
     return {
         "lab_fit_cold_seconds": fitting,
-        "import_analysis_seconds": _seconds([sys.executable, "-c", "import analysis as sl; sl.fit"]),
+        "import_analysis_seconds": _seconds(second_python.command("-c", "import analysis as sl; sl.fit")),
     }
 
 
@@ -170,7 +172,7 @@ def _seconds(command: list[str]) -> float:
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, env=second_python.environment())
         times.append(time.perf_counter() - started)
     return min(times)
 

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+from analysis.second_python import command, environment
+
 
 class Second:
     """Calls are computed one after the other in one process of its own, started at the first of them.
@@ -66,11 +68,11 @@ class Second:
 
 def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", "from analysis.report.beside import serve; serve()"],
+        command("-c", "from analysis.report.beside import serve; serve()"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=environment(),
     )
 
 

@@ -8,10 +8,10 @@ reported.
 import json
 import statistics
 import subprocess
-import sys
 from dataclasses import asdict, dataclass
 
 from lab.bench import peer as peers
+from lab.machine import python
 from lab.machine.devices import available_cores
 
 
@@ -58,9 +58,7 @@ def bench(shapes: tuple[Shape, ...], options: Options, tell=lambda text: None) -
 
 def _shape(shape: Shape, options: Options, peer: bool, tell) -> dict:
     spec = {**asdict(shape), "context": options.context, "vocab": options.vocab, "batch": options.batch}
-    lab = _Team(
-        [[sys.executable, "-m", "lab.bench.worker", json.dumps(spec | {"core": c})] for c in _cores()]
-    )
+    lab = _Team([python.command("-m", "lab.bench.worker", json.dumps(spec | {"core": c})) for c in _cores()])
     rival, mode = _best_peer(spec, options, tell) if peer else (None, None)
     try:
         about = lab.ready[0]
@@ -130,7 +128,9 @@ class _Team:
     def __init__(self, commands: list[list[str]]):
         pipe = subprocess.PIPE
         self.processes = [
-            subprocess.Popen(c, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+            subprocess.Popen(
+                c, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=python.environment()
+            )
             for c in commands
         ]
         try:

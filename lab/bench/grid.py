@@ -5,9 +5,7 @@ The study shares trunks, programs and processes; that is what is measured.
 """
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ from itertools import product
 from pathlib import Path
 
 from lab.bench.peer import PEER
+from lab.machine import python
 from lab.machine.devices import available_cores
 
 WIDTHS = (16, 24, 32, 48, 64)
@@ -59,7 +58,7 @@ def _study() -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "grid.toml"
         path.write_text(_STUDY)
-        command = [sys.executable, "-m", "lab", "run", str(path), "--out", f"{folder}/store"]
+        command = python.command("-m", "lab", "run", path, "--out", f"{folder}/store")
         started = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True, env=_nothing_compiled(folder))
         return time.perf_counter() - started
@@ -83,20 +82,20 @@ def _processes(command_of) -> float:
 
 
 def _cell(width: int, tokens: int, folder: Path) -> list[str]:
-    command = [sys.executable, "-m", "lab", "train", "--out", str(folder / "run"), "--tokens", str(tokens)]
+    command = python.command("-m", "lab", "train", "--out", folder / "run", "--tokens", tokens)
     command += ["--batch", str(BATCH), "--data.source", "synthetic", "--data.context", str(CONTEXT)]
     command += ["--model.width", str(width), "--model.layers", str(LAYERS), "--model.heads", "1"]
     return [*command, "--model.no-qk-norm"]
 
 
-def _peer_cell(python: str, width: int, tokens: int, folder: Path) -> list[str]:
+def _peer_cell(peer: str, width: int, tokens: int, folder: Path) -> list[str]:
     spec = {"width": width, "layers": LAYERS, "heads": 1, "context": CONTEXT, "vocab": VOCAB, "batch": BATCH}
     steps = round(tokens / BATCH / CONTEXT)
-    return [python, str(PEER), json.dumps(spec | {"threads": 1, "compiled": False, "steps": steps})]
+    return [peer, str(PEER), json.dumps(spec | {"threads": 1, "compiled": False, "steps": steps})]
 
 
 def _nothing_compiled(folder) -> dict:
-    return os.environ | {"XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    return python.environment() | {"XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
 
 
 def text(found: dict) -> str:

@@ -13,7 +13,12 @@ def available(python: str) -> str | None:
     if not PEER.exists():
         return f"{PEER.name} is not beside this installation (it is part of the source tree)"
     try:
-        found = subprocess.run([python, "-c", "import torch"], capture_output=True, timeout=120)
+        found = subprocess.run(
+            [python, "-c", "import torch"],
+            capture_output=True,
+            timeout=120,
+            cwd=PEER.parent,  # which -c puts on the path, and not every torch is of a Python that knows -P
+        )
     except OSError as error:
         return f"{python}: {error.strerror}"
     return f"{python} has no torch" if found.returncode else None

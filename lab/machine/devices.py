@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from lab.errors import InputError
+from lab.machine import python
 
 # On CPU, dots are fused with their neighbours by the YNN library (1.2 to 1.4 times faster steps), and sums
 # are not rewritten as trees of windows (1.1 times; their rounding is that of a plain sum).
@@ -84,7 +85,7 @@ def compilations() -> Compilations:
 
 _TINY_PROGRAM = """
 import sys
-from lab import devices
+from lab.machine import devices
 devices.configure()
 import jax
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
@@ -111,8 +112,8 @@ def cache_works(folder: Path | None = None) -> bool:
 
 
 def _compile_tiny(where: str) -> tuple[int, int]:
-    call = [sys.executable, "-c", _TINY_PROGRAM, where]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    call = python.command("-c", _TINY_PROGRAM, where)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=120, env=python.environment())
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no message"]
         raise RuntimeError(f"jax does not run here: {said[-1]}")

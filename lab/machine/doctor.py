@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lab.machine import devices
+from lab.machine import devices, python
 
 _PACKAGE = "scaling-law-lab"
 _PYTHON = (3, 11)
@@ -70,7 +70,7 @@ def checks(out: Path) -> Iterator[Check]:
 
 
 def _python(found: tuple[int, ...] = tuple(sys.version_info)) -> Check:
-    text = f"Python {'.'.join(map(str, found[:3]))} at {sys.executable}"
+    text = f"Python {'.'.join(map(str, found[:3]))} at {python.EXECUTABLE}"
     if found < _PYTHON:
         mend = "install Python 3.11 or newer, then: make setup PYTHON=python3.12"
         return Check("python", "fail", text, mend)

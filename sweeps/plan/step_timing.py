@@ -15,6 +15,7 @@ from threading import Thread
 
 from lab.config import RunConfig
 from lab.data import Dataset
+from lab.machine import python
 from lab.machine.devices import available_cores
 from lab.strict import build
 from sweeps.plan.cells import Plan
@@ -63,9 +64,14 @@ def _is_accelerated() -> bool:
 
 def _lane(todo: list[Program], core: int | None, tell: Callable[[str], None]) -> None:
     work = [asdict(p.config) for p in todo]
-    command = [sys.executable, "-m", "sweeps.plan.step_timing", *([] if core is None else [str(core)])]
+    command = python.command("-m", "sweeps.plan.step_timing", *([] if core is None else [core]))
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=python.environment(),
     )
     process.stdin.write(json.dumps(work))
     process.stdin.close()

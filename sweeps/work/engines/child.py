@@ -7,6 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
+from lab.machine import python
 from sweeps.work.engines.launch import crashed
 
 _POLL_SECONDS = 0.2
@@ -35,7 +36,7 @@ class Child:
         self._start()
 
     def _start(self) -> None:
-        environment = dict(os.environ)
+        environment = python.environment()
         environment["NPROC"] = str(self.threads)  # what XLA's CPU client takes for the number of cores
         command = [*self.command, "--parent", str(os.getpid())]
         self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

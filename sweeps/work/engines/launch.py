@@ -1,8 +1,9 @@
 """What all engines have in common: the command that starts a worker, and how a worker can end."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from lab.machine import python
 
 # How `lab worker` ends. 2 is a usage error, 130 an interruption after which everything is saved.
 DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, INTERRUPTED = 0, 1, 3, 4, 5, 130
@@ -39,7 +40,11 @@ class Launch:
 
     def command(self, *more: object) -> list[str]:
         """The command of one worker, with the interpreter that runs this, for any working folder."""
-        words = [sys.executable, "-m", "lab", "worker", self.study.absolute(), "--out", self.out.absolute()]
+        return python.command(*self.arguments(*more))
+
+    def arguments(self, *more: object) -> list[str]:
+        """The command without the interpreter, for other nodes."""
+        words = ["-m", "lab", "worker", self.study.absolute(), "--out", self.out.absolute()]
         words += ["--store-id", self.store_id, "--cpu-devices", self.cpu_devices]
         words += ["--part", self.part] if self.part else []
         return [str(word) for word in (*words, *more)]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lab.machine import python
 from lab.machine.devices import available_cores
 from sweeps.work.engines.launch import DONE, INTERRUPTED, SOME_FAILED, Launch, crashed
 
@@ -114,7 +115,7 @@ def run(launch: Launch, places: list[Slot], tell: Callable[[dict], None]) -> int
 def _spawn(launch: Launch, slot: Slot) -> subprocess.Popen:
     launch = replace(launch, cpu_devices=slot.cpu_devices)
     command = launch.command("--events", "--parent", os.getpid(), "--cores", *slot.cores)
-    environment = dict(os.environ)
+    environment = python.environment()
     if slot.accelerator is not None:
         environment["CUDA_VISIBLE_DEVICES"] = slot.accelerator
     # a session of its own: Ctrl-C reaches this process alone, which tells the workers once

@@ -8,11 +8,11 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.errors import InputError
+from lab.machine import python
 from sweeps.work.engines.child import Child
 from sweeps.work.engines.launch import DONE, INTERRUPTED, NO_SHARED_FOLDER, NO_STORE, SOME_FAILED, Launch
 from sweeps.work.engines.watch import StoreWatch
@@ -52,14 +52,14 @@ def run(launch: Launch, options: RayOptions, watch: StoreWatch, tell: Callable[[
             workers = options.workers or _room(ray, options)
             work = ray.remote(num_cpus=options.cpus, num_gpus=options.gpus, max_retries=_RETRIES)(_work)
             tell({"kind": "note", "text": f"{workers} workers on Ray, {len(_alive(ray))} nodes"})
-            tasks = [work.remote(launch.command()[1:], options.cpus) for _ in range(workers)]
+            tasks = [work.remote(launch.arguments(), options.cpus) for _ in range(workers)]
             return _follow(ray, tasks, watch, tell)
         finally:
             ray.shutdown()
 
 
 def _work(arguments: list[str], cpus: int) -> tuple[int, str]:
-    child = Child([sys.executable, *arguments], cpus)  # the interpreter of this node
+    child = Child(python.command(*arguments), cpus)  # the interpreter of this node
     try:
         return child.wait()
     except KeyboardInterrupt:  # how Ray cancels a task
@@ -116,6 +116,7 @@ def _result_of(ray, task) -> tuple[int, str]:
 
 def _connect(address: str | None):
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    os.environ.update(python.environment())  # a local cluster inherits it
     # by default ray hides the accelerators from tasks that asked for none, which is right here too
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     try:
@@ -124,12 +125,14 @@ def _connect(address: str | None):
         raise InputError("--engine ray: ray is not installed; pip install 'scaling-law-lab[ray]'") from None
     _check_answers(address)
     try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        # Ray puts the folder in which it is asked first on the path of its tasks: ours, not the user's
+        with contextlib.chdir(python.ROOT):
+            ray.init(
+                address=address or "local",
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(
             f"--address: no Ray cluster answers at {address or 'local'}: {_line(error)}"

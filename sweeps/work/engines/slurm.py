@@ -8,6 +8,7 @@ every cluster has; what was done is asked of the store.
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.errors import InputError
+from lab.machine import python
 from lab.runs.folder import read_json, write_json
 from sweeps.work.engines.child import Child, WorkerDied
 from sweeps.work.engines.launch import CREW_BROKEN, INTERRUPTED, NO_SHARED_FOLDER, SOME_FAILED, Launch
@@ -124,18 +126,26 @@ def submit(launch: Launch, options: SlurmOptions) -> list[str]:
             "--engine slurm: submitit is not installed; pip install 'scaling-law-lab[slurm]'"
         ) from None
     most = array_limit()
-    folder = launch.out.absolute() / "slurm" / launch.study.stem
     jobs = []
     for first in range(0, options.workers, most):
         workers = min(most, options.workers - first)
-        executor = submitit.SlurmExecutor(folder, max_num_timeout=_REQUEUES)
-        executor.update_parameters(**_parameters(launch, options, workers))
+        array = _executor(launch, options, workers)
         try:
-            found = executor.submit_array([Task(launch.command(), options.cpus) for _ in range(workers)])
+            found = array.submit_array([Task(launch.command(), options.cpus) for _ in range(workers)])
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise InputError(f"--engine slurm: sbatch refused: {_words(error)}") from None
         jobs.append(found[0].job_id.split("_")[0])
     return jobs
+
+
+def _executor(launch: Launch, options: SlurmOptions, workers: int):
+    """What submits an array of so many workers; nothing in the folder of the submission is on its path."""
+    import submitit
+
+    folder = launch.out.absolute() / "slurm" / launch.study.stem
+    found = submitit.SlurmExecutor(folder, max_num_timeout=_REQUEUES, python=shlex.join(python.command()))
+    found.update_parameters(**_parameters(launch, options, workers))
+    return found
 
 
 def array_limit() -> int:
@@ -160,6 +170,7 @@ def _parameters(launch: Launch, options: SlurmOptions, workers: int) -> dict:
         "signal_delay_s": options.signal_seconds,
         "stderr_to_stdout": True,
         "srun_args": ["--kill-on-bad-exit=1"],
+        "setup": ["export PYTHONSAFEPATH=1"],
         "additional_parameters": {"requeue": True, **dict(options.parameters)},
     }
     if options.partition:
