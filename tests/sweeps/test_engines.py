@@ -130,8 +130,8 @@ def test_a_slurm_task_goes_back_to_the_queue_unless_it_was_cancelled(
 
 def test_the_command_of_a_worker_holds_wherever_it_is_given():
     words = Launch(Path("runs/studies/s.toml"), Path("runs"), "name", part="1/2").command("--events")
-    assert words[1:4] == ["-m", "lab", "worker"]
-    assert words[4] == str(Path("runs/studies/s.toml").absolute())
+    assert words[1:5] == ["-P", "-m", "lab", "worker"]
+    assert words[5] == str(Path("runs/studies/s.toml").absolute())
     assert words[words.index("--out") + 1] == str(Path("runs").absolute())
     assert words[words.index("--part") + 1] == "1/2"
     assert words[-1] == "--events"
