@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from analysis.notes import Excluded, Note
 
@@ -47,6 +47,14 @@ def remarks(warnings: Sequence[Note], excluded: Sequence[Excluded] = (), notes: 
     lines += [f"  note      {note.text}" for note in notes]
     lines += [f"  warning   {note.code}: {note.text}" for note in warnings]
     return "\n".join(lines)
+
+
+def line_again(stream: TextIO, text: str = "") -> None:
+    """Write over the line that stands on a terminal. The command escapes control codes of what verbs print
+    and keeps the stream itself as `unescaped`: these codes are ours, the text need not be."""
+    getattr(stream, "unescaped", stream).write("\r\033[K")
+    stream.write(text)
+    stream.flush()
 
 
 def dumps(value: Any) -> str:

@@ -1,8 +1,11 @@
 """The ``lab`` command: a list of verbs, each imported only when it is called."""
 
 import difflib
+import os
 import sys
 from importlib import import_module
+
+from lab import terminal
 
 VERBS = {
     "Studies": {
@@ -59,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         hint = f"did you mean `lab {close[0]}`?" if close else "`lab --help` lists the verbs"
         print(f"error: no verb {argv[0]!r}; {hint}", file=sys.stderr)
         return 2
+    if not {"-h", "--help"}.intersection(argv):  # help is ours, in colours, and reads no file
+        os.environ["PYTHON_TYRO_ANSI_CODES"] = "False"
+        terminal.install()
     module, function = verbs[argv[0]][0].split(":")
     try:
         return getattr(import_module(module), function)(argv[1:]) or 0

@@ -11,6 +11,7 @@ from typing import Literal, TextIO
 import tyro
 
 from analysis.errors import InputError
+from analysis.text import line_again
 from analysis.verbs.options import Table, read_table, show
 
 
@@ -71,7 +72,7 @@ def audit(argv: list[str]) -> int:
         left_over(sys.stderr) if sys.stderr.isatty() else None,
     )
     if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
+        line_again(sys.stderr)
     return show(options, result, audit_text)
 
 
@@ -81,6 +82,6 @@ def left_over(stream: TextIO) -> Callable[[float], None]:
 
     def said(share: float) -> None:
         left = f", about {(time.monotonic() - started) * (1 / share - 1):.0f} s left" if share else ""
-        print(f"\r\033[Krolling laws, {share:.0%}{left}", end="", file=stream, flush=True)
+        line_again(stream, f"rolling laws, {share:.0%}{left}")
 
     return said

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from analysis.errors import InputError
+from analysis.text import line_again
 
 _SIZE_ROLES = ("params", "tokens", "flops", "loss")
 _ROLES = ("task", "metric", "score", "correct", "items", "seed", "chance", "stderr", "cluster", "parse_rate")
@@ -75,7 +76,7 @@ def thresholds(argv: list[str]) -> int:
     except InputError as error:
         raise InputError(*(f"{options.table}: {problem}" for problem in error.problems)) from None
     if progress is not None:
-        print("\r\033[K", end="", file=sys.stderr)
+        line_again(sys.stderr)
     if options.json:
         out = found.to_dict()
         out["collapse"] = [one.to_dict() for one in collapses]
@@ -112,7 +113,7 @@ def _over_plane(frame, options: Options, levels: dict[str, float], progress):
 
 
 def _progress(line: str) -> None:
-    print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+    line_again(sys.stderr, line)
 
 
 def _levels(given: tuple[str, ...]) -> dict[str, float]:

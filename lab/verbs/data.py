@@ -16,6 +16,7 @@ from lab.data.config import DataConfig
 from lab.data.dataset import Dataset
 from lab.data.load import load
 from lab.data.tokenizers import Tokenizer
+from lab.terminal import unescaped
 
 SAMPLES = 3  # training sequences shown
 
@@ -138,7 +139,8 @@ def _shown(value) -> str:
 def _progress():
     """One line that is rewritten on a terminal, one line in all elsewhere."""
     if sys.stderr.isatty():
+        stream = unescaped(sys.stderr)
         return lambda done, total: print(
-            f"\rreading file {done:,} of {total:,}", end="" if done < total else "\n", file=sys.stderr
+            f"\rreading file {done:,} of {total:,}", end="" if done < total else "\n", file=stream
         )
     return lambda done, total: done == total and print(f"read {total:,} files", file=sys.stderr)

@@ -13,6 +13,7 @@ from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
 from lab.strict import build
+from lab.terminal import unescaped
 from lab.training import recipes
 from lab.verbs.common import load_data, print_row, warn
 
@@ -143,4 +144,4 @@ def _line(progress) -> None:
     text = f"step {progress.step}/{progress.steps}  loss {progress.loss_nats:.4f}  {speed}"
     end = "\r" if sys.stderr.isatty() and progress.step < progress.steps else "\n"
     if end == "\r" or progress.step % 200 == 0 or progress.step == progress.steps:
-        print(text, end=end, file=sys.stderr, flush=True)
+        print(text, end=end, file=unescaped(sys.stderr), flush=True)

@@ -10,6 +10,7 @@ from typing import Literal
 import tyro
 
 from lab.errors import InputError
+from lab.terminal import unescaped
 from sweeps.study.schema import Design
 from sweeps.verbs.training import Json, Sets, StudyFile, plan_of
 
@@ -110,7 +111,7 @@ def status(argv: list[str]) -> int:
                 print(json.dumps(found), flush=True)
             else:
                 if watch and sys.stdout.isatty():
-                    print("\x1b[2J\x1b[H", end="")
+                    print("\x1b[2J\x1b[H", end="", file=unescaped(sys.stdout))
                 print(status.as_text(found), flush=True)
             if not watch or not status.is_active(found):
                 return 0

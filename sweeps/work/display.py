@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+from lab.terminal import escaped, unescaped
 from sweeps.plan.cells import Cell, Plan, Trunk
 from sweeps.store.store import Store
 
@@ -107,7 +108,7 @@ class Display:
 
     def _line(self, text: str) -> None:
         if self.live:
-            self.live.console.print(text, highlight=False, markup=False)
+            self.live.console.print(_plain(text), highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -115,7 +116,7 @@ class Display:
         if self.live:
             lines = [self._summary()]
             lines += [f"  {self.labels.get(r, r)}: {text}" for _, (r, text) in sorted(self.running.items())]
-            self.live.update("\n".join(lines))
+            self.live.update(_plain("\n".join(lines)))
         elif time.monotonic() - max(self.said, self.started) > _QUIET_SECONDS:
             self.said = time.monotonic()
             self._line(self._summary())
@@ -125,7 +126,21 @@ def _panel():
     from rich.console import Console
     from rich.live import Live
 
-    return Live("", console=Console(stderr=True), refresh_per_second=4, transient=True)
+    # What else is printed meanwhile goes its usual way: rich would read control codes in it.
+    return Live(
+        console=Console(file=unescaped(sys.stderr)),
+        refresh_per_second=4,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def _plain(text: str):
+    """For rich: without control codes, and without its markup, which names may hold too."""
+    from rich.text import Text
+
+    return Text(escaped(text))
 
 
 def _progress_text(progress: dict) -> str:
