@@ -30,12 +30,12 @@ def weighted(rho: Rho, rows: Sample, law: Law, residual: np.ndarray) -> tuple[Rh
     def spread(extra: float) -> float:
         return float(np.median(size / np.sqrt(stated**2 + extra)) / MEDIAN)
 
-    extra, high = 0.0, float((size.max() + stated.max()) ** 2)
+    extra = 0.0
     if spread(0.0) > 1:
-        low = 0.0
-        for _ in range(80):
-            extra = 0.5 * (low + high)
-            low, high = (extra, high) if spread(extra) > 1 else (low, extra)
+        from scipy.optimize import brentq
+
+        high = float((size.max() + stated.max()) ** 2)
+        extra = float(brentq(lambda variance: spread(variance) - 1, 0.0, high, xtol=1e-300))
     total = np.sqrt(stated**2 + extra)
     typical = float(np.median(total))
     said = []

@@ -105,14 +105,11 @@ def _noises(built: list[Cells], given: float | None) -> list[tuple[SeedSd, int, 
 
 def false_discovery(p: list[float | None]) -> list[float | None]:
     """Benjamini-Hochberg q-values (1995); None stays None and is no test."""
-    tested = [i for i, value in enumerate(p) if value is not None]
-    order = sorted(tested, key=lambda i: p[i])
-    q: list[float | None] = [None] * len(p)
-    least = 1.0
-    for rank in range(len(order), 0, -1):
-        least = min(least, p[order[rank - 1]] * len(order) / rank)
-        q[order[rank - 1]] = least
-    return q
+    from scipy.stats import false_discovery_control
+
+    tested = [value for value in p if value is not None]
+    adjusted = iter(false_discovery_control(tested).tolist() if tested else ())
+    return [None if value is None else next(adjusted) for value in p]
 
 
 def _rule(found: list[Findings], alpha: float) -> list[_Ruling]:

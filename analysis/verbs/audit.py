@@ -10,24 +10,17 @@ from typing import Literal, TextIO
 
 import tyro
 
+from analysis.audits.ranking import CANDIDATES
 from analysis.errors import InputError
 from analysis.text import line_again
-from analysis.verbs.options import Table, read_table, show
+from analysis.verbs.options import TableOptions, read_table, show
 
 
 @dataclass(frozen=True)
-class AuditOptions:
+class AuditOptions(TableOptions):
     """Score the laws on scales they have not seen, and say how far one may be trusted at the next."""
 
-    table: Table
-    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
-    columns: str = ""
-    """Which columns are what: params=N,tokens=D,loss=val_loss, or a difference, params=total-embedding."""
-    where: str = ""
-    """Only rows with these values, as in grid=language."""
-    lowest: bool = False
-    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
-    laws: str = "chinchilla,chinchilla-tied,kaplan,coupled"
+    laws: str = ",".join(CANDIDATES)
     """The laws to compare."""
     objective: Literal["huber", "l1", "squared", "asymmetric"] = "huber"
     """What is summed over the residuals."""
@@ -45,8 +38,6 @@ class AuditOptions:
     """Seed of the bootstrap."""
     include_held_out: bool = False
     """Use the rows that are marked as held out too."""
-    json: bool = False
-    """Print one JSON object."""
 
 
 def audit(argv: list[str]) -> int:

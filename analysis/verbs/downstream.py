@@ -11,24 +11,16 @@ from analysis.downstreams.results import Downstream
 from analysis.downstreams.ways import WAYS
 from analysis.errors import InputError
 from analysis.text import number, pair, remarks, table
-from analysis.verbs.options import Table, read_table, show
+from analysis.verbs.options import TableOptions, read_table, show
 
 
 @dataclass(frozen=True)
-class DownstreamOptions:
+class DownstreamOptions(TableOptions):
     """Predict a task's score: loss laws with links and a direct law, mixed by their earlier forecasts."""
 
-    table: Table
-    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     score: str = ""
     """The column with the share of items answered correctly, or 1-error, or 0.01*percent; in a store,
-    task/metric (copy/exact_match)."""
-    columns: str = ""
-    """Which columns are what; the loss may be the task's own, as in loss=bits_per_byte."""
-    where: str = ""
-    """Only rows with these values, as in grid=language."""
-    lowest: bool = False
-    """Of runs that share params and tokens keep the one of lowest loss."""
+    task/metric (copy/exact_match). The loss may be the task's own: --columns loss=bits_per_byte."""
     chance: float | None = None
     """The score of guessing, where it is known; else it is fitted."""
     ways: str = ",".join(WAYS)
@@ -45,8 +37,6 @@ class DownstreamOptions:
     """Level of the intervals."""
     seed: int = 0
     """Seed of the bootstrap."""
-    json: bool = False
-    """Print one JSON object."""
 
 
 def downstream(argv: list[str]) -> int:

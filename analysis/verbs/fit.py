@@ -12,7 +12,7 @@ import tyro
 
 from analysis.errors import InputError
 from analysis.tables.table import Runs
-from analysis.verbs.options import LawOptions, Table, print_json, read_table, show
+from analysis.verbs.options import LawOptions, TableOptions, print_json, read_table, show
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,9 @@ class ForecastOptions(LawOptions):
 
 
 @dataclass(frozen=True)
-class IsoFlopOptions:
+class IsoFlopOptions(TableOptions):
     """Find the compute-optimal size at each level of compute, and how it grows."""
 
-    table: Table
-    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
-    columns: str = ""
-    """Which columns are what, as in params=N,flops=C,loss=val_loss."""
-    where: str = ""
-    """Only rows with these values, as in grid=language."""
-    lowest: bool = False
-    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
     method: Literal["auto", "parabola", "cubic", "akima", "law"] = "auto"
     """The curve through a level: cubic where sizes suffice, else a parabola; law is the law's own valley."""
     law: str = "chinchilla"
@@ -87,8 +79,6 @@ class IsoFlopOptions:
     """Seed of the bootstrap."""
     include_held_out: bool = False
     """Use the rows that are marked as held out too."""
-    json: bool = False
-    """Print one JSON object."""
 
 
 def fit(argv: list[str]) -> int:

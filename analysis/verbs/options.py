@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,15 +13,14 @@ from analysis.tables.columns import parse_map
 from analysis.tables.table import Runs, read
 from analysis.text import dumps
 
-Table = Annotated[Path, tyro.conf.Positional]
 Objective = Literal["huber", "l1", "squared", "asymmetric"]
 
 
 @dataclass(frozen=True)
-class LawOptions:
-    """What every verb that fits a law is told."""
+class TableOptions:
+    """Which table a verb reads, how it reads it, and whether it prints JSON."""
 
-    table: Table
+    table: Annotated[Path, tyro.conf.Positional]
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     columns: str = ""
     """Which columns are what: params=N,tokens=D,loss=val_loss, or a formula: params=total-embedding,
@@ -29,6 +29,14 @@ class LawOptions:
     """Only rows with these values, as in grid=language or train_dataset=c4,seed=0."""
     lowest: bool = False
     """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True)
+class LawOptions(TableOptions):
+    """What every verb that fits a law is told."""
+
     law: str = "chinchilla"
     """The law: chinchilla, kaplan, coupled, ... (`lab laws` lists them), or your own, FILE.py:NAME; terms go
     on it as in chinchilla+rate+batch (also precision, quantised)."""
@@ -55,17 +63,17 @@ class LawOptions:
     """The column with the standard errors of the loss; rows count by them."""
     calibrate: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Simulate N tables from the fit (200 will do): are the intervals as wide as they say? Stretch them."""
-    json: bool = False
-    """Print one JSON object."""
 
 
-def read_table(options: Any) -> Runs:
+def read_table(options: TableOptions) -> Runs:
+    """The table that a verb was given. Raises InputError."""
     runs = read(options.table, parse_map(options.columns) or None)
     runs = runs.where(**parse_map(options.where, "--where")) if options.where else runs
     return runs.lowest() if options.lowest else runs
 
 
-def show(options: Any, result: Any, text) -> int:
+def show(options: TableOptions, result: Any, text: Callable[[Any], str]) -> int:
+    """Prints a result, as text or JSON; the exit code."""
     if options.json:
         return print_json(result.to_dict())
     print(text(result))

@@ -14,21 +14,13 @@ import tyro
 from analysis.errors import InputError
 from analysis.tables.files import by_column
 from analysis.text import dumps
-from analysis.verbs.options import Table, read_table
+from analysis.verbs.options import TableOptions, read_table
 
 
 @dataclass(frozen=True)
-class TableOptions:
+class TableVerbOptions(TableOptions):
     """Print the table of runs: one row a run, or one row an ability score."""
 
-    table: Table
-    """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
-    columns: str = ""
-    """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
-    where: str = ""
-    """Only rows with these values, as in grid=language."""
-    lowest: bool = False
-    """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
     format: Literal["csv", "json", "parquet"] = "csv"
     """The format of the output; parquet needs --out."""
     abilities: bool = False
@@ -41,7 +33,7 @@ class TableOptions:
 
 def table(argv: list[str]) -> int:
     """`lab table DIR`."""
-    options = tyro.cli(TableOptions, args=argv, prog="lab table")
+    options = tyro.cli(TableVerbOptions, args=argv, prog="lab table")
     runs = read_table(options)
     columns = by_column(list(runs.ability_rows)) if options.abilities else dict(runs.columns)
     form = "json" if options.json else options.format

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.stats import qmc
 
 import analysis as sl
 from analysis.laws import jets
 from analysis.laws.named import LAWS, FormulaLaw, Parameter, coefficient
+from analysis.laws.projection import halton
 from analysis.solve.objectives import Rho
 
 MIXED = FormulaLaw(
@@ -143,3 +145,9 @@ def test_exponents_of_either_sign_have_intervals():
     low, high = fit.intervals["a"]
     assert low < 0 < high
     assert low < fit.params["a"] < high
+
+
+@pytest.mark.parametrize("width", [1, 4, 9])
+def test_points_of_the_search_are_the_halton_sequence(width):
+    theirs = qmc.Halton(width, scramble=False).random(301)[1:]
+    np.testing.assert_array_equal(halton(300, width), theirs)
