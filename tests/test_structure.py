@@ -16,7 +16,7 @@ PACKAGES = ("lab", "sweeps", "analysis")
 # From the ground up. A file imports floors below its own, and its own room; rooms of one floor do not know
 # each other.
 FLOORS = (
-    ("errors", "notes"),
+    ("errors", "notes", "second_python"),
     ("text", "files"),
     ("tables",),
     ("laws",),

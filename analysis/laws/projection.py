@@ -78,8 +78,8 @@ def nonnegative(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def halton(count: int, width: int) -> np.ndarray:
     """(count, width) points of the Halton sequence in the unit cube, without the origin.
 
-    To the bit what `scipy.stats.qmc.Halton` gives unscrambled; importing that takes as long as importing NumPy
-    and pandas, and `lab forecast` and `lab audit` would wait for it.
+    To the bit what `scipy.stats.qmc.Halton` gives unscrambled; importing that takes as long as NumPy
+    and pandas together, and `lab forecast` and `lab audit` would wait for it.
     """
     primes = [p for p in range(2, 100) if all(p % q for q in range(2, p))][:width]
     out = np.zeros((count, width))
