@@ -8,7 +8,6 @@ from functools import cached_property
 
 from lab.config import RunConfig
 from lab.data import DataConfig, Dataset
-from lab.machine import speed
 from lab.model import accounting
 from sweeps.study.designs import Point, points
 from sweeps.study.schema import Study
@@ -69,24 +68,6 @@ class Plan:
     @cached_property
     def _seen(self) -> dict[int, tuple[DataConfig, Dataset]]:
         return {}  # configurations of data are few objects in many runs, and slow to compare
-
-    @cached_property
-    def programs(self) -> dict:
-        """What is compiled, by key (:func:`sweeps.plan.pricing.programs`)."""
-        from sweeps.plan.pricing import programs
-
-        return programs(self)
-
-    @cached_property
-    def seconds_per_step(self) -> dict[str, speed.StepTime]:
-        """Predicted seconds a step, by run id of cells and trunks: measured here before, or estimated."""
-        from sweeps.plan.pricing import step_times
-
-        return step_times(self)
-
-    def seconds(self, node: Cell | Trunk) -> float:
-        """Device-seconds of the training steps that this node itself does."""
-        return node.own_steps * self.seconds_per_step[node.run_id].seconds
 
     def flops_spent(self) -> float:
         """FLOPs that will be executed, with each trunk paid once."""

@@ -82,7 +82,7 @@ def _of_valleys(cells: list[Cell], prior: Prior, grid: Grid):
 
 
 def _of_memory(plan: Plan) -> list[str]:
-    needed = max(pricing.memory(plan).values(), default=0)
+    needed = max(pricing.Prices(plan).memory.values(), default=0)
     free = pricing.device_memory()
     if needed and free and needed > free:
         return [f"the largest run needs about {short(needed)}B of memory, a device has {short(free)}B"]

@@ -50,8 +50,8 @@ class Priced:
         return states(self.plan, Store(self.out)) if self.out else {}
 
     @cached_property
-    def shares(self) -> dict[str, float]:
-        return pricing.shares(self.plan)
+    def prices(self) -> pricing.Prices:
+        return pricing.Prices(self.plan)
 
     @cached_property
     def prior(self) -> tuple[Prior, str]:
@@ -67,15 +67,15 @@ class Priced:
 
     def seconds_left(self) -> float:
         """Device-seconds of what is neither done nor given up."""
-        return sum(s for run_id, s in self.shares.items() if self.states.get(run_id, "new") in _OPEN)
+        return sum(s for run_id, s in self.prices.shares.items() if self.states.get(run_id, "new") in _OPEN)
 
     def totals(self) -> dict:
         plan = self.plan
         spent, straight = plan.flops_spent(), plan.flops_straight()
         left = self.seconds_left()
         low, high = pricing.watts(plan)
-        times = plan.seconds_per_step
-        programs = plan.programs
+        times = self.prices.seconds_per_step
+        programs = self.prices.programs
         return {
             "cells": len(plan.cells),
             "states": dict(Counter(self.states.get(cell.run_id, "new") for cell in plan.cells)),
@@ -84,12 +84,12 @@ class Priced:
             "flops": spent,
             "flops_without_trunks": straight,
             "saved": 1 - spent / straight,
-            "device_seconds": sum(self.shares.values()),
+            "device_seconds": sum(self.prices.shares.values()),
             "device_seconds_left": left,
             "hours_left": left / 3600 / self.workers,
             "workers": self.workers,
             "measured": sum(times[cell.run_id].measured for cell in plan.cells) / len(plan.cells),
-            "memory_bytes": max(self.memory.values(), default=None),
+            "memory_bytes": max(self.prices.memory.values(), default=None),
             "energy_kwh": [watt * left / 3.6e6 for watt in (low, high)],
             "energy_source": f"estimate: {low:g} to {high:g} W a device x predicted device-seconds left",
             "unique_tokens": {d.config.source: d.unique_tokens for d in plan.datasets.values()},
@@ -98,10 +98,6 @@ class Priced:
             "warnings": self.warnings,
         }
 
-    @cached_property
-    def memory(self) -> dict[tuple, int]:
-        return pricing.memory(self.plan)
-
     def rows(self, cells: Sequence[Cell] | None = None) -> list[dict]:
         """The table of the plan, one dictionary a cell; of all cells, or of those given."""
         low, high = pricing.watts(self.plan)
@@ -109,7 +105,7 @@ class Priced:
 
     def _row(self, cell: Cell, low: float, high: float) -> dict:
         c = cell.config
-        seconds = self.shares[cell.run_id]
+        seconds = self.prices.shares[cell.run_id]
         program = pricing.program_key(c, self.plan.dataset(c).vocab_size)
         return {
             "run_id": cell.run_id,
@@ -128,8 +124,8 @@ class Priced:
             "flops_6nd": cell.flops["flops_6nd"],
             "flops_exact": cell.flops["flops_exact"],
             "seconds": seconds,
-            "measured": self.plan.seconds_per_step[cell.run_id].measured,
-            "memory_bytes": self.memory[program],
+            "measured": self.prices.seconds_per_step[cell.run_id].measured,
+            "memory_bytes": self.prices.memory[program],
             "energy_joules_low": seconds * low,
             "energy_joules_high": seconds * high,
             "trunk": cell.trunk,
@@ -142,7 +138,7 @@ _OPEN = ("new", "running")
 def headline(plan: Plan, of: dict[str, str]) -> str:
     """One line: how many runs, what is left, what it costs."""
     left = [cell for cell in plan.cells if of[cell.run_id] in _OPEN]
-    shares = pricing.shares(plan)
+    shares = pricing.Prices(plan).shares
     counts = Counter(of.values())
     parts = [f"{counts[name]} {name}" for name in ("done", "failed", "running") if counts[name]]
     done = f" ({', '.join(parts)})" if parts else ""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lab.config import RunConfig
@@ -9,7 +10,7 @@ from lab.machine import speed
 from lab.machine.devices import available_cores
 from lab.model import accounting
 from lab.model import memory as predictions
-from sweeps.plan.cells import Cell, Plan
+from sweeps.plan.cells import Cell, Plan, Trunk
 
 # Lowest and highest draw of one busy core with its share of the machine, W: low-power servers to desktops.
 # For accelerators: idle to limit of common cards. Bounds of an estimate, not a measurement.
@@ -35,6 +36,53 @@ class Program:
         )
 
 
+@dataclass(frozen=True)
+class Prices:
+    """What a plan costs on this machine, by the step times that are known when they are first asked for."""
+
+    plan: Plan
+
+    @cached_property
+    def programs(self) -> dict[tuple, Program]:
+        """What is compiled, by :func:`program_key`."""
+        return programs(self.plan)
+
+    @cached_property
+    def seconds_per_step(self) -> dict[str, speed.StepTime]:
+        """Predicted seconds a step, by run id of cells and trunks: measured here before, or estimated."""
+        return _step_times(self.plan, self.programs)
+
+    def seconds(self, node: Cell | Trunk) -> float:
+        """Device-seconds of the training steps that this node itself does."""
+        return node.own_steps * self.seconds_per_step[node.run_id].seconds
+
+    def evaluation_seconds(self, cell: Cell) -> float:
+        """Validation and ability scores: forward passes, a third of a training step's work a token."""
+        dataset = self.plan.dataset(cell.config)
+        rows = len(dataset.validation().bytes_W)
+        rows += sum(len(items.inputs_NxT) for items in dataset.ability_sets().values())
+        return rows / cell.config.batch * self.seconds_per_step[cell.run_id].seconds / 3
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Device-seconds of each cell, as its row will count them: its steps and its evaluation."""
+        evaluation: dict[tuple, float] = {}
+        steps = trained_steps(self.plan)
+        found = {}
+        for cell in self.plan.cells:
+            per_step = self.seconds_per_step[cell.run_id].seconds
+            key = (id(cell.config.data), cell.config.batch, per_step)
+            if key not in evaluation:
+                evaluation[key] = self.evaluation_seconds(cell)
+            found[cell.run_id] = steps[cell.run_id] * per_step + evaluation[key]
+        return found
+
+    @cached_property
+    def memory(self) -> dict[tuple, int]:
+        """Predicted bytes on a device by program, of one run."""
+        return {key: predictions.predict(p.config, p.vocab) for key, p in self.programs.items()}
+
+
 def program_key(config: RunConfig, vocab: int) -> tuple:
     return config.model, config.batch, config.data.context, config.precision, vocab
 
@@ -50,9 +98,8 @@ def programs(plan: Plan) -> dict[tuple, Program]:
     return {key: Program(configs[key], key[-1], steps[key]) for key in configs}
 
 
-def step_times(plan: Plan) -> dict[str, speed.StepTime]:
+def _step_times(plan: Plan, found: dict[tuple, Program]) -> dict[str, speed.StepTime]:
     """Seconds a step by run id. Shapes that never ran here take the FLOP rate of the nearest that did."""
-    found = plan.programs
     times = {key: speed.known(p.config, p.vocab) for key, p in found.items()}
     told = {key: time for key, time in times.items() if time is not None}
     if not told:  # a product of matrices for a few of the sizes stands for the others
@@ -81,14 +128,6 @@ def step_times(plan: Plan) -> dict[str, speed.StepTime]:
     }
 
 
-def evaluation_seconds(plan: Plan, cell: Cell) -> float:
-    """Validation and ability scores: forward passes, a third of a training step's work a token."""
-    dataset = plan.dataset(cell.config)
-    rows = len(dataset.validation().bytes_W)
-    rows += sum(len(items.inputs_NxT) for items in dataset.ability_sets().values())
-    return rows / cell.config.batch * plan.seconds_per_step[cell.run_id].seconds / 3
-
-
 def trained_steps(plan: Plan) -> dict[str, int]:
     """Steps that each cell answers for: its own, and the stretch of the trunk it is the first to need."""
     before: dict[tuple[str, int], int] = {}
@@ -108,20 +147,6 @@ def trained_tokens(plan: Plan) -> dict[str, int]:
     return {cell.run_id: steps[cell.run_id] * cell.config.batch_tokens for cell in plan.cells}
 
 
-def shares(plan: Plan) -> dict[str, float]:
-    """Predicted device-seconds of each cell, as its row will count them: its steps and its evaluation."""
-    evaluation: dict[tuple, float] = {}
-    steps = trained_steps(plan)
-    found = {}
-    for cell in plan.cells:
-        per_step = plan.seconds_per_step[cell.run_id].seconds
-        key = (id(cell.config.data), cell.config.batch, per_step)
-        if key not in evaluation:
-            evaluation[key] = evaluation_seconds(plan, cell)
-        found[cell.run_id] = steps[cell.run_id] * per_step + evaluation[key]
-    return found
-
-
 def watts(plan: Plan) -> tuple[float, float]:
     """Lowest and highest draw of a device: the study's own, else that of its class."""
     if plan.study.run.watts:
@@ -129,11 +154,6 @@ def watts(plan: Plan) -> tuple[float, float]:
     import jax
 
     return CORE_WATTS if jax.default_backend() == "cpu" else ACCELERATOR_WATTS
-
-
-def memory(plan: Plan) -> dict[tuple, int]:
-    """Predicted bytes on a device by program, of one run."""
-    return {key: predictions.predict(p.config, p.vocab) for key, p in plan.programs.items()}
 
 
 def device_memory() -> int | None:

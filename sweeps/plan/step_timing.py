@@ -19,7 +19,7 @@ from lab.machine import python
 from lab.machine.devices import available_cores
 from lab.strict import build
 from sweeps.plan.cells import Plan
-from sweeps.plan.pricing import Program
+from sweeps.plan.pricing import Prices, Program, programs
 
 _SECONDS = 0.5  # of training for each program, after its compilation
 _COMPILE = 6.0  # expected seconds of compilation a program
@@ -30,14 +30,15 @@ def unmeasured(plan: Plan) -> list[Program]:
     """Programs that never ran on this machine, those of most steps first."""
     from lab.machine import speed
 
-    found = [p for p in plan.programs.values() if speed.known(p.config, p.vocab) is None]
+    found = [p for p in programs(plan).values() if speed.known(p.config, p.vocab) is None]
     return sorted(found, key=lambda p: -p.steps * p.flops_per_step)
 
 
 def is_cheap(plan: Plan, todo: list[Program]) -> bool:
     """Whether to probe without being asked: below a hundredth of the study's device time, and short."""
     cost = len(todo) * (_COMPILE + _SECONDS)
-    total = sum(plan.seconds(node) for node in (*plan.cells, *plan.trunks))
+    prices = Prices(plan)
+    total = sum(prices.seconds(node) for node in (*plan.cells, *plan.trunks))
     return cost / len(available_cores()) <= _CHEAP and cost < 0.01 * total
 
 

@@ -56,7 +56,7 @@ class Store:
         folder = self.root / "studies"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{plan.study.name}.json"
-        seconds, tokens = pricing.shares(plan), pricing.trained_tokens(plan)
+        seconds, tokens = pricing.Prices(plan).shares, pricing.trained_tokens(plan)
         seconds |= _predictions(path)  # what was said before a run is what it is held to
         cells = [
             {

@@ -75,7 +75,6 @@ def plan(argv: list[str]) -> int:
         if todo and (probe == "always" or probing.is_cheap(made, todo)):
             _tell(f"timing {len(todo)} programs on this machine")
             probing.probe(todo, _tell)
-            made.__dict__.pop("seconds_per_step", None)  # planned again from what was measured
         priced = output.Priced(made, out, workers or _workers(made))
         text = output.as_json if as_json else output.as_csv if csv else output.as_text
         print(text(priced).rstrip("\n"))

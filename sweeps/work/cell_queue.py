@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from lab.runs import claims
 from lab.runs.folder import completed_steps
 from sweeps.plan.cells import Plan
+from sweeps.plan.pricing import Prices
 from sweeps.plan.study_parts import Part
 from sweeps.store.store import Node, Store
 
@@ -36,7 +37,8 @@ class Frontier:
         self.watch = claims.Watch()
         found = [*plan.trunks, *plan.cells]
         nodes = [store.node(of) for of in (part.of(found) if part else found)]
-        nodes.sort(key=lambda node: (not node.is_trunk, -plan.seconds(node.of)))
+        prices = Prices(plan)
+        nodes.sort(key=lambda node: (not node.is_trunk, -prices.seconds(node.of)))
         self.nodes = {node.run_id: node for node in nodes}
         self.open = set(self.nodes)
         self.failed: set[str] = set()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from lab.terminal import escaped, unescaped
 from sweeps.plan.cells import Cell, Plan, Trunk
+from sweeps.plan.pricing import Prices
 from sweeps.store.store import Store
 
 _QUIET_SECONDS = 30.0  # without a terminal, at most one progress line in this time
@@ -38,7 +39,8 @@ class Display:
         grids |= {cell.run_id: cell.grid for cell in self.plan.cells}
         self.labels = {of.run_id: label(grids[of.run_id], of) for of in nodes}
         done = {of.run_id for of in nodes if self.store.is_done(self.store.node(of))}
-        self.weights = {of.run_id: self.plan.seconds(of) for of in nodes if of.run_id not in done}
+        prices = Prices(self.plan)
+        self.weights = {of.run_id: prices.seconds(of) for of in nodes if of.run_id not in done}
         self.fraction = dict.fromkeys(self.weights, 0.0)
         self.cells_done = sum(cell.run_id in done for cell in self.plan.cells)
         self.running: dict[int, tuple[str, str]] = {}

@@ -67,7 +67,7 @@ def test_shares_add_up_to_all_steps_and_evaluations(own_cache):
     rows = 64  # validation windows
     expected = sum(t.own_steps * t.config.model.width * 1e-3 for t in found.trunks)
     expected += sum(c.own_steps * per[c.run_id] + rows / 8 * per[c.run_id] / 3 for c in found.cells)
-    assert sum(pricing.shares(found).values()) == pytest.approx(expected)
+    assert sum(pricing.Prices(found).shares.values()) == pytest.approx(expected)
     tokens = pricing.trained_tokens(found)
     steps = sum(n.own_steps for n in (*found.cells, *found.trunks))
     assert sum(tokens.values()) == steps * 8 * 32
@@ -90,7 +90,7 @@ def test_unmeasured_shapes_take_the_rate_of_the_nearest_measured_one(own_cache):
             rate = 1e8 if program.config.model.width == 8 else 1e9
             speed.record(program.config, program.vocab, program.flops_per_step / rate)
     for cell in found.cells:
-        time = found.seconds_per_step[cell.run_id]
+        time = pricing.Prices(found).seconds_per_step[cell.run_id]
         key = pricing.program_key(cell.config, found.dataset(cell.config).vocab_size)
         rate = programs[key].flops_per_step / time.seconds
         width = cell.config.model.width
@@ -114,7 +114,7 @@ def test_a_probe_measures_the_real_program_and_is_kept(tmp_path, monkeypatch):
     assert compiled > 0
     assert 1e-6 < seconds < 1
     assert step_timing.unmeasured(found) == []
-    assert found.seconds_per_step[found.cells[0].run_id] == speed.StepTime(seconds, True)
+    assert pricing.Prices(found).seconds_per_step[found.cells[0].run_id] == speed.StepTime(seconds, True)
 
 
 def test_states_are_read_from_folders_and_finished_cells_cost_nothing(tmp_path, own_cache):
@@ -126,7 +126,7 @@ def test_states_are_read_from_folders_and_finished_cells_cost_nothing(tmp_path, 
     store.run(first.run_id).commit({"row": {"status": "ok"}})
     priced = output.Priced(found, tmp_path / "store")
     assert priced.states == {first.run_id: "done", second.run_id: "new"}
-    assert priced.seconds_left() == pricing.shares(found)[second.run_id]
+    assert priced.seconds_left() == pricing.Prices(found).shares[second.run_id]
     store.fail(second.run_id, 2, "broke", "")
     priced = output.Priced(found, tmp_path / "store")
     assert priced.states[second.run_id] == "failed"

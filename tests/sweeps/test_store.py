@@ -15,6 +15,7 @@ from lab.errors import InputError
 from lab.runs import claims
 from lab.runs.folder import RunFolder
 from sweeps.plan import cells as plan
+from sweeps.plan.pricing import Prices
 from sweeps.store.store import Store
 from sweeps.study import schema
 from sweeps.verbs import planning, status
@@ -111,14 +112,14 @@ def test_a_study_edited_while_it_runs_keeps_its_old_runs(tmp_path, study_file, m
     assert found["cells"] == len(edited.cells)
 
 
-def test_predictions_stand_as_they_were_said_first(tmp_path, study_file, made):
+def test_predictions_stand_as_they_were_said_first(tmp_path, study_file, made, monkeypatch):
     store = Store(tmp_path)
     store.write_study(made, study_file.read_text())
     path = tmp_path / "studies" / "small.json"
     first = json.loads(path.read_text())["cells"]
     assert all(c["predicted_seconds"] > 0 for c in first)
-    doubled = {k: v._replace() if hasattr(v, "_replace") else v for k, v in made.seconds_per_step.items()}
-    made.__dict__["seconds_per_step"] = {k: type(v)(2 * v.seconds, True) for k, v in doubled.items()}
+    doubled = {k: type(v)(2 * v.seconds, True) for k, v in Prices(made).seconds_per_step.items()}
+    monkeypatch.setattr(Prices, "seconds_per_step", doubled)
     store.write_study(made, study_file.read_text())
     assert json.loads(path.read_text())["cells"] == first
 
