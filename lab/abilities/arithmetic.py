@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from lab.abilities.items import EQUALS, PLUS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 DIGITS = 3
 MODULUS = 31

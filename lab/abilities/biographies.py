@@ -9,7 +9,7 @@ from functools import cache, partial
 import numpy as np
 
 from lab.abilities.items import SYMBOLS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 PEOPLE = 512
 ATTRIBUTES = 4

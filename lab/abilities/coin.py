@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lab.abilities.items import SYMBOLS, Items, Task, hashes, repeats
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 LENGTH = 12
 LABELS = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from lab.abilities.items import SYMBOLS, Items, Task, hashes, repeats
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 LENGTH = 12
 

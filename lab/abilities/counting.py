@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lab.abilities.items import Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 LENGTH = 16
 KINDS = 8  # kinds of symbol in a prompt

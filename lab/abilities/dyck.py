@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from lab.abilities.items import Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 LENGTH = 20
 KINDS = 4  # symbols 0..3 open, 4..7 close

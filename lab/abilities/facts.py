@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from lab.abilities.items import SYMBOLS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 FACTS = 4096
 KEY = 3  # symbols of a key, the first of them one of four

@@ -11,7 +11,7 @@ import numpy as np
 
 from lab.abilities.facts import BEST, KEY, TEMPLATE, key_symbols, rates, table
 from lab.abilities.items import EQUALS, SYMBOLS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 FACTS = 5
 EACH = KEY + 2  # symbols of `key = value`

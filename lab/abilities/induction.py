@@ -13,7 +13,7 @@ from math import perm
 import numpy as np
 
 from lab.abilities.items import SYMBOLS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 LENGTH = 16
 CONTINUED = 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 # Ids 0 to 31 are the 32 symbols of the tasks, so that a digit is its own value; then the two marks.
 ALPHABET = "0123456789abcdefghijklmnopqrstuv=+"

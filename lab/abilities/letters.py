@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from lab.abilities.items import ALPHABET, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 WORDS = 512
 LENGTH = 6

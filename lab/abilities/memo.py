@@ -14,7 +14,7 @@ import numpy as np
 
 from lab.abilities.facts import KEY, TEMPLATE, key_symbols, rates, table
 from lab.abilities.items import SYMBOLS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 SHOWN = 4  # times the symbol is shown: to repeat it takes no look at one place
 KINDS = 4  # symbols that can be shown, the last of the alphabet

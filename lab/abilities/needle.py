@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from lab.abilities.items import PAD, PLUS, SYMBOLS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 LENGTH = 64
 DEPTHS = 5  # bins: 0, 25, 50, 75 and 100 per cent of the haystack lie before the needle

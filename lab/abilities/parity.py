@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from lab.abilities.items import Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 BITS = 12
 RELEVANT = (1, 6, 10)

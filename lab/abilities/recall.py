@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from lab.abilities.items import PLUS, SYMBOLS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 PAIRS = 8
 QUERIES = 4

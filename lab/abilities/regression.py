@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from lab.abilities.items import Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 SHOWN = 6
 PLACES = 16  # x = -7.5, -6.5, ..., 7.5

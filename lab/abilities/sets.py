@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lab.abilities.items import ALPHABET, EQUALS, PAD, AbilitySet, Items, Task, hashes, in_test
-from lab.data.draws import Draws
-from lab.data.tokenizers import SymbolTokenizer, Tokenizer
+from lab.draws import Draws
+from lab.tokenizers import SymbolTokenizer, Tokenizer
 
 TOKENIZER = SymbolTokenizer(ALPHABET)
 ROUND = (

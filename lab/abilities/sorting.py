@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from lab.abilities.items import SYMBOLS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 LENGTH = 8
 

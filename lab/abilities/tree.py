@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from lab.abilities.items import SYMBOLS, Items, Task, hashes
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 BRANCHES = 4
 LEVELS = 6

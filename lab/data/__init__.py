@@ -3,7 +3,7 @@
 from lab.data.config import DataConfig
 from lab.data.dataset import UNSCORED, Dataset, Validation
 from lab.data.load import load
-from lab.data.tokenizers import ByteTokenizer, SymbolTokenizer, Tokenizer
+from lab.tokenizers import ByteTokenizer, SymbolTokenizer, Tokenizer
 
 __all__ = [
     "UNSCORED",

@@ -10,7 +10,7 @@ import numpy as np
 
 from lab.data.config import DataConfig
 from lab.data.order import Order
-from lab.data.tokenizers import Tokenizer
+from lab.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from lab.abilities.items import AbilitySet

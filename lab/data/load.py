@@ -15,7 +15,7 @@ from lab.data.config import PACKAGE_SOURCES, DataConfig
 from lab.data.corpus import Corpus, split
 from lab.data.dataset import Dataset
 from lab.data.packages import Progress
-from lab.data.tokenizers import ByteTokenizer
+from lab.tokenizers import ByteTokenizer
 
 # Raise it when the same configuration and text would give other batches or another validation set.
 FORMAT = 1

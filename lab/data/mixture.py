@@ -16,9 +16,9 @@ from lab.abilities.sets import TOKENIZER, ability_set, lay_out, training_items, 
 from lab.data.blocks import BLOCK, Blocks, fingerprint
 from lab.data.config import TEXT, DataConfig
 from lab.data.dataset import Dataset, Validation
-from lab.data.draws import Draws
 from lab.data.order import Order
-from lab.data.tokenizers import Tokenizer
+from lab.draws import Draws
+from lab.tokenizers import Tokenizer
 
 Rows = tuple[np.ndarray, np.ndarray]
 

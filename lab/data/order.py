@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 
 class Order:

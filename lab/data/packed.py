@@ -8,8 +8,8 @@ import numpy as np
 
 from lab.data.corpus import Corpus
 from lab.data.dataset import Validation
-from lab.data.tokenizers import ByteTokenizer
 from lab.errors import InputError
+from lab.tokenizers import ByteTokenizer
 
 
 def pack(corpus: Corpus, chosen_D: np.ndarray, tokenizer: ByteTokenizer) -> np.ndarray:

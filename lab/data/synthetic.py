@@ -26,8 +26,8 @@ import numpy as np
 from lab.data.blocks import BLOCK, Blocks, fingerprint
 from lab.data.config import DataConfig
 from lab.data.dataset import UNSCORED, Dataset, Validation
-from lab.data.draws import Draws, thresholds
-from lab.data.tokenizers import SymbolTokenizer
+from lab.draws import Draws, thresholds
+from lab.tokenizers import SymbolTokenizer
 
 RECORD = 3  # symbols: two digits of the context, one value
 VALUES = 16

@@ -21,7 +21,7 @@ from lab.abilities.items import PLUS, AbilitySet, Items
 from lab.abilities.sets import lay_out, tokens_of_symbols
 from lab.config import ModelConfig, RunConfig
 from lab.data import Dataset
-from lab.data.draws import Draws
+from lab.draws import Draws
 from lab.evaluation import evaluate, metrics
 from lab.model import decoder, parametrization
 

@@ -9,7 +9,6 @@ import os
 from dataclasses import dataclass
 
 from lab.errors import InputError
-from lab.runs.folder import RunFolder
 
 _KEYS = ("coordinator", "processes", "process")
 
@@ -97,11 +96,6 @@ def is_primary() -> bool:
     return count() == 1 or jax.process_index() == 0
 
 
-def folder(path) -> RunFolder:
-    """The run folder as this process may use it."""
-    return RunFolder(path) if is_primary() else Spectator(path)
-
-
 def agree(*flags: bool) -> tuple[bool, ...]:
     """Each flag as True where any process says so. All processes must call it together."""
     if count() == 1:
@@ -129,21 +123,3 @@ def wait(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
-
-
-class Spectator(RunFolder):
-    """A run folder that another process writes."""
-
-    writes = False
-
-    def write_spec(self, spec: dict) -> None:
-        pass
-
-    def commit(self, result: dict, check=None) -> None:
-        pass
-
-    def cut_metrics(self, step: int) -> None:
-        pass
-
-    def append_metrics(self, lines) -> None:
-        pass

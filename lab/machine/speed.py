@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 
 from lab.config import RunConfig, digest
+from lab.files import read_json, write_json
 from lab.machine.devices import cache_folder, machine_name
 from lab.model import accounting
-from lab.runs.folder import read_json, write_json
 
 # Share of the plain product's rate (all cores) that a narrow step reaches on one core: a first guess,
 # replaced by what the first run of a shape takes.

@@ -12,14 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-
-def write_json(path: Path, value) -> None:
-    """Atomically: readers see the old file or the new one, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _write_durably(temporary, value)
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
+from lab.files import read_json, write_json
 
 
 def _write_durably(path: Path, value) -> None:
@@ -40,15 +33,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-def read_json(path: Path):
-    """The value, or None where there is no such file."""
-    try:
-        with open(path) as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return None
 
 
 def completed_steps(checkpoints: Path) -> list[int]:

@@ -20,11 +20,12 @@ from lab.config import RunConfig
 from lab.data import Dataset
 from lab.evaluation import evaluate, item_files, progress_measures
 from lab.execution import Execution
+from lab.files import write_json
 from lab.machine import devices, distributed
 from lab.model import accounting, memory
 from lab.runs import divergence
 from lab.runs.checkpoint import Checkpoints, DamagedCheckpoint
-from lab.runs.folder import RunFolder, write_json
+from lab.runs.folder import RunFolder
 from lab.runs.job import SCHEMA, Job
 from lab.training import optimizer, pack_timing, train
 from lab.training.pack import STEPS_PER_CALL, Mode, Pack

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from lab.config import RunConfig, digest
+from lab.files import read_json, write_json
 from lab.machine.devices import cache_folder, machine_name
 from lab.model import memory
-from lab.runs.folder import read_json, write_json
 
 _MARGIN = 1.05
 _WORTH_IT = 10

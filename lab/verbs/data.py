@@ -15,8 +15,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from lab.data.config import DataConfig
 from lab.data.dataset import Dataset
 from lab.data.load import load
-from lab.data.tokenizers import Tokenizer
 from lab.terminal import unescaped
+from lab.tokenizers import Tokenizer
 
 SAMPLES = 3  # training sequences shown
 

@@ -97,12 +97,13 @@ def _train(
 
     from lab.machine import provenance
     from lab.runs import loop
+    from lab.runs.spectator import folder_of_process
 
     found = len(jax.devices())
     if count > found or (cluster and count != found):
         option = f"--mesh: {how.mesh}" if mode == "mesh" else f"--devices: {count}"
         raise InputError(f"{option} needs {count} devices, there are {found}")
-    folder = distributed.folder(out)
+    folder = folder_of_process(out)
     run_id = config.run_id(dataset.digest)
     spec = folder.spec()
     if spec and spec["run_id"] != run_id:

@@ -16,9 +16,9 @@ import tyro
 
 from lab.errors import InputError
 from lab.runs.folder import RunFolder
+from sweeps.arguments import Json, StudyFile
 from sweeps.exchange import wandb_files
 from sweeps.store.store import Store
-from sweeps.verbs.training import Json, StudyFile
 
 Target = Literal["tensorboard", "wandb", "mlflow"]
 _MODULE = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}

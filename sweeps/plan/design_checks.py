@@ -5,9 +5,9 @@ from collections import defaultdict
 from lab.data import Dataset
 from sweeps.plan import pricing
 from sweeps.plan.cells import Cell, Plan
+from sweeps.quantities import short
 from sweeps.study.prior import Prior
 from sweeps.study.schema import Grid
-from sweeps.work.display import short
 
 
 def warnings(plan: Plan, prior: Prior | None = None) -> list[str]:

@@ -5,7 +5,7 @@ import os
 import uuid
 from pathlib import Path
 
-from lab.runs.folder import read_json, write_json
+from lab.files import read_json, write_json
 
 _ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _WORDS = tuple(os.strerror(number) for number in _ERRNOS)  # as storage libraries quote them

@@ -24,10 +24,11 @@ from pathlib import Path
 import tyro
 
 from lab.errors import InputError
+from lab.files import read_json, write_json
 from lab.runs import claims
-from lab.runs.folder import RunFolder, completed_steps, read_json, write_json
+from lab.runs.folder import RunFolder, completed_steps
+from sweeps.arguments import Json, StudyFile
 from sweeps.store.store import Store
-from sweeps.verbs.training import Json, StudyFile
 
 _RESULT = "result.json"
 # what belongs to the machine, not to the run; temporary files begin with a point

@@ -8,8 +8,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.files import read_json, write_json
 from lab.runs import claims
-from lab.runs.folder import RunFolder, completed_steps, read_json, write_json
+from lab.runs.folder import RunFolder, completed_steps
 from lab.runs.job import SCHEMA, Job
 from sweeps.plan import pricing
 from sweeps.plan.cells import Cell, Plan, Trunk

@@ -76,7 +76,7 @@ def _vocab_of(key: _ByText) -> int:
 def vocab_size(config: DataConfig) -> int:
     """V of a data set; bytes need no look at it."""
     if config.tokenizer == "bytes":
-        from lab.data.tokenizers import ByteTokenizer
+        from lab.tokenizers import ByteTokenizer
 
         return ByteTokenizer().vocab_size
     return _vocab_of(_ByText(config))

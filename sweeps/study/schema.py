@@ -1,20 +1,15 @@
-"""A study as data: one TOML file, validated whole before anything runs."""
+"""A study as frozen dataclasses; each checks its own keys. :mod:`sweeps.study.loader` reads the file."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from lab.data import DataConfig
-from lab.errors import InputError
-from lab.strict import build
-from sweeps.study import overrides
 from sweeps.study.ladders import Shape
 from sweeps.study.prior import Prior
 
 Design = Literal["grid", "isoflop", "ladder", "trunk_branch", "factorial"]
 _SHAPE, _PRIOR = Shape(), Prior()
-_BUDGETS = ("tokens", "tokens_per_param", "flops", "multiples")
+BUDGETS = ("tokens", "tokens_per_param", "flops", "multiples")
 
 
 @dataclass(frozen=True)
@@ -91,14 +86,14 @@ class Grid:
     @property
     def budget(self) -> str:
         """The one key of the budgets that is given."""
-        return next((key for key in _BUDGETS if getattr(self, key)), "tokens")
+        return next((key for key in BUDGETS if getattr(self, key)), "tokens")
 
     def problems(self):
         if not _is_name(self.name):
             yield "name", f"should be letters, digits, - and _, is {self.name!r}"
-        for name in ("sizes", "params", *_BUDGETS, "seeds"):
+        for name in ("sizes", "params", *BUDGETS, "seeds"):
             yield from _distinct(name, getattr(self, name), may_be_empty=name != "seeds")
-        for name in ("params", *_BUDGETS):
+        for name in ("params", *BUDGETS):
             if any(value <= 0 for value in getattr(self, name)):
                 yield name, f"should be positive, is {list(getattr(self, name))}"
         if not 0 < self.optimal_tokens_per_param < 1e9:
@@ -119,8 +114,8 @@ class Grid:
             yield given[1], f"replaces {given[0]}, which is given too; give one of them"
         if not self.params and not self.valley and self.shape != _SHAPE:
             yield "shape", "is a rule for params or a valley, and neither is given"
-        allowed = {"isoflop": ("flops",), "ladder": ("multiples",)}.get(self.design, _BUDGETS[:3])
-        budgets = [key for key in _BUDGETS if getattr(self, key)]
+        allowed = {"isoflop": ("flops",), "ladder": ("multiples",)}.get(self.design, BUDGETS[:3])
+        budgets = [key for key in BUDGETS if getattr(self, key)]
         for key in budgets:
             if key not in allowed:
                 yield key, f"is not a budget of design {self.design!r}, which takes {' or '.join(allowed)}"
@@ -172,106 +167,6 @@ class Study:
             yield "grids", "should not be empty"
         if len(set(names)) < len(names):
             yield "grids", f"two grids have one name: {', '.join(names)}"
-
-
-def load(path: Path, sets: Sequence[str] = ()) -> Study:
-    """The study of a TOML file, with ``--set key=value`` applied.
-
-    Raises:
-        InputError: with all problems of the file, one line each.
-    """
-    return parse(resolved(path, sets), str(path))
-
-
-def resolved(path: Path, sets: Sequence[str] = ()) -> dict:
-    """The plain data of a study, includes merged and overrides applied.
-
-    Raises:
-        InputError: for files that cannot be read, and for overrides that are wrong or change nothing.
-    """
-    data = overrides.read(path)
-    parsed = [overrides.Override.parse(text) for text in sets]
-    final = _applied(data, parsed)
-    if final == data:
-        return data
-    try:
-        after = parse(final, str(path))
-    except InputError as error:
-        lines = (problem.removeprefix(f"{path}: ") for problem in error.problems)
-        said = f"{path} with {' '.join(f'--set {text}' for text in sets)}"
-        raise InputError(*(f"{said}: {line}" for line in lines)) from None
-    idle = []
-    for i, override in enumerate(parsed):
-        without = _applied(data, [*parsed[:i], *parsed[i + 1 :]])
-        if without != final and _is_idle(without, after, str(path)):
-            idle.append(
-                f"--set {override.text}: changes no run of this study: its grids give their own; set it there"
-            )
-    if idle:
-        raise InputError(*idle)
-    return final
-
-
-def _applied(data: dict, parsed: Sequence[overrides.Override]) -> dict:
-    for override in parsed:
-        data = override.apply(data)
-    return data
-
-
-def text_of(path: Path, sets: Sequence[str] = ()) -> str:
-    """A study file that stands alone: the file itself, or one of all that it includes and all keys set.
-
-    A store keeps it, and workers on other machines read it there.
-    """
-    data = resolved(path, sets)
-    if data == overrides.read_alone(path):
-        return Path(path).read_text()
-    heading = f"# {Path(path).name} with what it includes" + "".join(f", --set {text}" for text in sets)
-    return f"{heading}\n{overrides.to_toml(data)}"
-
-
-def _is_idle(before: Mapping, after: Study, where: str) -> bool:
-    from sweeps.study.designs import points
-
-    try:
-        study = parse(before, where)
-    except InputError:
-        return False
-    same = (study.name, study.run, study.prior) == (after.name, after.run, after.prior)
-    return same and points(study) == points(after)
-
-
-def parse(data: Mapping, where: str, vocab: Callable[[DataConfig], int] | None = None) -> Study:
-    """The study of plain data; also checks every run it would make."""
-    from sweeps.study.designs import points
-
-    study = build(Study, _expanded(data, where), where)
-    points(study, where, vocab, seeds=False)
-    return study
-
-
-def _expanded(data: Mapping, where: str) -> dict:
-    """``data`` with its ranges written out; what is no grid is left for the loader to refuse."""
-    grids = data.get("grids")
-    if not isinstance(grids, list):
-        return dict(data)
-    problems: list[str] = []
-    found = []
-    for i, grid in enumerate(grids):
-        new = dict(grid) if isinstance(grid, Mapping) else grid
-        for key in ("params", *_BUDGETS):
-            if isinstance(new, dict) and key in new:
-                try:
-                    new[key] = overrides.expand_range(
-                        new[key], where, f"grids[{i}].{key}", key in ("params", "tokens")
-                    )
-                except InputError as error:
-                    problems.extend(error.problems)
-                    new[key] = []
-        found.append(new)
-    if problems:
-        raise InputError(*problems)
-    return {**data, "grids": found}
 
 
 def _is_name(text: str) -> bool:

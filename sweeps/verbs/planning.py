@@ -11,8 +11,9 @@ import tyro
 
 from lab.errors import InputError
 from lab.terminal import unescaped
+from sweeps.arguments import Json, Sets, StudyFile
 from sweeps.study.schema import Design
-from sweeps.verbs.training import Json, Sets, StudyFile, plan_of
+from sweeps.verbs.training import plan_of
 
 _EXAMPLES = {"grid": "example"}  # file of a design, where it is not of the same name
 
@@ -65,8 +66,8 @@ def plan(argv: list[str]) -> int:
             csv: print all cells as CSV.
             as_json: print one JSON object with all cells.
         """
-        from sweeps.plan import output
         from sweeps.plan import step_timing as probing
+        from sweeps.verbs import plan_output
 
         if workers is not None and workers < 1:
             raise InputError(f"--workers: should be at least 1, is {workers}")
@@ -75,8 +76,8 @@ def plan(argv: list[str]) -> int:
         if todo and (probe == "always" or probing.is_cheap(made, todo)):
             _tell(f"timing {len(todo)} programs on this machine")
             probing.probe(todo, _tell)
-        priced = output.Priced(made, out, workers or _workers(made))
-        text = output.as_json if as_json else output.as_csv if csv else output.as_text
+        priced = plan_output.Priced(made, out, workers or _workers(made))
+        text = plan_output.as_json if as_json else plan_output.as_csv if csv else plan_output.as_text
         print(text(priced).rstrip("\n"))
         return 0
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.errors import InputError
+from lab.files import read_json
 from lab.runs import claims
-from lab.runs.folder import RunFolder, read_json
+from lab.runs.folder import RunFolder
+from sweeps.quantities import duration, short
 from sweeps.store.store import Store
-from sweeps.work.display import duration, short
 
 _SHOWN = 12  # longer lists are shortened; --json has all of them
 _LAST = 5  # losses shown of what was finished last

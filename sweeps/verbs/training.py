@@ -10,18 +10,15 @@ import traceback
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
 from lab.errors import InputError
+from sweeps.arguments import Json, Sets, StudyFile
 from sweeps.work.engines.launch import CREW_BROKEN, DONE, INTERRUPTED, NO_STORE, STORE_FAULT, Launch
 from sweeps.work.engines.options import Engine, EngineOptions
 
 _LOCAL = EngineOptions()
-StudyFile = Annotated[Path, tyro.conf.Positional]
-Json = Annotated[bool, tyro.conf.arg(name="json")]
-Sets = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE"), tyro.conf.UseAppendAction]
 
 
 def run(argv: list[str]) -> int:
@@ -54,11 +51,11 @@ def run(argv: list[str]) -> int:
 def _run(
     study_path: Path, out: Path, on: EngineOptions, sets: tuple[str, ...], retry_failed: bool, as_json: bool
 ) -> int:
-    from sweeps.plan import output
     from sweeps.plan.study_parts import Part
     from sweeps.store import disk
     from sweeps.store.store import Store, check_writable
-    from sweeps.study import schema
+    from sweeps.study import loader
+    from sweeps.verbs import plan_output
     from sweeps.work.display import Display
     from sweeps.work.engines.watch import StoreWatch
 
@@ -67,15 +64,15 @@ def _run(
     check_writable(out)
     made = plan_of(study_path, sets)
     store = Store(out)
-    store.write_study(made, schema.text_of(study_path, sets))
+    store.write_study(made, loader.text_of(study_path, sets))
     there = store.names()  # one listing instead of a look at each folder
     for of in [of for of in (*made.trunks, *made.cells) if of.run_id in there]:
         store.forget_the_dead(store.node(of))
         if retry_failed:
             store.forgive(of.run_id)
-    states = output.states(made, store)
+    states = plan_output.states(made, store)
     todo = [run_id for run_id, state in states.items() if state in ("new", "running")]
-    print(output.headline(made, states), file=sys.stderr, flush=True)
+    print(plan_output.headline(made, states), file=sys.stderr, flush=True)
     code = 0
     if todo:
         # workers read the copy, which later edits of the file do not reach
@@ -83,7 +80,7 @@ def _run(
         launch = Launch(copied, out, disk.identity(out), on.part)
         with Display(made, store) as display:
             code = on.run(launch, made.study.run.pack, lambda: StoreWatch(made, store, part), display)
-    states = output.states(made, store)
+    states = plan_output.states(made, store)
     failed = [run_id for run_id, state in states.items() if state == "failed"]
     again = shlex.join(
         ["lab", "run", str(study_path), "--out", str(out), *(f"--set={text}" for text in sets)]
@@ -215,7 +212,7 @@ def plan_of(path: Path, sets: tuple[str, ...] = ()):
     """
     from lab.verbs.common import load_data
     from sweeps.plan import cells as planned
-    from sweeps.study import schema
+    from sweeps.study import loader
 
     def load(config):
         try:
@@ -223,4 +220,4 @@ def plan_of(path: Path, sets: tuple[str, ...] = ()):
         except InputError as error:  # of the data themselves: say where they are asked for
             raise InputError(*(f"{path}: data.source: {problem}" for problem in error.problems)) from None
 
-    return planned.make(schema.load(path, sets), load)
+    return planned.make(loader.load(path, sets), load)

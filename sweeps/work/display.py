@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from lab.terminal import escaped, unescaped
 from sweeps.plan.cells import Cell, Plan, Trunk
 from sweeps.plan.pricing import Prices
+from sweeps.quantities import duration, short
 from sweeps.store.store import Store
 
 _QUIET_SECONDS = 30.0  # without a terminal, at most one progress line in this time
@@ -150,18 +151,3 @@ def _progress_text(progress: dict) -> str:
         return {"compile": "compiling", "evaluate": "evaluating"}[progress["phase"]]
     speed = f"{short(progress['tokens_per_s'])} tokens/s"
     return f"step {progress['step']}/{progress['steps']}  loss {progress['loss_nats']:.3f}  {speed}"
-
-
-def short(number: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"
-
-
-def duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    )

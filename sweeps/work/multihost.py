@@ -13,6 +13,7 @@ from lab.errors import InputError
 from lab.execution import Execution, MeshShape
 from lab.machine import distributed
 from lab.runs.loop import Hooks, run
+from lab.runs.spectator import folder_of_process
 from sweeps.plan.cells import Plan
 from sweeps.store.store import Node, Store
 
@@ -53,6 +54,6 @@ def follow(plan: Plan, store: Store, should_stop: Callable[[], bool]) -> None:
     while (number := distributed.from_primary(_IDLE)) != _OVER:
         if number != _IDLE:
             job = store.node(found[number]).job
-            job = replace(job, folder=distributed.folder(job.folder.path))
+            job = replace(job, folder=folder_of_process(job.folder.path))
             with contextlib.suppress(InputError):  # found by each process alone; the first one records it
                 run([job], plan.dataset(job.config), "mesh", hooks, how())

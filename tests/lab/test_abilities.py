@@ -9,7 +9,7 @@ import pytest
 from lab.abilities import TASKS, biographies, facts, letters, parity, tree
 from lab.abilities.items import ALPHABET, PAD, hashes, in_test, repeats
 from lab.abilities.sets import TOKENIZER, ability_set, lay_out, shown, test_items, training_items
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 test_items.__test__ = False  # a function of the package, no test
 NAMES = list(TASKS)

@@ -5,7 +5,7 @@ import pytest
 
 from lab.abilities import TASKS, biographies, facts, parity, tree
 from lab.abilities.sets import ability_set, test_items, training_items, validation_items
-from lab.data.draws import Draws
+from lab.draws import Draws
 
 test_items.__test__ = False
 

@@ -7,7 +7,7 @@ from lab.abilities import TASKS, find, problem_of
 from lab.abilities.items import ALPHABET, END, PAD
 from lab.abilities.sets import TOKENIZER, ability_set, lay_out, test_items, training_items
 from lab.data import DataConfig, load
-from lab.data.draws import Draws
+from lab.draws import Draws
 from lab.errors import InputError
 
 test_items.__test__ = False

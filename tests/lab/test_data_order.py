@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lab.data import DataConfig, load
-from lab.data.draws import Draws, thresholds
 from lab.data.order import Order
+from lab.draws import Draws, thresholds
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lab.data import DataConfig, load
-from lab.data.draws import Draws
 from lab.data.synthetic import RECORD, VALUES, _mean_log_poisson, excess_loss, source
+from lab.draws import Draws
 from lab.errors import InputError
 
 

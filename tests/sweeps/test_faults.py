@@ -25,7 +25,7 @@ from sweeps.plan.study_parts import Part
 from sweeps.store import digest
 from sweeps.store.disk import StoreFault
 from sweeps.store.store import Store
-from sweeps.study import schema as studies
+from sweeps.study import loader as studies
 
 TINY = """
 name = "tiny"
@@ -155,7 +155,7 @@ from pathlib import Path
 from lab.data import load
 from sweeps import claim, plan, worker
 from sweeps.store.store import Store
-from sweeps.study.schema import load as load_study
+from sweeps.study.loader import load as load_study
 claim.STALE_SECONDS, claim.BEAT_SECONDS = 1.0, 0.1
 rng = random.Random(os.getpid())
 

@@ -1,7 +1,7 @@
 import pytest
 
 from lab.errors import InputError
-from sweeps.study import designs, schema
+from sweeps.study import designs, loader
 from sweeps.verbs import planning as verbs
 
 
@@ -9,7 +9,7 @@ def test_init_writes_a_study_that_is_valid_and_replaces_nothing(tmp_path, capsys
     path = tmp_path / "study.toml"
     assert verbs.init([str(path)]) == 0
     assert f"lab plan {path}" in capsys.readouterr().out
-    assert len(designs.points(schema.load(path))) == 5 * 4 * 2
+    assert len(designs.points(loader.load(path))) == 5 * 4 * 2
     path.write_text("mine")
     with pytest.raises(InputError, match="is there already"):
         verbs.init([str(path)])

@@ -13,10 +13,11 @@ import pytest
 from lab.data import load
 from lab.errors import InputError
 from lab.machine import speed
-from sweeps.plan import cells, design_checks, output, pricing, promised_intervals, step_timing
+from sweeps.plan import cells, design_checks, pricing, promised_intervals, step_timing
 from sweeps.store.store import Store
-from sweeps.study import designs, schema
+from sweeps.study import designs, loader
 from sweeps.study.prior import Prior
+from sweeps.verbs import plan_output
 from sweeps.verbs import planning as planning_verbs
 
 DATA = {"source": "synthetic", "context": 32, "val_windows": 64}
@@ -26,7 +27,7 @@ def make(*grids, **rest):
     data = {"name": "s", "batch": 8, "model": {"layers": 1, "heads": 1}, "data": DATA, **rest}
     data["optimizer"] = {"warmup_tokens": 2_000, **rest.get("optimizer", {})}
     return cells.make(
-        schema.parse({**data, "grids": [{"name": f"g{i}", **g} for i, g in enumerate(grids)]}, "s"), load
+        loader.parse({**data, "grids": [{"name": f"g{i}", **g} for i, g in enumerate(grids)]}, "s"), load
     )
 
 
@@ -71,7 +72,7 @@ def test_shares_add_up_to_all_steps_and_evaluations(own_cache):
     tokens = pricing.trained_tokens(found)
     steps = sum(n.own_steps for n in (*found.cells, *found.trunks))
     assert sum(tokens.values()) == steps * 8 * 32
-    priced = output.Priced(found, workers=4)
+    priced = plan_output.Priced(found, workers=4)
     totals = priced.totals()
     assert totals["measured"] == 1
     assert totals["hours_left"] == pytest.approx(expected / 3600 / 4)
@@ -124,23 +125,23 @@ def test_states_are_read_from_folders_and_finished_cells_cost_nothing(tmp_path, 
     first, second = found.cells
     store = Store(tmp_path / "store")
     store.run(first.run_id).commit({"row": {"status": "ok"}})
-    priced = output.Priced(found, tmp_path / "store")
+    priced = plan_output.Priced(found, tmp_path / "store")
     assert priced.states == {first.run_id: "done", second.run_id: "new"}
     assert priced.seconds_left() == pricing.Prices(found).shares[second.run_id]
     store.fail(second.run_id, 2, "broke", "")
-    priced = output.Priced(found, tmp_path / "store")
+    priced = plan_output.Priced(found, tmp_path / "store")
     assert priced.states[second.run_id] == "failed"
     assert priced.seconds_left() == 0
 
 
 def test_csv_and_json_hold_every_cell_where_text_is_shortened(own_cache):
     found = make({**WIDE, "seeds": list(range(10))})
-    priced = output.Priced(found)
-    rows = list(csv.DictReader(io.StringIO(output.as_csv(priced))))
-    value = json.loads(output.as_json(priced))
+    priced = plan_output.Priced(found)
+    rows = list(csv.DictReader(io.StringIO(plan_output.as_csv(priced))))
+    value = json.loads(plan_output.as_json(priced))
     assert len(rows) == len(value["rows"]) == len(found.cells) == 160
     assert [r["run_id"] for r in rows] == [c.run_id for c in found.cells]
-    text = output.as_text(priced)
+    text = plan_output.as_text(priced)
     assert "100 more, all in --json and --csv" in text
     assert "not a measurement" in text
 

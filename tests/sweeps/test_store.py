@@ -17,7 +17,7 @@ from lab.runs.folder import RunFolder
 from sweeps.plan import cells as plan
 from sweeps.plan.pricing import Prices
 from sweeps.store.store import Store
-from sweeps.study import schema
+from sweeps.study import loader
 from sweeps.verbs import planning, status
 
 
@@ -80,7 +80,7 @@ def test_a_torn_last_line_is_dropped_and_the_rest_is_there(tmp_path, cut):
 
 @pytest.fixture
 def made(study_file):
-    return plan.make(schema.load(study_file), load)
+    return plan.make(loader.load(study_file), load)
 
 
 def finish(store: Store, cell, loss: float, seconds: float = 2.0, **row) -> None:
@@ -91,15 +91,15 @@ def finish(store: Store, cell, loss: float, seconds: float = 2.0, **row) -> None
 
 def test_a_study_edited_while_it_runs_keeps_its_old_runs(tmp_path, study_file, made):
     store = Store(tmp_path / "store")
-    store.write_study(made, schema.text_of(study_file))
+    store.write_study(made, loader.text_of(study_file))
     for cell in made.cells[:5]:
         finish(store, cell, 3.0)
     before = {p: p.read_bytes() for p in (store.root / "runs").rglob("*") if p.is_file()}
     text = study_file.read_text().replace("40_000", "80_000")
     text = text.replace("learning_rate = 0.02", "learning_rate = 0.03")
     study_file.write_text(text)
-    edited = plan.make(schema.load(study_file), load)
-    store.write_study(edited, schema.text_of(study_file))
+    edited = plan.make(loader.load(study_file), load)
+    store.write_study(edited, loader.text_of(study_file))
     old, new = ({c.run_id for c in p.cells} for p in (made, edited))
     assert len(new & old) == 4, "width 16 at 10k and 20k is untouched: same ids"
     assert {p: p.read_bytes() for p in (store.root / "runs").rglob("*") if p.is_file()} == before
@@ -233,10 +233,10 @@ def test_the_example_of_each_design_runs(tmp_path, design):
     planning.init([str(file), "--design", design])
     sets = ["data.source=synthetic", "data.context=32", "data.val_windows=16", "model.layers=1"]
     sets += ["optimizer.warmup_tokens=2_000", *(line.strip() for line in SMALL[design].splitlines())]
-    made = plan.make(schema.load(file, sets), load)
-    store.write_study(made, schema.text_of(file, sets))
+    made = plan.make(loader.load(file, sets), load)
+    store.write_study(made, loader.text_of(file, sets))
     (copy,) = (store.root / "studies").glob("*.toml")
-    copied = plan.make(schema.load(copy), load)
+    copied = plan.make(loader.load(copy), load)
     assert [c.run_id for c in copied.cells] == [c.run_id for c in made.cells]
     assert Worker(copied, store, lambda event: None).work() == 0
     found = status.Look(store.root).collect()["studies"][0]

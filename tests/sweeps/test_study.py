@@ -6,9 +6,10 @@ import pytest
 
 from lab.data import load
 from lab.errors import InputError
-from sweeps.plan import cells, output
+from sweeps.plan import cells
 from sweeps.store.store import Store
-from sweeps.study import schema
+from sweeps.study import loader
+from sweeps.verbs import plan_output
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def data(study_file):
 
 @pytest.fixture
 def made(study_file):
-    return cells.make(schema.load(study_file), load)
+    return cells.make(loader.load(study_file), load)
 
 
 def test_a_plan_has_every_cell_once_and_one_trunk_a_size_and_seed(made):
@@ -43,11 +44,11 @@ def test_the_cells_of_highest_compute_are_held_out(made):
 
 
 def test_the_same_file_gives_the_same_ids_and_a_larger_one_shares_them(made, data):
-    again = cells.make(schema.parse(data, "again"), load)
+    again = cells.make(loader.parse(data, "again"), load)
     assert [c.run_id for c in again.cells] == [c.run_id for c in made.cells]
     data["grids"][0]["tokens"].append(80_000)
     data["name"] = "larger"
-    larger = cells.make(schema.parse(data, "larger"), load)
+    larger = cells.make(loader.parse(data, "larger"), load)
     assert {c.run_id for c in made.cells} < {c.run_id for c in larger.cells}
     assert {t.run_id for t in made.trunks} == {t.run_id for t in larger.trunks}
 
@@ -55,20 +56,20 @@ def test_the_same_file_gives_the_same_ids_and_a_larger_one_shares_them(made, dat
 def test_one_budget_or_a_cosine_needs_no_trunk(data):
     data["grids"][0]["tokens"] = [20_000]
     data["grids"][0]["held_out"] = 0
-    assert cells.make(schema.parse(data, "s"), load).trunks == ()
+    assert cells.make(loader.parse(data, "s"), load).trunks == ()
     data["grids"][0]["tokens"] = [10_000, 20_000]
     data["optimizer"]["schedule"] = "cosine"
-    assert cells.make(schema.parse(data, "s"), load).trunks == ()
+    assert cells.make(loader.parse(data, "s"), load).trunks == ()
 
 
 def test_a_plan_prints_its_cells_costs_and_doubts(made, tmp_path):
-    text = output.as_text(output.Priced(made))
+    text = plan_output.as_text(plan_output.Priced(made))
     assert all(c.run_id in text for c in made.cells)
     assert "34% less than without trunks" in text
     assert "fewer than 4 sizes" in text
-    states = output.states(made, Store(tmp_path))
+    states = plan_output.states(made, Store(tmp_path))
     assert set(states.values()) == {"new"}
-    assert output.headline(made, states).startswith("study small: 12 of 12 runs to train")
+    assert plan_output.headline(made, states).startswith("study small: 12 of 12 runs to train")
 
 
 def test_errors_say_where_they_are(data):
@@ -76,16 +77,16 @@ def test_errors_say_where_they_are(data):
     data["grids"][0]["held_out"] = 99
     data["run"] = {"pack": "vmpa"}
     with pytest.raises(InputError) as caught:
-        schema.parse(data, "s.toml")
+        loader.parse(data, "s.toml")
     text = "\n".join(caught.value.problems)
     assert "s.toml: grids[0].sizes[1].depth: no such key" in text
     assert "s.toml: run.pack: should be one of" in text
     del data["grids"][0]["sizes"][1]["depth"], data["run"]
     with pytest.raises(InputError, match=r"grids\[0\].held_out: should lie between 0 and 5"):
-        schema.parse(data, "s.toml")
+        loader.parse(data, "s.toml")
     data["grids"][0]["held_out"] = 0
     with pytest.raises(InputError, match=r"grids\[0\].sizes\[1\].heads: should divide width 9, is 2"):
-        schema.parse(data, "s.toml")
+        loader.parse(data, "s.toml")
 
 
 @pytest.mark.parametrize(
@@ -96,12 +97,12 @@ def test_files_that_are_no_study(tmp_path, text, words):
     path = tmp_path / "s.toml"
     path.write_text(text)
     with pytest.raises(InputError, match=words):
-        schema.load(path)
+        loader.load(path)
 
 
 def problems_of(data) -> tuple[str, ...]:
     try:
-        schema.parse(data, "s.toml")
+        loader.parse(data, "s.toml")
     except InputError as error:
         return error.problems
     return ()

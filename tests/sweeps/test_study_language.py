@@ -5,10 +5,11 @@ import tomllib
 import pytest
 
 from lab.config import ModelConfig, RunConfig
-from lab.data import load
+from lab.data import DataConfig, load
 from lab.errors import InputError
+from lab.strict import build
 from sweeps.plan import cells as plan
-from sweeps.study import designs, ladders, overrides, schema
+from sweeps.study import designs, ladders, loader, overrides
 from sweeps.verbs import planning
 
 BASE = {
@@ -18,11 +19,11 @@ BASE = {
     "optimizer": {"warmup_tokens": 2_000},
     "data": {"source": "synthetic", "context": 32, "val_windows": 64},
 }
-V = designs.vocab_size(schema.build(schema.DataConfig, BASE["data"], "t"))
+V = designs.vocab_size(build(DataConfig, BASE["data"], "t"))
 
 
 def made(**grid):
-    return designs.points(schema.parse({**BASE, "grids": [{"name": "g", **grid}]}, "s.toml"))
+    return designs.points(loader.parse({**BASE, "grids": [{"name": "g", **grid}]}, "s.toml"))
 
 
 def problems(**grid) -> str:
@@ -172,7 +173,7 @@ def test_a_wrong_key_is_one_line_with_its_place(grid, line):
 def test_a_wrong_key_of_the_whole_study_is_told_once():
     data = {**BASE, "model": {"layerz": 2}, "grids": [{"name": "g", "tokens": [9_000, 18_000]}] * 1}
     with pytest.raises(InputError) as caught:
-        schema.parse(data, "s.toml")
+        loader.parse(data, "s.toml")
     assert caught.value.problems == ("s.toml: model.layerz: no such key; did you mean layers?",)
 
 
@@ -185,23 +186,23 @@ def test_includes_lie_beneath_and_overrides_above(tmp_path):
     top.write_text(
         'include = ["base.toml"]\nname = "s"\n[model]\nlayers = 1\n[[grids]]\nname = "b"\ntokens = [20_000]\n'
     )
-    found = {p.grid: p.config for p in designs.points(schema.load(top))}
+    found = {p.grid: p.config for p in designs.points(loader.load(top))}
     assert (found["a"].model.layers, found["a"].batch, found["b"].model.heads) == (1, 4, 1)
     sets = ("grids.b.model={ width = 24 }", "grids[0].tokens=[30_000]", "run.pack=pmap", "batch=2")
-    after = schema.load(top, sets)
+    after = loader.load(top, sets)
     found = {p.grid: p.config for p in designs.points(after)}
     assert (found["b"].model.width, found["a"].tokens, found["a"].batch) == (24, 30_000, 2)
     assert after.run.pack == "pmap", "what is no TOML value is text"
-    alone = schema.text_of(top, sets)
+    alone = loader.text_of(top, sets)
     (tmp_path / "alone.toml").write_text(alone)
-    assert schema.load(tmp_path / "alone.toml") == after, "the store's copy needs no other file"
-    assert schema.text_of(tmp_path / "base.toml") == (tmp_path / "base.toml").read_text()
+    assert loader.load(tmp_path / "alone.toml") == after, "the store's copy needs no other file"
+    assert loader.text_of(tmp_path / "base.toml") == (tmp_path / "base.toml").read_text()
     (tmp_path / "base.toml").write_text('include = ["s.toml"]')
     with pytest.raises(InputError, match=r"include: s\.toml includes this file in turn"):
-        schema.load(top)
+        loader.load(top)
     (tmp_path / "base.toml").unlink()
     with pytest.raises(InputError, match=r"base.toml: no such file; is included by .*s.toml"):
-        schema.load(top)
+        loader.load(top)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,7 @@ def test_a_wrong_override_is_one_line(tmp_path, text, words):
         overrides.to_toml({**BASE, "grids": [{"name": "g", "tokens": [9_000], "sizes": [{"width": 8}]}]})
     )
     with pytest.raises(InputError) as caught:
-        schema.load(path, (text,))
+        loader.load(path, (text,))
     assert len(caught.value.problems) == 1
     assert words in caught.value.problems[0]
     assert text in caught.value.problems[0]
@@ -243,7 +244,7 @@ def test_every_example_plans(design, tmp_path):
     path = tmp_path / "s.toml"
     assert planning.init([str(path), "--design", design]) == 0
     small = ("data.source=synthetic", "data.val_windows=16")
-    found = plan.make(schema.load(path, small), load)
+    found = plan.make(loader.load(path, small), load)
     assert len(found.cells) >= 12
     if design in ("isoflop", "trunk_branch", "grid", "ladder"):
         assert any(c.held_out for c in found.cells)
@@ -269,11 +270,11 @@ def test_the_shipped_studies_are_the_runs_that_their_words_say(name):
                         "data": {**raw.get("data", {}), **grid.get("data", {})},
                     }
                     expected.append(
-                        schema.build(
+                        build(
                             RunConfig,
                             {**tables, "tokens": tokens, "seed": seed, "batch": grid["batch"]},
                             path,
                         )
                     )
-    found = [p.config for p in designs.points(schema.parse(raw, path))]
+    found = [p.config for p in designs.points(loader.parse(raw, path))]
     assert [c.run_id("digest") for c in found] == [c.run_id("digest") for c in expected]

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.errors import InputError
+from lab.files import read_json, write_json
 from lab.machine import python
-from lab.runs.folder import read_json, write_json
 from sweeps.work.engines.child import Child, WorkerDied
 from sweeps.work.engines.launch import CREW_BROKEN, INTERRUPTED, NO_SHARED_FOLDER, SOME_FAILED, Launch
 from sweeps.work.engines.watch import StoreWatch

@@ -12,9 +12,9 @@ from pathlib import Path
 from sweeps.plan import design_checks, pricing
 from sweeps.plan.cells import Cell, Plan
 from sweeps.plan.promised_intervals import Promise, best_prior, promises
+from sweeps.quantities import duration, short
 from sweeps.store.store import Store
 from sweeps.study.prior import Prior
-from sweeps.work.display import duration, short
 
 _ROWS = 60  # longer tables are shortened in the middle; --json and --csv have them all
 
