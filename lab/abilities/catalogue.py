@@ -5,7 +5,6 @@ slashes: `plain` and `scratchpad` of an addition, `instruction`, `K-shot`. A for
 its task, so forms can be compared item by item.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -41,6 +40,7 @@ from lab.abilities.regression import REGRESSION
 from lab.abilities.sorting import SORT
 from lab.abilities.tree import TREE
 from lab.errors import InputError
+from lab.strict import nearest
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,7 @@ def find(name: str) -> Task:
             raise InputError(f"{name!r}: {base} takes {family.counts}: {allowed}, is {value}")
         task = family.make(value)
     else:
-        near = difflib.get_close_matches(base if base in FAMILIES else head, TASKS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(TASKS)}"
-        raise InputError(f"{name!r} is unknown; {hint}")
+        raise InputError(f"{name!r} is unknown; {nearest(base if base in FAMILIES else head, TASKS)}")
     for form in forms:
         shots, _, kind = form.partition("-")
         if form in ("plain", "scratchpad") and base == "addition" and task.tag == "a":

@@ -4,7 +4,7 @@ LayerNorm without bias, learned positions, a fused query-key-value product, PyTo
 GELU, tied head, AdamW in its fused form, gradients clipped to norm 1. It is cheaper a token than the lab's
 decoder (no rotary turn, no separate head). Started as a process of its own:
 
-    python nanogpt.py '{"width": 64, "layers": 4, "heads": 4, "context": 128, "vocab": 256, "batch": 8,
+    python torch_peer.py '{"width": 64, "layers": 4, "heads": 4, "context": 128, "vocab": 256, "batch": 8,
                         "threads": 1, "compiled": false}'
 
 With ``"steps"`` in it, it trains so many steps and ends. Else it answers ``{}`` once it is warm, and each

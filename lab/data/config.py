@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.errors import InputError
+from lab.strict import nearest
 
 PACKAGE_SOURCES = ("python-docs", "python-code")
 SOURCES = (*PACKAGE_SOURCES, "synthetic", "abilities")
@@ -101,13 +101,10 @@ class DataConfig:
 
     def _problems_of_names(self, kind: str):
         if kind == "files" and not Path(self.source).exists():
-            near = difflib.get_close_matches(self.source, SOURCES, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"built-in sources: {', '.join(SOURCES)}"
+            hint = nearest(self.source, SOURCES)
             yield f"source: {self.source!r} is neither a file or directory nor a built-in source; {hint}"
         if self.tokenizer not in ("", *TOKENIZERS):
-            near = difflib.get_close_matches(self.tokenizer, TOKENIZERS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(TOKENIZERS)}"
-            yield f"tokenizer: {self.tokenizer!r} is unknown; {hint}"
+            yield f"tokenizer: {self.tokenizer!r} is unknown; {nearest(self.tokenizer, TOKENIZERS)}"
         elif self.tokenizer:
             wanted = "symbols" if kind in ("synthetic", "abilities") else "bytes"
             if self.tokenizer != wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import runpy
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from lab.errors import InputError
 from lab.evaluation.text_tasks import TextTask
+from lab.strict import nearest
 
 _FIELDS = ("prompt", "answer", "choices", "gold", "split", "cluster", "rationale")
 _SHOWN = 8  # problems of one kind that are listed
@@ -89,9 +89,7 @@ def _line(line: str) -> tuple[dict, list[str]]:
     problems = []
     for name in doc:
         if name not in _FIELDS:
-            close = difflib.get_close_matches(name, _FIELDS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(_FIELDS)}"
-            problems.append(f"no such field {name!r}; {hint}")
+            problems.append(f"no such field {name!r}; {nearest(name, _FIELDS)}")
     for name in ("prompt", "answer", "rationale"):
         if name in doc and not (isinstance(doc[name], str) and (doc[name] or name == "prompt")):
             problems.append(f"{name}: should be a text, is {doc[name]!r}")

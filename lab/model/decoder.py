@@ -14,8 +14,6 @@ from flax import linen as nn
 from lab.config import ModelConfig
 from lab.model import kernels, parametrization
 
-_QUERY_BLOCK = 64  # smaller blocks skip more of the masked square but make narrower products
-
 
 class Cache(NamedTuple):
     """Keys and values of the positions already seen, and how many those are."""
@@ -257,8 +255,8 @@ def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK):
         )
     seen_TxT = jnp.tril(jnp.ones((T, T), bool))
     blocks = []
-    for start in range(0, T, _QUERY_BLOCK):
-        stop = min(start + _QUERY_BLOCK, T)
+    for start in range(0, T, kernels.QUERY_BLOCK):
+        stop = min(start + kernels.QUERY_BLOCK, T)
         q, k, v = q_BxTxHxK[:, start:stop], k_BxTxHxK[:, :stop], v_BxTxHxK[:, :stop]
         blocks.append(attend(q, k, v, seen_TxT[start:stop, :stop]))
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)

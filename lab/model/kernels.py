@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 Kernel = Literal["cudnn", "xla", "blocks"]
+QUERY_BLOCK = 64  # of "blocks"; smaller ones skip more of the masked square but make narrower products
 
 
 def attention(dtype, head_width: int, platform: str, capability: tuple[int, int] = (0, 0)) -> Kernel:

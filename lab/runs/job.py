@@ -27,6 +27,14 @@ class Job:
     def end(self) -> int:
         return max(self.branch_steps) if self.is_trunk else self.config.steps
 
+    def outcome(self) -> str:
+        """How a finished run came out, in a word: its loss, else its status."""
+        if self.is_trunk:
+            return "trunk"
+        row = (self.folder.result() or {}).get("row", {})
+        loss = None if row.get("status") == "diverged" else row.get("loss_nats")
+        return str(row.get("status")) if loss is None else f"{loss:.4f}"
+
     def spec(self, dataset: Dataset, provenance: dict) -> dict:
         return {
             "schema": SCHEMA,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from lab.errors import InputError
 from lab.machine import speed
 from lab.runs import claims
-from lab.runs.job import Job
 from lab.runs.loop import Hooks, Interrupted, Lost, Progress, commit_diverged, run
 from sweeps.plan.cells import Plan
 from sweeps.plan.study_parts import Part
@@ -150,7 +149,7 @@ class Worker:
                     speed.record(node.of.config, dataset.vocab_size, seconds_per_step)
                 self.frontier.compiled.add(program_of(node))
                 for one, _ in pack:
-                    self._tell_done(one, _outcome(one.job))
+                    self._tell_done(one, one.job.outcome())
                 return
             except Interrupted:
                 raise
@@ -206,10 +205,3 @@ def _check(pack: list[Claimed]) -> None:
 
 def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-
-
-def _outcome(job: Job) -> str:
-    if job.is_trunk:
-        return "trunk"
-    row = (job.folder.result() or {}).get("row", {})
-    return "diverged" if row.get("status") == "diverged" else f"{row['loss_nats']:.4f}"

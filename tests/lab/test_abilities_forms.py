@@ -118,7 +118,7 @@ def test_the_needle_lies_where_its_factors_say():
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("adition", "did you mean 'addition'"),
+        ("adition", "did you mean addition"),
         ("addition-9", "digits: 1 to 6"),
         ("sort-9", "unknown"),
         ("copy/plain", "no form 'plain'"),

@@ -94,7 +94,7 @@ def test_capped_mixtures_repeat_their_rows():
 @pytest.mark.parametrize(
     ("tasks", "changes", "told"),
     [
-        ({"cpy": 1}, {}, "did you mean 'copy'"),
+        ({"cpy": 1}, {}, "did you mean copy"),
         ({"copy": 0, "coin": -1}, {}, "'coin' is -1"),
         ({"copy": float("nan")}, {}, "positive"),
         ({}, {}, "at least one task"),

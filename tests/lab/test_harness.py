@@ -181,7 +181,7 @@ def test_mistakes_are_told_with_their_line(tmp_path):
     told = "\n".join(caught.value.problems)
     for words in (
         ":2: is no JSON",
-        ":3: no such field 'anwser'; did you mean 'answer'",
+        ":3: no such field 'anwser'; did you mean answer",
         ":4: choices",
         ":5: gold",
         ":6:",

@@ -110,7 +110,7 @@ def test_ngrams_beside_the_model(trained, capsys):
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["--tasks", "adition"], "did you mean 'addition'"),
+        (["--tasks", "adition"], "did you mean addition"),
         (["--tasks", "none.jsonl"], "no such file"),
         (["--tasks", "modular", "--thoughts"], "no working"),
         (["--shots", "-1"], "--shots: should be at least 0"),

@@ -36,7 +36,7 @@ class StoreWatch:
         for run_id in [name for name in self.open if name in there]:
             node = self.open[run_id]
             if self.store.is_done(node):
-                found.append({"kind": "done", "run_id": run_id, "slot": run_id, "text": _outcome(node)})
+                found.append({"kind": "done", "run_id": run_id, "slot": run_id, "text": node.job.outcome()})
             elif failure := self.store.failure(run_id):
                 found.append({"kind": "failed", "run_id": run_id, "slot": run_id, "text": failure["error"]})
             elif progress := self._progress(node):
@@ -83,10 +83,3 @@ def _last_line(path: Path) -> dict:
         if isinstance(found, dict) and "loss_nats" in found and "kind" not in found:
             return found
     return {}
-
-
-def _outcome(node: Node) -> str:
-    if node.is_trunk:
-        return "trunk"
-    row = (node.job.folder.result() or {}).get("row", {})
-    return f"{row['loss_nats']:.4f}" if row.get("loss_nats") is not None else str(row.get("status"))
