@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.audits.blend import about, blended, weights_of
-from analysis.audits.cells import AXES, flops_of
 from analysis.audits.conformal import misses, widening
+from analysis.audits.mistuned import Rung, find_mistuned
+from analysis.audits.predictions import AXES, flops_of
 from analysis.audits.ranking import CANDIDATES
 from analysis.audits.results import Rollout
 from analysis.audits.rollouts import roll
-from analysis.audits.rungs import Rung, find_mistuned
 from analysis.errors import InputError
 from analysis.fits.fitting import Settings, fit_sample
 from analysis.fits.prediction import prediction_interval

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.audits.blend import blended
-from analysis.audits.cells import cells_of, flops_of
+from analysis.audits.predictions import cells_of, flops_of
 from analysis.errors import InputError
 from analysis.fits.fitting import Settings, fit_sample
 from analysis.laws.law import Law

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from analysis.audits.blend import blended
-from analysis.audits.cells import cells_at, cells_of, flops_of, score_of
 from analysis.audits.conformal import FACTORS, misses, widening
+from analysis.audits.predictions import cells_at, cells_of, flops_of, score_of
 from analysis.audits.ranking import rank
 from analysis.audits.results import Cell, Forecast, Rival, Score
 from analysis.errors import InputError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.audits.blend import weights_of
-from analysis.audits.cells import cells_of, flops_of
+from analysis.audits.predictions import cells_of, flops_of
 from analysis.audits.results import Rival
 from analysis.errors import InputError
 from analysis.fits.fitting import Settings, fit_sample

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.audits.cells import AXES, cells_of, score_of
+from analysis.audits.predictions import AXES, cells_of, score_of
 from analysis.audits.results import Distance, Miss, Rollout, Step
 from analysis.errors import InputError
 from analysis.fits.fitting import Settings, fit_sample

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from analysis.downstreams.fitting import Fitted, fit_way, losses_of
+from analysis.downstreams.laws import TO_ONE, WAYS, variants
 from analysis.downstreams.mixing import Mixture, earlier_errors, mixed, weights_of, windows
-from analysis.downstreams.reading import scored
 from analysis.downstreams.results import Downstream, ScoreCell, Way
-from analysis.downstreams.ways import TO_ONE, WAYS, variants
+from analysis.downstreams.score_column import scored
 from analysis.errors import InputError
 from analysis.intervals.bootstrap import interval
 from analysis.notes import Note

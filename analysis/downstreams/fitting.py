@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.downstreams.ways import INPUTS, direct, family_of, joint, with_scatter
+from analysis.downstreams.laws import INPUTS, direct, family_of, joint, with_scatter
 from analysis.errors import InputError
 from analysis.fits.fitting import Settings, fit_sample
 from analysis.intervals.resample import pairs

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.intervals.freedom import Freedom, corrected, forms
-from analysis.intervals.settle import settled
+from analysis.intervals.polish import polished
 from analysis.laws.law import Law
 from analysis.solve.estimator import ENOUGH, Optimum, curvature, minimise
 from analysis.solve.objectives import Rho
@@ -65,7 +65,7 @@ def draws_of_rows(law: Law, x, target, rho: Rho, optima, weights: np.ndarray) ->
     """Refits with weights (draws, n) on the rows, each from whichever of the optima (C, P) suits it best."""
     costs = rho.exact(rho.residual(target, law.log_loss(optima, x))) @ weights.T
     drawn = minimise(law, x, target, rho, optima[np.argmin(costs, axis=0)], weights, tolerance=ENOUGH)
-    return settled(law, x, target, rho, drawn, weights)
+    return polished(law, x, target, rho, drawn, weights)
 
 
 def draws_wild(
@@ -104,7 +104,7 @@ def draws_wild(
     targets = fitted + noise
     costs = [rho.exact(rho.residual(targets, law.log_loss(theta[None], x))).sum(axis=1) for theta in optima]
     drawn = minimise(law, x, targets, rho, optima[np.argmin(costs, axis=0)], tolerance=ENOUGH)
-    drawn = settled(law, x, targets, rho, drawn)
+    drawn = polished(law, x, targets, rho, drawn)
     widths = forms(jacobian, clusters, shared, own, LEVERAGE)
     return drawn, Freedom(drawn.theta, widths, max(int(clusters.max()), 1))
 

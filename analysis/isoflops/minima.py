@@ -16,9 +16,9 @@ from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import interval
 from analysis.intervals.freedom import student
 from analysis.intervals.resample import WEBB
+from analysis.isoflops.curves import LIGHT, METHODS, CurveFit, robust_weights
 from analysis.isoflops.levels import Level, levels_of, sizes_of
 from analysis.isoflops.results import Approach, Curve, Envelope, IsoFlop, Minimum, PowerLaw
-from analysis.isoflops.valley import LIGHT, METHODS, Valley, robust_weights
 from analysis.laws.frontier import optimum, separable, spends_compute
 from analysis.notes import Note
 from analysis.tables.sample import Sample, sample
@@ -230,9 +230,9 @@ def _curve(
     sizes = sizes_of(one.params[~off])
     if sizes < NEEDED[method]:
         return replace(curve, refusal=f"{sizes} sizes; {method} needs {NEEDED[method]}"), none
-    shape = Valley(method if method in ("cubic", "law") else "parabola", x, weight, powers)
+    shape = CurveFit(method if method in ("cubic", "law") else "parabola", x, weight, powers)
     curve = replace(curve, parabola=tuple(shape.coefficients(one.loss).tolist()), powers=powers)
-    valley = Valley(method, x, weight) if method == "akima" else shape
+    valley = CurveFit(method, x, weight) if method == "akima" else shape
     at, why = valley.minimum(one.loss)
     if why:
         return replace(curve, refusal=why), none
@@ -280,7 +280,7 @@ def _spent(one: Level, params) -> np.ndarray:
     return np.exp(np.interp(np.log(params), log_n, np.bincount(first, ratio) / np.bincount(first)))
 
 
-def _bias(one: Level, valley: Valley, law: Fit, centre: float) -> float | None:
+def _bias(one: Level, valley: CurveFit, law: Fit, centre: float) -> float | None:
     """What the method does to the law's own losses at these sizes: log(its minimum / the law's optimum)."""
 
     def loss(params):

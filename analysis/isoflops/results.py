@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.intervals.bootstrap import Interval
-from analysis.isoflops.valley import basis
+from analysis.isoflops.curves import basis
 from analysis.notes import Excluded, Note
 
 

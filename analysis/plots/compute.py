@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.fits.results import Fit
 from analysis.isoflops.results import Envelope
+from analysis.plots.frontier_band import frontier_band
 from analysis.plots.learning import LearningCurve
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
@@ -27,7 +28,6 @@ from analysis.plots.style import (
     size_key,
     spread,
 )
-from analysis.plots.valley import valley
 from analysis.tables.table import Runs
 
 
@@ -117,7 +117,7 @@ def finished(runs: Runs):
 def _frontier(axis, fit: Fit, limits) -> list:
     import pandas
 
-    best = valley(fit, np.geomspace(*limits, 60))
+    best = frontier_band(fit, np.geomspace(*limits, 60))
     if best is None:
         return []
     axis.plot(best.flops, best.loss, color=LAW, lw=1.6, ls=(0, (4, 2)), zorder=4, label="law, best split")

@@ -7,6 +7,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from analysis.audits.results import Forecast
 from analysis.fits.results import Fit
+from analysis.plots.frontier_band import frontier_band
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
     INK,
@@ -27,7 +28,6 @@ from analysis.plots.style import (
     size_key,
     spread,
 )
-from analysis.plots.valley import valley
 
 _DEPTH = LinearSegmentedColormap.from_list("depth", ["#dfe7f2", "#ffffff"])
 
@@ -46,7 +46,7 @@ def law_contour(fit: Fit, forecast: Forecast | None = None, colours=None) -> Plo
     with look():
         figure, axis = axes(3.7)
         _map(axis, fit, flops, params)
-        best = valley(fit, np.geomspace(*flops, 60))
+        best = frontier_band(fit, np.geomspace(*flops, 60))
         if best is not None:
             if best.params_band is not None:
                 low, high = (np.clip(edge, params[0] / 10, params[1] * 10) for edge in best.params_band)

@@ -6,9 +6,9 @@ import numpy as np
 
 from analysis.fits.results import Fit
 from analysis.isoflops.results import Envelope, IsoFlop
+from analysis.plots.frontier_band import frontier_band
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import LAW, MUTED, PAPER, SECOND, THIRD, axes, halo, log_axis, look, spread
-from analysis.plots.valley import valley
 
 _BEYOND = 10.0
 
@@ -86,7 +86,7 @@ def _exponent(value: float, interval) -> str:
 def _law(both, fit: Fit, flops, rows, shown, texts) -> None:
     import pandas
 
-    best = valley(fit, flops)
+    best = frontier_band(fit, flops)
     if best is None:
         return
     name = "fitted law"

@@ -16,9 +16,9 @@ from analysis.plots import Plot, save
 from analysis.plots.plot import rendered
 from analysis.report import details, findings
 from analysis.report.abilities import FEW_TASKS
-from analysis.report.beside import Second
 from analysis.report.figures import distinct, drawings
 from analysis.report.html import table, text
+from analysis.report.second_process import Second
 from analysis.report.study import DRAWS, Study, gather
 from analysis.tables.table import Runs
 

@@ -17,8 +17,8 @@ from analysis.fits import fitting
 from analysis.fits.results import Allocation, Fit
 from analysis.isoflops import minima
 from analysis.notes import Note
-from analysis.report.beside import Second
 from analysis.report.provenance import Provenance, provenance
+from analysis.report.second_process import Second
 from analysis.tables.table import Runs, read
 
 # Draws for intervals: their ends move by a few percent of their width from 500 to 5,000, and it is a page
@@ -211,7 +211,7 @@ def thresholds(runs: Runs, draws: int, axis: str) -> tuple[tuple[Any, ...], tupl
 def over_plane(runs: Runs) -> tuple[tuple[Any, Any], ...]:
     """(collapse, frontier) of each thresholded metric whose sizes have several token budgets."""
     from analysis.thresholds import collapse, frontier
-    from analysis.thresholds.plane import planes
+    from analysis.thresholds.params_tokens import planes
 
     found = []
     for number, one in enumerate(planes(runs.abilities)):

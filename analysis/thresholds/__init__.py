@@ -1,10 +1,10 @@
 """Thresholds of abilities: is there a break, in what, and would it be there with other seeds?
 
 `detect` takes the long table of ability scores and returns one verdict for each task and metric. The
-modules, in the order in which a verdict comes about: `cells` (rows to cells, and the gates that data must
+modules, in the order in which a verdict comes about: `scores` (rows to cells, and the gates that data must
 pass), `likelihood` and `fits` (scores given a curve, for thousands of data sets at once), `shapes` (the
 candidate curves), `null` (significance of a break by simulation under the smooth curve), `seeds` (two modes
-among seeds), `push` (does the metric make the jump), `places` (the three thresholds), `verdict`.
+among seeds), `metric_effect` (does the metric make the jump), `locations` (the three thresholds), `verdict`.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def strong_break(design: Design) -> np.ndarray:
 def power(
     design: Design, evidence: null.Evidence, alpha: float, rng: np.random.Generator, draws: int
 ) -> float:
-    """Share of tables with a strong break, and the seed noise of `evidence`, that would be called."""
+    """Share of tables with a strong break, and the seed noise of `findings`, that would be called."""
     strong = strong_break(design)
     return rejected(design, evidence.scales[0], strong, evidence.seed_sd[0], alpha, rng, draws)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.thresholds import fits
-from analysis.thresholds.plane import Plane
+from analysis.thresholds.params_tokens import Plane
 from analysis.thresholds.result import Places, Threshold
 
 _NONE, _NOWHERE = Threshold(), Places()

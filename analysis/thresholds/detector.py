@@ -8,10 +8,10 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
-from analysis.thresholds import calibration, cells, evidence, oddities, push, verdict
-from analysis.thresholds.cells import Cells
-from analysis.thresholds.evidence import BENT, SMOOTH, Findings
+from analysis.thresholds import calibration, findings, metric_effect, outliers, scores, verdict
+from analysis.thresholds.findings import BENT, SMOOTH, Findings
 from analysis.thresholds.result import Calibration, Gates, Places, SeedSd, Series, Threshold, Thresholds
+from analysis.thresholds.scores import Cells
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
         problems.append(f"seed_sd {seed_sd!r}: a standard deviation in logits, 0 or more")
     if problems:
         raise InputError(*problems)
-    whole = cells.build(_frame(abilities), axis, chance)
-    whole = evidence.spread_zero_faults([evidence.check_gates(one, whole) for one in whole])
-    built = [oddities.set_aside(one) for one in whole]
+    whole = scores.build(_frame(abilities), axis, chance)
+    whole = findings.spread_zero_faults([findings.check_gates(one, whole) for one in whole])
+    built = [outliers.set_aside(one) for one in whole]
     noises = _noises(built, seed_sd)
     found = []
     for number, (one, (sd, freedom, _)) in enumerate(zip(built, noises, strict=True)):
@@ -45,9 +45,9 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
         if progress is not None:
             progress(f"{number + 1}/{len(built)} {one.task}/{one.metric}")
         if one.faults:
-            found.append(Findings(one, *evidence.design_of(one, None)[:2], sd, freedom))
+            found.append(Findings(one, *findings.design_of(one, None)[:2], sd, freedom))
         else:
-            found.append(evidence.study(one, sd, freedom, alpha, draws, rng))
+            found.append(findings.study(one, sd, freedom, alpha, draws, rng))
     rulings = _rule(found, alpha)
     series = []
     for number, (one, ruling, (_, _, said)) in enumerate(zip(found, rulings, noises, strict=True)):
@@ -79,7 +79,7 @@ def _frame(abilities):
 
 def _noises(built: list[Cells], given: float | None) -> list[tuple[SeedSd, int, tuple[Note, ...]]]:
     """The seed sd of each series: its own, else the given one, else that of the other tasks."""
-    own = [evidence.own_seed_sd(one) if not one.faults else (None, 0) for one in built]
+    own = [findings.own_seed_sd(one) if not one.faults else (None, 0) for one in built]
     out = []
     for one, (value, freedom) in zip(built, own, strict=True):
         if value is not None:
@@ -141,7 +141,11 @@ def _with_companion(i: int, found: list[Findings], first: list[_Ruling], alpha: 
     for _, j in sorted(others):
         other = found[j]
         smooth = other.shape(*SMOOTH)
-        share = None if smooth is None or one.cells.faults else push.explained(one.cells, other.cells, smooth)
+        share = (
+            None
+            if smooth is None or one.cells.faults
+            else metric_effect.explained(one.cells, other.cells, smooth)
+        )
         if other.p_value is None:
             notes = verdict.pair(one, other, share)
             return replace(ruling, notes=ruling.notes + tuple(notes), share=share if notes else None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from analysis.thresholds import fits
-from analysis.thresholds.plane import Plane
+from analysis.thresholds.params_tokens import Plane
 from analysis.thresholds.result import Threshold
 
 _NONE = Threshold()

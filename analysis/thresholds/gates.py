@@ -8,8 +8,8 @@ from math import comb
 import numpy as np
 
 from analysis.notes import Note
-from analysis.thresholds import oddities
-from analysis.thresholds.cells import Cells
+from analysis.thresholds import outliers
+from analysis.thresholds.scores import Cells
 from analysis.thresholds.tails import binomial_at_most
 
 _READ = 0.5  # share of the answers of a size that a parser should read at the least
@@ -145,7 +145,7 @@ def _impossible_zeros(cells: Cells):
         returns = returns and bool((~zero[i + 1 :]).any())
         if drop or returns:
             sudden.append(i)
-    if sudden and not faults and oddities.mixed(cells):
+    if sudden and not faults and outliers.mixed(cells):
         text = f"exactly 0 at {_names(cells.place[sudden])} {cells.axis}, amid models of other recipes"
         return faults, [Note("exact_zero", text)]
     if sudden and not faults and mixed and not cells.stated_zero_error.any():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.thresholds.collapse import Collapse
-from analysis.thresholds.foresight import Foresight
+from analysis.thresholds.forecasting import Foresight
 from analysis.thresholds.frontier import Frontier
 from analysis.thresholds.result import Calibration, Series, Threshold, Thresholds, short
 

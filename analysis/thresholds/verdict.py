@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.notes import Note
-from analysis.thresholds.evidence import BENT, FEWEST_SIZES, SMOOTH, Findings
+from analysis.thresholds.findings import BENT, FEWEST_SIZES, SMOOTH, Findings
 from analysis.thresholds.seeds import FEWEST_SEEDS
 from analysis.thresholds.tails import surely_above
 

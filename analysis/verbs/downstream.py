@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import tyro
 
 from analysis.downstreams.downstream import fit_downstream
+from analysis.downstreams.laws import WAYS
 from analysis.downstreams.results import Downstream
-from analysis.downstreams.ways import WAYS
 from analysis.errors import InputError
 from analysis.text import number, pair, remarks, table
 from analysis.verbs.options import TableOptions, read_table, show

@@ -52,7 +52,7 @@ def thresholds(argv: list[str]) -> int:
     frame, runs = _read(options.table, options.columns)
     from analysis.tables.answers import answer_lengths
     from analysis.thresholds.detector import run
-    from analysis.thresholds.foresight import foresee
+    from analysis.thresholds.forecasting import foresee
     from analysis.thresholds.show import render, render_forecast, render_plane
 
     progress = _progress if sys.stderr.isatty() else None
@@ -97,7 +97,7 @@ def _over_plane(frame, options: Options, levels: dict[str, float], progress):
     import numpy as np
 
     from analysis.thresholds import collapse, frontier
-    from analysis.thresholds.plane import planes
+    from analysis.thresholds.params_tokens import planes
 
     collapses, frontiers = [], []
     for number, one in enumerate(planes(frame, levels, options.seed_sd)):

@@ -11,7 +11,7 @@ from analysis.report import abilities as page
 from analysis.tables.answers import answer_lengths, by_factors
 from analysis.tables.table import read
 from analysis.thresholds import Calibration, Gates, Places, SeedSd, Series, Threshold, frontier
-from analysis.thresholds.plane import planes
+from analysis.thresholds.params_tokens import planes
 from benchmarks import planted
 
 LENGTHS, DEPTHS, SIZES = (16, 32), (0, 50, 100), (4, 8, 16)

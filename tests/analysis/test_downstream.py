@@ -8,7 +8,7 @@ import pytest
 import analysis as sl
 from analysis.downstreams.fitting import fit_way, losses_of
 from analysis.downstreams.mixing import weights_of
-from analysis.downstreams.reading import scored
+from analysis.downstreams.score_column import scored
 from analysis.verbs.downstream import downstream as verb
 
 LINKED = ("sigmoid", "logit", "exponential")

@@ -16,8 +16,8 @@ from analysis.audits.results import Cell
 from analysis.isoflops.results import Curve, IsoFlop
 from analysis.plots.style import count, log_ticks, plain, power
 from analysis.report.abilities import by_task
-from analysis.report.beside import Second
 from analysis.report.figures import drawings
+from analysis.report.second_process import Second
 from analysis.report.study import subset
 
 

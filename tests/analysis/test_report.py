@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import InputError
-from analysis.report.beside import Second
 from analysis.report.build import LIMIT, render, write
 from analysis.report.html import duration, number, table
+from analysis.report.second_process import Second
 from analysis.verbs import report as verb
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -79,12 +79,12 @@ def test_an_empty_entry_of_the_path_is_dropped(tmp_path, monkeypatch):
 
 def test_the_second_process_of_a_report_finds_its_own_package(trapped, monkeypatch):
     """Before: `lab report` in a store with `analysis/__init__.py` executed that file."""
-    from analysis.report import beside
+    from analysis.report import second_process
 
     folder, marker = trapped
     monkeypatch.chdir(folder)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    with beside.Second() as second:
+    with second_process.Second() as second:
         found = second.call(os.getpid)()
     assert not marker.exists(), f"{marker.read_text()} ran beside the report"
     assert found != os.getpid(), "it was computed by a second process"

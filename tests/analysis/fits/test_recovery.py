@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import analysis as sl
+from analysis.intervals.polish import settled
 from analysis.intervals.resample import shares
-from analysis.intervals.settle import settled
 from analysis.solve.centre import centred
 from analysis.solve.estimator import minimise
 

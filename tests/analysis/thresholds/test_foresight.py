@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.thresholds.foresight import foresee
+from analysis.thresholds.forecasting import foresee
 from benchmarks import planted
 from benchmarks.planted import Plan
 

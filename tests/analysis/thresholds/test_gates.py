@@ -6,7 +6,7 @@ import pytest
 
 from analysis.errors import InputError
 from analysis.thresholds import detect
-from analysis.thresholds.cells import build
+from analysis.thresholds.scores import build
 from benchmarks import planted
 from benchmarks.planted import Plan
 

@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from analysis.errors import InputError
 from analysis.thresholds import detect, metrics
-from analysis.thresholds.cells import build
+from analysis.thresholds.scores import build
 from benchmarks import planted
 from benchmarks.planted import Plan
 

@@ -6,8 +6,8 @@ import pytest
 from scipy.special import expit
 
 from analysis.thresholds import detect
-from analysis.thresholds.cells import build
-from analysis.thresholds.oddities import set_aside
+from analysis.thresholds.outliers import set_aside
+from analysis.thresholds.scores import build
 
 
 def table(scores, items=2000, metric="acc", sizes=None, **columns):

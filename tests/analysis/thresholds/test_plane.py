@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from analysis.thresholds import collapse, frontier
-from analysis.thresholds.plane import planes
+from analysis.thresholds.params_tokens import planes
 from benchmarks import planted
 from benchmarks.planted import Grid
 

@@ -7,9 +7,9 @@ import pandas
 import pytest
 
 from analysis.thresholds import SeedSd, detect
-from analysis.thresholds.cells import build
 from analysis.thresholds.detector import false_discovery
-from analysis.thresholds.evidence import study
+from analysis.thresholds.findings import study
+from analysis.thresholds.scores import build
 from analysis.thresholds.verdict import decide
 from benchmarks import planted
 from benchmarks.planted import Plan

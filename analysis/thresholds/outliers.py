@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.notes import Note
-from analysis.thresholds import cells as table
-from analysis.thresholds import fits
-from analysis.thresholds.cells import Cells
+from analysis.thresholds import fits, scores
+from analysis.thresholds.scores import Cells
 from analysis.thresholds.tails import student_both
 
 _FEWEST = 6  # sizes needed to say that one is odd
@@ -165,7 +164,7 @@ def _designs(x: np.ndarray) -> list[np.ndarray]:
 
 def _without(cells: Cells, index: int, note: Note) -> Cells:
     keep = np.arange(cells.size.size) != index
-    kept = table.take(cells, np.flatnonzero(keep))
+    kept = scores.take(cells, np.flatnonzero(keep))
     used = np.unique(kept.size)
     size = np.searchsorted(used, kept.size)
     return replace(kept, size=size, x=kept.x[used], place=kept.place[used], notes=(*kept.notes, note))

@@ -21,7 +21,7 @@ ROUNDS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Valley:
+class CurveFit:
     """A method on fixed x (n,) and weights (n,); losses (n,) or draws of them (B, n) come later.
 
     powers: (alpha, beta) for the method `law`: at equal compute a law of two terms is a constant plus
@@ -118,8 +118,8 @@ def basis(x: np.ndarray, degree: int, powers: tuple[float, float] | None) -> np.
     return np.stack([np.ones_like(x), np.exp(-powers[0] * x), np.exp(powers[1] * x)], axis=1)
 
 
-def _polynomial(valley: Valley) -> Valley:
-    return valley if valley.method != "akima" else Valley("cubic", valley.x, valley.weight)
+def _polynomial(valley: CurveFit) -> CurveFit:
+    return valley if valley.method != "akima" else CurveFit("cubic", valley.x, valley.weight)
 
 
 def robust_weights(
@@ -152,10 +152,10 @@ def robust_weights(
     return weights
 
 
-def _least_absolute(x: np.ndarray, loss: np.ndarray, powers) -> tuple[Valley, np.ndarray, int]:
+def _least_absolute(x: np.ndarray, loss: np.ndarray, powers) -> tuple[CurveFit, np.ndarray, int]:
     """(curve, its residuals (n,) of a least absolute fit by reweighting, its degree)."""
     many = len(np.unique(np.round(x, 3))) >= 7
-    valley = Valley("law" if powers else "cubic" if many else "parabola", x, np.ones(len(x)), powers)
+    valley = CurveFit("law" if powers else "cubic" if many else "parabola", x, np.ones(len(x)), powers)
     residual = loss - valley.fitted(loss)
     for _ in range(3 * ROUNDS):
         floor = max(1e-4 * float(np.median(np.abs(residual))), 1e-12 * float(np.median(loss)))

@@ -15,7 +15,7 @@ PASSES = 2
 SHOWS = 0.02
 
 
-def settled(law: Law, x, target, rho: Rho, drawn: Optimum, weights=None) -> Optimum:
+def polished(law: Law, x, target, rho: Rho, drawn: Optimum, weights=None) -> Optimum:
     """The draws, those that had not converged taken further: from where they stopped, and once more through
     wider corners. target (n,) or (B, n), weights None, (n,) or (B, n).
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.thresholds import fits, likelihood
-from analysis.thresholds.cells import Cells
 from analysis.thresholds.null import Design, profiles_of, simulate
 from analysis.thresholds.result import Places, Threshold
+from analysis.thresholds.scores import Cells
 from analysis.thresholds.shapes import Shape
 from analysis.thresholds.tails import binomial_at_least, f_quantile
 

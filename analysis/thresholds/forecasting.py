@@ -2,10 +2,10 @@
 
 PassUntil's law (Hu et al. 2310.03262): log(-log p) of a whole answer is linear in log size. Here the nats a
 token of the sizes whose exact match is still at chance give the slope, since they are seen where the exact
-match is 0 of n; and p = exp(-T nats^k) carries them over the answer (see `push`), with the length T and the
-exponent k drawn from a prior and weighed by the few answers that were right. Larger sizes are forecast with
-an interval, and scored where they were measured. A forecast that fails says that the continuous scale of the
-small models did not show what came; it does not say that nothing could have.
+match is 0 of n; and p = exp(-T nats^k) carries them over the answer (see `metric_effect`), with the length T
+and the exponent k drawn from a prior and weighed by the few answers that were right. Larger sizes are
+forecast with an interval, and scored where they were measured. A forecast that fails says that the continuous
+scale of the small models did not show what came; it does not say that nothing could have.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import logit
 
-from analysis.thresholds import likelihood, push
-from analysis.thresholds.cells import Cells, build
+from analysis.thresholds import likelihood, metric_effect
 from analysis.thresholds.result import Threshold
+from analysis.thresholds.scores import Cells, build
 from analysis.thresholds.tails import f_quantile
 from analysis.thresholds.verdict import FLOOR
 
@@ -120,14 +120,14 @@ def foresee(
 
 def _one(hard: Cells, soft: Cells, length: float | None, rng: np.random.Generator) -> Foresight:
     out = Foresight(hard.task, hard.metric, hard.axis, "cannot_tell", "")
-    mine, other = push.match(hard, soft)
+    mine, other = metric_effect.match(hard, soft)
     lifted = hard.pooled - hard.chance >= FLOOR * (1 - hard.chance)
     count = int(lifted.argmax()) if lifted.any() else hard.x.size
     low = np.isin(hard.size[mine], np.arange(count))
     if count < FEWEST_SIZES or np.unique(hard.size[mine][low]).size < FEWEST_SIZES:
         text = f"{count} sizes score within {FLOOR:g} of chance: {FEWEST_SIZES} are needed to forecast from"
         return replace(out, text=text)
-    nats = push.log_nats(soft.score, soft)
+    nats = metric_effect.log_nats(soft.score, soft)
     line = _line(hard.x[hard.size[mine][low]], nats[other[low]], rng)
     link = _link(hard, mine[low], nats[other[low]], length, rng)
     fitted = tuple(float(place) for place in hard.place[:count])

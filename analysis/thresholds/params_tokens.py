@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.thresholds import evidence, null
-from analysis.thresholds.cells import Cells, build
+from analysis.thresholds import findings, null
 from analysis.thresholds.likelihood import Scale
 from analysis.thresholds.null import Design
+from analysis.thresholds.scores import Cells, build
 
 FEWEST_SIZES, FEWEST_BUDGETS, FEWEST_CELLS = 3, 2, 8
 
@@ -88,11 +88,11 @@ def planes(frame, chance: dict[str, float] | None = None, seed_sd: float | None 
 
 def _plane(cells: Cells, at: dict[float, tuple[float, float, float]], given: float | None) -> Plane:
     params, tokens, loss = np.array([at[round(float(place))] for place in cells.place]).T
-    cells = evidence.check_gates(cells)
-    sd, freedom = evidence.own_seed_sd(cells) if not cells.faults else (None, 0)
+    cells = findings.check_gates(cells)
+    sd, freedom = findings.own_seed_sd(cells) if not cells.faults else (None, 0)
     if sd is None:
         sd, freedom = (None if cells.continuous else given), 0
-    design, data, _ = evidence.design_of(cells, sd if freedom == 0 else None)
+    design, data, _ = findings.design_of(cells, sd if freedom == 0 else None)
     return Plane(cells, params, tokens, loss, design, data, sd, freedom, _unfit(cells, params, tokens, sd))
 
 

@@ -12,7 +12,7 @@ from analysis.laws.frontier import FACTOR, optimum
 
 
 @dataclass(frozen=True, eq=False)
-class Valley:
+class FrontierBand:
     """Compute-optimal params, tokens and loss at each of flops (n,); *_band are (low, high) or None."""
 
     flops: np.ndarray
@@ -23,7 +23,7 @@ class Valley:
     tokens_band: tuple[np.ndarray, np.ndarray] | None
 
 
-def valley(fit: Fit, flops: np.ndarray) -> Valley | None:
+def frontier_band(fit: Fit, flops: np.ndarray) -> FrontierBand | None:
     """The law's optimum at each budget; None for laws that have none, or do not split compute at all."""
     if not {"params", "tokens"} <= set(fit.law.inputs) or set(fit.law.inputs) - {"params", "tokens", "flops"}:
         return None
@@ -39,4 +39,4 @@ def valley(fit: Fit, flops: np.ndarray) -> Valley | None:
         if np.isfinite(drawn).any(axis=0).all():
             band = widened(params, drawn, fit.level, fit.spread, positive=True)
             other = flops / (FACTOR * band[1]), flops / (FACTOR * band[0])
-    return Valley(flops, params, tokens, fit.predict(params, tokens), band, other)
+    return FrontierBand(flops, params, tokens, fit.predict(params, tokens), band, other)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from analysis.notes import Note
-from analysis.thresholds import calibration, fits, gates, likelihood, null, oddities, places, seeds, shapes
-from analysis.thresholds.cells import Cells
+from analysis.thresholds import calibration, fits, gates, likelihood, locations, null, outliers, seeds, shapes
 from analysis.thresholds.likelihood import Scale
 from analysis.thresholds.null import Design, Evidence
 from analysis.thresholds.result import Places, SeedSd
+from analysis.thresholds.scores import Cells
 from analysis.thresholds.tails import f_tail
 
 SMOOTH = ("smooth", "power_law", "sigmoid")
@@ -125,7 +125,7 @@ def study(
     out = {"cells": cells, "design": design, "data": data, "seed_sd": sd, "freedom": freedom}
     out |= {"shapes": found, "weights": ranked, "bimodal": bimodal, "below_chance": below}
     if not cells.continuous:
-        out["beats_chance"] = places.detectable_sizes(data[None], cells.items, cells.size, cells.chance)[0]
+        out["beats_chance"] = locations.detectable_sizes(data[None], cells.items, cells.size, cells.chance)[0]
         out["resolved"] = _resolved(cells)
     else:
         out["resolved"] = cells.x.size
@@ -154,7 +154,7 @@ def study(
         result = Findings(**out)
         shape = result.shape(*BENT) if _bent(result, alpha) else result.shape(*SMOOTH, *BENT)
         if shape is not None and result.shape().name not in ("flat",):
-            out["places"] = places.locate(cells, design, data, shape, freedom, rng)
+            out["places"] = locations.locate(cells, design, data, shape, freedom, rng)
     return Findings(**out)
 
 
@@ -294,7 +294,7 @@ def check_gates(cells: Cells, built: Sequence[Cells] = ()) -> Cells:
     """The cells with their faults and remarks; other metrics of the task, in `built`, may speak for one."""
     others = [other for other in built if other.task == cells.task and other is not cells]
     faults, remarks = gates.check(cells, others)
-    return replace(cells, faults=faults, notes=(*cells.notes, *remarks, *oddities.falls(cells)))
+    return replace(cells, faults=faults, notes=(*cells.notes, *remarks, *outliers.falls(cells)))
 
 
 def spread_zero_faults(built: list[Cells]) -> list[Cells]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.thresholds.cells import Cells
+from analysis.thresholds.scores import Cells
 from analysis.thresholds.shapes import Shape
 
 
