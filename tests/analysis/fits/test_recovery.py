@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.intervals.polish import settled
+from analysis.intervals.polish import polished
 from analysis.intervals.resample import shares
 from analysis.solve.centre import centred
 from analysis.solve.estimator import minimise
@@ -142,7 +142,7 @@ def test_draws_that_stopped_short_are_taken_further():
     begin = LAW.to_inner(fit.params, centre)[None]
     weights = shares(np.arange(12), 200, 0)
     rough = minimise(LAW, x, target, rho, np.repeat(begin, 200, axis=0), weights, steps=3)
-    after = settled(LAW, x, target, rho, rough, weights)
+    after = polished(LAW, x, target, rho, rough, weights)
     assert rough.converged.mean() < 0.5
     assert after.converged.mean() > 0.97
     assert (after.value <= rough.value).all()
