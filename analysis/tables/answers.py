@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.errors import InputError
+from analysis.tables.limits import LIMITS
 from analysis.tables.table import Runs
 
 if TYPE_CHECKING:
@@ -89,10 +91,7 @@ def _paths(runs: Runs) -> list[Path]:
 
 def _read(path: Path, columns: list[str]):
     """The columns as a DataFrame; None for a file that cannot be read or lacks one."""
-    import pyarrow
-    from pyarrow import parquet
-
     try:
-        return parquet.read_table(path, columns=columns).to_pandas()
-    except (pyarrow.ArrowException, OSError, KeyError):
+        return LIMITS.parquet(path, columns).to_pandas()
+    except (InputError, FileNotFoundError):
         return None

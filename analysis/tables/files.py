@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.tables.units import decimal_commas, number, pointed
+from analysis.tables.limits import DEPTH, LIMITS, ReadLimits, deeper
+from analysis.tables.units import decimal_commas, number, numbers, pointed
 
 # Identifiers such as 12e4567890ab read as numbers; these columns never are.
 _TEXT = "run_id study grid status trunk source device energy_source git_commit pack name cluster"
@@ -23,15 +24,17 @@ TEXT = frozenset(_TEXT.split())
 
 def tidy(values: Sequence[Any], name: str) -> np.ndarray:
     """An array of a column's values: float64 if all are numbers or missing, bool if all are, else objects."""
+    kinds = {type(value) for value in values}
+    if kinds & {dict, list} and any(map(deeper, values)):
+        raise InputError(f"column {name!r}: lists or objects in more than {DEPTH} others")
     if name not in TEXT:
-        kinds = {type(value) for value in values}
         if kinds == {bool}:
             return np.array(values, bool)
         if kinds <= {int, float, type(None)} and kinds & {int, float}:
-            return np.array(values, float)
+            return numbers(values)
         if kinds == {str}:
             try:
-                return np.array([value or "nan" for value in values]).astype(float)
+                return np.array([float(value) if value else np.nan for value in values])
             except ValueError:
                 pass
     array = np.empty(len(values), object)
@@ -39,8 +42,8 @@ def tidy(values: Sequence[Any], name: str) -> np.ndarray:
     return array
 
 
-def columns_of(path: Path) -> dict[str, np.ndarray]:
-    """name -> (rows,) of a file. InputError for what cannot be read, and for files without rows."""
+def columns_of(path: Path, limits: ReadLimits = LIMITS) -> dict[str, np.ndarray]:
+    """name -> (rows,) of a file. InputError for what cannot be read or is too large, and for no rows."""
     readers = {
         ".csv": _csv,
         ".tsv": _csv,
@@ -54,7 +57,10 @@ def columns_of(path: Path) -> dict[str, np.ndarray]:
         raise InputError(
             f"{path}: unknown format {path.suffix!r}; one of {', '.join(readers)}, or a store folder"
         )
-    raw = reader(path)
+    try:
+        raw = reader(path, limits)
+    except InputError as error:
+        raise InputError(*(p if str(path) in p else f"{path}: {p}" for p in error.problems)) from None
     if not raw or not len(next(iter(raw.values()))):
         raise InputError(f"{path}: no rows")
     return raw
@@ -63,10 +69,6 @@ def columns_of(path: Path) -> dict[str, np.ndarray]:
 def _suffix(path: Path) -> str:
     """The format's, also of runs.csv.gz."""
     return Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
-
-
-def _text(path: Path, **options):
-    return gzip.open(path, "rt", **options) if path.suffix.lower() == ".gz" else open(path, **options)
 
 
 def _lines(file) -> Iterator[str]:
@@ -85,26 +87,30 @@ def _lines(file) -> Iterator[str]:
     yield from file
 
 
-def _csv(path: Path) -> dict[str, np.ndarray]:
+def _csv(path: Path, limits: ReadLimits) -> dict[str, np.ndarray]:
     try:
-        with _text(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        with limits.text(path, "utf-8-sig", newline="", errors="replace") as file:
             lines = _lines(file)
             head = next(lines, "")
             delimiter = max("\t;,", key=head.count) if _suffix(path) != ".tsv" else "\t"
             lines = chain([head], lines)
             if delimiter not in head and len(head.split()) > 1:
-                rows = [line.split() for line in lines if line.strip()]
+                found = (line.split() for line in lines if line.strip())
             else:
-                rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
-    except (csv.Error, OSError, EOFError) as error:
+                found = (row for row in csv.reader(lines, delimiter=delimiter) if row)
+            head = next(found, [])
+            limits.check(path, 1, len(head))
+            rows = [head, *limits.counted(path, found)]
+    except csv.Error as error:
         raise InputError(f"{path}: {error}") from None
-    if not rows:
+    if not head:
         raise InputError(f"{path}: empty file")
+    limits.check(path, len(rows) - 1, len(head))
     names = [name.strip() for name in rows.pop(0)]
     if unnamed := [index for index, name in enumerate(names) if not name]:
         for index in unnamed:
             names[index] = f"column_{index}"
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
         raise InputError(*(f"{path}: the column {name!r} occurs twice" for name in repeated))
     if long := [index for index, row in enumerate(rows) if len(row) > len(names)]:
         counts = [
@@ -118,27 +124,23 @@ def _csv(path: Path) -> dict[str, np.ndarray]:
     return {name: tidy(values, name) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
 
 
-def _parquet(path: Path) -> dict[str, np.ndarray]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        data = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path}: not a Parquet file that can be read: {str(error).splitlines()[0]}"
-        ) from None
+def _parquet(path: Path, limits: ReadLimits) -> dict[str, np.ndarray]:
+    data = limits.parquet(path)
     return {name: tidy(data[name].to_pylist(), name) for name in data.column_names}
 
 
-def _json(path: Path) -> dict[str, np.ndarray]:
+def _json(path: Path, limits: ReadLimits) -> dict[str, np.ndarray]:
     try:
-        with _text(path, encoding="utf-8") as file:
+        with limits.text(path) as file:
             text = file.read()
         lines = [line for line in text.splitlines() if line.strip()]
         by_line = _suffix(path) == ".jsonl" or (len(lines) > 1 and _objects(lines[:2]))
         data = [json.loads(line) for line in lines] if by_line else json.loads(text)
-    except (ValueError, OSError, EOFError, RecursionError) as error:
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"{path}: lists or objects in more than {DEPTH} others") from None
+    except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     rows = data.get("rows") if isinstance(data, dict) else data
     if isinstance(data, dict) and rows is None:
@@ -150,12 +152,14 @@ def _json(path: Path) -> dict[str, np.ndarray]:
     if isinstance(data, dict) and rows is None and all(isinstance(values, list) for values in data.values()):
         if len({len(values) for values in data.values()}) > 1:
             raise InputError(f"{path}: its columns differ in length")
+        limits.check(path, max(map(len, data.values()), default=0), len(data))
         return {name: tidy(values, name) for name, values in data.items()}
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(
             f"{path}: a table is {{columns, rows: [{{...}}]}}, a list of objects, or lists by column"
         )
-    return by_column(rows)
+    limits.check(path, len(rows), 1)
+    return by_column(rows, lambda columns: limits.check(path, len(rows), columns))
 
 
 def _objects(lines: Sequence[str]) -> bool:
@@ -180,22 +184,30 @@ def _oriented(data: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     return [{"name": name, **row} for name, row in data.items()] if shared and len(data) > 1 else None
 
 
-def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Columns of a list of rows; a key that a row lacks is missing there. Nested keys are joined: a.b."""
+def by_column(
+    rows: Sequence[Mapping[str, Any]], check: Callable[[int], None] = lambda columns: None
+) -> dict[str, np.ndarray]:
+    """Columns of a list of rows; a key that a row lacks is missing there. Nested keys are joined: a.b.
+
+    check: told the number of columns before they are made.
+    """
     if any(isinstance(value, Mapping) for value in (rows[0].values() if rows else ())):
         rows = [_flat(row) for row in rows]
     shapes = dict.fromkeys(tuple(row) for row in rows)  # few, however many rows there are
     names = list(dict.fromkeys(name for shape in shapes for name in shape))
+    check(len(names))
     if all(len(shape) == len(names) for shape in shapes):
         return {name: tidy([row[name] for row in rows], name) for name in names}
     return {name: tidy([row.get(name) for row in rows], name) for name in names}
 
 
-def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(row: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:
+    if depth > DEPTH:
+        raise InputError(f"column {prefix[:40]!r}...: objects in more than {DEPTH} others")
     out: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
-            out |= _flat(value, f"{prefix}{name}.")
+            out |= _flat(value, f"{prefix}{name}.", depth + 1)
         else:
             out[f"{prefix}{name}"] = value
     return out

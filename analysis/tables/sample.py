@@ -12,7 +12,7 @@ from analysis.notes import Excluded, Note
 from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, suggested
 from analysis.tables.table import Runs
 from analysis.tables.trajectories import CHECKPOINTS, COPIES, MOST, UNFINISHED, checkpoints, copies, swept
-from analysis.tables.units import numbers
+from analysis.tables.units import labelled, numbers
 
 # How tables write that a run ended as it should.
 FINISHED = frozenset(["ok", "finished", "complete", "completed", "done", "success", "succeeded"])
@@ -132,7 +132,7 @@ def _groups(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> d
     for name, values in runs.columns.items():
         if values.dtype.kind != "O" or name in runs.roles.values() or name in runs.roles:
             continue
-        labels, index = np.unique([str(value) for value in values[keep].tolist()], return_inverse=True)
+        labels, index = labelled(values[keep].tolist())
         if not 2 <= len(labels) <= 12 or len(keep) < 4 * len(labels):
             continue
         # A column that only names the size or the budget says nothing that the inputs do not.
@@ -213,7 +213,7 @@ def _clusters(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) ->
             continue
         labels = [str(value) for value in runs.columns[column][keep].tolist()]
         labels = [f"\0{i}" if label in ("", "None", "nan") else label for i, label in enumerate(labels)]
-        index = np.unique(labels, return_inverse=True)[1]
+        index = labelled(labels)[1]
         if index.max() + 1 == len(keep):
             continue
         if normal(column) in ALIASES["cluster"][1] and not _is_run(index, inputs):

@@ -14,7 +14,8 @@ from analysis.errors import InputError
 from analysis.notes import Note
 from analysis.tables.columns import NEEDED, assign, nearest
 from analysis.tables.files import columns_of
-from analysis.tables.units import evaluate, numbers
+from analysis.tables.limits import LIMITS, ReadLimits
+from analysis.tables.units import evaluate, labelled, numbers
 
 if TYPE_CHECKING:
     import pandas
@@ -95,7 +96,7 @@ class Runs:
         loss = np.where(self.columns["loss"] > 0, self.columns["loss"], np.inf)
         at = [np.round(np.log(np.maximum(self.columns[name], 1e-300)), 3) for name in ("params", "tokens")]
         texts = [self.columns[name] for name in ("grid", "held_out") if name in self.columns]
-        labels = [np.unique(column.astype(str), return_inverse=True)[1] for column in texts]
+        labels = [labelled(column.tolist())[1] for column in texts]
         order = np.lexsort((loss, *at, *labels))
         key = np.stack([*at, *labels])[:, order]
         first = np.concatenate([[True], (key[:, 1:] != key[:, :-1]).any(axis=0)])
@@ -112,12 +113,13 @@ class Runs:
         return self.frame._repr_html_()
 
 
-def read(path: str | Path, columns: Mapping[str, str] | None = None) -> Runs:
+def read(path: str | Path, columns: Mapping[str, str] | None = None, limits: ReadLimits = LIMITS) -> Runs:
     """The runs of a store folder, or of a .csv, .tsv, .parquet, .json or .jsonl file.
 
     `columns` maps roles (params, tokens, flops, loss, held_out, seed, status, cluster, unique_tokens) to the
     table's names, or to a sum or difference of them (`params=params_total-params_embedding`).
-    Raises InputError when the path, its format or its columns cannot be used.
+    `limits` say how large a file may be. Raises InputError when the path, its format or its columns cannot be
+    used, and for a file that is larger.
     """
     path = Path(path)
     if not path.exists():
@@ -127,7 +129,7 @@ def read(path: str | Path, columns: Mapping[str, str] | None = None) -> Runs:
 
         raw, abilities, notes = read_store(path)
         return table(raw, columns, str(path), notes, store=True, ability_rows=abilities)
-    return table(columns_of(path), columns, str(path))
+    return table(columns_of(path, limits), columns, str(path))
 
 
 def as_runs(data: Any, columns: Mapping[str, str] | None = None) -> Runs:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from analysis.tables.columns import normal
+from analysis.tables.units import labelled
 
 # Sizes and budgets closer than this are one.
 SAME = 1e-3
@@ -76,7 +77,7 @@ def checkpoints(
 def _sorted(params: np.ndarray, tokens: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """The rows (n,) numbered by size and columns of text, or None where one of these repeats its tokens."""
     texts = [values for values in columns.values() if values.dtype.kind == "O"]
-    labels = [np.unique([str(one) for one in values.tolist()], return_inverse=True)[1] for values in texts]
+    labels = [labelled(values.tolist())[1] for values in texts]
     labels = [label for label in labels if label.max() + 1 <= len(params) / 2]
     key = np.stack([np.round(np.log(params) / SAME).astype(int), *labels])
     run = np.unique(key, axis=1, return_inverse=True)[1].ravel()
@@ -107,7 +108,7 @@ def swept(
     for name, values in columns.items():
         if not _TUNED.search(normal(re.split(r"[/.]", name)[-1])):
             continue
-        labels = np.unique([str(value) for value in values.tolist()], return_inverse=True)[1]
+        labels = labelled(values.tolist())[1]
         differ = {int(one) for one in several if np.ptp(labels[cell == one]) > 0}
         if len(differ) > 0.2 * (cell.max() + 1):
             names.append(name)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+# Characters of a cell or a name that patterns are held against: their time grows with a power of it.
+_LONGEST = 100
 _SCALE = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21, "y": 1e24}
 _WORDS = {"thousand": 1e3, "million": 1e6, "mln": 1e6, "billion": 1e9, "bn": 1e9, "trillion": 1e12}
 _NUMBER = re.compile(
@@ -40,28 +42,50 @@ def numbers(values: np.ndarray) -> np.ndarray:
         return values.astype(float)
     try:
         return values.astype(float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return np.array([number(value) for value in values.tolist()], float)
 
 
 def number(value: Any) -> float:
+    """NaN for what is no number, infinity for what is larger than any float."""
     if isinstance(value, bool | int | float):
-        return float(value)
-    if not isinstance(value, str):
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf") if value > 0 else float("-inf")
+    if not isinstance(value, str) or len(value := value.strip()) > _LONGEST:
         return float("nan")
     if power := _POWER.match(value):
-        return float(10.0 ** float(power[1]))
+        return _power(float(power[1]))
     match = _NUMBER.match(value)
     if match is None:
         return float("nan")
     unit = (match[3] or "").lower()
     scale = _SCALE.get(unit) or _WORDS.get(unit) or 1.0
-    return float(match[1].replace(",", "").replace("_", "")) * 10.0 ** int(match[2] or 0) * scale
+    return float(match[1].replace(",", "").replace("_", "")) * _power(int(match[2] or 0)) * scale
+
+
+def _power(exponent: float) -> float:
+    try:
+        return 10.0**exponent
+    except OverflowError:
+        return float("inf")
+
+
+def labelled(values: Iterable[Any]) -> tuple[list[str], np.ndarray]:
+    """The distinct values as texts, sorted, and for each value the number of its own (n,).
+
+    As np.unique does it, whose texts are all as wide as the longest: one of 100 kB costs that on every row.
+    """
+    texts = [str(value) for value in values]
+    labels = sorted(set(texts))
+    numbered = {label: index for index, label in enumerate(labels)}
+    return labels, np.array([numbered[text] for text in texts], int)
 
 
 def decimal_commas(cells: Iterable[str]) -> bool:
     """Whether these cells of a file parted by semicolons write 3,21 for 3.21, as many languages do."""
-    cells = [cell for cell in cells if cell]
+    cells = [cell for cell in cells if cell and len(cell) <= _LONGEST]
     return any(map(_COMMA.match, cells)) and not any(
         "." in cell or cell.count(",") > 1 for cell in cells if _NUMBER.match(cell) or _COMMA.match(cell)
     )
@@ -69,7 +93,7 @@ def decimal_commas(cells: Iterable[str]) -> bool:
 
 def pointed(cell: str) -> str:
     """3,21 as 3.21; anything else as it is."""
-    return cell.replace(",", ".") if _COMMA.match(cell) else cell
+    return cell.replace(",", ".") if len(cell) <= _LONGEST and _COMMA.match(cell) else cell
 
 
 def unit_of(name: str) -> tuple[str, float]:
@@ -77,6 +101,8 @@ def unit_of(name: str) -> tuple[str, float]:
 
     `Params (M)` is ("Params", 1e6), `total_gflops` is ("totalflops", 1e9).
     """
+    if len(name) > _LONGEST:
+        return name, 1.0
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     if days := _DAYS.match(plain):
         return days[1] if _COMPUTE.search(days[1]) else f"{days[1]}flops", PF_DAY

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from analysis.tables.columns import parse_map
+from analysis.tables.limits import LIMITS, ReadLimits
 from analysis.tables.table import Runs, read
 from analysis.text import dumps
 
+Reading = Annotated[ReadLimits, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]  # --max-bytes, --max-rows
 Objective = Literal["huber", "l1", "squared", "asymmetric"]
 
 
@@ -29,6 +31,7 @@ class TableOptions:
     """Only rows with these values, as in grid=language or train_dataset=c4,seed=0."""
     lowest: bool = False
     """Of runs that share params and tokens keep the best one: for tables of sweeps over learning rates."""
+    limits: Reading = LIMITS
     json: bool = False
     """Print one JSON object."""
 
@@ -67,7 +70,7 @@ class LawOptions(TableOptions):
 
 def read_table(options: TableOptions) -> Runs:
     """The table that a verb was given. Raises InputError."""
-    runs = read(options.table, parse_map(options.columns) or None)
+    runs = read(options.table, parse_map(options.columns) or None, options.limits)
     runs = runs.where(**parse_map(options.where, "--where")) if options.where else runs
     return runs.lowest() if options.lowest else runs
 

@@ -12,6 +12,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from analysis.tables.limits import LIMITS
+from analysis.verbs.options import Reading
+
 
 @dataclass(frozen=True)
 class ReportOptions:
@@ -29,6 +32,7 @@ class ReportOptions:
     """Only rows with these values, as in grid=language."""
     open: bool = False
     """Show the page in a browser, where there is a screen."""
+    limits: Reading = LIMITS
     json: bool = False
     """Print what was found as one JSON object."""
 
@@ -48,6 +52,7 @@ class PlotOptions:
     """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
     where: str = ""
     """Only rows with these values, as in grid=language."""
+    limits: Reading = LIMITS
     json: bool = False
     """Print what was written as one JSON object."""
 
@@ -118,7 +123,7 @@ def _read(options: ReportOptions | PlotOptions):
     from analysis.tables.columns import parse_map
     from analysis.tables.table import read
 
-    runs = read(options.path, parse_map(options.columns) or None)
+    runs = read(options.path, parse_map(options.columns) or None, options.limits)
     return runs.where(**parse_map(options.where, "--where")) if options.where else runs
 
 

@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 import tyro
 
 from analysis.errors import InputError
+from analysis.tables.limits import LIMITS, ReadLimits
 from analysis.text import line_again
+from analysis.verbs.options import Reading
 
 _SIZE_ROLES = ("params", "tokens", "flops", "loss")
 _ROLES = ("task", "metric", "score", "correct", "items", "seed", "chance", "stderr", "cluster", "parse_rate")
@@ -41,6 +43,7 @@ class Options:
     """Forecast exact match from the sizes where it is at chance, and score it on the others."""
     seed: int = 0
     """Of the simulations."""
+    limits: Reading = LIMITS
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -49,7 +52,7 @@ def thresholds(argv: list[str]) -> int:
     """Serve the verb. Returns 0; raises InputError for a table or an option that cannot be used."""
     options = tyro.cli(Options, args=argv, prog="lab thresholds", description=__doc__)
     levels = _levels(options.chance)
-    frame, runs = _read(options.table, options.columns)
+    frame, runs = _read(options.table, options.columns, options.limits)
     from analysis.tables.answers import answer_lengths
     from analysis.thresholds.detector import run
     from analysis.thresholds.forecasting import foresee
@@ -131,7 +134,7 @@ def _levels(given: tuple[str, ...]) -> dict[str, float]:
     return levels
 
 
-def _read(path: str, mapping: str):
+def _read(path: str, mapping: str, limits: ReadLimits):
     """The long ability table of a store or a file as a DataFrame, with its columns under our names; and the
     runs it comes from."""
     from analysis.tables.columns import nearest, parse_map
@@ -143,7 +146,7 @@ def _read(path: str, mapping: str):
     if problems:
         raise InputError(*problems)
     sizes = {role: column for role, column in wanted.items() if role in _SIZE_ROLES}
-    runs = read(path, sizes or None)
+    runs = read(path, sizes or None, limits)
     if runs.store:
         return runs.abilities, runs
     frame = runs.frame

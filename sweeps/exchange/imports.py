@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from analysis.tables.limits import LIMITS, ReadLimits
+from analysis.verbs.options import Reading
 from lab.errors import InputError
 from lab.strict import nearest
 from sweeps.exchange import training_logs, wandb_files
@@ -31,6 +33,7 @@ def import_(argv: list[str]) -> int:
         params: float | None = None,
         tokens_per_step: float | None = None,
         all_evaluations: bool = False,
+        limits: Reading = LIMITS,
         as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     ) -> int:
         """Bring tables and training logs of other tools into one table, a row a run.
@@ -52,7 +55,7 @@ def import_(argv: list[str]) -> int:
         problems: list[str] = []
         for path in files:
             try:
-                rows += read(path, format, params, tokens_per_step, all_evaluations)
+                rows += read(path, format, params, tokens_per_step, all_evaluations, limits)
             except InputError as error:
                 problems += error.problems
         if not problems:
@@ -85,62 +88,68 @@ def _map(text: str) -> dict[str, str]:
     return found
 
 
-def read(path: Path, format: Format, params=None, tokens_per_step=None, every=False) -> list[dict]:
+def read(
+    path: Path, format: Format, params=None, tokens_per_step=None, every=False, limits: ReadLimits = LIMITS
+) -> list[dict]:
     """Rows of one file, under the names that it has.
 
     Raises:
-        InputError: for files that are not of the format.
+        InputError: for files that are not of the format, or larger than the limits.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    kind = guess(path) if format == "auto" else format
+    text = None if path.is_dir() or path.suffix.lower() in (*_TABLES, ".wandb") else _text(path, limits)
+    kind = guess(path, text) if format == "auto" else format
     if kind == "wandb":
-        return wandb_files.read(path)
+        return wandb_files.read(path, limits.max_bytes)
     if kind == "table":
-        return _table(path)
+        return _table(path, limits)
     given = training_logs.Given(params, tokens_per_step)
-    return training_logs.read(path, kind, given, every)
+    return training_logs.read(path, text if text is not None else _text(path, limits), kind, given, every)
 
 
-def guess(path: Path) -> Format:
-    """What a file is, by its name and its first lines."""
+def _text(path: Path, limits: ReadLimits) -> str:
+    try:
+        return limits.text(path, errors="replace").read()
+    except ValueError as error:
+        raise InputError(*getattr(error, "problems", [f"{path}: {error}"])) from None
+
+
+def guess(path: Path, text: str | None) -> Format:
+    """What a file is, by its name and what it says."""
     if path.is_dir() or path.suffix == ".wandb":
         return "wandb"
     if path.suffix.lower() in _TABLES:
         return "table"
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    kind = training_logs.guess(text)
+    kind = training_logs.guess(text or "")
     if kind is None:
         raise InputError(f"{path}: is neither a table ({', '.join(_TABLES)}) nor a known log; give --format")
     return kind
 
 
-def _table(path: Path) -> list[dict]:
+def _table(path: Path, limits: ReadLimits) -> list[dict]:
     # the reader of the analysis: what it takes, `lab fit` takes
     from analysis import read as read_table
 
     try:
-        frame = read_table(path, {}).columns
+        frame = read_table(path, {}, limits).columns
     except ValueError as error:
         if not hasattr(error, "problems"):
             raise
         ambiguous = [p for p in error.problems if "could both be" in p]
         if len(ambiguous) < len(error.problems):
             raise InputError(*error.problems) from None
-        frame = _plain(path)
+        frame = _plain(path, limits)
     names = list(frame)
     values = zip(*(list(frame[name]) for name in names), strict=True)
     return [dict(zip(names, row, strict=True)) for row in values]
 
 
-def _plain(path: Path):
+def _plain(path: Path, limits: ReadLimits):
     """The columns as they stand, where their roles are in doubt: --columns decides."""
     from analysis.tables.files import columns_of
 
-    return columns_of(path)
+    return columns_of(path, limits)
 
 
 def mapped(rows: list[dict], roles: dict[str, str], path: Path) -> tuple[list[dict], list[str]]:

@@ -9,7 +9,9 @@ from typing import Literal
 from lab.errors import InputError
 
 Log = Literal["nanogpt", "nanochat"]
-_NUMBER = r"([-+]?[\d,]*\.?\d+(?:[eE][-+]?\d+)?)"
+# Possessive: a line of 16,000 digits is read once. Steps are numbers that a program counts to.
+_NUMBER = r"([-+]?(?>\d++(?:,\d++)*+(?:\.\d++)?+|\.\d++)(?:[eE][-+]?\d++)?+)"
+_STEP = r"(\d{1,18})"
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,19 @@ def guess(text: str) -> Log | None:
     return None
 
 
-def read(path: Path, kind: Log, given: Given, every: bool = False) -> list[dict]:
-    """A row for the last evaluation of a log, or for each of them.
+def read(path: Path, text: str, kind: Log, given: Given, every: bool = False) -> list[dict]:
+    """A row for the last evaluation of a log that says `text`, or for each of them.
 
     Raises:
         InputError: where the log lacks what a row needs, naming the option that gives it.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")
     rows = (_nanogpt if kind == "nanogpt" else _nanochat)(path, text, given)
     return rows if every else rows[-1:]
 
 
 def _nanogpt(path: Path, text: str, given: Given) -> list[dict]:
     """`number of parameters: 10.65M`, `tokens per iteration will be: 16,384`, `step 250: ... val loss 2`."""
-    steps = re.findall(rf"^step (\d+): train loss {_NUMBER}, val loss {_NUMBER}", text, re.M)
+    steps = re.findall(rf"^step {_STEP}: train loss {_NUMBER}, val loss {_NUMBER}", text, re.M)
     if not steps:
         raise InputError(f"{path}: no line `step N: train loss X, val loss Y`; is it a log of nanoGPT?")
     # printed in millions with two digits, without position embeddings
@@ -75,12 +76,12 @@ def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
 
     Params are the matrices and the head, which its own scaling laws count; the log prints them by group.
     """
-    steps = re.findall(rf"^Step (\d+) \| Validation bpb: {_NUMBER}", text, re.M)
+    steps = re.findall(rf"^Step {_STEP} \| Validation bpb: {_NUMBER}", text, re.M)
     if not steps:
         raise InputError(f"{path}: no line `Step N | Validation bpb: X`; is it a log of nanochat?")
     groups = {
         name: float(count.replace(",", ""))
-        for name, count in re.findall(rf"^(\w+)\s*: {_NUMBER}\s*$", text, re.M)
+        for name, count in re.findall(rf"^(\w++)[^\S\n]*+: {_NUMBER}[^\S\n]*+$", text, re.M)
     }
     matrices, head = groups.get("transformer_matrices"), groups.get("lm_head")
     params = matrices + head if matrices and head else _last(text, rf"[Nn]umber of parameters: {_NUMBER}")
@@ -89,7 +90,7 @@ def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
         text, rf"^(?:Auto-computed optimal|Total) batch size:? {_NUMBER}"
     )
     total, iterations = _last(text, rf"Total number of training tokens: {_NUMBER}"), int(steps[-1][0])
-    ended = _last(text, r"^step \d+/(\d+)")
+    ended = _last(text, rf"^step \d++/{_STEP}\b")
     if per_step is None and total and ended:
         per_step = total / ended
     problems = []
@@ -101,7 +102,7 @@ def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
         raise InputError(*problems)
     per_step = per_step or total / iterations
     flops = _last(text, rf"Estimated FLOPs per token: {_NUMBER}")
-    core = dict(re.findall(rf"^Step (\d+) \| CORE metric: {_NUMBER}", text, re.M))
+    core = dict(re.findall(rf"^Step {_STEP} \| CORE metric: {_NUMBER}", text, re.M))
     return [
         {
             "name": path.stem,

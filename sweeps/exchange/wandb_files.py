@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.errors import InputError
+from lab.files import LIMIT, read_bytes
 
 _BLOCK = 32768
 _HEADER = 7
 
 
-def read(path: Path) -> list[dict]:
+def read(path: Path, limit: int = LIMIT) -> list[dict]:
     """A row for each run: configuration, summary and the last logged values.
 
     Args:
         path: a ``.wandb`` file, or a folder with any number of them below it.
+        limit: bytes of a file.
 
     Raises:
         InputError: where there is none, or the package is missing.
@@ -36,7 +38,7 @@ def read(path: Path) -> list[dict]:
         raise InputError(
             f"{path}: reading .wandb files needs the package wandb; pip install 'scaling-law-lab[export]'"
         ) from None
-    return [_row(file, wandb_internal_pb2.Record) for file in files]
+    return [_row(file, wandb_internal_pb2.Record, limit) for file in files]
 
 
 def wait(file: Path, seconds: float = 60.0) -> None:
@@ -57,12 +59,12 @@ def wait(file: Path, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def _row(file: Path, record_class) -> dict:
+def _row(file: Path, record_class, limit: int) -> dict:
     config: dict = {}
     logged: dict = {}
     summary: dict = {}
     name = file.stem.removeprefix("run-")
-    for data in records(file):
+    for data in records(file, limit):
         record = record_class()
         try:
             record.ParseFromString(data)
@@ -91,22 +93,22 @@ def _update(values: dict, items) -> None:
         key = item.key or "/".join(item.nested_key)
         try:
             value = json.loads(item.value_json)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         # configurations are wrapped once more by some versions
         values[key] = value["value"] if isinstance(value, dict) and set(value) == {"value"} else value
 
 
-def records(file: Path) -> Iterator[bytes]:
+def records(file: Path, limit: int = LIMIT) -> Iterator[bytes]:
     """The whole records of a file; one that a kill tore off at the end is not there.
 
     Raises:
-        InputError: for a file that is no such log.
+        InputError: for a file that is no such log, or larger.
     """
-    data = file.read_bytes()
+    data = read_bytes(file, limit=limit)
     if data[:4] != b":W&B":
         raise InputError(f"{file}: is not a .wandb file: it does not begin with :W&B")
-    at, parts = _HEADER, b""
+    at, parts = _HEADER, []
     while at + 7 <= len(data):
         room = _BLOCK - at % _BLOCK
         if room < 7:  # a block's tail too short for a frame is padding
@@ -117,6 +119,8 @@ def records(file: Path) -> Iterator[bytes]:
         at += 7 + length
         if len(body) < length or kind == 0:
             return
-        parts = body if kind in (1, 2) else parts + body
+        if kind in (1, 2):
+            parts = []
+        parts.append(body)
         if kind in (1, 4):
-            yield parts
+            yield b"".join(parts)
