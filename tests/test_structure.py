@@ -5,6 +5,7 @@ from the interpreter, not from the reader, who still has to know both files to u
 """
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -167,3 +168,19 @@ def test_few_files_of_sweeps_ask_analysis():
     ]
     wrong = [one for one in asking if one.source.split(".")[-1] not in ASKS_ANALYSIS]
     assert not wrong, told(wrong)
+
+
+def test_the_map_names_every_file_of_lab_and_sweeps():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`([a-z_]+)(?:\.py)?`", page))
+    missing = [
+        name
+        for name, path in modules().items()
+        if name.split(".")[0] in ("lab", "sweeps")
+        and not path.stem.startswith("__")
+        and not {"abilities", "data", "bench", "engines", "verbs"} & set(name.split(".")[1:-1])
+        and path.stem not in told
+    ]
+    assert not missing, f"not on the map: {missing}"
+    gone = [file for file in re.findall(r"`([a-z_/]+\.py)`", page) if not any(ROOT.glob(f"**/{file}"))]
+    assert not gone, f"on the map, not in the house: {gone}"
