@@ -1,4 +1,4 @@
-"""Two virtual CPU devices for every test that starts jax; the published tables where they are."""
+"""What all test processes share: devices, threads, XLA flags, compiled programs; the published tables."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,22 @@ from hypothesis import settings
 
 from lab.machine import devices
 
+# The processes of the suite fill the cores; more threads would wait for each other. numpy is not here yet.
+for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(pool, "1")
+
+# Most of the suite's time is compiling programs that then take a few steps; without LLVM's optimisation that
+# is three times shorter. SCALING_LAB_OPTIMISED=1 tests the programs exactly as users get them.
+if not os.environ.get("SCALING_LAB_OPTIMISED"):
+    os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
+
 devices.configure(cpu_devices=2)
+
+# Every test process, and every process a test starts, finds what another one compiled: the folder is that of
+# the `lab` command. A test that measures compiling, or wants an empty cache, sets its own.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(devices.compilation_folder()))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 # The same examples every time: a suite that fails by luck teaches people to run it again.
 settings.register_profile("repeatable", derandomize=True)

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from lab.errors import InputError
@@ -43,21 +44,25 @@ def configure(cpu_devices: int = 1, cores: tuple[int, ...] | None = None) -> Non
 
 
 def enable_compilation_cache() -> Path:
-    """Keep compiled programs between processes; returns the folder.
-
-    The path names the processor and the jaxlib version, because entries of another machine can be
-    rejected, or worse, contain instructions that this one lacks (jax#38445).
-    """
+    """Keep compiled programs between processes; returns the folder."""
     import jax
-    import jaxlib
 
-    folder = cache_folder() / "xla" / f"{machine_name()}-jaxlib{jaxlib.__version__}"
+    folder = compilation_folder()
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     compilations()  # counts from here on
     return folder
+
+
+def compilation_folder() -> Path:
+    """Where compiled programs are kept.
+
+    The path names the processor and the jaxlib version, because entries of another machine can be
+    rejected, or worse, contain instructions that this one lacks (jax#38445).
+    """
+    return cache_folder() / "xla" / f"{machine_name()}-jaxlib{version('jaxlib')}"
 
 
 @dataclass
