@@ -28,7 +28,7 @@ class DamagedCheckpoint(Exception):
 class Checkpoints:
     """The checkpoints of one run: ``folder/<step>/``.
 
-    Leftovers of interrupted saves are removed on opening for writing; complete folders are never touched.
+    Leftovers of interrupted saves and deletions are removed at the next save.
     """
 
     def __init__(self, folder: Path, writes: bool = True):
@@ -52,7 +52,7 @@ class Checkpoints:
         if target.exists() or not self.writes:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+        for leftover in [*self.folder.glob("*.orbax-checkpoint-tmp*"), *self.folder.glob(".*.deleted")]:
             shutil.rmtree(leftover, ignore_errors=True)
         host = jax.tree.map(np.asarray, tree)
         self._orbax.save(target, {"tree": host, _DIGEST: _digest(host)})
@@ -83,20 +83,6 @@ class Checkpoints:
             raise DamagedCheckpoint(f"{where}: contents do not match their digest")
         return tree
 
-    def latest(self, like, at_most: int | None = None, warn=lambda text: None):
-        """``(step, tree)`` of the newest sound checkpoint not beyond ``at_most``, or None.
-
-        Damaged ones are reported through ``warn``, set aside under another name, and the one before is tried.
-        """
-        for step in reversed(self.steps()):
-            if at_most is not None and step > at_most:
-                continue
-            try:
-                return step, self.restore(step, like)
-            except DamagedCheckpoint as damage:
-                warn(f"{damage}; set aside as {self.set_aside(step)}, going back to the checkpoint before")
-        return None
-
     def set_aside(self, step: int) -> str:
         """Take a damaged checkpoint out of the way; returns its new name. One that is gone is no error."""
         aside = self.folder / f"{step}.damaged"
@@ -106,8 +92,13 @@ class Checkpoints:
         return aside.name
 
     def delete(self, step: int) -> None:
+        """At once: a kill in the middle leaves no half of a checkpoint under its name."""
         if self.writes:
-            shutil.rmtree(self.folder / str(step), ignore_errors=True)
+            going = self.folder / f".{step}.deleted"
+            shutil.rmtree(going, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / str(step)).rename(going)
+            shutil.rmtree(going, ignore_errors=True)
 
 
 def _digest(tree) -> np.ndarray:

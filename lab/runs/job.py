@@ -24,6 +24,11 @@ class Job:
         return bool(self.branch_steps)
 
     @property
+    def start(self) -> int:
+        """The first step that the job trains itself."""
+        return self.config.hold_steps if self.trunk is not None else 0
+
+    @property
     def end(self) -> int:
         return max(self.branch_steps) if self.is_trunk else self.config.steps
 

@@ -2,7 +2,7 @@
 
 What is resumed is decided in this order:
 1. a result that is there ends the matter;
-2. else the newest sound checkpoint of the run itself;
+2. else the newest sound checkpoint of the run itself, in a pack that of a step that all have;
 3. else, for a branch, the trunk's checkpoint at the step where the cooldown starts;
 4. else the initial state.
 The data need no state of their own: a batch is a function of the step.
@@ -23,8 +23,8 @@ from lab.execution import Execution
 from lab.files import write_json
 from lab.machine import devices, distributed
 from lab.model import accounting, memory
-from lab.runs import divergence
-from lab.runs.checkpoint import Checkpoints, DamagedCheckpoint
+from lab.runs import divergence, resume
+from lab.runs.checkpoint import Checkpoints
 from lab.runs.folder import RunFolder
 from lab.runs.job import SCHEMA, Job
 from lab.training import optimizer, pack_timing, train
@@ -90,7 +90,7 @@ def run(
     Raises:
         Interrupted: when ``hooks.should_stop`` said so; call again to go on.
         Lost: from ``hooks.check``.
-        DamagedCheckpoint: when the trunk's checkpoint is missing or damaged; it is set aside.
+        DamagedTrunk: when the trunk's checkpoint is missing or damaged (:mod:`lab.runs.resume`).
         InputError: when the run cannot fit the memory of its devices, or ``how`` does not divide its shape.
     """
     hooks = hooks or Hooks()
@@ -113,9 +113,9 @@ class _Lockstep:
     """The loop, for R jobs on one pack."""
 
     def __init__(self, jobs: list[Job], dataset: Dataset, pack: Pack, hooks: Hooks):
-        horizons = {(job.end, job.config.batch, job.branch_steps) for job in jobs}
+        horizons = {(job.start, job.end, job.config.batch, job.branch_steps) for job in jobs}
         if len(horizons) > 1:
-            raise ValueError(f"runs in lockstep need one horizon, these have {sorted(horizons)}")
+            raise ValueError(f"runs in lockstep need one start and horizon, these have {sorted(horizons)}")
         self.jobs, self.dataset, self.pack, self.hooks = jobs, dataset, pack, hooks
         self.stores = [Checkpoints(job.folder.checkpoints, job.folder.writes) for job in jobs]
         self.alive = set(range(len(jobs)))
@@ -127,12 +127,16 @@ class _Lockstep:
         for job in self.jobs:
             job.folder.write_spec(job.spec(self.dataset, self.hooks.provenance))
         compiled = replace(devices.compilations())
-        step, states = self._start() if distributed.count() == 1 else self._start_together()
+        step, states = self._start()
         self.hooks.check()
-        for job in self.jobs:
-            job.folder.cut_metrics(step)
+        distributed.wait("read")
+        for job, store in zip(self.jobs, self.stores, strict=True):
+            resume.forget_beyond(step, job, store)
         distributed.wait("started")
-        placed = self._train(step, self.pack.put(states))
+        placed = self.pack.put(states)
+        for r, at in enumerate(self.pack.steps(placed)):
+            self._expect(r, at, step)
+        placed = self._train(step, placed)
         now = devices.compilations()
         self.cache_hits, self.cache_misses = now.hits - compiled.hits, now.misses - compiled.misses
         for r in sorted(self.alive):
@@ -143,42 +147,16 @@ class _Lockstep:
         steps = self.end - step
         return self.train_seconds / steps if steps > 4 * STEPS_PER_CALL else None
 
-    def _start_together(self) -> tuple[int, list[train.State | RunConfig]]:
-        # process 0 looks first, since it sets damaged checkpoints aside; the others read what it found
-        found = self._start() if distributed.is_primary() else None
-        step = distributed.from_primary(found[0] if found else 0)
-        if found:
-            return found
-        job, store = self.jobs[0], self.stores[0]
-        if step == 0:
-            return step, [job.config]
-        if job.trunk is not None and step not in store.steps():
-            store = Checkpoints(job.trunk.checkpoints, writes=False)
-        return step, [store.restore(step, train.state_shapes(job.config, self.dataset.vocab_size))]
-
     def _start(self) -> tuple[int, list[train.State | RunConfig]]:
-        # a trunk may lack a branch point that lies before its newest checkpoint
-        missing = [m for store in self.stores for m in self.marks if m not in store.steps()]
-        at_most = min(missing) if missing else None
-        found = [self._newest(r, at_most) for r in range(len(self.jobs))]
-        # a kill can fall between the saves of a pack: go back to the newest step that all have
-        first = min(step for step, _ in found)
-        return first, [
-            state if step == first else self._newest(r, first)[1] for r, (step, state) in enumerate(found)
-        ]
-
-    def _newest(self, r: int, at_most: int | None) -> tuple[int, train.State | RunConfig]:
-        job, vocab = self.jobs[r], self.dataset.vocab_size
-        shapes = train.state_shapes(job.config, vocab)
-        found = self.stores[r].latest(shapes, at_most, self.hooks.warn)
-        if found is None and job.trunk is not None:
-            hold, trunk = job.config.hold_steps, Checkpoints(job.trunk.checkpoints)
-            try:
-                found = hold, trunk.restore(hold, shapes)
-            except DamagedCheckpoint:
-                trunk.set_aside(hold)  # the trunk lacks this branch point now, and can be trained again
-                raise
-        return found or (0, job.config)
+        vocab = self.dataset.vocab_size
+        if distributed.count() == 1:
+            return resume.start(self.jobs, self.stores, vocab, self.hooks.warn)
+        # process 0 looks first, since it sets damaged checkpoints aside; the others read what it found
+        primary = distributed.is_primary()
+        found = resume.start(self.jobs, self.stores, vocab, self.hooks.warn) if primary else None
+        step = distributed.from_primary(found[0] if found else 0)
+        states = [resume.state_at(step, *one, vocab) for one in zip(self.jobs, self.stores, strict=True)]
+        return found or (step, states)
 
     def _train(self, step: int, placed):
         hypers = [optimizer.hyper(job.config, trunk=job.is_trunk) for job in self.jobs]
@@ -281,10 +259,19 @@ class _Lockstep:
     def _save(self, step: int, placed) -> None:
         self.hooks.check()
         for r in sorted(self.alive):
-            self.stores[r].save(step, self.pack.get(placed, r))  # every process helps to gather
+            state = self.pack.get(placed, r)  # every process helps to gather
+            self._expect(r, int(state.step), step)
+            self.stores[r].save(step, state)
+        for r in sorted(self.alive):  # a pack goes back to a step that all have: only now may older ones go
             for older in self.stores[r].steps():
                 if older < step and older not in self.marks:
                     self.stores[r].delete(older)
+
+    def _expect(self, r: int, at: int, step: int) -> None:
+        """The data of a step may only meet the state of that step."""
+        if at != step:
+            name = self.jobs[r % len(self.jobs)].run_id  # in mode data each device has a copy
+            raise RuntimeError(f"{name}: its state is at step {at}, its data at step {step}")
 
     def _diverged(self, r: int, step: int, reason: str) -> None:
         self.alive.discard(r)

@@ -132,6 +132,12 @@ class Pack:
             return jax.tree.map(lambda a: np.array(np.asarray(a)[run]), placed)
         return jax.tree.map(np.asarray, placed[run])
 
+    def steps(self, placed) -> list[int]:
+        """The step of each state as it is placed; in mode ``data`` that of each device's copy."""
+        if isinstance(placed, list):
+            return [int(state.step) for state in placed]
+        return [int(step) for step in np.asarray(placed.step).ravel()]
+
     def trained(self, placed, run: int, state: train.State):
         """Parameters to evaluate: over the mesh where one device may not hold them, else host arrays."""
         return placed.params if self.mode == "mesh" and jax.process_count() == 1 else state.params

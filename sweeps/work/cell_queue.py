@@ -188,4 +188,5 @@ def program_of(node: Node):
 
 def _lockstep_of(node: Node):
     """What runs of one pack have in common."""
-    return program_of(node), node.job.end, node.job.branch_steps, repr(node.of.config.data)
+    job = node.job
+    return program_of(node), job.start, job.end, job.branch_steps, repr(node.of.config.data)

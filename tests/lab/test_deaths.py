@@ -1,0 +1,321 @@
+"""Death at any file operation of runs in lockstep: what is resumed, in whatever packing, ends the same.
+
+A process need not die for it: the operation raises, and so does every one after it. What had begun stays as
+it was: a file opened for writing is left empty, a line half appended, a folder half removed.
+
+``python tests/lab/test_deaths.py --deaths 120`` prints a table by packing.
+"""
+
+import argparse
+import builtins
+import io
+import os
+import random
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+if __name__ == "__main__":
+    from lab.machine import devices
+
+    devices.configure(cpu_devices=4)
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lab.config import ModelConfig, OptimizerConfig, RunConfig
+from lab.data import DataConfig, load
+from lab.execution import Execution, MeshShape
+from lab.runs import loop
+from lab.runs.checkpoint import Checkpoints
+from lab.runs.folder import RunFolder
+from lab.runs.job import Job
+from lab.training import mesh, pack, train
+
+
+class Death(BaseException):
+    """Not an Exception: nothing that handles errors may outlive it."""
+
+
+class Reaper:
+    """Counts the file operations below ``root`` and kills at number ``at`` (from 0); None: counts only."""
+
+    def __init__(self, root: Path, at: int | None = None):
+        self.root, self.at = str(root), at
+        self.done: list[str] = []  # what was done, in order
+        self.dead = False
+
+    def meets(self, operation: str, path, *more) -> None:
+        """Called before an operation."""
+        path = os.fspath(path) if not isinstance(path, int) else ""
+        if not isinstance(path, str) or not path.startswith(self.root):
+            return
+        if not self.dead and len(self.done) == self.at:
+            self.dead = True
+            self._half_done(operation, path, *more)
+        if self.dead:
+            raise Death(f"{operation} {path}")
+        self.done.append(f"{operation} {path[len(self.root) + 1 :]}")
+
+    def _half_done(self, operation: str, path: str, mode: str = "") -> None:
+        if operation == "open":
+            with _OPEN(path, mode) as file:
+                if "a" in mode:
+                    file.write(b'{"step": 2' if "b" in mode else '{"step": 2')
+        elif operation == "rmtree":
+            files = sorted(p for p in Path(path).rglob("*") if p.is_file())
+            for file in files[: len(files) // 2]:
+                _UNLINK(file)
+
+
+_OPEN, _UNLINK, _RMDIR, _RMTREE = builtins.open, os.unlink, os.rmdir, shutil.rmtree
+
+
+@contextmanager
+def death(root: Path, at: int | None = None):
+    """Within, file operations below ``root`` go through the :class:`Reaper` that is yielded."""
+    reaper = Reaper(root, at)
+
+    def watched(name: str, real):
+        def call(path, *args, **kwargs):
+            reaper.meets(name, path)
+            return real(path, *args, **kwargs)
+
+        return call
+
+    def opened(file, mode="r", *args, **kwargs):
+        if set(mode) & set("wax+"):
+            reaper.meets("open", file, mode)
+        return _OPEN(file, mode, *args, **kwargs)
+
+    def rmtree(path, *args, **kwargs):
+        reaper.meets("rmtree", path)
+        with mock.patch.multiple(os, unlink=_UNLINK, rmdir=_RMDIR):  # it is one operation here
+            return _RMTREE(path, *args, **kwargs)
+
+    names = ("replace", "rename", "link", "unlink", "mkdir", "rmdir")
+    patched = {name: watched(name, getattr(os, name)) for name in names}
+    with (
+        mock.patch.multiple(os, **patched),
+        mock.patch.object(builtins, "open", opened),
+        mock.patch.object(io, "open", opened),
+        mock.patch.object(shutil, "rmtree", rmtree),
+    ):
+        yield reaper
+
+
+DATA = load(DataConfig(source="synthetic", context=16, val_windows=8))
+CONFIG = RunConfig(
+    tokens=50 * 4 * 16,
+    model=ModelConfig(width=8, layers=1, heads=1),
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_tokens=10 * 64),
+    data=DATA.config,
+    batch=4,
+)
+VOCAB = DATA.vocab_size
+EXACT = ("serial", "devices")  # the bits of the solo run, however they alternate
+Packing = tuple[tuple[str, tuple[int, ...]], ...]  # of each group: the mode, and the seeds in lockstep
+
+
+def together(mode: str, runs: int) -> Packing:
+    return ((mode, tuple(range(runs))),)
+
+
+def alone(runs: int) -> Packing:
+    return tuple(("serial", (seed,)) for seed in range(runs))
+
+
+@dataclass(frozen=True)
+class Ended:
+    params: list
+    records: list  # step, loss, gradient norm
+    losses: tuple
+
+
+def jobs(root: Path, seeds) -> list[Job]:
+    return [Job(replace(CONFIG, seed=s), str(s), RunFolder(root / str(s))) for s in seeds]
+
+
+def go_on(root: Path, packing: Packing, tell=lambda text: None) -> None:
+    """What a worker does: the unfinished runs of each group, with a checkpoint after every call."""
+    for mode, seeds in packing:
+        left = [job for job in jobs(root, seeds) if not (job.folder.path / "result.json").exists()]
+        how = Execution(MeshShape.parse("fsdp=2")) if mode == "mesh" else Execution()
+        hooks = loop.Hooks(warn=tell, checkpoint_seconds=0.0)
+        with mock.patch.object(loop, "_SAVING_SHARE", 0):
+            if left:
+                loop.run(left, DATA, "serial" if len(left) < len(seeds) == 2 else mode, hooks, how)
+
+
+def ended(root: Path, seed: int) -> Ended:
+    (job,) = jobs(root, [seed])
+    shapes = train.state_shapes(job.config, VOCAB).params
+    params = jax.tree.leaves(Checkpoints(job.folder.final).restore(50, shapes))
+    records = [(m["step"], m["loss_nats"], m["grad_norm"]) for m in job.folder.metrics() if "loss_nats" in m]
+    row = job.folder.result()["row"]
+    return Ended(params, records, (row["loss_nats"], row["train_loss_nats"]))
+
+
+@cache
+def solo(seed: int) -> Ended:
+    with tempfile.TemporaryDirectory() as name:
+        go_on(Path(name), (("serial", (seed,)),))
+        return ended(Path(name), seed)
+
+
+@cache
+def operations(packing: Packing) -> tuple[str, ...]:
+    """The file operations of runs that nothing disturbs."""
+    with tempfile.TemporaryDirectory() as name, death(Path(name)) as reaper:
+        go_on(Path(name), packing)
+        return tuple(reaper.done)
+
+
+def differs(root: Path, packings: list[Packing]) -> list[str]:
+    """What is not as in the solo runs: to the bit where all packings promise that, else by 1e-5."""
+    groups = [group for packing in packings for group in packing]
+    within = 0.0 if all(mode in EXACT for mode, _ in groups) else 1e-5
+    found = []
+    for seed in sorted({seed for _, seeds in groups for seed in seeds}):
+        got, expected = ended(root, seed), solo(seed)
+        apart = max(float(np.abs(a - b).max()) for a, b in zip(got.params, expected.params, strict=True))
+        if apart > within:
+            found.append(f"run {seed}: parameters {apart:.1e} apart")
+        if [r[0] for r in got.records] != [r[0] for r in expected.records]:
+            found.append(f"run {seed}: records of steps {[r[0] for r in got.records]}")
+        elif np.abs(np.subtract(got.records, expected.records)).max() > 10 * within:
+            found.append(f"run {seed}: other records")
+        if np.abs(np.subtract(got.losses, expected.losses)).max() > within:
+            found.append(f"run {seed}: losses {got.losses}, not {expected.losses}")
+    return found
+
+
+def suffer(root: Path, packings: list[Packing], at: list[int]) -> tuple[int, list[str]]:
+    """Die at operation ``at[i]`` of ``packings[i]``, go on in the next; the last lives to the end.
+
+    Returns how many died, and what was told or differs.
+    """
+    told, died = [], 0
+    for packing, where in zip(packings, [*at, None], strict=True):
+        try:
+            with death(root, where):
+                go_on(root, packing, told.append)
+        except Death:
+            died += 1
+    return died, told + differs(root, packings)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_steps():
+    """Compiled in no time, but a step still depends on the state, the batch, the rate and the seed."""
+
+    def chunk(state, inputs_KxBxT, targets_KxBxT, n, h, *, axis=None, **_):
+        def one(i, carry):
+            state, losses = carry
+            pull = jnp.sin(inputs_KxBxT[i].astype(jnp.float32)).mean()
+            pull = pull if axis is None else jax.lax.pmean(pull, axis)
+            params = jax.tree.map(lambda p: p + h.learning_rate * (jnp.cos(pull + p) - p), state.params)
+            moments = state.moments._replace(count=state.moments.count + 1)
+            loss = 1 + sum(jnp.square(leaf).mean() for leaf in jax.tree.leaves(params))
+            return train.State(params, moments), losses.at[i].set(loss)
+
+        state, losses = jax.lax.fori_loop(0, n, one, (state, jnp.zeros(inputs_KxBxT.shape[0])))
+        return state, train.Metrics(losses, losses, losses[0], losses[0])
+
+    with mock.patch.object(train, "chunk", chunk):
+        yield
+    pack.program.cache_clear()
+    mesh.program.cache_clear()
+
+
+CASES = [("serial", 1), ("devices", 2), ("pmap", 2), ("vmap", 2), ("vmap", 4), ("data", 1), ("mesh", 1)]
+
+
+@pytest.mark.parametrize(("mode", "runs"), CASES[:-2])
+def test_a_death_within_the_second_save_of_a_pack_changes_no_run(mode, runs, tmp_path):
+    packing = together(mode, runs)
+    done = operations(packing)
+    first = next(i for i, text in enumerate(done) if "checkpoints/40.orbax" in text)
+    length = next(i for i, text in enumerate(done[first:]) if "metrics.jsonl" in text)
+    save = [i for i in range(first, first + length) if done[i].startswith(("rename", "rmtree"))]
+    wrong = {}
+    for i in save[:: max(1, runs - 1)]:
+        died, problems = suffer(tmp_path / str(i), [packing, packing], [i])
+        assert died == 1
+        wrong |= {done[i]: problems} if problems else {}
+    assert not wrong
+    print(f"{mode}, {runs} runs: {len(save)} deaths, 0 wrong")
+
+
+def draw(rng: random.Random, modes, runs: int) -> Packing:
+    """Some way to pack the runs: groups drawn anew, each in a mode drawn anew."""
+    seeds = rng.sample(range(runs), runs)
+    size = rng.choice([n for n in (1, 2, 4) if n <= runs])
+    groups = [tuple(sorted(seeds[i : i + size])) for i in range(0, runs, size)]
+    return tuple((rng.choice(modes) if size > 1 else "serial", group) for group in groups)
+
+
+def test_runs_at_different_steps_are_packed_together(tmp_path):
+    rng, died = random.Random(0), 0
+    for i in range(4):  # two deaths each, so that what is packed anew has come unequally far
+        packings = [draw(rng, ["devices", "vmap"], 2) for _ in range(2)] + [together("devices", 2)]
+        renames = [[i for i, x in enumerate(operations(p)) if "rename" in x] for p in packings[:2]]
+        at = [rng.choice(where) for where in renames]
+        more, problems = suffer(tmp_path / str(i), packings, at)
+        assert not problems, (packings, at)
+        died += more
+    assert died >= 4
+
+
+def test_a_state_meets_only_the_data_of_its_step(tmp_path):
+    (job,) = jobs(tmp_path, [0])
+    stop = iter([False, True])
+    with pytest.raises(loop.Interrupted):
+        loop.run([job], DATA, hooks=loop.Hooks(should_stop=lambda: next(stop)))
+    steps = Checkpoints(job.folder.checkpoints).steps()
+    (job.folder.checkpoints / str(steps[-1])).rename(job.folder.checkpoints / "20")
+    told = []
+    go_on(tmp_path, alone(1), told.append)
+    assert "holds step 40" in told[0]
+    assert not differs(tmp_path, [alone(1)])
+    with mock.patch.object(loop.resume, "start", return_value=(20, [job.config])):
+        another = replace(job, folder=RunFolder(tmp_path / "another"))
+        with pytest.raises(RuntimeError, match="state is at step 0, its data at step 20"):
+            loop.run([another], DATA)
+
+
+def main(deaths: int, seed: int) -> None:
+    rng = random.Random(seed)
+    cases = {f"{mode}, {runs} runs": ([mode], runs, False) for mode, runs in CASES}
+    cases |= {f"{mode}, 4 runs": ([mode], 4, False) for mode in ("devices", "pmap")}
+    cases |= {f"packed anew, {runs} runs": (["devices", "pmap", "vmap"], runs, True) for runs in (2, 4)}
+    each, total, wrong = -(-deaths // len(cases)), 0, 0
+    print(f"{'packing':<22}{'deaths':>8}{'stores':>8}{'wrong':>7}")
+    for name, (modes, runs, anew) in cases.items():
+        died = stores = bad = 0
+        while died < each:
+            with tempfile.TemporaryDirectory() as folder:
+                n = 3 if anew else 2
+                packings = [draw(rng, modes, runs) if anew else together(modes[0], runs) for _ in range(n)]
+                at = [rng.randrange(len(operations(packing))) for packing in packings[:-1]]
+                more, problems = suffer(Path(folder), packings, at)
+            died, stores, bad = died + more, stores + 1, bad + bool(problems)
+            for problem in problems:
+                print(f"  {problem}  after {at} of {packings}")
+        print(f"{name:<22}{died:>8}{stores:>8}{bad:>7}", flush=True)
+        total, wrong = total + died, wrong + bad
+    print(f"{total} deaths, {wrong} stores wrong")
+    raise SystemExit(wrong > 0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--deaths", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=0)
+    main(**vars(parser.parse_args()))
