@@ -45,8 +45,8 @@ sizes = [{ width = 8, learning_rate = 0.02 }]
 # A worker that finds silence after seconds instead of a minute.
 HASTY = """
 import sys
-from sweeps import claim
-claim.STALE_SECONDS, claim.BEAT_SECONDS = 2.0, 0.2
+from lab.runs import claims
+claims.STALE_SECONDS, claims.BEAT_SECONDS = 2.0, 0.2
 from lab.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -153,10 +153,12 @@ real = time.time
 time.time = lambda: real() + float(skew)  # a host whose clock is off
 from pathlib import Path
 from lab.data import load
-from sweeps import claim, plan, worker
+from lab.runs import claims
+from sweeps.plan import cells
+from sweeps.work import worker
 from sweeps.store.store import Store
 from sweeps.study.loader import load as load_study
-claim.STALE_SECONDS, claim.BEAT_SECONDS = 1.0, 0.1
+claims.STALE_SECONDS, claims.BEAT_SECONDS = 1.0, 0.1
 rng = random.Random(os.getpid())
 
 def stub(jobs, dataset, mode, hooks):
@@ -168,7 +170,7 @@ def stub(jobs, dataset, mode, hooks):
     job.folder.commit({"schema": 1, "row": row, "abilities": []}, hooks.check)
 
 worker.run = stub
-made = plan.make(load_study(Path(study)), load)
+made = cells.make(load_study(Path(study)), load)
 print(len(made.cells), flush=True)
 sys.stdin.readline()
 sys.exit(worker.Worker(made, Store(Path(root)), lambda event: None).work())
