@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps, rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -58,6 +58,9 @@ RC = {
     "svg.hashsalt": "scaling-law-lab",
     "pdf.fonttype": 42,
     "path.simplify": True,
+    # Names come from tables: a task called `e $\frac{$` is that text.
+    "text.parse_math": False,
+    "text.usetex": False,
 }
 
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -65,8 +68,13 @@ _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 @contextmanager
 def look():
-    """Matplotlib's settings of this module, for the time of the block."""
-    with rc_context(RC):
+    """Matplotlib's settings of this module, for the time of the block.
+
+    They stand on its own defaults: a `matplotlibrc` in the working folder may be anybody's, and says nothing.
+    """
+    kept = ("backend", "backend_fallback", "interactive", "toolbar", "timezone", "webagg")
+    default = {name: value for name, value in rcParamsDefault.items() if not name.startswith(kept)}
+    with rc_context({**default, **RC}):
         yield
 
 

@@ -84,6 +84,8 @@ def _line(line: str) -> tuple[dict, list[str]]:
         doc = json.loads(line)
     except json.JSONDecodeError as error:
         return {}, [f"is no JSON: {error.msg} at column {error.colno}"]
+    except RecursionError:
+        return {}, ["is JSON of too many levels"]
     if not isinstance(doc, dict):
         return {}, ["should be an object with prompt and answer"]
     problems = []

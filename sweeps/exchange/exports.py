@@ -21,6 +21,13 @@ from sweeps.exchange import wandb_files
 from sweeps.store.store import Store
 
 Target = Literal["tensorboard", "wandb", "mlflow"]
+# These clients report on their own use and errors unless told not to before they are imported.
+_TELLING_NOBODY = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+    "WANDB_MODE": "offline",
+    "DO_NOT_TRACK": "true",
+}
 _MODULE = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
 
@@ -62,6 +69,7 @@ def export(argv: list[str]) -> int:
 
 
 def _need(to: Target) -> None:
+    os.environ.update(_TELLING_NOBODY)
     try:
         importlib.import_module(_MODULE[to])
     except ImportError:
