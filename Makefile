@@ -11,7 +11,7 @@ PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 help:
 	@echo "make quickstart   set up, train a small grid on real text, fit, detect, write the report"
 	@echo "make test         set up, run the tests"
-	@echo "make lint         set up, check style"
+	@echo "make lint         set up, check style and types"
 	@echo "make clean        remove the virtual environment"
 
 # One stamp per lock file: a second call finds it and installs nothing.
@@ -43,7 +43,7 @@ test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 # Needs uv. The build tool is locked too, so that an install asks the registry for nothing else.
 lock:

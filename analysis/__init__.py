@@ -25,4 +25,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return import_module("analysis.api").__all__
+    return sorted(import_module("analysis.api").__all__)

@@ -6,6 +6,7 @@ are made by modules that import it. They become its methods here, above all of t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def _specification(self: Multiverse, **options: Any) -> Any:
 
 
 # matplotlib is imported when a figure is asked for, not with the package: hence the imports in functions.
-_METHODS = {
+_METHODS: dict[type, dict[str, Callable[..., Any]]] = {
     Fit: {
         "predict_interval": _predict_interval,
         "profile_interval": profile_interval,

@@ -10,9 +10,10 @@ which is why the study's own is fitted.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.errors import InputError
 from analysis.intervals.bootstrap import Interval
@@ -22,6 +23,9 @@ from analysis.tables.table import Runs, as_runs
 # Rates taken into the parabola on each side of the lowest: one, and another if its loss is this near to it.
 NEIGHBOURS, NEAR = 2, 0.05
 _SIZE = ("params", "tokens", "width", "layers", "batch_tokens")
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +67,8 @@ class RateLaw:
     tokens_interval: Interval | None
     points: int
 
-    def __call__(self, params, tokens=1.0) -> np.ndarray:
-        rate = self.coefficient * np.asarray(params, float) ** self.params_exponent
+    def __call__(self, params: ArrayLike, tokens: ArrayLike = 1.0) -> np.ndarray:
+        rate: np.ndarray = self.coefficient * np.asarray(params, float) ** self.params_exponent
         if self.tokens_exponent is not None:
             rate = rate * np.asarray(tokens, float) ** self.tokens_exponent
         return rate
@@ -92,6 +96,14 @@ class Rates:
             "curves": [curve.to_dict() for curve in self.curves],
             "excluded": [row.to_dict() for row in self.excluded],
         }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each valley, with the fields of `RateCurve` that are single values."""
+        import pandas
+
+        skipped = ("rate", "loss", "runs", "parabola")
+        rows = [{k: v for k, v in vars(one).items() if k not in skipped} for one in self.curves]
+        return pandas.DataFrame(rows)
 
 
 def best_rates(runs: Any, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Rates:
@@ -136,7 +148,7 @@ def by_grid(runs: Any, **options: Any) -> dict[str, Rates]:
     return found
 
 
-def _usable(runs: Runs, strict: bool = True):
+def _usable(runs: Runs, strict: bool = True) -> tuple[np.ndarray, np.ndarray, tuple[Excluded, ...]]:
     """(rates (rows,), which rows count, the others with their reasons)."""
     if "learning_rate" not in runs.columns:
         if not strict:
@@ -149,7 +161,10 @@ def _usable(runs: Runs, strict: bool = True):
     keep = fine & np.isfinite(loss) & (rate > 0) & np.isfinite(rate)
     reasons = [
         Excluded(
-            int(row), f"status is {str(status[row])!r}, not 'ok'" if not fine[row] else "no loss or no rate"
+            int(row),
+            "no loss or no rate"
+            if status is None or fine[row]
+            else f"status is {str(status[row])!r}, not 'ok'",
         )
         for row in np.flatnonzero(~keep)
     ]
@@ -167,7 +182,14 @@ def _by_size(runs: Runs, rows: np.ndarray) -> list[np.ndarray]:
 class _Group:
     """Runs of one size: mean losses by rate, their scatter, and the bottom of the valley."""
 
-    def __init__(self, runs: Runs, rows, rate, loss, seeds):
+    def __init__(
+        self,
+        runs: Runs,
+        rows: np.ndarray,
+        rate: np.ndarray,
+        loss: np.ndarray,
+        seeds: np.ndarray | None,
+    ):
         self.params, self.tokens = (float(runs.columns[name][rows[0]]) for name in ("params", "tokens"))
         self.rate, at = np.unique(rate[rows], return_inverse=True)
         self.count = np.bincount(at)
@@ -190,7 +212,7 @@ class _Group:
         left = loss - basis @ np.linalg.lstsq(basis, loss, rcond=None)[0]
         return float(left @ left), len(loss) - int(rank)
 
-    def curve(self, sd: float | None, level: float, draws: int, rng) -> RateCurve:
+    def curve(self, sd: float | None, level: float, draws: int, rng: np.random.Generator) -> RateCurve:
         fixed = (self.params, self.tokens, self.rate, self.mean, self.count, float(self.rate[self.low]))
         if len(self.rate) < 3:
             return RateCurve(*fixed, None, None, None, f"{len(self.rate)} rates, a valley needs 3")
@@ -217,7 +239,7 @@ class _Group:
         )
 
 
-def _parabola(x, y, count) -> np.ndarray:
+def _parabola(x: np.ndarray, y: np.ndarray, count: np.ndarray) -> np.ndarray:
     """(..., 3) of losses (..., n), each weighted by its number of runs; lowest order first."""
     root = np.sqrt(count)[:, None]
     solve = np.linalg.pinv(root * x[:, None] ** np.arange(3)) * root.T

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.allocations.optimum import DEVIATIONS, beyond_runs
 from analysis.errors import InputError
@@ -28,6 +29,9 @@ R_D, R_N = 15.387756, 5.309743
 MOST_DRAWS, NEAR = 200, 5.0
 # Budgets between which a target loss is looked for, in natural logs about the table's largest.
 REACH = 40.0
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,15 @@ class Plan:
             "warnings": [note.to_dict() for note in self.warnings],
         }
         return out
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row each for params, tokens, loss and flops: quantity, optimum, low, high (at `level`)."""
+        import pandas
+
+        nothing = (float("nan"), float("nan"))
+        names = ("params", "tokens", "loss", "flops")
+        rows = [(name, getattr(self, name), *self.intervals.get(name, nothing)) for name in names]
+        return pandas.DataFrame(rows, columns=["quantity", "optimum", "low", "high"])
 
     def __repr__(self) -> str:
         return (
@@ -145,6 +158,7 @@ def plan(
     search = Search(fit.law, limits)
     free = Search(fit.law, Limits())
     if flops is None:
+        assert loss is not None  # as `_check` saw to
         flops = float(np.exp(search.budget(fit.params, np.log(loss), _middle(fit))))
         if not np.isfinite(flops):
             raise InputError(f"--loss: {loss:g} is not reached under these limits by the law {fit.law.name}")
@@ -190,17 +204,17 @@ class Search:
         self.law, self.limits = law, limits
         self.value = _worth(law, limits.unique_tokens)
 
-    def tokens(self, log_n, budget) -> np.ndarray:
+    def tokens(self, log_n: ArrayLike, budget: ArrayLike) -> np.ndarray:
         n = np.exp(log_n)
         return (np.exp(budget) - SERVED * n * self.limits.inference_tokens) / (FACTOR * n)
 
-    def loss(self, params: Mapping[str, Any], log_n, budget) -> np.ndarray:
+    def loss(self, params: Mapping[str, Any], log_n: ArrayLike, budget: ArrayLike) -> np.ndarray:
         d = self.tokens(log_n, budget)
         with np.errstate(all="ignore"):
             value = self.value(params, np.exp(log_n), np.where(d > 0, d, np.nan))
         return np.where(np.isfinite(value), value, np.inf)
 
-    def best(self, params: Mapping[str, Any], budget) -> tuple[np.ndarray, np.ndarray]:
+    def best(self, params: Mapping[str, Any], budget: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """(log of the best params, where: see `allocation.lowest`)."""
         budget = np.asarray(budget, float)
         if self.limits == Limits() and separable(self.law):
@@ -213,13 +227,15 @@ class Search:
             high = np.minimum(high, np.log(self.limits.max_params))
         return lowest(lambda log_n: self.loss(params, log_n, budget), np.zeros(shape), high)
 
-    def budget(self, params: Mapping[str, Any], log_loss, middle: float, reach: float = REACH) -> np.ndarray:
+    def budget(
+        self, params: Mapping[str, Any], log_loss: ArrayLike, middle: float, reach: float = REACH
+    ) -> np.ndarray:
         """log of the lowest budget whose best loss is exp(log_loss), by bisection about `middle` to 1e-9 of
         `reach`; inf where none within it is enough."""
         shape = np.broadcast_shapes(np.shape(log_loss), *(np.shape(value) for value in params.values()))
         target = np.exp(np.broadcast_to(log_loss, shape))
 
-        def misses(budget):
+        def misses(budget: np.ndarray) -> np.ndarray:
             return self.loss(params, self.best(params, budget)[0], budget) > target
 
         low, high = np.full(shape, middle - reach), np.full(shape, middle + reach)
@@ -234,7 +250,7 @@ class Search:
 def _worth(law: Law, unique: float | None) -> Callable[[Mapping[str, Any], Any, Any], np.ndarray]:
     """loss(params, n, d), with at most `unique` distinct tokens among the d."""
 
-    def inputs(n, d) -> dict[str, Any]:
+    def inputs(n: Any, d: Any) -> dict[str, Any]:
         out = {"params": n, "tokens": d, "flops": FACTOR * n * d}
         return out if unique is None else out | {"unique_tokens": np.minimum(unique, d)}
 
@@ -246,7 +262,7 @@ def _worth(law: Law, unique: float | None) -> Callable[[Mapping[str, Any], Any, 
     if closed is None:
         return lambda p, n, d: law.loss(p, inputs(n, np.minimum(d, unique)))
 
-    def repeated(p, n, d):
+    def repeated(p: Mapping[str, Any], n: Any, d: Any) -> np.ndarray:
         a, alpha, b, beta = (np.asarray(p[name], float) for name in closed)
         fresh = np.minimum(unique, d)
         useful = np.minimum(n, (alpha * a / (beta * b)) ** (1 / alpha) * fresh ** (beta / alpha))
@@ -257,7 +273,7 @@ def _worth(law: Law, unique: float | None) -> Callable[[Mapping[str, Any], Any, 
     return repeated
 
 
-def _check(fit: Fit, flops, loss, limits: Limits) -> None:
+def _check(fit: Fit, flops: float | None, loss: float | None, limits: Limits) -> None:
     problems = []
     if (flops is None) == (loss is None):
         problems.append("give either --flops, a budget, or --loss, a target")
@@ -298,7 +314,9 @@ def _naive(fit: Fit, free: Search, budget: float, limits: Limits) -> float | Non
     return float(np.exp(budget) + SERVED * np.exp(at) * limits.inference_tokens)
 
 
-def _intervals(fit: Fit, search: Search, flops: float, loss: float | None, here) -> dict[str, Interval]:
+def _intervals(
+    fit: Fit, search: Search, flops: float, loss: float | None, here: tuple[float, float, float]
+) -> dict[str, Interval]:
     if not fit.draws:
         return {}
     draws = {name: np.asarray(values)[:MOST_DRAWS] for name, values in fit.draws.items()}
@@ -319,7 +337,9 @@ def _intervals(fit: Fit, search: Search, flops: float, loss: float | None, here)
     }
 
 
-def _deviations(fit: Fit, search: Search, at, budget: float, best: float, limits: Limits) -> list[Deviation]:
+def _deviations(
+    fit: Fit, search: Search, at: np.ndarray, budget: float, best: float, limits: Limits
+) -> list[Deviation]:
     """What other sizes cost under the same limits; those that the limits forbid are left out."""
     out = []
     for factor in DEVIATIONS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from analysis.errors import InputError
@@ -47,7 +49,9 @@ def allocate(fit: Fit, flops: float) -> Allocation:
     )  # fmt: skip
 
 
-def _deviation(law: Law, params, flops: float, log_n: float, best: float, factor: float) -> Deviation:
+def _deviation(
+    law: Law, params: Mapping[str, float], flops: float, log_n: float, best: float, factor: float
+) -> Deviation:
     there = log_n + np.log(factor)
     loss = float(loss_along(law, params, there, flops))
     # The budget whose optimum has this loss, by bisection on its logarithm: the optimum falls as flops rise.

@@ -30,6 +30,9 @@ from analysis.tables.table import Runs, as_runs
 
 WINDOWS = 4
 
+if TYPE_CHECKING:
+    import pandas
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -98,6 +101,12 @@ class Audit:
             "warnings": [note.to_dict() for note in self.warnings],
         }
 
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each law, the best first, with the fields of `Standing`."""
+        import pandas
+
+        return pandas.DataFrame([asdict(one) for one in self.laws])
+
     if TYPE_CHECKING:  # its body is in `analysis.api`
 
         def plot(self, **options: Any) -> Any: ...
@@ -133,18 +142,19 @@ def audit(
     if not factor > 1:
         raise InputError(f"factor: {factor} is not a number above 1")
     rho = make_objective(objective, delta, "log", None)
-    laws = [find(law) for law in laws]
+    tried = [find(law) for law in laws]
     runs = as_runs(runs)
-    needed = dict.fromkeys(name for law in laws for name in law.inputs)
+    needed = dict.fromkeys(name for law in tried for name in law.inputs)
     rows = sample(runs, tuple(needed))
     if exclude_held_out and rows.held_out.all():
         text = f"all {len(rows)} usable rows are marked as held out; --include-held-out takes them in"
         raise InputError(f"{runs.source}: {text}")
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
-    rolled, problems = {}, []
+    rolled: dict[str, dict[str, Rollout]] = {}
+    problems: list[str] = []
     done = progress or (lambda share: None)
-    for number, law in enumerate(laws):
+    for number, law in enumerate(tried):
         # Rolling is most of the work; what is left is of the size of one law more.
         done(number / (len(laws) + 1))
         try:
@@ -153,17 +163,17 @@ def audit(
             problems += error.problems
     if not rolled:
         # What keeps the whole table from a law says more than what keeps each window from it.
-        fit_sample(rows, laws[0], runs.source, Settings(rho))
+        fit_sample(rows, tried[0], runs.source, Settings(rho))
         raise InputError(*dict.fromkeys(problems))
     done(len(laws) / (len(laws) + 1))
-    standings = _standings({law.name: law for law in laws}, rolled)
-    best = find_among(laws, standings[0].law)
+    standings = _standings({law.name: law for law in tried}, rolled)
+    best = find_among(tried, standings[0].law)
     settings = Settings(rho, bootstrap, level=level, seed=seed)
     fitted = fit_sample(rows, best, runs.source, settings)
     found = find_mistuned(fitted, rows.clusters, alpha)
     without = _without(rows, found, best, rho, runs)
     weights = weights_of([standings[0].mean_abs_error_percent * one.relative for one in standings])
-    ranked = [find_among(laws, one.law) for one in standings]
+    ranked = [find_among(tried, one.law) for one in standings]
     ahead = _next(rows, fitted, settings, runs, factor, ranked, weights) if bootstrap else None
     warnings = (*_said(found, fitted, without), *_grown(rolled[best.name]), *fitted.warnings)
     rollouts = tuple(rolled[best.name].values())
@@ -176,7 +186,8 @@ def find_among(laws: Sequence[Law], name: str) -> Law:
 
 def _rolled(rows: Sample, law: Law, rho: Rho, runs: Runs) -> dict[str, Rollout]:
     """By axis; axes along which no window determines the law are left out. InputError if none is left."""
-    out, problems = {}, []
+    out: dict[str, Rollout] = {}
+    problems: list[str] = []
     for axis in AXES:
         if axis not in rows.inputs:
             continue
@@ -207,8 +218,8 @@ def _standings(laws: dict[str, Law], rolled: dict[str, dict[str, Rollout]]) -> t
         common = [key for key in made[name] if key in made[other]]
         if not common:
             return float("inf")
-        mine, theirs = (np.mean([abs(made[one][key]) for key in common]) for one in (name, other))
-        return float(mine / max(theirs, 1e-12))
+        mine, theirs = (float(np.mean(np.abs([made[one][key] for key in common]))) for one in (name, other))
+        return mine / max(theirs, 1e-12)
 
     def score(name: str) -> float:
         return float(np.mean([np.log(max(ratio(name, other), 1e-12)) for other in made]))
@@ -264,9 +275,9 @@ def _next(
     widened = widening(earlier, level, factor, blend is not None)
     stretch = widened or 1.0
     wide = (loss * (low / loss) ** stretch, loss * (high / loss) ** stretch)
-    own = (float(own[0][0]), float(own[1][0]))
+    alone = (float(own[0][0]), float(own[1][0]))
     place = (float(inputs["params"][0]), float(inputs["tokens"][0]))
-    return NextScale(factor, flops, *place, loss, wide, own, widened)
+    return NextScale(factor, flops, *place, loss, wide, alone, widened)
 
 
 def _without(rows: Sample, found: Sequence[Rung], law: Law, rho: Rho, runs: Runs) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.audits.blend import blended
+from analysis.audits.blend import Blend, blended
 from analysis.audits.conformal import FACTORS, misses, widening
 from analysis.audits.predictions import cells_at, cells_of, flops_of, score_of
 from analysis.audits.ranking import rank
@@ -67,7 +67,9 @@ def forecast(
     first = settings if law != "auto" else replace(settings, bootstrap=0)
     fitted, held, rule = _split(rows, holdout_factor, bool(at), chosen, first, runs.source)
     rivals: tuple[Rival, ...] = ()
-    blend, laws, weights = None, (), ()
+    blend: Blend | None = None
+    laws: tuple[Law, ...] = ()
+    weights: tuple[float, ...] = ()
     if law == "auto":
         rivals = rank(rows.where(~held), rows.where(held), runs, rho)
         chosen = find(rivals[0].law)
@@ -94,7 +96,7 @@ def forecast(
 
 def _widen(cell: Cell, factor: float) -> Cell:
     """The cell with its interval stretched about the prediction, in logs."""
-    if cell.low is None or factor == 1.0:
+    if cell.low is None or cell.high is None or factor == 1.0:
         return cell
     low = cell.predicted * (cell.low / cell.predicted) ** factor
     high = cell.predicted * (cell.high / cell.predicted) ** factor
@@ -120,18 +122,18 @@ def _split(
     if factor is None and asked:
         nothing = np.zeros(len(rows), bool)
         return fitted(nothing), nothing, "nothing: all rows were fitted"
-    problems = None
+    problems: tuple[str, ...] = ()
     for trial in FACTORS if factor is None else (factor,):
         held = flops > flops.max() / trial
         try:
             found = fitted(held)
         except InputError as error:
-            problems = problems or error
+            problems = problems or error.problems
             continue
         return found, held, f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
     # A table that determines no law as a whole says more by its own faults than by those of its part.
     fitted(np.zeros(len(rows), bool))
-    raise InputError(*problems.problems, "a smaller --holdout-factor leaves more rows to fit")
+    raise InputError(*problems, "a smaller --holdout-factor leaves more rows to fit")
 
 
 def _scored(score: Score | None, level: float) -> list[Note]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.fits.results import Fit
 from analysis.notes import Note
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,12 @@ class Forecast:
             "warnings": [note.to_dict() for note in self.warnings],
         }
 
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each predicted run, with the fields of `Cell`."""
+        import pandas
+
+        return pandas.DataFrame([asdict(cell) for cell in self.cells])
+
     def __repr__(self) -> str:
         if self.score is None:
             return f"Forecast({self.fit.law.name}: {len(self.cells)} predicted, none measured)"
@@ -116,7 +125,7 @@ class Miss:
 
     limit: float
     distance: float
-    row: int
+    row: int | None
     error_percent: float
 
 
@@ -148,3 +157,9 @@ class Rollout:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each prediction of each window, with the fields of `Miss`."""
+        import pandas
+
+        return pandas.DataFrame([asdict(miss) for miss in self.misses])

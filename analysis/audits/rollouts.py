@@ -47,7 +47,13 @@ def rollout(
 
 
 def roll(
-    rows: Sample, axis: str, law: Law, rho: Rho, runs: Runs, windows: int = WINDOWS, limits=None
+    rows: Sample,
+    axis: str,
+    law: Law,
+    rho: Rho,
+    runs: Runs,
+    windows: int = WINDOWS,
+    limits: Sequence[float] | np.ndarray | None = None,
 ) -> Rollout:
     """`rollout` on rows that are already chosen. limits: these windows, and no others."""
     along = rows.inputs[axis]
@@ -55,7 +61,7 @@ def roll(
         limits = _candidates(along, 2 * windows)
     limits = [limit for limit in limits if _determines(rows.where(_within(along, limit)), law, runs)]
     # The first and the last window, and an even choice between them, before any of them is paid for.
-    picked = np.unique(np.linspace(0, len(limits) - 1, windows).astype(int)) if limits else []
+    picked = np.unique(np.linspace(0, len(limits) - 1, windows).astype(int)).tolist() if limits else []
     steps, missed = [], []
     for limit in (limits[i] for i in picked):
         inside = _within(along, limit)
@@ -64,10 +70,15 @@ def roll(
         except InputError:
             continue
         cells = cells_of(fitted, rows.where(~inside), runs, 0.9)
-        if cells and np.isfinite([cell.predicted for cell in cells]).all():
-            steps.append(Step(float(limit), int(inside.sum()), score_of(cells, rows.where(inside))))
+        score = score_of(cells, rows.where(inside))
+        if score is not None and np.isfinite([cell.predicted for cell in cells]).all():
+            steps.append(Step(float(limit), int(inside.sum()), score))
             missed.append(
-                [Miss(float(limit), getattr(c, axis) / float(limit), c.row, c.error_percent) for c in cells]
+                [
+                    Miss(float(limit), getattr(cell, axis) / float(limit), cell.row, cell.error_percent)
+                    for cell in cells
+                    if cell.error_percent is not None
+                ]
             )
     if not steps:
         raise InputError(f"{runs.source}: {law.name} cannot be fitted to any window along {axis}")

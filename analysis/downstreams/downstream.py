@@ -87,7 +87,7 @@ def fit_downstream(
     mixture = mixed(fitted, weights, found, kept, bootstrap, seed)
     best = mixture.parts[0]
     late = rows.where(held)
-    said = [*_said(best.fitted, seen, chance), *_doubts(mixture, found, late, at, kept)]
+    said = [*_said(best.fitted, seen, chance), *_remarks(mixture, found, late, at, kept)]
     result = Downstream(
         _ways(fitted, weights, errors, late, values[held]),
         best.fitted.law.formula,
@@ -118,7 +118,13 @@ def fit_downstream(
     )
 
 
-def _wrong(chance, ways: Sequence[str], level: float, factor, at) -> list[str]:
+def _wrong(
+    chance: float | None,
+    ways: Sequence[str],
+    level: float,
+    factor: float | None,
+    at: Sequence[tuple[float, float]],
+) -> list[str]:
     out = [f"--ways: no {name!r}{nearest(name, WAYS)}" for name in ways if name not in WAYS]
     if not ways:
         out.append(f"--ways: name at least one of {', '.join(WAYS)}")
@@ -138,7 +144,11 @@ def _wrong(chance, ways: Sequence[str], level: float, factor, at) -> list[str]:
 
 
 def _ways(
-    fitted: Mapping[str, Fitted], weights: Mapping[str, float], errors, late: Sample, measured: np.ndarray
+    fitted: Mapping[str, Fitted],
+    weights: Mapping[str, float],
+    errors: Mapping[str, float | None],
+    late: Sample,
+    measured: np.ndarray,
 ) -> tuple[Way, ...]:
     out = []
     for name, one in fitted.items():
@@ -150,7 +160,9 @@ def _ways(
     return tuple(sorted(out, key=lambda way: -way.weight))
 
 
-def _cells(result: Downstream, held: Sample, score: np.ndarray, at) -> tuple[ScoreCell, ...]:
+def _cells(
+    result: Downstream, held: Sample, score: np.ndarray, at: Sequence[tuple[float, float]]
+) -> tuple[ScoreCell, ...]:
     rows = [*held.rows.tolist(), *([None] * len(at))]
     params = np.array([*held.inputs["params"], *(n for n, _ in at)], float)
     tokens = np.array([*held.inputs["tokens"], *(d for _, d in at)], float)
@@ -160,10 +172,11 @@ def _cells(result: Downstream, held: Sample, score: np.ndarray, at) -> tuple[Sco
     bounds = result.predict_interval(params, tokens) if result.mixture.parts[0].draws else None
     cells = []
     for i, row in enumerate(rows):
-        low, high = (None, None) if bounds is None else (float(bounds[0][i]), float(bounds[1][i]))
+        low = None if bounds is None else float(bounds[0][i])
+        high = None if bounds is None else float(bounds[1][i])
         measured = None if row is None else float(score[i])
         error = None if measured is None else float(predicted[i]) - measured
-        inside = None if measured is None or low is None else bool(low <= measured <= high)
+        inside = None if measured is None or low is None or high is None else bool(low <= measured <= high)
         place = (float(params[i]), float(tokens[i]), float(predicted[i]))
         cells.append(ScoreCell(row, *place, low, high, measured, error, inside))
     return tuple(cells)
@@ -184,7 +197,9 @@ def _said(best: Fitted, score: np.ndarray, chance: float | None) -> list[Note]:
     return said
 
 
-def _doubts(mixture: Mixture, found, late: Sample, at, kept: Sample) -> list[Note]:
+def _remarks(
+    mixture: Mixture, found: Sequence[Any], late: Sample, at: Sequence[tuple[float, float]], kept: Sample
+) -> list[Note]:
     """What stands behind the weights and intervals, and how far the ways part where it matters."""
     said = []
     if not found:

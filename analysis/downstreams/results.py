@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.errors import InputError
 from analysis.intervals.bootstrap import Interval
 from analysis.notes import Note
 
 if TYPE_CHECKING:
+    import pandas
+
     from analysis.downstreams.mixing import Mixture
 
 
@@ -67,11 +70,13 @@ class Downstream:
     notes: tuple[Note, ...]
     mixture: Mixture = field(repr=False)
 
-    def predict(self, params, tokens) -> np.ndarray:
+    def predict(self, params: ArrayLike, tokens: ArrayLike) -> np.ndarray:
         """The score at params and tokens (arrays broadcast)."""
         return self.mixture.predict(params, tokens)
 
-    def predict_interval(self, params, tokens, level: float | None = None, new_run: bool = True):
+    def predict_interval(
+        self, params: ArrayLike, tokens: ArrayLike, level: float | None = None, new_run: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(low, high) for the score of a new run, or with new_run=False of the law. InputError without
         draws."""
         if not self.mixture.parts[0].draws:
@@ -95,6 +100,12 @@ class Downstream:
             "warnings": [note.to_dict() for note in self.warnings],
             "notes": [note.to_dict() for note in self.notes],
         }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each predicted run, with the fields of `ScoreCell`."""
+        import pandas
+
+        return pandas.DataFrame([asdict(cell) for cell in self.cells])
 
     def __repr__(self) -> str:
         named = ", ".join(f"{way.name} {way.weight:.0%}" for way in self.ways if way.weight)

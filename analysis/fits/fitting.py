@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from analysis.fits.noise import weighted
 from analysis.fits.profile import by_profile
 from analysis.fits.results import Exponents, Fit, Objective
 from analysis.intervals.bootstrap import bootstrap, interval
+from analysis.intervals.freedom import Freedom
 from analysis.laws.frontier import exponents, spends_compute
 from analysis.laws.law import Law
 from analysis.laws.named import find
@@ -173,7 +175,7 @@ def fit_sample(rows: Sample, law: Law, source: str, settings: Settings | None = 
     return by_profile(result)
 
 
-def _held(law: Law, found: Optimum, centre) -> Optimum:
+def _held(law: Law, found: Optimum, centre: Mapping[str, float]) -> Optimum:
     """Without the optima whose parameters no number can hold: steep terms that a row or two would pay for.
 
     Where there are no others all are kept, and refused by name.
@@ -202,14 +204,23 @@ def _unseen(law: Law, x: np.ndarray, theta: np.ndarray) -> tuple[Note, ...]:
     return (Note("no_effect", f"no row depends on {', '.join(names)}: the value given means nothing"),)
 
 
-def _public(law: Law, x, theta: np.ndarray, centre) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _public(
+    law: Law, x: np.ndarray, theta: np.ndarray, centre: Mapping[str, float]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """(values in the table's units, with 0 for factors that have vanished; which have, (B, P))."""
     gone = law.gone(theta, x)
     values = law.to_public(theta, centre)
     return {name: np.where(gone[:, i], 0.0, values[name]) for i, name in enumerate(law.names)}, gone
 
 
-def _allocation(law: Law, params, draws, rows: Sample, level: float, spread: float) -> Exponents | None:
+def _allocation(
+    law: Law,
+    params: Mapping[str, float],
+    draws: Mapping[str, np.ndarray],
+    rows: Sample,
+    level: float,
+    spread: float | Freedom,
+) -> Exponents | None:
     if not spends_compute(law):
         return None
     flops = float((6 * rows.inputs["params"] * rows.inputs["tokens"]).max())

@@ -20,6 +20,7 @@ from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
 if TYPE_CHECKING:
+    import pandas
     from numpy.typing import ArrayLike
 
 
@@ -174,7 +175,9 @@ class Fit:
     def formula(self) -> str:
         return self.law.formula
 
-    def predict(self, params=None, tokens=None, **inputs) -> np.ndarray:
+    def predict(
+        self, params: ArrayLike | None = None, tokens: ArrayLike | None = None, **inputs: ArrayLike
+    ) -> np.ndarray:
         """Loss at params and tokens (arrays broadcast), or at the law's other inputs by name (flops=...)."""
         return self.law.loss(self.params, inputs_of(self.law, params, tokens, inputs))
 
@@ -220,14 +223,25 @@ class Fit:
             "notes": [note.to_dict() for note in self.notes],
         }
 
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each parameter: parameter, estimate, low, high (at `level`; NaN without an interval)."""
+        import pandas
+
+        nothing = (float("nan"), float("nan"))
+        rows = [(name, value, *self.intervals.get(name, nothing)) for name, value in self.params.items()]
+        return pandas.DataFrame(rows, columns=["parameter", "estimate", "low", "high"])
+
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value:.4g}" for name, value in self.params.items())
         return f"Fit({self.law.name}: {values}; {self.points} points, objective {self.objective.value:.6g})"
 
 
-def inputs_of(law: Law, params, tokens, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    given = {"params": params, "tokens": tokens, **inputs}
-    given = {name: np.asarray(value, float) for name, value in given.items() if value is not None}
+def inputs_of(
+    law: Law, params: ArrayLike | None, tokens: ArrayLike | None, inputs: Mapping[str, ArrayLike]
+) -> dict[str, np.ndarray]:
+    """The law\'s inputs as arrays, flops from params and tokens where it needs them."""
+    asked = {"params": params, "tokens": tokens, **inputs}
+    given = {name: np.asarray(value, float) for name, value in asked.items() if value is not None}
     if "flops" in law.inputs and "flops" not in given and {"params", "tokens"} <= given.keys():
         given["flops"] = 6 * given["params"] * given["tokens"]
     return given
@@ -276,6 +290,15 @@ class Allocation:
             "deviations": [vars(deviation) for deviation in self.deviations],
             "warnings": [note.to_dict() for note in self.warnings],
         }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row each for params, tokens and loss: quantity, optimum, low, high (at `level`)."""
+        import pandas
+
+        nothing = (float("nan"), float("nan"))
+        names = ("params", "tokens", "loss")
+        rows = [(name, getattr(self, name), *self.intervals.get(name, nothing)) for name in names]
+        return pandas.DataFrame(rows, columns=["quantity", "optimum", "low", "high"])
 
     def __repr__(self) -> str:
         return (

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.errors import InputError
 from analysis.fits.results import Fit
@@ -103,8 +104,9 @@ def minima_of(
         for values, moved in zip(best, (draws, mirrored), strict=True)
     )
     corrected = None
-    if law is not None and len(good) > 1 and all(curves[i].minimum.bias is not None for i in good):
-        bias = np.array([curves[index].minimum.bias for index in good])
+    biases = [found.bias for i in good if (found := curves[i].minimum) is not None and found.bias is not None]
+    if law is not None and len(good) > 1 and len(biases) == len(good):
+        bias = np.array(biases)
         corrected = _power(flops, best[0] * np.exp(-bias), draws - bias[:, None], level, spread)
     approaches = () if law is None else _approaches(law, params_law, corrected, method, rows)
     return IsoFlop(
@@ -160,14 +162,16 @@ def power_law(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) ->
 
 def _powers(law: Fit | None) -> tuple[float, float]:
     closed = None if law is None else separable(law.law)
-    if closed is None:
+    if law is None or closed is None:
         raise InputError(
             "method law: it needs a law with one term of params and one of tokens, as chinchilla"
         )
     return law.params[closed[1]], law.params[closed[3]]
 
 
-def _approaches(law: Fit, minima: PowerLaw | None, corrected: PowerLaw | None, method: str, rows: Sample):
+def _approaches(
+    law: Fit, minima: PowerLaw | None, corrected: PowerLaw | None, method: str, rows: Sample
+) -> tuple[Approach, ...]:
     """Approaches 3, 2 and 1 of arXiv 2203.15556 side by side, where the table gives them."""
     out = []
     if law.allocation is not None:
@@ -186,11 +190,11 @@ def _disagreement(approaches: tuple[Approach, ...]) -> list[Note]:
     known = [one for one in approaches if not one.name.startswith("envelope")]
     for index, first in enumerate(known):
         for second in known[index + 1 :]:
-            pairs = first.interval, second.interval
-            if None in pairs:
+            one, other = first.interval, second.interval
+            if one is None or other is None:
                 apart = abs(first.exponent - second.exponent) > APART
             else:
-                apart = max(pairs[0][0], pairs[1][0]) > min(pairs[0][1], pairs[1][1])
+                apart = max(one[0], other[0]) > min(one[1], other[1])
             if apart and not (first.name.startswith("minima") and second.name.startswith("minima")):
                 said.append(f"{first.name} {first.exponent:.3f} and {second.name} {second.exponent:.3f}")
     if not said:
@@ -273,7 +277,7 @@ def _moved(one: Level, law: Fit | None) -> Level:
     return replace(one, loss=one.loss * factor, tokens=there["tokens"], spent=np.full(len(ratio), one.flops))
 
 
-def _spent(one: Level, params) -> np.ndarray:
+def _spent(one: Level, params: ArrayLike) -> np.ndarray:
     """FLOPs for each of params times tokens at these sizes: 6, or what the table's compute says it was."""
     log_n, first = np.unique(np.log(one.params), return_inverse=True)
     ratio = np.log(one.spent / (one.params * one.tokens))
@@ -283,7 +287,7 @@ def _spent(one: Level, params) -> np.ndarray:
 def _bias(one: Level, valley: CurveFit, law: Fit, centre: float) -> float | None:
     """What the method does to the law's own losses at these sizes: log(its minimum / the law's optimum)."""
 
-    def loss(params):
+    def loss(params: np.ndarray) -> np.ndarray:
         tokens = one.flops / (_spent(one, params) * params)
         return law.law.loss(law.params, {"params": params, "tokens": tokens, "flops": 6 * params * tokens})
 
@@ -316,8 +320,9 @@ def _remarks(curves: list[Curve], good: list[int]) -> list[Note]:
         if span < 10:
             said.append(Note("one_decade", f"the minima span a factor of {span:.3g} in compute only"))
     shifts = [
-        np.log(curves[i].minimum.params / curves[i].centre) / max(np.ptp(np.log(curves[i].params)), 1e-9)
+        np.log(found.params / curves[i].centre) / max(np.ptp(np.log(curves[i].params)), 1e-9)
         for i in good
+        if (found := curves[i].minimum) is not None
     ]
     if len(shifts) > 2 and abs(np.polyfit(range(len(shifts)), shifts, 1)[0]) * (len(shifts) - 1) > 0.3:
         said.append(

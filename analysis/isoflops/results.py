@@ -7,10 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis.intervals.bootstrap import Interval
 from analysis.isoflops.curves import basis
 from analysis.notes import Excluded, Note
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Curve:
     notes: tuple[Note, ...] = ()
     powers: tuple[float, float] | None = None
 
-    def valley(self, params) -> np.ndarray:
+    def fitted(self, params: ArrayLike) -> np.ndarray:
         """The fitted curve's loss at `params` (array); raises ValueError where there is no parabola."""
         if self.parabola is None:
             raise ValueError(f"no parabola at {self.flops:.3g} FLOPs: {self.refusal}")
@@ -76,7 +80,7 @@ class PowerLaw:
     coefficient: float
     interval: Interval | None = None
 
-    def __call__(self, flops) -> np.ndarray:
+    def __call__(self, flops: ArrayLike) -> np.ndarray:
         return self.coefficient * np.asarray(flops, float) ** self.exponent
 
 
@@ -136,6 +140,21 @@ class IsoFlop:
             "notes": [note.to_dict() for note in self.notes],
         }
 
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each level: flops, points, params, low, high, tokens, loss, bias, refusal."""
+        import pandas
+
+        rows = []
+        for curve in self.curves:
+            row = {"flops": curve.flops, "points": len(curve.params), "refusal": curve.refusal}
+            if (found := curve.minimum) is not None:
+                low, high = found.params_interval or (float("nan"), float("nan"))
+                row |= {"params": found.params, "low": low, "high": high, "tokens": found.tokens}
+                row |= {"loss": found.loss, "bias": found.bias}
+            rows.append(row)
+        names = ["flops", "points", "params", "low", "high", "tokens", "loss", "bias", "refusal"]
+        return pandas.DataFrame(rows, columns=names)
+
     if TYPE_CHECKING:  # its body is in `analysis.api`
 
         def plot(self, **options: Any) -> Any: ...
@@ -172,3 +191,10 @@ class Envelope:
             name: getattr(self, name).tolist() for name in ("rows", "flops", "params", "tokens", "loss")
         }
         return arrays | {name: None if law is None else asdict(law) for name, law in laws.items()}
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each run on the envelope: row, flops, params, tokens, loss."""
+        import pandas
+
+        columns = {"row": self.rows, "flops": self.flops, "params": self.params, "tokens": self.tokens}
+        return pandas.DataFrame({**columns, "loss": self.loss})

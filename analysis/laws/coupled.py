@@ -105,14 +105,6 @@ class CoupledLaw(Law):
         value = np.logaddexp(theta[:, 0, None], power)
         return CoupledEvaluation(value, np.exp(power - value), gamma, forms, shares, power, x)
 
-    def prepare(self, x: np.ndarray) -> Callable[[np.ndarray], CoupledEvaluation]:
-        """`evaluate` at fixed rows."""
-        return lambda theta: self.evaluate(theta, x)
-
-    def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Log loss (B, n) alone."""
-        return self.evaluate(theta, x).value
-
     def to_public(self, theta: np.ndarray, centre: Mapping[str, float]) -> dict[str, np.ndarray]:
         return super().to_public(
             np.column_stack([theta[:, 0], theta[:, 1:5] / theta[:, 5:], theta[:, 5]]), centre

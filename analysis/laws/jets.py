@@ -7,6 +7,7 @@ law is one line of arithmetic and the estimator still gets exact Newton steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def variables(theta: np.ndarray) -> list[Jet]:
     return [Jet(theta[:, index, None], first[index], second) for index in range(width)]
 
 
-def exp(x):
+def exp(x: Any) -> Any:
     """exp of a jet, or of plain arrays."""
     if not isinstance(x, Jet):
         return np.exp(x)
@@ -103,14 +104,14 @@ def exp(x):
     return x.through(value, value, value)
 
 
-def log(x):
+def log(x: Any) -> Any:
     """Natural logarithm of a jet, or of plain arrays."""
     if not isinstance(x, Jet):
         return np.log(x)
     return x.through(np.log(x.value), 1 / x.value, -1 / x.value**2)
 
 
-def softplus(x):
+def softplus(x: Any) -> Any:
     """log(1 + exp x) of a jet, or of plain arrays, without overflow."""
     if not isinstance(x, Jet):
         return np.logaddexp(0.0, x)

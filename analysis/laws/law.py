@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -64,6 +64,20 @@ def coefficient(name: str, units: Mapping[str, Power], start: tuple[float, float
     return Parameter(name, True, units, LOWEST, 300.0, start)
 
 
+class Evaluation(Protocol):
+    """value (B, n) of the log loss, jacobian (B, P, n)."""
+
+    @property
+    def value(self) -> np.ndarray: ...
+
+    @property
+    def jacobian(self) -> np.ndarray: ...
+
+    def hessian(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+        """sum over rows of outer J J' + inner (second derivative): (B, P, P) for weights (B, n)."""
+        ...
+
+
 class Law:
     """What every law has: `name`, `source`, `inputs`, `parameters`, `formula`, `evaluate`, `loss`.
 
@@ -72,11 +86,36 @@ class Law:
 
     name: str
     source: str
-    inputs: tuple[str, ...]
-    parameters: tuple[Parameter, ...]
     absolute: bool = False
     alike: Mapping[str, str] = MappingProxyType({})
     under: Law | None = None
+
+    if TYPE_CHECKING:
+        # Attributes of some laws, properties of others: to a type checker, what may only be read.
+        @property
+        def inputs(self) -> tuple[str, ...]: ...
+
+        @property
+        def parameters(self) -> tuple[Parameter, ...]: ...
+
+        @property
+        def formula(self) -> str: ...
+
+    def evaluate(self, theta: np.ndarray, x: np.ndarray) -> Evaluation:
+        """Log loss and its derivatives at theta (B, P) for centred log inputs x (inputs, n)."""
+        raise NotImplementedError
+
+    def prepare(self, x: np.ndarray) -> Callable[[np.ndarray], Evaluation]:
+        """`evaluate` at fixed rows."""
+        return lambda theta: self.evaluate(theta, x)
+
+    def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Log loss (B, n) alone."""
+        return self.evaluate(theta, x).value
+
+    def loss(self, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> np.ndarray:
+        """Loss in the table's units. Parameters may be arrays that broadcast against the inputs."""
+        raise NotImplementedError
 
     @property
     def domain(self) -> str:
@@ -126,8 +165,7 @@ class Law:
                 np.abs(self.evaluate(theta[i : i + size], x).jacobian).max(axis=2)
                 for i in range(0, len(theta), size)
             ]
-        effect = np.concatenate(effect) if effect else theta
-        return effect < GONE
+        return (np.concatenate(effect) if effect else theta) < GONE
 
     def to_inner(self, params: Mapping[str, Any], centre: Mapping[str, float]) -> np.ndarray:
         """theta (P,) of values in the table's units; the inverse of `to_public`."""
@@ -154,18 +192,19 @@ class Law:
         return theta
 
     @staticmethod
-    def _shift(parameter: Parameter, values: Mapping[str, np.ndarray], centre: Mapping[str, float]):
-        shift = 0.0
+    def _shift(parameter: Parameter, values: Mapping[str, np.ndarray], centre: Mapping[str, float]) -> Any:
+        shift: Any = 0.0
         for unit, power in parameter.units.items():
             if isinstance(power, str):
                 sign = -1.0 if power.startswith("-") else 1.0
-                power = sign * values[power.lstrip("-")]
-            elif callable(power):
-                power = power(values)
-            shift = shift + power * centre[unit]
+                shift = shift + sign * values[power.lstrip("-")] * centre[unit]
+            else:
+                shift = shift + (power(values) if callable(power) else power) * centre[unit]
         return shift
 
-    def starts(self, x: np.ndarray, target: np.ndarray, weights=None, over: float = 1.0) -> np.ndarray | None:
+    def starts(
+        self, x: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None, over: float = 1.0
+    ) -> np.ndarray | None:
         """(S, P) starts of the law's own for x (inputs, n), log loss target (n,); None: drawn anywhere.
 
         weights (n,): what the square of a row's relative residual counts; over: those predicted too high.
@@ -253,7 +292,9 @@ class SumLaw(Law):
             out.append(feature)
         return out
 
-    def evaluate(self, theta: np.ndarray, x: np.ndarray, features=None) -> SumEvaluation:
+    def evaluate(
+        self, theta: np.ndarray, x: np.ndarray, features: list[np.ndarray] | None = None
+    ) -> SumEvaluation:
         """Log loss and its derivatives at theta (B, P) for centred log inputs x (inputs, n)."""
         features = features or self.features(x)
         logs = np.stack(
@@ -265,10 +306,6 @@ class SumLaw(Law):
         shares /= total
         return SumEvaluation(top + np.log(total), shares, self.layout, features, theta.shape[1])
 
-    def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Log loss (B, n) alone."""
-        return self.evaluate(theta, x).value
-
     def prepare(self, x: np.ndarray) -> Callable[[np.ndarray], SumEvaluation]:
         """`evaluate` with what depends on the rows alone computed once."""
         features = self.features(x)
@@ -277,7 +314,7 @@ class SumLaw(Law):
     def loss(self, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> np.ndarray:
         """Loss in the table's units. Parameters may be arrays that broadcast against the inputs."""
         logs = {name: np.log(value) for name, value in self.need(inputs).items()}
-        total = 0.0
+        total: Any = 0.0
         for term in self.terms:
             with np.errstate(divide="ignore"):
                 power = np.log(np.asarray(params[term.coefficient], float))
@@ -352,9 +389,6 @@ class FormulaLaw(Law):
             values[parameter.name] = jets.exp(jet) if parameter.positive else jet
         jet = jets.log(self.function(values, plain))
         return JetEvaluation(jet.value, jet.first, jet.second)
-
-    def prepare(self, x: np.ndarray) -> Callable[[np.ndarray], JetEvaluation]:
-        return lambda theta: self.evaluate(theta, x)
 
     def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Log loss (B, n) alone, without derivatives."""

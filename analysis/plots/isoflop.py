@@ -89,7 +89,7 @@ def _curve(axis, curve: Curve, shade, colours, rank: int) -> dict[str, list[str]
     hints = {}
     if curve.parabola is not None:
         fine = np.geomspace(curve.params.min(), curve.params.max(), 60)
-        axis.plot(fine, curve.valley(fine), color=shade, lw=1.3, zorder=2)
+        axis.plot(fine, curve.fitted(fine), color=shade, lw=1.3, zorder=2)
     else:
         axis.plot(curve.params, curve.loss, color=shade, lw=1, ls=(0, (3, 2)), zorder=2)
     for kind, mask in (("run", curve.rows >= 0), ("interpolated", curve.rows < 0)):

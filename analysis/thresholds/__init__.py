@@ -9,6 +9,9 @@ among seeds), `metric_effect` (does the metric make the jump), `locations` (the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from analysis.thresholds.result import (
     Calibration,
     Gates,
@@ -32,7 +35,13 @@ __all__ = [
 
 
 def detect(
-    abilities, axis="params", seed_sd=None, alpha=0.05, draws=500, seed=0, calibrate=False
+    abilities: Any,
+    axis: str = "params",
+    seed_sd: float | None = None,
+    alpha: float = 0.05,
+    draws: int = 500,
+    seed: int = 0,
+    calibrate: bool | Sequence[str] = False,
 ) -> Thresholds:
     """Verdicts on every task and metric of a long table of ability scores.
 

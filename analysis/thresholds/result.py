@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +34,9 @@ SHAPES = (
     "non_monotone",
     "seed_mixture",
 )
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,22 @@ class Thresholds:
         """The one JSON object of `lab thresholds --json`."""
         return {"series": [one.to_dict() for one in self.series]}
 
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each series: task, metric, verdict, leading, p, q, and the three thresholds."""
+        import pandas
+
+        rows = []
+        for one in self.series:
+            row: dict[str, Any] = {
+                "task": one.task,
+                "metric": one.metric,
+                "verdict": one.verdict,
+                "leading": one.leading,
+            }
+            row |= {"p_value": one.p_value, "q_value": one.q_value}
+            rows.append(row | {name: place.value for name, place in vars(one.thresholds).items()})
+        return pandas.DataFrame(rows)
+
     def __repr__(self) -> str:
         return "Thresholds(\n" + "".join(f"  {one!r}\n" for one in self.series) + ")"
 
@@ -216,9 +237,9 @@ def short(value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else f"{value:.3g}"
 
 
-def _number(value):
+def _number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _pair(interval):
+def _pair(interval: Sequence[float] | None) -> list[float | None] | None:
     return None if interval is None else [_number(end) for end in interval]

@@ -26,7 +26,8 @@ from analysis.notes import Note
 from analysis.solve.objectives import Rho
 from analysis.tables.columns import ALIASES, normal
 from analysis.tables.sample import Sample, sample
-from analysis.tables.table import Runs, as_runs, numbers
+from analysis.tables.table import Runs, as_runs
+from analysis.tables.units import numbers
 
 # Laws whose exponent is free; a tied law says one half whatever the table holds.
 LAWS = ("chinchilla", "coupled", "kaplan")
@@ -41,7 +42,12 @@ MINIMA = ("parabola", "cubic", "akima")
 FAR = 5.0
 # Share of the rows, by rising compute, that the third rule leaves out.
 EARLY = 0.2
+# Name of a convention of compute -> (n,) FLOPs of the rows.
+Spent = Mapping[str, np.ndarray]
 DIMENSIONS = ("approach", "law", "objective", "outliers", "counted", "compute")
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,13 @@ class Multiverse:
             "interactions": self.interactions,
             "warnings": [note.to_dict() for note in self.warnings],
         }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each universe: its choices, a column a dimension; exponent; refusal."""
+        import pandas
+
+        rows = [{**one.choices, "exponent": one.exponent, "refusal": one.refusal} for one in self.universes]
+        return pandas.DataFrame(rows)
 
     if TYPE_CHECKING:  # its body is in `analysis.api`
 
@@ -222,7 +235,9 @@ def _kept(rows: Sample, rule: str, source: str) -> np.ndarray:
     return np.ones(len(rows), bool)
 
 
-def _by_law(rows: Sample, at: dict[str, str], spent, laws: list[Law], source: str) -> Iterator[Universe]:
+def _by_law(
+    rows: Sample, at: dict[str, str], spent: Spent, laws: list[Law], source: str
+) -> Iterator[Universe]:
     """Approach 3: one fit for each law and objective, read along each convention of compute."""
     for law, (name, rho) in product(laws, OBJECTIVES.items()):
         here = {**at, "approach": "law", "law": law.name, "objective": name}
@@ -237,7 +252,7 @@ def _by_law(rows: Sample, at: dict[str, str], spent, laws: list[Law], source: st
             yield Universe({**here, "compute": compute}, exponent, why)
 
 
-def _by_runs(rows: Sample, at: dict[str, str], spent, source: str) -> Iterator[Universe]:
+def _by_runs(rows: Sample, at: dict[str, str], spent: Spent, source: str) -> Iterator[Universe]:
     """Approaches 2 and 1: minima at equal compute by three curves, and the runs that none beats."""
     for compute, flops in spent.items():
         moved = replace(rows, inputs={**rows.inputs, "flops": flops})
@@ -269,7 +284,8 @@ def exponent_along(fitted: Fit, rows: Sample, flops: np.ndarray) -> float | None
     degree = 2 if len(np.unique(np.round(np.log(n), 2))) > 3 else 1
     middle = float(np.log(n).mean())
     bend = np.polynomial.polynomial.polyfit(np.log(n) - middle, ratio, degree)
-    budgets = np.linspace(*np.quantile(np.log(flops), [0.1, 1.0]), 9)[:, None]
+    low, high = np.quantile(np.log(flops), [0.1, 1.0]).tolist()
+    budgets = np.linspace(low, high, 9)[:, None]
     # Beyond a factor of ten around the runs the parabola means nothing.
     sizes = np.linspace(np.log(n.min() / 10), np.log(n.max() * 10), 2001)[None]
     tokens = budgets - sizes - np.log(6) - np.polynomial.polynomial.polyval(sizes - middle, bend)

@@ -85,7 +85,7 @@ def test_the_laws_own_valley_has_no_bias(law):
     result = sl.isoflop(table, method="law", law=sl.fit(table, bootstrap=0), bootstrap=0)
     assert result.params_law(1e24) == pytest.approx(optimum(law, 1e24), rel=1e-6)
     curve = result.curves[2]
-    np.testing.assert_allclose(curve.valley(curve.params), curve.loss, rtol=1e-6)
+    np.testing.assert_allclose(curve.fitted(curve.params), curve.loss, rtol=1e-6)
     with pytest.raises(sl.InputError, match="one term of params"):
         sl.isoflop(table, method="law")
 
