@@ -1,28 +1,39 @@
 """Checkpoints by Orbax: atomic, verified, independent of the devices that wrote them.
 
 A checkpoint is one run's state as host arrays (never a stacked pack, never a sharded array), so that it can
-be resumed on any number of devices and in any packing. With the state goes the SHA-256 of its bytes: a
-damaged checkpoint is found when it is read, named, and the one before it is used.
+be resumed on any number of devices and in any packing. With it go the SHA-256 of the state and of each file:
+a damaged checkpoint is found when it is read, named, and the one before it is used. Damage is a file that is
+missing or has another digest, and nothing else: what a full table of files, a lack of memory or of
+permission, or a faulty line to a file server does to a reader leaves the checkpoint as sound as it was.
 """
 
 import contextlib
 import hashlib
 import logging
+import os
 import shutil
+import time
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from lab import files
 from lab.runs.folder import completed_steps
 
 _DIGEST = "sha256"
+_FILES = "files.json"  # of each file of a checkpoint: the SHA-256
+_PAUSES = (0.1, 1.0)  # seconds before a checkpoint that cannot be read is read again
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each save on its own account
 
 
 class DamagedCheckpoint(Exception):
     """A checkpoint that cannot be trusted; the text names the folder and what is wrong."""
+
+
+class UnreadCheckpoint(OSError):
+    """A checkpoint that could not be read, several times, for a reason that is not in it."""
 
 
 class Checkpoints:
@@ -52,24 +63,50 @@ class Checkpoints:
         if target.exists() or not self.writes:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in [*self.folder.glob("*.orbax-checkpoint-tmp*"), *self.folder.glob(".*.deleted")]:
-            shutil.rmtree(leftover, ignore_errors=True)
+        for pattern in (".*.saving*", ".*.deleted", "*.orbax-checkpoint-tmp*"):
+            for leftover in self.folder.glob(pattern):
+                shutil.rmtree(leftover, ignore_errors=True)
         host = jax.tree.map(np.asarray, tree)
-        self._orbax.save(target, {"tree": host, _DIGEST: _digest(host)})
+        staged = self.folder / f".{step}.saving"
+        self._orbax.save(staged, {"tree": host, _DIGEST: _digest(host)})
+        files.write_json(staged / _FILES, _file_digests(staged))
+        os.rename(staged, target)
+        _sync(self.folder)
 
     def restore(self, step: int, like):
         """The tree of ``step`` as host arrays, in the structure, shapes and types of ``like``.
 
         Raises:
-            DamagedCheckpoint: if files are missing or unreadable, or if contents, shapes or types differ.
+            DamagedCheckpoint: if files are missing, or if contents, shapes or types differ.
+            UnreadCheckpoint: if it could not be read; it is as it was.
         """
+        for pause in (*_PAUSES, None):
+            try:
+                return self._read(step, like)
+            except DamagedCheckpoint:
+                raise
+            except Exception as error:
+                if pause is None:
+                    where = self.folder / str(step)
+                    reason = str(error).splitlines()[0] if str(error) else "no message"
+                    raise UnreadCheckpoint(
+                        f"{where}: cannot be read, and is left as it is ({type(error).__name__}: {reason})"
+                    ) from error
+                time.sleep(pause)
+
+    def _read(self, step: int, like):
         where = self.folder / str(step)
+        digests = _check_files(where)
         wanted = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), like)
         try:
             found = self._orbax.restore(
                 where, args=ocp.args.PyTreeRestore({"tree": wanted, _DIGEST: np.empty(32, np.uint8)})
             )
-        except Exception as error:  # orbax and tensorstore raise many kinds for a torn folder
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            if digests or (
+                isinstance(error, (OSError, MemoryError)) and not isinstance(error, FileNotFoundError)
+            ):
+                raise  # the files are as they were written
             raise DamagedCheckpoint(f"{where}: cannot be read ({type(error).__name__})") from error
         tree = jax.tree.map(np.asarray, found["tree"])
         leaves = zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(wanted), strict=True)
@@ -99,6 +136,41 @@ class Checkpoints:
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / str(step)).rename(going)
             shutil.rmtree(going, ignore_errors=True)
+
+
+def _check_files(where: Path) -> bool:
+    """Whether digests of the files are kept (they were not always); raises DamagedCheckpoint by them."""
+    try:
+        wanted = files.read_json(where / _FILES)
+    except files.Refused as refused:
+        raise DamagedCheckpoint(f"{where}: {refused}") from refused
+    if wanted is None:
+        return False
+    for name, digest in wanted.items():
+        try:
+            found = _file_digest(where / name)
+        except FileNotFoundError as missing:
+            raise DamagedCheckpoint(f"{where}: {name} is missing") from missing
+        if found != digest:
+            raise DamagedCheckpoint(f"{where}: {name} does not match its digest")
+    return True
+
+
+def _file_digests(where: Path) -> dict[str, str]:
+    return {str(p.relative_to(where)): _file_digest(p) for p in sorted(where.rglob("*")) if p.is_file()}
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _digest(tree) -> np.ndarray:

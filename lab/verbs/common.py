@@ -42,13 +42,13 @@ def load_run(path: Path):
         )
     devices.enable_compilation_cache()
 
-    from lab.runs.checkpoint import Checkpoints, DamagedCheckpoint
+    from lab.runs.checkpoint import Checkpoints, DamagedCheckpoint, UnreadCheckpoint
     from lab.training import train as training
 
     try:
         shapes = training.state_shapes(config, dataset.vocab_size).params
         return config, Checkpoints(folder.final).restore(steps[-1], shapes), dataset
-    except DamagedCheckpoint as damage:
+    except (DamagedCheckpoint, UnreadCheckpoint) as damage:
         raise InputError(str(damage)) from damage
 
 

@@ -73,6 +73,10 @@ class Frontier:
         self.open.discard(node.run_id)
         self._held.pop(node.run_id, None)
 
+    def leave(self, node: Node) -> None:
+        """Nothing can be done for this node now; others come first for a second."""
+        self._leave(node, held=False)
+
     def _first(self) -> Claimed | None:
         for program in [p for p in self._queues if p in self.compiled]:
             if (claimed := self._first_of(program)) is not None:

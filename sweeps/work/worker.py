@@ -12,6 +12,7 @@ from lab.errors import InputError
 from lab.machine import speed
 from lab.runs import claims
 from lab.runs.loop import Hooks, Interrupted, Lost, Progress, commit_diverged, run
+from lab.runs.resume import DamagedTrunk, mend_trunk
 from sweeps.plan.cells import Plan
 from sweeps.plan.study_parts import Part
 from sweeps.store.disk import store_fault
@@ -161,6 +162,9 @@ class Worker:
                 _check(pack)  # what failed may have failed because another worker is at it
                 if isinstance(error, Lost):
                     raise
+                if isinstance(error, DamagedTrunk) and not self._mend_trunks(pack, dataset.vocab_size):
+                    self.tell(Event("warning", node.run_id, f"waits for who has its trunk: {_line(error)}"))
+                    return
                 if not all(self.store.is_ready(one) for one, _ in pack):
                     text = f"its trunk's checkpoint is gone: {_line(error)}"
                     self.tell(Event("warning", node.run_id, text))
@@ -177,6 +181,23 @@ class Worker:
         else:
             _check(pack)
             self._give_up(node, attempt, last, trace)
+
+    def _mend_trunks(self, pack: list[Claimed], vocab: int) -> bool:
+        """Set damaged checkpoints of trunks aside; False where another worker has the trunk."""
+        for node in {node.of.trunk: node for node, _ in pack if node.of.trunk}.values():
+            path = self.store.claim_path(node.of.trunk)
+            claim = claims.take(path, self.frontier.owner, is_stale=self.frontier.watch.is_stale)
+            if claim is None:
+                for one, _ in pack:
+                    self.frontier.leave(one)
+                return False
+            try:
+                self.heart.hold([*(mine for _, mine in pack), claim])
+                mend_trunk(node.job, vocab)
+            finally:
+                self.heart.hold([mine for _, mine in pack])
+                claim.release()
+        return True
 
     def _run(self, pack: list[Claimed], dataset, hooks: Hooks) -> float | None:
         jobs = [node.job for node, _ in pack]

@@ -64,10 +64,10 @@ class Reaper:
         self.done.append(f"{operation} {path[len(self.root) + 1 :]}")
 
     def _half_done(self, operation: str, path: str, mode: str = "") -> None:
-        if operation == "open":
-            with _OPEN(path, mode) as file:
-                if "a" in mode:
-                    file.write(b'{"step": 2' if "b" in mode else '{"step": 2')
+        if operation == "open" and (mode or path.endswith(".jsonl")):
+            with _OPEN(path, mode or "ab") as file:
+                if file.mode.startswith("a"):
+                    file.write(b'{"step": 2' if "b" in file.mode else '{"step": 2')
         elif operation == "rmtree":
             files = sorted(p for p in Path(path).rglob("*") if p.is_file())
             for file in files[: len(files) // 2]:
@@ -77,6 +77,12 @@ class Reaper:
 _OPEN, _UNLINK, _RMDIR, _RMTREE = builtins.open, os.unlink, os.rmdir, shutil.rmtree
 
 
+def _whole(path, kwargs: dict) -> str:
+    """The path, also where it is given from an open folder."""
+    folder = kwargs.get("dir_fd", kwargs.get("src_dir_fd"))
+    return path if folder is None else os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
+
+
 @contextmanager
 def death(root: Path, at: int | None = None):
     """Within, file operations below ``root`` go through the :class:`Reaper` that is yielded."""
@@ -84,7 +90,9 @@ def death(root: Path, at: int | None = None):
 
     def watched(name: str, real):
         def call(path, *args, **kwargs):
-            reaper.meets(name, path)
+            flags = args[0] if args and name == "open" else os.O_CREAT
+            if flags & (os.O_CREAT | os.O_APPEND):
+                reaper.meets(name, _whole(path, kwargs))
             return real(path, *args, **kwargs)
 
         return call
@@ -99,7 +107,7 @@ def death(root: Path, at: int | None = None):
         with mock.patch.multiple(os, unlink=_UNLINK, rmdir=_RMDIR):  # it is one operation here
             return _RMTREE(path, *args, **kwargs)
 
-    names = ("replace", "rename", "link", "unlink", "mkdir", "rmdir")
+    names = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir")
     patched = {name: watched(name, getattr(os, name)) for name in names}
     with (
         mock.patch.multiple(os, **patched),
@@ -241,7 +249,7 @@ CASES = [("serial", 1), ("devices", 2), ("pmap", 2), ("vmap", 2), ("vmap", 4), (
 def test_a_death_within_the_second_save_of_a_pack_changes_no_run(mode, runs, tmp_path):
     packing = together(mode, runs)
     done = operations(packing)
-    first = next(i for i, text in enumerate(done) if "checkpoints/40.orbax" in text)
+    first = next(i for i, text in enumerate(done) if "checkpoints/.40.saving" in text)
     length = next(i for i, text in enumerate(done[first:]) if "metrics.jsonl" in text)
     save = [i for i in range(first, first + length) if done[i].startswith(("rename", "rmtree"))]
     wrong = {}

@@ -238,6 +238,26 @@ def test_a_branch_point_that_is_lost_is_trained_again(tiny, calm, tmp_path, how)
     assert digest.runs(tmp_path) == calm
 
 
+def test_a_trunks_checkpoint_is_set_aside_only_by_who_holds_the_trunk(tiny, tmp_path):
+    from sweeps.work.worker import Worker
+
+    worker = Worker(tiny, Store(tmp_path), lambda event: None)
+    cell = next(cell for cell in tiny.cells if cell.trunk)
+    (node,) = (n for n in worker.frontier.nodes.values() if n.run_id == cell.run_id)
+    damaged = node.job.trunk.checkpoints / str(cell.hold_steps)
+    damaged.mkdir(parents=True)
+    mine = claims.take(worker.store.claim_path(cell.run_id), claims.Owner.me())
+    path = worker.store.claim_path(cell.trunk)
+    other = claims.take(path, replace(claims.Owner.me(), host="elsewhere"))
+    assert not worker._mend_trunks([(node, mine)], 16)
+    assert damaged.is_dir(), "another worker may be writing it"
+    other.release()
+    assert worker._mend_trunks([(node, mine)], 16)
+    assert [p.name for p in damaged.parent.iterdir()] == [f"{cell.hold_steps}.damaged"]
+    assert not path.exists()
+    worker.heart.stop()
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A folder on a file system of 3 MB, and a function that fills it or makes room again."""
