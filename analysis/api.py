@@ -97,14 +97,14 @@ def _predict_interval(
 
 
 def _law_contour(self: Fit, **options: Any) -> Any:
-    """The law's contours over params and tokens with the runs on them."""
+    """The law's contours over params and tokens with the runs on them: a `Plot`; ax: where to draw."""
     from analysis import plots
 
     return plots.law_contour(self, **options)
 
 
 def _isoflop_curves(self: IsoFlop, **options: Any) -> Any:
-    """The curves with their minima."""
+    """The curves with their minima: a `Plot`; ax: where to draw."""
     from analysis import plots
 
     return plots.isoflop_curves(self, **options)

@@ -157,7 +157,7 @@ class IsoFlop:
 
     if TYPE_CHECKING:  # its body is in `analysis.api`
 
-        def plot(self, **options: Any) -> Any: ...
+        def plot(self, *, ax: Any = None, **options: Any) -> Any: ...
 
     def __repr__(self) -> str:
         found = sum(curve.minimum is not None for curve in self.curves)

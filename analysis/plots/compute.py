@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from analysis.fits.results import Fit
 from analysis.isoflops.results import Envelope
@@ -37,6 +38,7 @@ def loss_compute(
     curves: Sequence[LearningCurve] = (),
     envelope: Envelope | None = None,
     colours=None,
+    ax: Axes | None = None,
 ) -> Plot:
     """Loss against training compute (Hoffmann et al., arXiv 2203.15556, figure 2).
 
@@ -48,7 +50,7 @@ def loss_compute(
     frame = finished(runs)
     colours = colours or palette(runs.columns["params"])
     with look():
-        figure, axis = axes(3.7)
+        figure, axis = axes(3.7, ax=ax)
         rows = [frame.assign(kind="run")]
         for curve in curves:
             flops = 6 * curve.params * curve.tokens
@@ -72,7 +74,8 @@ def loss_compute(
         log_axis(axis, "y", "loss_nats" if runs.store else "loss", (min(low) * 0.96, top * 1.12))
         size_key(figure, frame["params"].unique(), colours)
         _legend(axis, bool(frame["held_out"].any()))
-        settle(figure)
+        if ax is None:
+            settle(figure)
     held = int(frame["held_out"].sum())
     said = "Each point is the validated end of a run"
     said += f"; thin lines are training losses on the way ({len(curves)})." if curves else "."

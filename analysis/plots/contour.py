@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from analysis.audits.results import Forecast
@@ -32,19 +33,19 @@ from analysis.plots.style import (
 _DEPTH = LinearSegmentedColormap.from_list("depth", ["#dfe7f2", "#ffffff"])
 
 
-def law_contour(fit: Fit, forecast: Forecast | None = None, colours=None) -> Plot:
+def law_contour(fit: Fit, forecast: Forecast | None = None, colours=None, ax: Axes | None = None) -> Plot:
     """Contours of the fitted loss in (flops, params) and the efficient frontier (arXiv 2203.15556, figure 4).
 
     forecast: its cells are drawn open, as held out. For a law of a single input: the loss along that input.
     """
     if not {"params", "tokens"} <= set(fit.law.inputs):
-        return _along(fit, colours)
+        return _along(fit, colours, ax)
     cells = () if forecast is None else forecast.cells
     runs = _points(fit, cells)
     colours = colours or palette(runs["params"])
     flops, params = spread(runs["flops"], 0.1, 4), spread(runs["params"], 0.14, 2)
     with look():
-        figure, axis = axes(3.7)
+        figure, axis = axes(3.7, ax=ax)
         _map(axis, fit, flops, params)
         best = frontier_band(fit, np.geomspace(*flops, 60))
         if best is not None:
@@ -57,7 +58,8 @@ def law_contour(fit: Fit, forecast: Forecast | None = None, colours=None) -> Plo
         log_axis(axis, "x", "flops", flops)
         log_axis(axis, "y", "params", params)
         size_key(figure, runs["params"].unique(), colours)
-        settle(figure)
+        if ax is None:
+            settle(figure)
     band = best is not None and best.params_band is not None
     caption = "Lines of equal fitted loss. The red line is the best size for each budget of compute"
     caption += f", its band the {fit.level:.0%} interval" if band else ""
@@ -157,7 +159,7 @@ def _with_frontier(runs, best):
     return pandas.concat([runs, pandas.DataFrame(line)], ignore_index=True)
 
 
-def _along(fit: Fit, colours) -> Plot:
+def _along(fit: Fit, colours, ax: Axes | None) -> Plot:
     """A law of one input: its line over the runs."""
     import pandas
 
@@ -169,14 +171,15 @@ def _along(fit: Fit, colours) -> Plot:
     fine = np.geomspace(*limits, 100)
     line = fit.predict(**{name: fine})
     with look():
-        figure, axis = axes(3.5)
+        figure, axis = axes(3.5, ax=ax)
         axis.plot(fine, line, color=LAW, lw=1.8, zorder=3)
         shown = [colours(value) if np.isfinite(value) else INK for value in params]
         axis.scatter(x, loss, s=24, c=shown, edgecolors=PAPER, linewidths=0.5, zorder=4, gid="map-runs")
         log_axis(axis, "x", name, limits)
         axis.set_xlabel(LABELS.get(name, name))
         log_axis(axis, "y", "loss", spread(np.concatenate([loss, line]), 0.08, 1.05))
-        settle(figure)
+        if ax is None:
+            settle(figure)
     hints = {"map-runs": [f"{name} {power(a)}: {plain(b)}" for a, b in zip(x, loss, strict=True)]}
     data = pandas.concat(
         [

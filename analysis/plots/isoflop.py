@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from analysis.isoflops.results import Curve, IsoFlop
@@ -29,7 +30,7 @@ from analysis.plots.style import (
 _COMPUTE = LinearSegmentedColormap.from_list("compute", ["#b3bccb", "#1d2433"])
 
 
-def isoflop_curves(iso: IsoFlop, colours=None, nats: bool = False) -> Plot:
+def isoflop_curves(iso: IsoFlop, colours=None, nats: bool = False, ax: Axes | None = None) -> Plot:
     """One curve a compute level (approach 2 of arXiv 2203.15556); minima as diamonds with their intervals.
 
     nats: the loss is known to be in nats a token, and the axis says so.
@@ -41,7 +42,7 @@ def isoflop_curves(iso: IsoFlop, colours=None, nats: bool = False) -> Plot:
     colours = colours or palette(params)
     rows, hints, drawn = [], {}, 0
     with look():
-        figure, axis = axes(3.7)
+        figure, axis = axes(3.7, ax=ax)
         for rank, curve in enumerate(iso.curves):
             shade = _COMPUTE(rank / max(1, len(iso.curves) - 1))
             hints |= _curve(axis, curve, shade, colours, rank)
@@ -63,7 +64,8 @@ def isoflop_curves(iso: IsoFlop, colours=None, nats: bool = False) -> Plot:
         low, high = spread(loss, 0.08, 1.05)
         log_axis(axis, "y", "loss_nats" if nats else "loss", (low, high))
         size_key(figure, np.unique(params), colours)
-        settle(figure)
+        if ax is None:
+            settle(figure)
     refused = [curve for curve in iso.curves if curve.refusal]
     caption = (
         "Each curve spends one amount of compute on models of different size; its bottom is the best size."

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots.style import look
@@ -46,6 +47,11 @@ class Plot:
             text = _hinted(text, gid, lines)
         said = f"<title>{escape(self.title)}</title>\n <desc>{escape(self.alt)}</desc>\n "
         return re.sub(r"(<svg\b[^>]*>\s*)", lambda found: found[1] + said, text, count=1)
+
+    @property
+    def axes(self) -> list[Axes]:
+        """The matplotlib Axes drawn on, to go on with."""
+        return self.figure.axes
 
     def csv(self) -> str:
         return self.data.to_csv(index=False, float_format="%.10g", lineterminator="\n")
@@ -92,7 +98,7 @@ def rendered(figure: Figure, kind: str) -> bytes:
 
 
 def settle(figure: Figure) -> None:
-    """Lay the figure out once; drawings, in any format, keep the places."""
+    """Lay a figure of `style.axes` out once; drawings, in any format, keep the places."""
     with look():
         figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context, rcParamsDefault
@@ -78,8 +79,20 @@ def look():
         yield
 
 
-def axes(height: float = 3.5, rows: int = 1, columns: int = 1, width: float = WIDTH, **options):
-    """A Figure with its Axes (one, or an array), laid out when drawn. Sizes in inches."""
+def axes(
+    height: float = 3.5,
+    rows: int = 1,
+    columns: int = 1,
+    width: float = WIDTH,
+    ax: Axes | None = None,
+    **options: Any,
+) -> tuple[Figure, Any]:
+    """A Figure with its Axes (one, or an array), laid out when drawn. Sizes in inches.
+
+    ax: draw there instead, in a figure whose layout is somebody else's.
+    """
+    if ax is not None:
+        return ax.get_figure(root=True), ax
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.06, hspace=0.06)
     return figure, figure.subplots(rows, columns, **options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
+
 from analysis.plots.ability import label
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import INK, LAW, PAPER, axes, count, log_axis, look, spread
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from analysis.thresholds.frontier import Frontier
 
 
-def threshold(line: Frontier) -> Plot:
+def threshold(line: Frontier, ax: Axes | None = None) -> Plot:
     """Cells of (params, tokens), as dark as their score is high, and the frontier with its interval by size.
 
     Raises ValueError for a series without a frontier.
@@ -24,7 +26,7 @@ def threshold(line: Frontier) -> Plot:
         raise ValueError(f"{line.task}/{line.metric} has no frontier: {line.text}")
     inside = [point for point in line.points if point.tokens.value is not None]
     with look():
-        figure, panel = axes(3.3)
+        figure, panel = axes(3.3, ax=ax)
         log_axis(panel, "x", "params", spread(line.params, 0.1), 5)
         log_axis(panel, "y", "tokens", spread(line.budgets, 0.12), 5)
         shown = panel.scatter(
@@ -48,7 +50,8 @@ def threshold(line: Frontier) -> Plot:
         bar.set_label(label(line.metric), fontsize=9)
         bar.ax.tick_params(labelsize=8)
         bar.outline.set_visible(False)
-        settle(figure)
+        if ax is None:
+            settle(figure)
     what = "the elbow" if line.kind == "elbow" else "half of the way from chance to 1"
     b = line.exponent
     caption = (

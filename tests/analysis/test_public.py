@@ -4,6 +4,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import analysis as sl
 from analysis import api
@@ -50,3 +51,14 @@ def test_results_are_frames(law):
     levels = sl.isoflop(table, bootstrap=0)
     assert levels.to_frame()["flops"].tolist() == [curve.flops for curve in levels.curves]
     assert sl.envelope(table).to_frame()["row"].tolist() == sl.envelope(table).rows.tolist()
+
+
+def test_figures_are_drawn_where_asked(law):
+    figure = Figure(layout="constrained")
+    left, right = figure.subplots(1, 2)
+    runs = {name: law.data[name] for name in ("params", "tokens", "loss")}
+    assert law.plot(ax=left).figure is figure
+    assert sl.isoflop(runs, bootstrap=0).plot(ax=right).axes == [left, right]
+    assert left.has_data()
+    assert right.has_data()
+    assert law.plot().axes != [left, right]
