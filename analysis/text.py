@@ -9,6 +9,8 @@ from typing import Any, TextIO
 
 from analysis.notes import Excluded, Note
 
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+
 
 def number(value: float | None) -> str:
     """Four significant digits, with a suffix-free exponent only where the digits would not tell."""
@@ -47,6 +49,18 @@ def remarks(warnings: Sequence[Note], excluded: Sequence[Excluded] = (), notes: 
     lines += [f"  note      {note.text}" for note in notes]
     lines += [f"  warning   {note.code}: {note.text}" for note in warnings]
     return "\n".join(lines)
+
+
+def no_formula(value: Any) -> Any:
+    """The value as a cell of CSV: a text that spreadsheets would compute, such as `=HYPERLINK(...)`, gets an
+    apostrophe before it, as they write it themselves. Numbers stay numbers."""
+    if not isinstance(value, str) or not value.startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def line_again(stream: TextIO, text: str = "") -> None:

@@ -178,8 +178,12 @@ def main(argv: list[str] | None = None) -> int:
         if options.csv and rows:
             import pandas
 
+            from analysis.text import no_formula
+
             options.csv.mkdir(parents=True, exist_ok=True)
-            pandas.DataFrame(rows).to_csv(options.csv / f"{name}.csv", index=False)
+            pandas.DataFrame([{k: no_formula(v) for k, v in row.items()} for row in rows]).to_csv(
+                options.csv / f"{name}.csv", index=False
+            )
     return 0 if all(row["right"] for row in made["controls"]) else 1
 
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots.style import look
+from analysis.text import no_formula
 
 if TYPE_CHECKING:
     import pandas
@@ -54,7 +55,9 @@ class Plot:
         return self.figure.axes
 
     def csv(self) -> str:
-        return self.data.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+        data = self.data.rename(columns=no_formula)
+        texts = {name: data[name].map(no_formula) for name in data if data[name].dtype.kind not in "biuf"}
+        return data.assign(**texts).to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
     def _repr_png_(self) -> bytes:
         return rendered(self.figure, "png")

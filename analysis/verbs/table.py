@@ -13,7 +13,7 @@ import tyro
 
 from analysis.errors import InputError
 from analysis.tables.files import by_column
-from analysis.text import dumps
+from analysis.text import dumps, no_formula
 from analysis.verbs.options import TableOptions, read_table
 
 
@@ -27,6 +27,8 @@ class TableVerbOptions(TableOptions):
     """The ability scores, long, instead of the runs."""
     out: Path | None = None
     """A file to write to instead of stdout."""
+    raw: bool = False
+    """Texts as they are; else CSV has an apostrophe before those that a spreadsheet would compute (=...)."""
     json: bool = False
     """The same as --format json: {columns, rows}."""
 
@@ -47,8 +49,9 @@ def table(argv: list[str]) -> int:
     else:
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(values)
-        writer.writerows(["" if value is None else value for value in row] for row in rows)
+        plain = (lambda value: value) if options.raw else no_formula
+        writer.writerow(map(plain, values))
+        writer.writerows(["" if value is None else plain(value) for value in row] for row in rows)
         text = buffer.getvalue()
     if options.out is None:
         sys.stdout.write(text)

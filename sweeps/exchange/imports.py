@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from analysis.tables.limits import LIMITS, ReadLimits
+from analysis.text import no_formula
 from analysis.verbs.options import Reading
 from lab.errors import InputError
 from lab.strict import nearest
@@ -33,6 +34,7 @@ def import_(argv: list[str]) -> int:
         params: float | None = None,
         tokens_per_step: float | None = None,
         all_evaluations: bool = False,
+        raw: bool = False,
         limits: Reading = LIMITS,
         as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     ) -> int:
@@ -47,6 +49,7 @@ def import_(argv: list[str]) -> int:
             tokens_per_step: tokens of a step, where the log does not say.
             all_evaluations: a row for each evaluation instead of the last one; only right where the rate did
                 not decay: a loss in mid-schedule is not that of a run of that many tokens (2203.15556).
+            raw: texts as they are; else a CSV has an apostrophe before those a spreadsheet would compute.
             as_json: print one JSON object.
         """
         if not files:
@@ -62,7 +65,7 @@ def import_(argv: list[str]) -> int:
             rows, problems = mapped(rows, _map(columns), files[0])
         if problems:
             raise InputError(*problems)
-        names = write(rows, out)
+        names = write(rows, out, raw)
         told = {"out": str(out), "rows": len(rows), "columns": names, "next": f"lab fit {out}"}
         print(json.dumps(told) if as_json else f"{len(rows)} rows in {out}; to fit a law: lab fit {out}")
         return 0
@@ -172,7 +175,7 @@ def mapped(rows: list[dict], roles: dict[str, str], path: Path) -> tuple[list[di
     return found, []
 
 
-def write(rows: list[dict], out: Path) -> list[str]:
+def write(rows: list[dict], out: Path, raw: bool = False) -> list[str]:
     """A CSV or Parquet table; columns that people read first come first. Returns their names.
 
     Raises:
@@ -189,8 +192,9 @@ def write(rows: list[dict], out: Path) -> list[str]:
     if out.suffix.lower() == ".csv":
         with open(out, "w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(names)
-            writer.writerows(zip(*columns.values(), strict=True))
+            plain = (lambda value: value) if raw else no_formula
+            writer.writerow(map(plain, names))
+            writer.writerows(map(plain, row) for row in zip(*columns.values(), strict=True))
         return names
     import pyarrow
     import pyarrow.parquet
