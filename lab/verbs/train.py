@@ -12,6 +12,7 @@ import tyro
 from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
+from lab.machine.provenance import Detail
 from lab.strict import build
 from lab.terminal import unescaped
 from lab.training import recipes
@@ -28,6 +29,7 @@ def train(argv: list[str]) -> int:
         remat: bool = False,
         distributed: str = "",
         predict: str = "",
+        provenance: Detail = "names",
         as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     ) -> int:
         """Train one model into a run folder; the same command goes on after an interruption.
@@ -47,6 +49,7 @@ def train(argv: list[str]) -> int:
                 several tasks.
             predict: train nothing; print the time and memory by arithmetic on this chip (h100, v5e, ...),
                 as many as the mesh has.
+            provenance: what the spec tells of this machine: full adds paths, the host, the working folder.
             as_json: print the result as one JSON object.
         """
         # tables check themselves; through the loader all problems come out at once
@@ -61,7 +64,7 @@ def train(argv: list[str]) -> int:
             raise InputError("--out: is missing; the run folder")
         mode = "mesh" if mesh else "data" if devices > 1 else "serial"
         count = devices if mode == "data" else how.mesh.devices
-        return _train(out, config, mode, how, count, distributed, as_json)
+        return _train(out, config, mode, how, count, distributed, provenance, as_json)
 
     return tyro.cli(command, args=argv, prog="lab train")
 
@@ -79,7 +82,14 @@ def _predict(config: RunConfig, how: Execution, chip: str, as_json: bool) -> int
 
 
 def _train(
-    out: Path, config: RunConfig, mode: str, how: Execution, count: int, where: str, as_json: bool
+    out: Path,
+    config: RunConfig,
+    mode: str,
+    how: Execution,
+    count: int,
+    where: str,
+    detail: Detail,
+    as_json: bool,
 ) -> int:
     from lab.machine import devices, distributed
 
@@ -118,7 +128,11 @@ def _train(
         hooks = loop.Hooks(
             progress=_line if primary else lambda progress: None,
             should_stop=lambda: bool(stopped),
-            provenance={**provenance.collect(), "execution": asdict(how), "processes": distributed.count()},
+            provenance={
+                **provenance.collect(detail),
+                "execution": asdict(how),
+                "processes": distributed.count(),
+            },
             warn=warn if primary else lambda text: None,
         )
         try:

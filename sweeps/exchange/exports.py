@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,9 @@ def tensorboard(found: Iterator[Exported], out: Path) -> int:
             for name, value in {**_numbers(run.row), **run.scores}.items():
                 writer.add_scalar(f"result/{name}", value, last, display_name=name)
             writer.add_text("row", json.dumps({**run.row, "study": run.study}), last)
+        for file in (out / run.run_id).glob("events.out.tfevents.*"):  # the name ends with the host's
+            stamp = file.name.split(".")[3]
+            file.rename(file.with_name(f"events.out.tfevents.{stamp}.{run.run_id}"))
         count += 1
     return count
 
@@ -153,6 +157,8 @@ def wandb(found: Iterator[Exported], out: Path) -> int:
             disable_git=True,
             x_disable_stats=True,
             x_disable_meta=True,
+            x_save_requirements=False,
+            host=f"{platform.system()} {platform.machine()}",
             root_dir=str(out),
         )
         group = run.study or None
@@ -169,6 +175,10 @@ def wandb(found: Iterator[Exported], out: Path) -> int:
             session.summary.update({**_numbers(run.row), **run.scores})
         wandb_files.wait(Path(session.settings.sync_file))
         count += 1
+    client.teardown()
+    for path in (out / "wandb").rglob("*"):  # its logs, and links by whole paths, tell of this machine
+        if path.is_symlink() or path.suffix == ".log":
+            path.unlink()
     return count
 
 
@@ -187,7 +197,7 @@ def mlflow(found: Iterator[Exported], out: Path) -> int:
     for run in found:
         name = run.study or "store"
         if name not in experiments:
-            experiments[name] = client.create_experiment(name)
+            experiments[name] = client.create_experiment(name, artifact_location=f"mlflow-artifacts:/{name}")
         target = client.create_run(experiments[name], run_name=run.run_id).info.run_id
         last = run.series[-1][0] if run.series else 0
         points = [(key, value, step) for step, values in run.series for key, value in values.items()]

@@ -9,11 +9,13 @@ import sys
 import traceback
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import tyro
 
 from lab.errors import InputError
+from lab.machine.provenance import Detail
 from sweeps.arguments import Json, Sets, StudyFile
 from sweeps.work.engines.launch import CREW_BROKEN, DONE, INTERRUPTED, NO_STORE, STORE_FAULT, Launch
 from sweeps.work.engines.options import Engine, EngineOptions
@@ -28,6 +30,7 @@ def run(argv: list[str]) -> int:
         on: Engine = _LOCAL,
         sets: Sets = (),
         retry_failed: bool = False,
+        provenance: Detail = "names",
         as_json: Json = False,
     ) -> int:
         """Train what is missing of a study: on this machine, a Slurm cluster or a Ray cluster.
@@ -41,15 +44,22 @@ def run(argv: list[str]) -> int:
             on: the engine, and what it needs to know.
             sets: change a key of the study, as in model.width=64; may be repeated.
             retry_failed: try again what was given up on.
+            provenance: what specs tell of the machines: full adds paths, the host, the working folder.
             as_json: print one JSON object at the end.
         """
-        return _run(study, out, on, sets, retry_failed, as_json)
+        return _run(study, out, on, sets, retry_failed, provenance, as_json)
 
     return tyro.cli(command, args=argv, prog="lab run")
 
 
 def _run(
-    study_path: Path, out: Path, on: EngineOptions, sets: tuple[str, ...], retry_failed: bool, as_json: bool
+    study_path: Path,
+    out: Path,
+    on: EngineOptions,
+    sets: tuple[str, ...],
+    retry_failed: bool,
+    detail: Detail,
+    as_json: bool,
 ) -> int:
     from sweeps.plan.study_parts import Part
     from sweeps.store import disk
@@ -77,7 +87,7 @@ def _run(
     if todo:
         # workers read the copy, which later edits of the file do not reach
         copied = store.root / "studies" / f"{made.study.name}.toml"
-        launch = Launch(copied, out, disk.identity(out), on.part)
+        launch = Launch(copied, out, disk.identity(out), on.part, provenance=detail)
         with Display(made, store) as display:
             code = on.run(launch, made.study.run.pack, lambda: StoreWatch(made, store, part), display)
     states = plan_output.states(made, store)
@@ -113,6 +123,7 @@ def worker(argv: list[str]) -> int:
         part: str | None = None,
         store_id: str | None = None,
         distributed: str = "off",
+        provenance: Detail = "names",
     ) -> int:
         """One worker: claims cells of a study in a store until none is left. Engines start these.
 
@@ -127,13 +138,13 @@ def worker(argv: list[str]) -> int:
             store_id: what the store must be called; another or none means that this machine does not see it.
             distributed: one worker over several processes: coordinator=HOST:PORT,processes=N,process=I; or
                 auto, as jax finds them; or off.
+            provenance: names, or full: what specs tell of this machine.
         """
         from lab.machine import devices
 
         devices.configure(cpu_devices, cores or None)
-        if distributed == "off":
-            return _work(study, out, parent, events, part, store_id)
-        return _work_together(distributed, lambda: _work(study, out, parent, events, part, store_id))
+        work = partial(_work, study, out, parent, events, part, store_id, provenance)
+        return work() if distributed == "off" else _work_together(distributed, work)
 
     return tyro.cli(command, args=argv, prog="lab worker")
 
@@ -153,7 +164,13 @@ def _work_together(cluster: str, work) -> int:
 
 
 def _work(
-    study: Path, out: Path, parent: int | None, as_events: bool, part: str | None, store_id: str | None
+    study: Path,
+    out: Path,
+    parent: int | None,
+    as_events: bool,
+    part: str | None,
+    store_id: str | None,
+    detail: Detail,
 ) -> int:
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
@@ -191,7 +208,7 @@ def _work(
         if not distributed.is_primary():
             multihost.follow(made, Store(out), should_stop)
             return DONE
-        failed = Worker(made, Store(out), tell, should_stop, provenance.collect(), share, crew).work()
+        failed = Worker(made, Store(out), tell, should_stop, provenance.collect(detail), share, crew).work()
     except Interrupted:
         return INTERRUPTED
     except disk.StoreFault as fault:

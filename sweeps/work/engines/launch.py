@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.machine import python
+from lab.machine.provenance import Detail
 
 # How `lab worker` ends. 2 is a usage error, 130 an interruption after which everything is saved.
 DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, INTERRUPTED = 0, 1, 3, 4, 5, 130
@@ -37,6 +38,7 @@ class Launch:
     store_id: str
     part: str | None = None
     cpu_devices: int = 1
+    provenance: Detail = "names"
 
     def command(self, *more: object) -> list[str]:
         """The command of one worker, with the interpreter that runs this, for any working folder."""
@@ -47,4 +49,5 @@ class Launch:
         words = ["-m", "lab", "worker", self.study.absolute(), "--out", self.out.absolute()]
         words += ["--store-id", self.store_id, "--cpu-devices", self.cpu_devices]
         words += ["--part", self.part] if self.part else []
+        words += ["--provenance", self.provenance] if self.provenance != "names" else []
         return [str(word) for word in (*words, *more)]
