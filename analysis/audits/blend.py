@@ -17,7 +17,7 @@ from analysis.laws.law import Law
 from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
-# Earlier errors below a tenth of a percent are luck of a few cells: no law is preferred for them.
+# Earlier errors below a tenth of a percent are chance among a few cells, and prefer no law.
 LUCK = 0.1
 
 

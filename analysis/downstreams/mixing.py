@@ -21,7 +21,7 @@ from analysis.tables.sample import Sample
 FACTORS = (5.0, 3.0, 2.0)
 # Fewer runs than this determine no loss law with room to spare.
 FEWEST = 5
-# Errors below this, in units of the score, are luck of a few cells: a way is not preferred for them.
+# Errors below this, in units of the score, are chance among a few cells, and prefer no way.
 LUCK = 0.002
 # Ways that would weigh less are left out, and the draws spent on the others.
 LIGHT = 0.02

@@ -1,4 +1,4 @@
-"""How often this very design would cry wolf, and how often it would see one."""
+"""False positives and power on the design of a series, by simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that is measured on one series before anybody says what it means."""
+"""What is measured on one series: gates, noise, significance, shapes, locations; `verdict` reads it."""
 
 from __future__ import annotations
 
