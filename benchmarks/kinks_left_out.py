@@ -3,8 +3,8 @@
     python -m benchmarks.kinks_left_out [OBJECTIVE [LAW [TABLES [DRAWS]]]]      huber chinchilla 24 200
 
 Random tables of 10 to 48 rows are fitted as they are and with Newton's method through falling corners in the
-place of the walks. Printed: median, ninth decile and largest of the objective's relative excess, of how far an
-estimate moved and how far an end of an interval moved, both as shares of the interval.
+place of the walks. Printed: median, ninth decile and largest of the objective's relative excess, of how far
+an estimate moved and how far an end of an interval moved, both as shares of the interval.
 """
 
 import sys
