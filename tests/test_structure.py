@@ -19,7 +19,7 @@ PACKAGES = ("lab", "sweeps", "analysis")
 FLOORS = {
     "lab": (
         ("errors", "draws", "terminal"),
-        ("files", "strict"),
+        ("files", "strict", "private"),
         ("tokenizers",),
         ("abilities",),
         ("data",),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from lab.data.corpus import Corpus
+from lab.errors import InputError
+from lab.files import writing
 
 _COUNTS = ("read", "duplicates", "near_duplicates", "near_empty")
-
-
-def default_folder() -> Path:
-    """$XDG_CACHE_HOME/scaling-law-lab, by default in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scaling-law-lab"
 
 
 def path_of(folder: Path, name: str, versions: dict[str, str]) -> Path:
@@ -54,19 +50,12 @@ def _read(path: Path) -> Corpus | None:
 
 def _write(path: Path, corpus: Corpus) -> None:
     """Atomic: a reader sees the old file or the new one, also when several processes build at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            np.savez(
-                file,
-                text=corpus.text,
-                ends=corpus.ends_D,
-                groups=corpus.group_D,
-                counts=np.array([getattr(corpus, name) for name in _COUNTS]),
-                digest=np.frombuffer(corpus.digest.encode("ascii"), np.uint8),
-            )
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with contextlib.suppress(OSError, InputError), writing(path) as file:
+        np.savez(
+            file,
+            text=corpus.text,
+            ends=corpus.ends_D,
+            groups=corpus.group_D,
+            counts=np.array([getattr(corpus, name) for name in _COUNTS]),
+            digest=np.frombuffer(corpus.digest.encode("ascii"), np.uint8),
+        )

@@ -15,6 +15,7 @@ from lab.data.config import PACKAGE_SOURCES, DataConfig
 from lab.data.corpus import Corpus, split
 from lab.data.dataset import Dataset
 from lab.data.packages import Progress
+from lab.private import cache_folder
 from lab.tokenizers import ByteTokenizer
 
 # Raise it when the same configuration and text would give other batches or another validation set.
@@ -34,7 +35,7 @@ def load(config: DataConfig, cache: Path | None = None, progress: Progress | Non
 
     Args:
         config: what to load.
-        cache: folder of built corpora; None: `cache.default_folder()`.
+        cache: folder of built corpora; None: `cache_folder()`.
         progress: called with (files read, files in all) while a corpus is built.
 
     Raises:
@@ -102,7 +103,7 @@ def _load_text(config: DataConfig, cache: Path | None, progress: Progress | None
 
 def _corpus(config: DataConfig, cache: Path | None, progress: Progress | None) -> tuple[Corpus, Path | None]:
     if config.source in PACKAGE_SOURCES:
-        where = caches.path_of(cache or caches.default_folder(), config.source, packages.versions())
+        where = caches.path_of(cache or cache_folder(), config.source, packages.versions())
         return caches.cached(where, lambda: packages.build(config.source, progress)), where
     from lab.data import files
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from lab.evaluation.metrics import ItemScores
+from lab.files import writing
 
 
 def write(path: Path, scores: list[ItemScores]) -> None:
@@ -41,10 +41,8 @@ def write(path: Path, scores: list[ItemScores]) -> None:
         "text": column(lambda s: missing(s.texts, s), pa.string()),
         "parsed": column(lambda s: missing(s.parsed_N, s), pa.bool_()),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    parquet.write_table(pa.table(columns), temporary, compression="zstd")
-    os.replace(temporary, path)
+    with writing(path) as file:
+        parquet.write_table(pa.table(columns), file, compression="zstd")
 
 
 def _factors(s: ItemScores) -> list[str]:

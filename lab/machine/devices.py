@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lab.errors import InputError
 from lab.machine import python
+from lab.private import cache_folder
 
 # On CPU, dots are fused with their neighbours by the YNN library (1.2 to 1.4 times faster steps), and sums
 # are not rewritten as trees of windows (1.1 times; their rounding is that of a plain sum).
@@ -137,11 +138,6 @@ def check_precision(precision: str) -> None:
     generation = float(getattr(device, "compute_capability", None) or 8.0)
     if precision == "bfloat16" and device.platform == "gpu" and generation < 8.0:
         raise InputError(f"precision: bfloat16 is not supported by {device.device_kind}; should be float32")
-
-
-def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "scaling-law-lab"
 
 
 def available_cores() -> tuple[int, ...]:

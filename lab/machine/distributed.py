@@ -79,7 +79,13 @@ def start(cluster: Cluster | None) -> None:
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
-        jax.distributed.initialize(cluster.coordinator, cluster.processes, cluster.process)
+        # without an address of its own process 0 would listen on every network of its machine
+        jax.distributed.initialize(
+            cluster.coordinator,
+            cluster.processes,
+            cluster.process,
+            coordinator_bind_address=cluster.coordinator,
+        )
     except (ValueError, RuntimeError) as error:
         raise InputError(f"--distributed: {str(error).splitlines()[0]}") from error
 

@@ -6,7 +6,9 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -18,6 +20,9 @@ import tyro
 from lab.machine import devices, python
 
 _PACKAGE = "scaling-law-lab"
+_LOCKED = (
+    "pip install --require-hashes -r requirements-dev.lock"  # all extras, at the versions that are tested
+)
 _PYTHON = (3, 11)
 _LEAST_FREE = 2e9  # bytes; a study of small models keeps some 100 kB a run, its checkpoints more
 _SKEW_SECONDS = 5.0
@@ -118,8 +123,7 @@ def _disk(out: Path) -> Iterator[Check]:
             f"free some space there, or keep stores elsewhere: lab doctor --out DIR (df -h {place} shows it)"
         )
         yield Check("disk", "ok", text) if free > _LEAST_FREE else Check("disk", "fail", text, mend)
-        folder = place / f".doctor-{os.getpid()}"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix=".doctor-", dir=place))
     except OSError as error:
         mend = f"chmod u+w {place}, or choose a folder that takes files: lab doctor --out DIR"
         yield Check("files", "fail", f"{place}: {error.strerror}", mend)
@@ -200,7 +204,7 @@ def _caches() -> Check:
     folder = devices.cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".doctor-{os.getpid()}"
+        probe = folder / f".doctor-{uuid.uuid4().hex}"
         probe.write_text("")
         probe.unlink()
     except OSError as error:
@@ -263,12 +267,12 @@ def _engines() -> Iterator[Check]:
     if sbatch and submitit:
         yield Check("slurm", "ok", f"{sbatch}, submitit {version('submitit')}")
     elif sbatch:
-        mend = f"pip install '{_PACKAGE}[slurm]'"
+        mend = _LOCKED
         yield Check("slurm", "absent", "sbatch is here, submitit is missing", mend)
     else:
         text = "no sbatch on this machine" + ("" if submitit else ", no submitit")
-        yield Check("slurm", "absent", text, f"on a Slurm login node: pip install '{_PACKAGE}[slurm]'")
+        yield Check("slurm", "absent", text, f"on a Slurm login node: {_LOCKED}")
     if importlib.util.find_spec("ray"):
         yield Check("ray", "ok", f"ray {version('ray')}")
     else:
-        yield Check("ray", "absent", "ray is not installed", f"pip install '{_PACKAGE}[ray]'")
+        yield Check("ray", "absent", "ray is not installed", _LOCKED)

@@ -11,22 +11,22 @@ from sweeps.study.designs import points
 from sweeps.study.schema import BUDGETS, Study
 
 
-def load(path: Path, sets: Sequence[str] = ()) -> Study:
-    """The study of a TOML file, with ``--set key=value`` applied.
+def load(path: Path, sets: Sequence[str] = (), allowed: Sequence[Path] = ()) -> Study:
+    """The study of a TOML file, with ``--set key=value`` applied; ``allowed``: of ``--allow-include``.
 
     Raises:
         InputError: with all problems of the file, one line each.
     """
-    return parse(resolved(path, sets), str(path))
+    return parse(resolved(path, sets, allowed), str(path))
 
 
-def resolved(path: Path, sets: Sequence[str] = ()) -> dict:
+def resolved(path: Path, sets: Sequence[str] = (), allowed: Sequence[Path] = ()) -> dict:
     """The plain data of a study, includes merged and overrides applied.
 
     Raises:
         InputError: for files that cannot be read, and for overrides that are wrong or change nothing.
     """
-    data = overrides.read(path)
+    data = overrides.read(path, allowed)
     parsed = [overrides.Override.parse(text) for text in sets]
     final = _applied(data, parsed)
     if final == data:
@@ -55,12 +55,12 @@ def _applied(data: dict, parsed: Sequence[overrides.Override]) -> dict:
     return data
 
 
-def text_of(path: Path, sets: Sequence[str] = ()) -> str:
+def text_of(path: Path, sets: Sequence[str] = (), allowed: Sequence[Path] = ()) -> str:
     """A study file that stands alone: the file itself, or one of all that it includes and all keys set.
 
     A store keeps it, and workers on other machines read it there.
     """
-    data = resolved(path, sets)
+    data = resolved(path, sets, allowed)
     if data == overrides.read_alone(path):
         return Path(path).read_text()
     heading = f"# {Path(path).name} with what it includes" + "".join(f", --set {text}" for text in sets)

@@ -17,11 +17,17 @@ _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def read(path: Path, inside: tuple[Path, ...] = ()) -> dict:
+def read(path: Path, allowed: Sequence[Path] = (), inside: tuple[Path, ...] = ()) -> dict:
     """The plain data of a study file with everything it includes.
 
+    Args:
+        allowed: files and folders from which it may include beside its own folder (``--allow-include``): what
+            it includes is copied into the store and told of in errors.
+        inside: the files by which this one is included.
+
     Raises:
-        InputError: for a file that is not there or is not TOML, and for files that include each other.
+        InputError: for a file that is not there, is not TOML or is not allowed, and for files that include
+            each other.
     """
     path = Path(path)
     data = _toml(path, inside)
@@ -34,10 +40,19 @@ def read(path: Path, inside: tuple[Path, ...] = ()) -> dict:
     merged: dict = {}
     for name in includes:
         below = path.parent / name
+        _check_allowed(path, name, below, (chain[0].parent, *allowed))
         if below.resolve() in chain:
             raise InputError(f"{path}: include: {name} includes this file in turn")
-        merged = merge(merged, read(below, chain))
+        merged = merge(merged, read(below, allowed, chain))
     return merge(merged, data)
+
+
+def _check_allowed(path: Path, name: str, below: Path, places: Sequence[Path]) -> None:
+    whole = below.resolve()
+    if not any(whole.is_relative_to(place.resolve()) for place in places):
+        raise InputError(
+            f"{path}: include: {name} is not in the study's folder; --allow-include {whole.parent} allows it"
+        )
 
 
 def read_alone(path: Path) -> dict:

@@ -11,7 +11,7 @@ import tyro
 
 from lab.errors import InputError
 from lab.terminal import unescaped
-from sweeps.arguments import Json, Sets, StudyFile
+from sweeps.arguments import Json, Places, Sets, StudyFile
 from sweeps.study.schema import Design
 from sweeps.verbs.training import plan_of
 
@@ -49,6 +49,7 @@ def plan(argv: list[str]) -> int:
         study: StudyFile,
         out: Path | None = None,
         sets: Sets = (),
+        allow_include: Places = (),
         probe: Literal["auto", "always", "never"] = "auto",
         workers: int | None = None,
         csv: bool = False,
@@ -60,6 +61,7 @@ def plan(argv: list[str]) -> int:
             study: the study file.
             out: the store it will run in, to see what is done there already.
             sets: change a key of the study: model.width=64, grids.language.seeds=[0,1,2]; may be repeated.
+            allow_include: a folder or file outside the study's folder that it may include; may be repeated.
             probe: time a few steps of shapes that never ran here: auto does so when it takes less than a
                 hundredth of the study and less than 20 s.
             workers: processes to divide the hours by; as many as `lab run` would start here by default.
@@ -71,7 +73,7 @@ def plan(argv: list[str]) -> int:
 
         if workers is not None and workers < 1:
             raise InputError(f"--workers: should be at least 1, is {workers}")
-        made = plan_of(study, sets)
+        made = plan_of(study, sets, allow_include)
         todo = [] if probe == "never" else probing.unmeasured(made)
         if todo and (probe == "always" or probing.is_cheap(made, todo)):
             _tell(f"timing {len(todo)} programs on this machine")

@@ -16,7 +16,7 @@ import tyro
 
 from lab.errors import InputError
 from lab.machine.provenance import Detail
-from sweeps.arguments import Json, Sets, StudyFile
+from sweeps.arguments import Json, Places, Sets, StudyFile
 from sweeps.work.engines.launch import CREW_BROKEN, DONE, INTERRUPTED, NO_STORE, STORE_FAULT, Launch
 from sweeps.work.engines.options import Engine, EngineOptions
 
@@ -30,6 +30,7 @@ def run(argv: list[str]) -> int:
         on: Engine = _LOCAL,
         sets: Sets = (),
         retry_failed: bool = False,
+        allow_include: Places = (),
         provenance: Detail = "names",
         as_json: Json = False,
     ) -> int:
@@ -44,10 +45,11 @@ def run(argv: list[str]) -> int:
             on: the engine, and what it needs to know.
             sets: change a key of the study, as in model.width=64; may be repeated.
             retry_failed: try again what was given up on.
+            allow_include: a folder or file outside the study's folder that it may include; may be repeated.
             provenance: what specs tell of the machines: full adds paths, the host, the working folder.
             as_json: print one JSON object at the end.
         """
-        return _run(study, out, on, sets, retry_failed, provenance, as_json)
+        return _run(study, out, on, sets, retry_failed, allow_include, provenance, as_json)
 
     return tyro.cli(command, args=argv, prog="lab run")
 
@@ -58,6 +60,7 @@ def _run(
     on: EngineOptions,
     sets: tuple[str, ...],
     retry_failed: bool,
+    allowed: tuple[Path, ...],
     detail: Detail,
     as_json: bool,
 ) -> int:
@@ -72,9 +75,9 @@ def _run(
     on.check()
     part = Part.parse(on.part) if on.part else None
     check_writable(out)
-    made = plan_of(study_path, sets)
+    made = plan_of(study_path, sets, allowed)
     store = Store(out)
-    store.write_study(made, loader.text_of(study_path, sets))
+    store.write_study(made, loader.text_of(study_path, sets, allowed))
     there = store.names()  # one listing instead of a look at each folder
     for of in [of for of in (*made.trunks, *made.cells) if of.run_id in there]:
         store.forget_the_dead(store.node(of))
@@ -94,6 +97,7 @@ def _run(
     failed = [run_id for run_id, state in states.items() if state == "failed"]
     again = shlex.join(
         ["lab", "run", str(study_path), "--out", str(out), *(f"--set={text}" for text in sets)]
+        + [f"--allow-include={place}" for place in allowed]
     )
     if code == 130:
         print(f"interrupted; nothing is lost. To go on: {again}", file=sys.stderr)
@@ -221,7 +225,7 @@ def _work(
     return 1 if failed else 0
 
 
-def plan_of(path: Path, sets: tuple[str, ...] = ()):
+def plan_of(path: Path, sets: tuple[str, ...] = (), allowed: tuple[Path, ...] = ()):
     """The plan of a study file; builds or reads its data.
 
     Raises:
@@ -237,4 +241,4 @@ def plan_of(path: Path, sets: tuple[str, ...] = ()):
         except InputError as error:  # of the data themselves: say where they are asked for
             raise InputError(*(f"{path}: data.source: {problem}" for problem in error.problems)) from None
 
-    return planned.make(loader.load(path, sets), load)
+    return planned.make(loader.load(path, sets, allowed), load)

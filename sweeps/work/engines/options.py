@@ -1,6 +1,7 @@
 """Options of `lab run` that choose where workers run; all that is wrong with them at once."""
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -8,7 +9,7 @@ import tyro
 from lab.errors import InputError
 from sweeps.work.engines.launch import Launch
 
-_OF_SLURM = ("partition", "minutes", "nodes", "memory_gb", "at_once", "signal_seconds", "sbatch")
+_OF_SLURM = ("partition", "minutes", "nodes", "memory_gb", "at_once", "signal_seconds", "sbatch", "jobs")
 _OF = {
     "local": ("workers",),
     "ray": ("workers", "cpus", "gpus", "address"),
@@ -43,6 +44,8 @@ class EngineOptions:
     """slurm: how long before the time limit a worker saves (120)"""
     sbatch: tuple[str, ...] = ()
     """slurm: other sbatch parameters, as in account=me qos=low"""
+    jobs: Path | None = None
+    """slurm: folder of job files, yours alone, that all nodes see (slurm in the store)"""
     detach: bool = False
     """slurm: submit, and do not wait"""
     address: str | None = None
@@ -86,7 +89,9 @@ class EngineOptions:
             keys = ("at_once", "partition", "minutes", "nodes", "cpus", "gpus", "memory_gb", "signal_seconds")
             given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
             parameters = tuple(tuple(word.split("=", 1)) for word in self.sbatch)
-            options = slurm.SlurmOptions(workers=self.workers or 1, parameters=parameters, **given)
+            options = slurm.SlurmOptions(
+                workers=self.workers or 1, parameters=parameters, jobs=self.jobs, **given
+            )
             return slurm.run(launch, options, watch(), tell, self.detach)
         if self.engine == "ray":
             from sweeps.work.engines import ray

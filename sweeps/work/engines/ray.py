@@ -5,11 +5,14 @@ child, since a process that Ray reuses may have started jax.
 """
 
 import contextlib
+import ipaddress
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from lab.errors import InputError
 from lab.machine import python
@@ -119,10 +122,13 @@ def _connect(address: str | None):
     os.environ.update(python.environment())  # a local cluster inherits it
     # by default ray hides the accelerators from tasks that asked for none, which is right here too
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    _authenticate(address)
     try:
         import ray
     except ModuleNotFoundError:
-        raise InputError("--engine ray: ray is not installed; pip install 'scaling-law-lab[ray]'") from None
+        raise InputError(
+            "--engine ray: ray is not installed; pip install --require-hashes -r requirements-dev.lock"
+        ) from None
     _check_answers(address)
     try:
         # Ray puts the folder in which it is asked first on the path of its tasks: ours, not the user's
@@ -138,6 +144,42 @@ def _connect(address: str | None):
             f"--address: no Ray cluster answers at {address or 'local'}: {_line(error)}"
         ) from None
     return ray
+
+
+def _authenticate(address: str | None, home: Path | None = None) -> None:
+    """Token authentication of Ray (2.52 and newer), before it is imported.
+
+    Who reaches the ports of a head runs code on its nodes. What the user sets as RAY_AUTH_MODE holds. Else a
+    cluster that is started here asks for a token, made where there is none; of one that runs already on
+    anything but this machine's loopback, a token is demanded.
+
+    Raises:
+        InputError: where there is none.
+    """
+    if os.environ.get("RAY_AUTH_MODE"):
+        return
+    token = (home or Path.home()) / ".ray" / "auth_token"
+    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if address is None and not given and not token.exists():
+        token.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    if given or token.exists():
+        os.environ["RAY_AUTH_MODE"] = "token"
+    elif not _is_loopback(address):
+        raise InputError(
+            f"--address {address}: who reaches this cluster can run code on it, and there is no token; "
+            "`ray get-auth-token --generate` makes one (start the cluster with it and RAY_AUTH_MODE=token), "
+            "RAY_AUTH_MODE=disabled goes without"
+        )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.removeprefix("ray://").rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_answers(address: str | None) -> None:

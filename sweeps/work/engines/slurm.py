@@ -14,10 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from lab.errors import InputError
 from lab.files import read_json, write_json
 from lab.machine import python
+from lab.private import changed_by_others, make_private
 from sweeps.work.engines.child import Child, WorkerDied
 from sweeps.work.engines.launch import CREW_BROKEN, INTERRUPTED, NO_SHARED_FOLDER, SOME_FAILED, Launch
 from sweeps.work.engines.watch import StoreWatch
@@ -40,6 +42,7 @@ class SlurmOptions:
         minutes: time limit of a task; it is requeued, and goes on, as often as it takes.
         nodes: nodes of one worker: each run is spread over all of them.
         parameters: any other sbatch parameter, as in ``account=me``.
+        jobs: folder of job files, which the nodes unpickle; ``slurm`` in the store where None.
     """
 
     workers: int = 1
@@ -52,6 +55,7 @@ class SlurmOptions:
     memory_gb: float | None = None
     signal_seconds: int = SIGNAL_SECONDS
     parameters: tuple[tuple[str, str], ...] = ()
+    jobs: Path | None = None
 
 
 class Task:
@@ -110,7 +114,7 @@ def run(
         tell({"kind": "note", "text": f"submitted {options.workers} workers as array {', '.join(jobs)}"})
     if detach:
         return 0
-    return _follow(launch, jobs, watch, tell)
+    return _follow(launch, options, jobs, watch, tell)
 
 
 def submit(launch: Launch, options: SlurmOptions) -> list[str]:
@@ -123,7 +127,7 @@ def submit(launch: Launch, options: SlurmOptions) -> list[str]:
         import submitit
     except ModuleNotFoundError:
         raise InputError(
-            "--engine slurm: submitit is not installed; pip install 'scaling-law-lab[slurm]'"
+            "--engine slurm: submitit is not installed; pip install --require-hashes -r requirements-dev.lock"
         ) from None
     most = array_limit()
     jobs = []
@@ -142,10 +146,20 @@ def _executor(launch: Launch, options: SlurmOptions, workers: int):
     """What submits an array of so many workers; nothing in the folder of the submission is on its path."""
     import submitit
 
-    folder = launch.out.absolute() / "slurm" / launch.study.stem
+    folder = _jobs(launch, options)
+    make_private(folder)
+    if above := changed_by_others(folder):
+        raise InputError(
+            f"--jobs: others can change {above}, and so what your jobs in {folder} execute; name a folder "
+            "that is yours alone and that all nodes see"
+        )
     found = submitit.SlurmExecutor(folder, max_num_timeout=_REQUEUES, python=shlex.join(python.command()))
     found.update_parameters(**_parameters(launch, options, workers))
     return found
+
+
+def _jobs(launch: Launch, options: SlurmOptions) -> Path:
+    return (options.jobs or launch.out / "slurm").absolute() / launch.study.stem
 
 
 def array_limit() -> int:
@@ -182,7 +196,9 @@ def _parameters(launch: Launch, options: SlurmOptions, workers: int) -> dict:
     return found
 
 
-def _follow(launch: Launch, jobs: list[str], watch: StoreWatch, tell: Callable[[dict], None]) -> int:
+def _follow(
+    launch: Launch, options: SlurmOptions, jobs: list[str], watch: StoreWatch, tell: Callable[[dict], None]
+) -> int:
     asked, states = float("-inf"), Counter({"PENDING": 1})
     try:
         while states:
@@ -203,7 +219,7 @@ def _follow(launch: Launch, jobs: list[str], watch: StoreWatch, tell: Callable[[
         tell(event)
     if not watch.cells_open():
         return 0
-    lines = _last_words(launch, jobs) or ["the workers ended without a word"]
+    lines = _last_words(_jobs(launch, options), jobs) or ["the workers ended without a word"]
     for line in lines:
         tell({"kind": "fault", "text": line})
     if any("does not see the store" in line or "without a word" in line for line in lines):
@@ -222,9 +238,8 @@ def _states(jobs: list[str]) -> Counter:
     return Counter(text.split())
 
 
-def _last_words(launch: Launch, jobs: list[str]) -> list[str]:
+def _last_words(folder: Path, jobs: list[str]) -> list[str]:
     """The error lines in the logs of the workers, each once."""
-    folder = launch.out / "slurm" / launch.study.stem
     lines: dict[str, None] = {}
     for job in jobs:
         for log in sorted(folder.glob(f"{job}_*.out")):
