@@ -75,7 +75,8 @@ def _need(to: Target) -> None:
         importlib.import_module(_MODULE[to])
     except ImportError:
         raise InputError(
-            f"--to {to}: the package {_MODULE[to]} is missing; pip install --require-hashes -r requirements-dev.lock"
+            f"--to {to}: the package {_MODULE[to]} is missing; "
+            "pip install --require-hashes -r requirements-dev.lock"
         ) from None
 
 

@@ -36,7 +36,8 @@ def read(path: Path, limit: int = LIMIT) -> list[dict]:
         from wandb.proto import wandb_internal_pb2
     except ImportError:
         raise InputError(
-            f"{path}: reading .wandb files needs the package wandb; pip install --require-hashes -r requirements-dev.lock"
+            f"{path}: reading .wandb files needs the package wandb; "
+            "pip install --require-hashes -r requirements-dev.lock"
         ) from None
     return [_row(file, wandb_internal_pb2.Record, limit) for file in files]
 

@@ -118,7 +118,7 @@ def test_a_missing_extra_is_one_line(store, tmp_path, monkeypatch, to):
         raise ImportError(name)
 
     monkeypatch.setattr(exports.importlib, "import_module", missing)
-    with pytest.raises(InputError, match=r"is missing; pip install 'scaling-law-lab\[export\]'"):
+    with pytest.raises(InputError, match=r"is missing; pip install --require-hashes"):
         exports.export([str(store), "--to", to, "--out", str(tmp_path / "x")])
     assert not (tmp_path / "x").exists()
 
