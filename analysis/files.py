@@ -26,7 +26,7 @@ from analysis.errors import InputError
 LIMIT = 1 << 26  # bytes of a file that is read whole, where nothing else is said
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LINK = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)  # what systems say of a link that is not to be followed
 
@@ -89,7 +89,7 @@ def read_json(path: Path, root: Path | None = None, limit: int = LIMIT) -> Any:
 
 @contextlib.contextmanager
 def writing(path: Path, root: Path | None = None) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of ``path`` when all was written. Makes missing folders.
+    """A file to write (and reread), put in the place of ``path`` when all was written. Makes folders.
 
     Readers see the old file or the new one, also after a power cut; where writing fails, the old one.
 
@@ -100,7 +100,7 @@ def writing(path: Path, root: Path | None = None) -> Iterator[BinaryIO]:
         _check_named(path)
     name, temporary = Path(path).name, f".{uuid.uuid4().hex}.tmp"
     with _folder(path, root or Path(path).parent, make=True) as folder:
-        with os.fdopen(os.open(temporary, _NEW, 0o666, dir_fd=folder), "wb") as file:
+        with os.fdopen(os.open(temporary, _NEW, 0o666, dir_fd=folder), "w+b") as file:
             try:
                 yield file
                 file.flush()
@@ -158,6 +158,12 @@ def make_folder(path: Path, root: Path) -> None:
     """The folder, and those on the way from ``root``. Raises Refused where one of them is a link."""
     with _folder(Path(path) / "_", root, make=True):
         pass
+
+
+def sync_folder(path: Path, root: Path) -> None:
+    """Flush the names in a folder to the disk."""
+    with _folder(Path(path) / "_", root) as folder:
+        os.fsync(folder)
 
 
 @contextlib.contextmanager

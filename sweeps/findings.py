@@ -12,7 +12,6 @@ Five tables, as Markdown on stdout and as CSV with `--csv FOLDER`:
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections import Counter
@@ -83,12 +82,12 @@ def forms(series) -> list[dict]:
 def leads(store: Path) -> list[dict]:
     """For each task and measure: runs in which it moved before, with and after the exact match."""
     from lab.evaluation.precedence import leads as of_run
+    from lab.runs.folder import RunFolder
 
     counts: dict[tuple[str, str], Counter] = {}
     factors: dict[tuple[str, str], list[float]] = {}
     for path in sorted(store.glob("runs/*/metrics.jsonl")):
-        lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-        for lead in of_run(lines):
+        for lead in of_run(RunFolder(path.parent, store).metrics()):
             key = (lead.task, lead.measure)
             counts.setdefault(key, Counter())[lead.said] += 1
             if lead.factor:
@@ -179,11 +178,10 @@ def main(argv: list[str] | None = None) -> int:
             import pandas
 
             from analysis.text import no_formula
+            from lab.files import write_text
 
-            options.csv.mkdir(parents=True, exist_ok=True)
-            pandas.DataFrame([{k: no_formula(v) for k, v in row.items()} for row in rows]).to_csv(
-                options.csv / f"{name}.csv", index=False
-            )
+            plain = pandas.DataFrame([{k: no_formula(v) for k, v in row.items()} for row in rows])
+            write_text(options.csv / f"{name}.csv", plain.to_csv(index=False), options.csv)
     return 0 if all(row["right"] for row in made["controls"]) else 1
 
 

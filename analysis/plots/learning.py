@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from analysis import files
+from analysis.tables import contents
 from analysis.tables.table import Runs
 
 _BINS = 28
+_LOG_BYTES = 1 << 30
 _BIN_WIDTH = 0.1
 
 
@@ -44,23 +46,20 @@ def learning_curves(runs: Runs, most: int = 120) -> tuple[LearningCurve, ...]:
             wanted.setdefault(trunk, (float(params), True))
     order = sorted((name for name in wanted if np.isfinite(wanted[name][0])), key=lambda n: (wanted[n][0], n))
     order = order[:: -(-len(order) // most)] if order else []
-    found = (_curve(folder / name / "metrics.jsonl", name, *wanted[name]) for name in order)
+    found = (_curve(folder, name, *wanted[name]) for name in order if contents.is_name(name))
     return tuple(curve for curve in found if curve is not None)
 
 
-def _curve(path: Path, run_id: str, params: float, trunk: bool) -> LearningCurve | None:
+def _curve(runs: Path, run_id: str, params: float, trunk: bool) -> LearningCurve | None:
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
+        content = files.read_bytes(runs / run_id / "metrics.jsonl", runs.parent, _LOG_BYTES)
+    except (OSError, files.Refused):
         return None
-    points = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-            if record.get("kind", "train") == "train":
-                points.append((float(record["tokens"]), float(record["loss_nats"])))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
+    points = [
+        (line["tokens"], line["loss_nats"])
+        for line in contents.log_lines(content)[0]
+        if line.get("kind", "train") == "train" and "tokens" in line and "loss_nats" in line
+    ]
     values = np.array(points, float).reshape(-1, 2)
     values = values[np.isfinite(values).all(axis=1) & (values > 0).all(axis=1)]
     if len(values) < 2:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis import files
 from analysis.plots.style import look
 from analysis.text import no_formula
 
@@ -59,6 +60,12 @@ class Plot:
         texts = {name: data[name].map(no_formula) for name in data if data[name].dtype.kind not in "biuf"}
         return data.assign(**texts).to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
+    def content(self, kind: str) -> bytes:
+        """What stands in the file of one of FORMATS."""
+        if kind in ("svg", "csv"):
+            return (self.svg() if kind == "svg" else self.csv()).encode("utf-8")
+        return rendered(self.figure, kind)
+
     def _repr_png_(self) -> bytes:
         return rendered(self.figure, "png")
 
@@ -69,18 +76,9 @@ class Plot:
 def save(plot: Plot, folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write NAME.svg, .pdf, .png and .csv into the folder (made if missing); the paths written."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind in formats:
-        path = folder / f"{plot.name}.{kind}"
-        if kind == "csv":
-            content = plot.csv().encode("utf-8")
-        elif kind == "svg":
-            content = plot.svg().encode("utf-8")
-        else:
-            content = rendered(plot.figure, kind)
-        path.write_bytes(content)
-        paths.append(path)
+    paths = [folder / f"{plot.name}.{kind}" for kind in formats]
+    for path, kind in zip(paths, formats, strict=True):
+        files.write_bytes(path, plot.content(kind), folder)
     return paths
 
 

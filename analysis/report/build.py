@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from string import Template
 
-from analysis.plots import Plot, save
+from analysis import files
+from analysis.plots import Plot
 from analysis.plots.plot import rendered
 from analysis.report import details, findings
 from analysis.report.abilities import FEW_TASKS
@@ -69,7 +70,6 @@ def render(
     second: a process that runs already, to share the work with.
     """
     page = Path(out) if out is not None else _beside(study)
-    page.parent.mkdir(parents=True, exist_ok=True)
     folder = page.parent / "figures"
     ask = partial if second is None else second.call
     figures, pdfs = [], []
@@ -78,15 +78,15 @@ def render(
         # A PDF takes as long as all the rest, for its fonts.
         pdfs.append(ask(rendered, figures[-1].figure, "pdf"))
     figures = distinct(figures)
-    written = [Drawn.save(plot, folder) for plot in figures]
+    written = [Drawn.save(plot, page.parent) for plot in figures]
     for plot, pdf in reversed(list(zip(figures, pdfs, strict=True))):
-        (folder / f"{plot.name}.pdf").write_bytes(pdf())
+        files.write_bytes(folder / f"{plot.name}.pdf", pdf(), page.parent)
     # What can be had from the folder as well goes first: copies for download, then abilities one by one.
     for embed, single in ((True, True), (False, True), (False, False)):
         content = compose(study, written, title, embed, single).encode("utf-8")
         if len(content) <= LIMIT:
             break
-    page.write_bytes(content)
+    files.write_bytes(page, content, page.parent)
     return Report(page, len(content), tuple(plot.name for plot in figures), study)
 
 
@@ -105,11 +105,12 @@ class Drawn:
     csv: str
 
     @staticmethod
-    def save(plot: Plot, folder: Path) -> Drawn:
-        """All formats but PDF."""
-        save(plot, folder, ("svg", "png", "csv"))
-        svg = (folder / f"{plot.name}.svg").read_text(encoding="utf-8")
-        return Drawn(plot, svg, (folder / f"{plot.name}.csv").read_text(encoding="utf-8"))
+    def save(plot: Plot, root: Path) -> Drawn:
+        """All formats but PDF, into the folder `figures`. Raises Refused where that is a link."""
+        content = {kind: plot.content(kind) for kind in ("svg", "png", "csv")}
+        for kind, data in content.items():
+            files.write_bytes(root / "figures" / f"{plot.name}.{kind}", data, root)
+        return Drawn(plot, content["svg"].decode("utf-8"), content["csv"].decode("utf-8"))
 
 
 def compose(
@@ -117,7 +118,7 @@ def compose(
 ) -> str:
     """The page. embed: SVG and CSV can be downloaded from the page itself, else from the folder beside it.
     one_by_one: of many abilities each has its figure on the page, beside the sheet of all."""
-    room = files("analysis.report")
+    room = resources.files("analysis.report")
     style, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
     single = [drawn for drawn in figures if drawn.plot.name.startswith("ability_")]

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from analysis import files
 from analysis.report.findings import totals
 from analysis.report.html import Markup, duration, items, number, power, table, text
 from analysis.report.study import Study
+from analysis.tables import contents
 from analysis.tables.table import numbers
 
 _MOST_ROWS = 400
@@ -82,16 +84,16 @@ def why_not(study: Study) -> dict[int, str]:
 
 def _failure(study: Study, index: int) -> str:
     """The one line that a run left behind when it was given up."""
-    import json
-
     if not study.runs.store:
         return ""
     name = str(study.runs.columns["run_id"][index])
     try:
-        said = json.loads((study.path / "runs" / name / "failure.json").read_bytes())
-        return f"{said['error']} (after {said['attempts']} attempts)"[:300]
-    except (OSError, ValueError, KeyError, TypeError):
+        said = files.read_json(study.path / "runs" / name / "failure.json", study.path)
+    except (OSError, files.Refused):
         return ""
+    if said is None or contents.fault_of_failure(said):
+        return ""
+    return f"{said['error']} (after {said.get('attempts')} attempts)"[:300]
 
 
 def _value(runs, name: str, index: int) -> Any:

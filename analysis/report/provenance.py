@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis import files
+from analysis.tables import contents
 from analysis.tables.table import Runs
 
 _SPECS = 400
@@ -33,8 +35,9 @@ def provenance(runs: Runs, path: Path) -> Provenance:
     studies = {}
     for file in sorted((path / "studies").glob("*.toml")):
         try:
-            studies[file.name] = file.read_text(encoding="utf-8", errors="replace")[:_TEXT]
-        except OSError:
+            with files.opened(file, path) as opened:
+                studies[file.name] = opened.read(_TEXT).decode(errors="replace")
+        except (OSError, files.Refused):
             continue
     names = [str(name) for name in runs.columns.get("run_id", [])]
     values: dict[str, dict[str, None]] = {}
@@ -42,10 +45,10 @@ def provenance(runs: Runs, path: Path) -> Provenance:
     specs = 0
     for name in names[:: -(-len(names) // _SPECS) or 1]:
         try:
-            spec = json.loads((path / "runs" / name / "spec.json").read_bytes())
-        except (OSError, ValueError, RecursionError):
+            spec = files.read_json(path / "runs" / name / "spec.json", path)
+        except (OSError, files.Refused):
             continue
-        if not isinstance(spec, dict):
+        if contents.fault_of_spec(spec, name):
             continue
         specs += 1
         digest = {"data_digest": spec.get("data_digest")}

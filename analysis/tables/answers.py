@@ -85,13 +85,13 @@ def _paths(runs: Runs) -> list[Path]:
     return [
         entry / "items.parquet"
         for entry in sorted(folder.iterdir())
-        if entry.name in wanted and (entry / "items.parquet").is_file()
+        if entry.name in wanted and entry.is_dir() and not entry.is_symlink()
     ]
 
 
 def _read(path: Path, columns: list[str]):
     """The columns as a DataFrame; None for a file that cannot be read or lacks one."""
     try:
-        return LIMITS.parquet(path, columns).to_pandas()
+        return LIMITS.parquet(path, columns, root=path.parents[2]).to_pandas()
     except (InputError, FileNotFoundError):
         return None

@@ -72,8 +72,10 @@ class ReadLimits:
             raise self.bytes(path, " when decompressed" if packed else "")
         return io.TextIOWrapper(io.BytesIO(content), encoding, **options)
 
-    def parquet(self, path: Path, columns: list[str] | None = None):
+    def parquet(self, path: Path, columns: list[str] | None = None, root: Path | None = None):
         """A pyarrow.Table. Raises InputError where it is too large, and for what is no Parquet.
+
+        root: the store that the file lies in, below which no link is followed.
 
         What the file states of itself is checked first. Dictionaries may repeat one long text without end, so
         that the rows are then read in parts, each small enough whatever its chunk repeats, and added up.
@@ -82,7 +84,7 @@ class ReadLimits:
         from pyarrow import parquet
 
         try:
-            with opened(path, limit=self.max_bytes) as source, parquet.ParquetFile(source) as file:
+            with opened(path, root, limit=self.max_bytes) as source, parquet.ParquetFile(source) as file:
                 stated = file.metadata
                 names = set(file.schema_arrow.names if columns is None else columns)
                 if missing := sorted(names.difference(file.schema_arrow.names)):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from analysis import files
 from analysis.errors import InputError
 from analysis.notes import Note
+from analysis.tables import contents
 from analysis.tables.files import by_column
 
 # The order in which people read a run; columns that the store has beyond these follow.
@@ -23,7 +26,7 @@ flops_chinchilla flops_palm flops_kaplan loss_nats loss_se bits_per_byte train_l
 device_seconds compile_seconds energy_joules energy_source git_commit
 """
 FIRST = tuple(_FIRST.split())
-_READERS, _CHUNK, _PAGE = 8, 256, 1 << 16
+_READERS, _CHUNK = 8, 256
 
 
 def read_store(path: Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]], list[Note]]:
@@ -35,32 +38,32 @@ def read_store(path: Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]],
     runs = path / "runs"
     if not runs.is_dir() and not (path / "studies").is_dir():
         raise InputError(f"{path}: not a store folder: it has neither runs/ nor studies/")
+    if links := [folder for folder in (runs, path / "studies") if folder.is_symlink()]:
+        raise InputError(*(f"{folder}: is a link, which is not followed here" for folder in links))
     bad: list[str] = []
-    cells = _cells(path / "studies", bad)
+    cells = _cells(path, bad)
     rows: list[dict[str, Any]] = []
     abilities: list[dict[str, Any]] = []
     seen = set()
     with os.scandir(runs) if runs.is_dir() else _nothing() as folders:
-        names = sorted(entry.name for entry in folders if entry.is_dir())
-    for name, result in zip(names, _results(str(runs), names, bad), strict=True):
-        row = result.get("row") if isinstance(result, Mapping) else None
-        if isinstance(row, dict):
-            row["run_id"] = str(row.get("run_id") or name)
+        names = sorted(entry.name for entry in folders if entry.is_dir(follow_symlinks=False))
+    names = [name for name in names if contents.is_name(name)]
+    failed = _Failed(path, frozenset(names), bad)
+    for name, result in zip(names, _results(path, names, bad), strict=True):
+        if result is not None:
+            row = result["row"]
+            row["run_id"] = name
             row.update(_of_study(cells.get(name)))
             row.setdefault("status", "ok")
             rows.append(row)
-            scores = result.get("abilities")
-            abilities += [
-                {**{key: row.get(key) for key in ("run_id", "study", "grid", "seed")}, **score}
-                for score in (scores if isinstance(scores, list) else ())
-                if isinstance(score, dict)
-            ]
+            about = {key: row.get(key) for key in ("run_id", "study", "grid", "seed")}
+            abilities += [{**about, **score, "run_id": name} for score in result.get("abilities") or ()]
         elif name in cells or not cells:
-            rows.append(_unfinished(name, cells.get(name), os.path.join(runs, name)))
+            rows.append(_unfinished(name, cells.get(name), failed))
         else:
             continue
         seen.add(name)
-    rows += [_unfinished(name, cell, None) for name, cell in cells.items() if name not in seen]
+    rows += [_unfinished(name, cell, failed) for name, cell in cells.items() if name not in seen]
     notes = []
     if bad:
         shown = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
@@ -84,66 +87,59 @@ class _nothing:
         return None
 
 
-def _results(runs: str, names: list[str], bad: list[str]) -> Iterator[Any]:
-    """The results of the runs, in order; None where there is none.
+def _results(path: Path, names: list[str], bad: list[str]) -> Iterator[dict[str, Any] | None]:
+    """The results of the runs, in order; None where there is none that is whole.
 
     Folders are read by several threads ahead of the parser: on a cold disk most of the time is waiting.
     """
 
-    def read(some: list[str]) -> list[bytes | OSError | None]:
-        return [_bytes(f"{runs}/{name}/result.json") for name in some]
+    def read(some: list[str]) -> list[bytes | Exception | None]:
+        return [_bytes(path / "runs" / name / "result.json", path) for name in some]
 
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     with ThreadPoolExecutor(_READERS) as pool:
-        for some, contents in zip(chunks, pool.map(read, chunks), strict=True):
-            for name, content in zip(some, contents, strict=True):
+        for some, found in zip(chunks, pool.map(read, chunks), strict=True):
+            for name, content in zip(some, found, strict=True):
                 try:
-                    yield None if content is None else json.loads(content)
+                    result = None if content is None else json.loads(content)
+                    torn = content is not None and bool(contents.fault_of_result(result, name))
                 except (ValueError, RecursionError, TypeError):
+                    torn = True
+                if torn:
                     bad.append(f"{name}/result.json")
-                    yield None
+                yield None if torn else result
 
 
-def _bytes(path: str) -> bytes | OSError | None:
+def _bytes(path: Path, root: Path) -> bytes | Exception | None:
     """What is in a file, None where there is none, or the error that kept it from being read."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        return files.read_bytes(path, root)
     except FileNotFoundError:
         return None
-    except OSError as error:
+    except (OSError, files.Refused) as error:
         return error
+
+
+def _load(path: Path, root: Path, bad: list[str], fault: Callable[[Any], str]) -> Any:
+    """The value of a file; None where there is none, or none that is whole."""
     try:
-        content = os.read(handle, _PAGE)
-        while len(content) % _PAGE == 0 and (more := os.read(handle, _PAGE)):
-            content += more
-        return content
-    except OSError as error:
-        return error
-    finally:
-        os.close(handle)
-
-
-def _load(path: str, bad: list[str]) -> Any:
-    try:
-        with open(path, "rb") as file:
-            return json.loads(file.read())
-    except FileNotFoundError:
+        value = files.read_json(path, root)
+        torn = bool(fault(value)) if value is not None or os.path.lexists(path) else False
+    except (OSError, files.Refused):
+        torn = True
+    if torn:
+        bad.append(f"{path.parent.name}/{path.name}")
         return None
-    except (ValueError, OSError, RecursionError):
-        bad.append(os.path.basename(os.path.dirname(path)) + "/" + os.path.basename(path))
-        return None
+    return value
 
 
-def _cells(folder: Path, bad: list[str]) -> dict[str, dict[str, Any]]:
+def _cells(path: Path, bad: list[str]) -> dict[str, dict[str, Any]]:
     """run_id -> its cell, with `study` the names of all studies that have it."""
     cells: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob("*.json")):
-        study = _load(str(path), bad)
-        listed = study.get("cells") if isinstance(study, Mapping) else None
-        for cell in listed if isinstance(listed, list) else ():
-            if not isinstance(cell, dict) or not isinstance(cell.get("run_id"), str):
-                continue
-            name = str(study.get("study") or path.stem)
+    for listed in sorted((path / "studies").glob("*.json")):
+        study = _load(listed, path, bad, contents.fault_of_study)
+        for cell in study["cells"] if study else ():
+            name = study["study"]
             known = cells.get(cell["run_id"])
             if known is None:
                 cells[cell["run_id"]] = {**cell, "study": name}
@@ -153,18 +149,32 @@ def _cells(folder: Path, bad: list[str]) -> dict[str, dict[str, Any]]:
     return cells
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """Whether runs were given up: by a whole record of it, as `lab status` sees it. Each is read once."""
+
+    path: Path
+    names: frozenset[str]
+    bad: list[str]
+    _known: dict[str, bool] = field(default_factory=dict)
+
+    def __call__(self, name: str | None) -> bool:
+        if name not in self.names:
+            return False
+        if name not in self._known:
+            where = self.path / "runs" / name / "failure.json"
+            self._known[name] = _load(where, self.path, self.bad, contents.fault_of_failure) is not None
+        return self._known[name]
+
+
 def _of_study(cell: Mapping[str, Any] | None) -> dict[str, Any]:
     return {} if cell is None else {key: cell[key] for key in ("study", "grid", "held_out") if key in cell}
 
 
-def _unfinished(name: str, cell: Mapping[str, Any] | None, folder: str | None) -> dict[str, Any]:
-    failed = folder is not None and os.path.exists(os.path.join(folder, "failure.json"))
-    known = {
-        key: value
-        for key, value in (cell or {}).items()
-        if isinstance(value, str | int | float | bool | None)
-    }
-    return {**known, "run_id": name, "status": "failed" if failed else "unfinished"}
+def _unfinished(name: str, cell: Mapping[str, Any] | None, failed: _Failed) -> dict[str, Any]:
+    """The row of a run without a result; one whose trunk was given up failed with it."""
+    given_up = failed(name) or failed((cell or {}).get("trunk"))
+    return {**(cell or {}), "run_id": name, "status": "failed" if given_up else "unfinished"}
 
 
 def _clusters(columns: Mapping[str, np.ndarray]) -> np.ndarray:

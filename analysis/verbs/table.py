@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import tyro
 
+from analysis import files
 from analysis.errors import InputError
 from analysis.tables.files import by_column
 from analysis.text import dumps, no_formula
@@ -56,7 +57,7 @@ def table(argv: list[str]) -> int:
     if options.out is None:
         sys.stdout.write(text)
     else:
-        _writable(options.out).write_text(text, encoding="utf-8")
+        files.write_text(_writable(options.out), text)
     return 0
 
 
@@ -67,7 +68,8 @@ def _parquet(columns: dict[str, Any], out: Path | None) -> int:
     import pyarrow.parquet
 
     clean = {name: _cells(column) for name, column in columns.items()}
-    pyarrow.parquet.write_table(pyarrow.table(clean), _writable(out))
+    with files.writing(_writable(out)) as file:
+        pyarrow.parquet.write_table(pyarrow.table(clean), file)
     return 0
 
 

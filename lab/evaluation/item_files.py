@@ -10,7 +10,7 @@ from lab.evaluation.metrics import ItemScores
 from lab.files import writing
 
 
-def write(path: Path, scores: list[ItemScores]) -> None:
+def write(path: Path, scores: list[ItemScores], root: Path | None = None) -> None:
     """Replace the file, atomically. Columns:
 
     task, item (its number in the task's test set, the same for every run), difficulty, cluster, factors (as
@@ -41,7 +41,7 @@ def write(path: Path, scores: list[ItemScores]) -> None:
         "text": column(lambda s: missing(s.texts, s), pa.string()),
         "parsed": column(lambda s: missing(s.parsed_N, s), pa.bool_()),
     }
-    with writing(path) as file:
+    with writing(path, root) as file:
         parquet.write_table(pa.table(columns), file, compression="zstd")
 
 

@@ -62,14 +62,14 @@ class Checkpoints:
         target = self.folder / str(step)
         if target.exists() or not self.writes:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.folder, self.folder.parent)  # refused where it is a link
         for pattern in (".*.saving*", ".*.deleted", "*.orbax-checkpoint-tmp*"):
             for leftover in self.folder.glob(pattern):
                 shutil.rmtree(leftover, ignore_errors=True)
         host = jax.tree.map(np.asarray, tree)
         staged = self.folder / f".{step}.saving"
         self._orbax.save(staged, {"tree": host, _DIGEST: _digest(host)})
-        files.write_json(staged / _FILES, _file_digests(staged))
+        files.write_json(staged / _FILES, _file_digests(staged), staged)
         os.rename(staged, target)
         _sync(self.folder)
 
@@ -141,27 +141,32 @@ class Checkpoints:
 def _check_files(where: Path) -> bool:
     """Whether digests of the files are kept (they were not always); raises DamagedCheckpoint by them."""
     try:
-        wanted = files.read_json(where / _FILES)
+        wanted = files.read_json(where / _FILES, where)
     except files.Refused as refused:
         raise DamagedCheckpoint(f"{where}: {refused}") from refused
     if wanted is None:
         return False
+    if not isinstance(wanted, dict):
+        raise DamagedCheckpoint(f"{where}: {_FILES} holds no digests")
     for name, digest in wanted.items():
         try:
-            found = _file_digest(where / name)
+            found = _file_digest(where / name, where)
         except FileNotFoundError as missing:
             raise DamagedCheckpoint(f"{where}: {name} is missing") from missing
+        except files.Refused as refused:
+            raise DamagedCheckpoint(str(refused)) from refused
         if found != digest:
             raise DamagedCheckpoint(f"{where}: {name} does not match its digest")
     return True
 
 
 def _file_digests(where: Path) -> dict[str, str]:
-    return {str(p.relative_to(where)): _file_digest(p) for p in sorted(where.rglob("*")) if p.is_file()}
+    paths = sorted(path for path in where.rglob("*") if path.is_file())
+    return {str(path.relative_to(where)): _file_digest(path, where) for path in paths}
 
 
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
+def _file_digest(path: Path, root: Path) -> str:
+    with files.opened(path, root, limit=1 << 50) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lab import files
+
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 
@@ -80,9 +82,10 @@ class Watch:
         if claim.owner.is_gone():
             return True
         try:
-            with open(claim.path) as file:  # opened: network file systems then ask the server for its times
+            # opened: network file systems then ask the server for its times
+            with files.opened(claim.path, claim.path.parent) as file:
                 beat = (claim.owner, claim.attempt, os.fstat(file.fileno()).st_mtime_ns)
-        except OSError:
+        except (OSError, files.Refused):
             return False
         seen, since = self._seen.get(claim.path, (None, 0.0))
         if seen != beat:
@@ -92,13 +95,18 @@ class Watch:
 
 
 def take(
-    path: Path, owner: Owner, progress: int = 0, is_stale: Callable[[Claim], bool] = Claim.is_stale
+    path: Path,
+    owner: Owner,
+    progress: int = 0,
+    is_stale: Callable[[Claim], bool] = Claim.is_stale,
+    root: Path | None = None,
 ) -> Claim | None:
     """The claim at ``path`` for ``owner``, or None where somebody else holds it.
 
     Args:
         progress: steps of the newest checkpoint: an owner that died after getting further is not counted.
         is_stale: whether a claim that is there may be taken over.
+        root: the store, below which no link is followed.
     """
     claim = Claim(path, owner, progress=progress)
     held = read(path)
@@ -107,11 +115,10 @@ def take(
             return None
         deaths = 0 if progress > held.progress else held.deaths + 1
         claim = Claim(path, owner, held.attempt + 1, deaths, progress)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # complete before it is visible: a link is exclusive, and its content is never half there
     temporary = _private(path)
     try:
-        temporary.write_text(json.dumps(_as_dict(claim)))
+        files.create(temporary, json.dumps(_as_dict(claim)).encode(), root)
         os.link(temporary, path)
     except FileExistsError:
         return None
@@ -145,7 +152,9 @@ def _clear(held: Claim) -> bool:
 
 def read(path: Path) -> Claim | None:
     try:
-        found = json.loads(path.read_text())
+        found = files.read_json(path, path.parent)
+        if found is None and not os.path.lexists(path):
+            return None
         owner = Owner(**found["owner"])
         counts = [found[name] for name in ("attempt", "deaths", "progress")]
         if not all(type(value) is str for value in (owner.host, owner.boot, owner.space, owner.started)):
@@ -153,9 +162,7 @@ def read(path: Path) -> Claim | None:
         if not all(type(value) is int and 0 <= value < 1 << 62 for value in (owner.pid, *counts)):
             raise TypeError
         return Claim(path, owner, *counts)
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (files.Refused, KeyError, TypeError):
         return Claim(path, Owner("", "", "", 0, ""))  # not ours to read; it goes stale like any other
 
 

@@ -3,51 +3,84 @@
 ``spec.json`` once; ``metrics.jsonl`` appended and flushed; ``checkpoints/`` while training; ``final/`` the
 trained parameters; ``result.json`` by staged file, fsync and exclusive link: the commit point. Whatever was
 committed survives a kill at any moment; a torn last line of the metrics is dropped at the next start.
+
+All is read through :meth:`RunFolder.read`: a file is whole, torn or missing, and a torn one counts as missing
+wherever a value is asked for. So a run whose result was damaged is one that has yet to be trained.
 """
 
-import contextlib
 import json
 import os
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from lab.files import read_json, write_json
+from lab import files
+from lab.runs import contents
+
+RESULT, SPEC, FAILURE, DIVERGED = "result.json", "spec.json", "failure.json", "diverged.json"
+METRICS, ITEMS = "metrics.jsonl", "items.parquet"
+_FAULTS = {
+    RESULT: contents.fault_of_result,
+    SPEC: contents.fault_of_spec,
+    FAILURE: contents.fault_of_failure,
+    DIVERGED: contents.fault_of_diverged,
+}
+_LOG_BYTES = 1 << 30  # of a metrics.jsonl: a million records take a quarter of it
 
 
-def _write_durably(path: Path, value) -> None:
-    try:
-        with open(path, "w") as file:
-            json.dump(value, file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)  # on a full disk, the half-written file is what must go first
-        raise
+@dataclass(frozen=True)
+class Reading:
+    """What a look at a file found.
+
+    Attributes:
+        state: ``whole``; ``torn``: it is there, and not what it should be; ``missing``; ``unread``: the
+            system refused it (permissions, a failing disk), which is no damage, and may be otherwise again.
+        value: of a whole file.
+        why: what is wrong with any other, in a few words.
+    """
+
+    state: Literal["whole", "torn", "missing", "unread"]
+    value: Any = None
+    why: str = ""
 
 
-def _sync_folder(folder: Path) -> None:
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+@dataclass(frozen=True)
+class Log:
+    """The whole lines of a ``metrics.jsonl``, how many others there are, and why there is no line."""
+
+    lines: list[dict]
+    others: int = 0
+    why: str = ""
+    there: bool = True
 
 
 def completed_steps(checkpoints: Path) -> list[int]:
     """Steps of the completed checkpoints in a folder, rising; interrupted saves have other names."""
+    if checkpoints.is_symlink():
+        return []
     try:
-        return sorted(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
-    except FileNotFoundError:
+        with os.scandir(checkpoints) as entries:
+            found = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+            return sorted(int(name) for name in found if name.isdigit() and name.isascii())
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 class RunFolder:
+    """The folder of a run.
+
+    Args:
+        root: the store that it lies in, below which no link is followed, and where its name is the run's id.
+            None: a folder that the user named for this run alone.
+    """
+
     writes = True  # False for the processes of a run that only read it (lab/machine/distributed.py)
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    def __init__(self, path: Path, root: Path | None = None):
+        self.path, self.root = Path(path), Path(path if root is None else root)
+        self._run_id = None if root is None else self.path.name
 
     @property
     def checkpoints(self) -> Path:
@@ -57,35 +90,67 @@ class RunFolder:
     def final(self) -> Path:
         return self.path / "final"
 
+    def read(self, name: str) -> Reading:
+        """What there is of ``spec.json``, ``result.json``, ``failure.json`` or ``diverged.json``."""
+        try:
+            value = files.read_json(self.path / name, self.root)
+        except files.Refused as refused:
+            return Reading("torn", why=str(refused).removeprefix(f"{self.path / name}: "))
+        except OSError as error:
+            return Reading("unread", why=error.strerror or str(error))
+        if value is None and not self._is_there(name):
+            return Reading("missing")
+        fault = _FAULTS[name](value, self._run_id)
+        return Reading("torn", why=fault) if fault else Reading("whole", value)
+
+    def _is_there(self, name: str) -> bool:  # a file may hold null
+        return os.path.lexists(self.path / name)
+
     def write_spec(self, spec: dict) -> None:
-        """Once: a spec that is there stays as it is."""
-        if not (self.path / "spec.json").exists():
-            write_json(self.path / "spec.json", spec)
+        """Once: a whole spec that is there stays as it is."""
+        if self.spec() is None:
+            files.write_json(self.path / SPEC, spec, self.root)
 
     def spec(self) -> dict | None:
-        return read_json(self.path / "spec.json")
+        return self.read(SPEC).value
 
     def result(self) -> dict | None:
-        return read_json(self.path / "result.json")
+        return self.read(RESULT).value
+
+    def failure(self) -> dict | None:
+        """What is known of a run that was given up."""
+        return self.read(FAILURE).value
+
+    def diverged(self) -> dict | None:
+        """Where a trunk diverged, and why."""
+        return self.read(DIVERGED).value
+
+    def write(self, name: str, value: dict) -> None:
+        """Replace ``failure.json`` or ``diverged.json``."""
+        if self.writes:
+            files.write_json(self.path / name, value, self.root)
 
     def commit(self, result: dict, check: Callable[[], None] = lambda: None) -> None:
-        """Once: the first commit stands, a later one changes nothing.
+        """Once: the first commit stands, a later one changes nothing. Only a torn result is replaced.
 
         Args:
             check: raises where the run belongs to another process by now. It is asked after the result was
                 staged and before it is linked; who takes a run over calls :meth:`withdraw`, then looks for a
                 result. So either the old owner's commit comes before that look, or it fails.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         staged = self.path / f".result.{uuid.uuid4().hex}.staged"
-        _write_durably(staged, result)
+        content = json.dumps(result, indent=1, allow_nan=False) + "\n"
+        files.create(staged, content.encode(), self.root)
         try:
             check()
-            with contextlib.suppress(FileExistsError):
-                os.link(staged, self.path / "result.json")
+            try:
+                os.link(staged, self.path / RESULT)
+            except FileExistsError:
+                if self.read(RESULT).state == "torn":
+                    os.replace(staged, self.path / RESULT)
         finally:
             staged.unlink(missing_ok=True)
-        _sync_folder(self.path)
+        files.sync_folder(self.path, self.root)
 
     def withdraw(self) -> None:
         """Remove what other processes staged and did not commit."""
@@ -93,27 +158,31 @@ class RunFolder:
             staged.unlink(missing_ok=True)
 
     def metrics(self) -> list[dict]:
-        """All whole lines; what a kill tore off is not there."""
+        """All whole lines; what a kill tore off, and what is no record, is not there."""
+        return self.log().lines
+
+    def log(self) -> Log:
+        """All of ``metrics.jsonl``."""
         try:
-            text = (self.path / "metrics.jsonl").read_text()
+            content = files.read_bytes(self.path / METRICS, self.root, _LOG_BYTES)
         except FileNotFoundError:
-            return []
-        lines = []
-        for line in text.splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return lines
+            return Log([], why="is missing", there=False)
+        except files.Refused as refused:
+            return Log([], why=str(refused).removeprefix(f"{self.path / METRICS}: "))
+        lines, others = contents.log_lines(content)
+        return Log(lines, others, "" if lines else "holds no record")
 
     def cut_metrics(self, step: int) -> None:
-        """Drop lines beyond ``step``, before training goes on from there."""
-        kept = [line for line in self.metrics() if line["step"] <= step]
-        temporary = self.path / f".metrics.{os.getpid()}.tmp"
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, self.path / "metrics.jsonl")
+        """Drop lines beyond ``step``, and what is no record, before training goes on from there."""
+        self._write_log([line for line in self.metrics() if line["step"] <= step])
+
+    def mend_metrics(self) -> None:
+        """Drop what is no record."""
+        self._write_log(self.metrics())
+
+    def _write_log(self, lines: Iterable[dict]) -> None:
+        files.write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in lines), self.root)
 
     def append_metrics(self, lines: Iterable[dict]) -> None:
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines))
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        files.append(self.path / METRICS, text.encode(), self.root)

@@ -20,12 +20,11 @@ from lab.config import RunConfig
 from lab.data import Dataset
 from lab.evaluation import evaluate, item_files, progress_measures
 from lab.execution import Execution
-from lab.files import write_json
 from lab.machine import devices, distributed
 from lab.model import accounting, memory
 from lab.runs import divergence, resume
 from lab.runs.checkpoint import Checkpoints
-from lab.runs.folder import RunFolder
+from lab.runs.folder import DIVERGED, ITEMS, RunFolder
 from lab.runs.job import SCHEMA, Job
 from lab.training import optimizer, pack_timing, train
 from lab.training.pack import STEPS_PER_CALL, Mode, Pack
@@ -277,9 +276,9 @@ class _Lockstep:
         self.alive.discard(r)
         job = self.jobs[r]
         self.hooks.warn(f"{job.run_id}: diverged: {reason}")
-        if job.is_trunk and job.folder.writes:
-            write_json(job.folder.path / "diverged.json", {"step": step, "reason": reason})
-        elif not job.is_trunk:
+        if job.is_trunk:
+            job.folder.write(DIVERGED, {"step": step, "reason": reason})
+        else:
             commit_diverged(job, self.dataset, step, reason, self.hooks.check)
 
     def _finish(self, r: int, params, placed_params) -> None:
@@ -294,7 +293,7 @@ class _Lockstep:
         seconds = time.monotonic() - started
         self.hooks.check()
         if measured.items and job.folder.writes:
-            item_files.write(job.folder.path / "items.parquet", measured.items)
+            item_files.write(job.folder.path / ITEMS, measured.items, job.folder.root)
         Checkpoints(job.folder.final, job.folder.writes).save(job.end, params)
         trunk_seconds = 0.0
         if job.trunk is not None:  # the part of the trunk that this budget was the first to need

@@ -22,6 +22,6 @@ class Spectator(RunFolder):
         pass
 
 
-def folder_of_process(path) -> RunFolder:
-    """The run folder as this process may use it."""
-    return RunFolder(path) if distributed.is_primary() else Spectator(path)
+def folder_of_process(path, root=None) -> RunFolder:
+    """The run folder as this process may use it; arguments as of RunFolder."""
+    return RunFolder(path, root) if distributed.is_primary() else Spectator(path, root)

@@ -3,6 +3,7 @@
 The store stays what it is; what is written is a copy for those tools. Each needs the extra ``export``.
 """
 
+import contextlib
 import importlib
 import json
 import logging
@@ -16,6 +17,7 @@ from typing import Literal
 import tyro
 
 from lab.errors import InputError
+from lab.files import Refused
 from lab.runs.folder import RunFolder
 from sweeps.arguments import Json, StudyFile
 from sweeps.exchange import wandb_files
@@ -83,9 +85,10 @@ def _need(to: Target) -> None:
 def runs(store: Store) -> Iterator[Exported]:
     """Every run that has a result or a training log; trunks are no runs of their own."""
     studies: dict[str, str] = {}
-    for path in sorted((store.root / "studies").glob("*.json")):
-        for cell in json.loads(path.read_text())["cells"]:
-            studies.setdefault(cell["run_id"], path.stem)
+    for path in store.study_files():
+        with contextlib.suppress(Refused):  # torn: its runs are there all the same
+            for cell in store.study(path)["cells"]:
+                studies.setdefault(cell["run_id"], path.stem)
     for run_id in sorted(store.names()):
         folder = store.run(run_id)
         result = folder.result()
@@ -95,7 +98,7 @@ def runs(store: Store) -> Iterator[Exported]:
         row = {"run_id": run_id, "status": "unfinished", **(result or {}).get("row", {})}
         scores = {
             f"{s['task']}/{s['metric']}": s["score"]
-            for s in (result or {}).get("abilities", [])
+            for s in (result or {}).get("abilities") or ()
             if s.get("score") is not None
         }
         yield Exported(run_id, studies.get(run_id, ""), row, scores, list(_series(folder)))

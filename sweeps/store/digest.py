@@ -15,15 +15,17 @@ from lab.runs.folder import RunFolder, completed_steps
 def runs(root: Path) -> dict[str, tuple[str, str]]:
     """For each run with a result: the digest of its parameters, and its losses as JSON (all digits).
 
-    Trunks have no result and are left out. The parameters are empty where a run diverged.
+    Trunks have no result and are left out, like torn results. The parameters are empty where a run diverged.
     """
     found = {}
     for path in sorted((Path(root) / "runs").glob("*/result.json")):
-        folder = RunFolder(path.parent)
+        folder = RunFolder(path.parent, Path(root))
         result = folder.result()
+        if result is None:
+            continue
         row = result["row"]
         told = [row["status"], row["loss_nats"], row.get("train_loss_nats")]
-        told += [[a["task"], a["metric"], a["score"]] for a in result["abilities"]]
+        told += [[a["task"], a["metric"], a["score"]] for a in result.get("abilities") or ()]
         steps = completed_steps(folder.final)
         found[path.parent.name] = (
             _parameters(folder.final / str(steps[-1])) if steps else "",

@@ -5,7 +5,7 @@ import os
 import uuid
 from pathlib import Path
 
-from lab.files import read_json, write_json
+from lab.files import Refused, create, read_json, write_json
 
 _ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _WORDS = tuple(os.strerror(number) for number in _ERRNOS)  # as storage libraries quote them
@@ -25,26 +25,40 @@ def store_fault(error: BaseException, root: Path) -> StoreFault | None:
         if number in _ERRNOS or words:
             return StoreFault(f"{root}: {words or os.strerror(number)}")
         told = told.__cause__ or told.__context__
-    probe = root / f".probe.{uuid.uuid4().hex}"
     try:  # libraries may hide the reason: does the store take a file?
-        probe.write_bytes(b"\0" * _PROBE_BYTES)
+        probe(root, _PROBE_BYTES)
     except OSError as found:
         return StoreFault(f"{root}: {found.strerror}")
-    finally:
-        probe.unlink(missing_ok=True)
     return None
 
 
+def probe(root: Path, size: int = 0) -> None:
+    """Whether the folder takes a file. Raises OSError with the system's reason."""
+    path = root / f".probe.{uuid.uuid4().hex}"
+    try:
+        create(path, b"\0" * size, root)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def identity(root: Path) -> str:
-    """The name that a store was given when it was made; made now where it has none."""
-    found = read_json(root / "store.json")
+    """The name that a store was given when it was made; made now where it has none that can be read."""
+    found = _identity(root)
     if found is None:
-        write_json(root / "store.json", {"schema": 1, "id": uuid.uuid4().hex})
-        found = read_json(root / "store.json")
-    return found["id"]
+        write_json(root / "store.json", {"schema": 1, "id": uuid.uuid4().hex}, root)
+        found = _identity(root)
+    return found or ""
 
 
 def is_seen(root: Path, name: str) -> bool:
     """Whether this machine sees the store of that identity at ``root``, and not a folder of its own."""
-    found = read_json(root / "store.json")
-    return found is not None and found.get("id") == name
+    return _identity(root) == name
+
+
+def _identity(root: Path) -> str | None:
+    try:
+        found = read_json(root / "store.json", root)
+    except Refused:
+        return None
+    name = found.get("id") if isinstance(found, dict) else None
+    return name if isinstance(name, str) else None

@@ -9,33 +9,38 @@ Rules, by run id:
 * neither has one: missing checkpoints are added, and the training log goes with the newest of them;
 * a run that a living worker holds in INTO is left out and reported: merge again when it is done.
 
-Copies are compared with their source by SHA-256 before they get their name. FROM is only read.
+Copies are compared with their source by SHA-256 before they get their name. FROM is only read, and may be of
+anybody's making: copied are regular files of the names that a store has, with the modes of new files.
 """
 
-import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
+from lab import files
 from lab.errors import InputError
-from lab.files import read_json, write_json
 from lab.runs import claims
-from lab.runs.folder import RunFolder, completed_steps
+from lab.runs.contents import CIRCUMSTANCES, is_name
+from lab.runs.folder import DIVERGED, FAILURE, ITEMS, METRICS, RESULT, SPEC, RunFolder, completed_steps
 from sweeps.arguments import Json, StudyFile
+from sweeps.store.damage import check_links
 from sweeps.store.store import Store
 
-_RESULT = "result.json"
+_FILES = (SPEC, METRICS, RESULT, FAILURE, DIVERGED, ITEMS)
+_OTHER = re.compile(r"other-[0-9a-f]{8}\.json")
+_FOLDERS = ("checkpoints", "final")
 # what belongs to the machine, not to the run; temporary files begin with a point
-_LEFT = ("claim",)
-# parts of a row that say where and when, not what came out
-_MADE_WITH = ("pack", "device", "device_seconds", "compile_seconds", "energy_joules", "energy_source")
-_CIRCUMSTANCES = frozenset((*_MADE_WITH, "git_commit", "trunk", "attempts"))
+_LEFT = re.compile(r"claim|\..*|.*\.damaged(-[0-9a-f]{8})?")
+_DEPTH = 8  # of folders in a checkpoint
+_PIECE = 1 << 20
 
 
 @dataclass
@@ -49,6 +54,7 @@ class Report:
     conflicts: list[dict] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)  # results in FROM that cannot be read: left out
+    strange: list[str] = field(default_factory=list)  # what is no file of a store: left out
     studies: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict:
@@ -97,23 +103,23 @@ def into_one(into: Store, source: Store, report: Report) -> None:
     """Merge one store into another, run by run, and then its studies."""
     (into.root / "runs").mkdir(parents=True, exist_ok=True)
     owner, heart = claims.Owner.me(), claims.Heartbeat()
-    for run_id in sorted(source.names()):
-        folder = source.run(run_id)
-        if run_id.startswith(".") or not folder.path.is_dir():
-            continue
-        ours = into.run(run_id)
-        if (ours.path / _RESULT).exists():
+    names = source.names()
+    check_links(into, names)
+    report.strange += sorted(str(path) for path in _listed(source.root / "runs") if path.name not in names)
+    for run_id in sorted(names):
+        folder, ours = source.run(run_id), into.run(run_id)
+        if _has_result(ours):
             _compare(ours, folder, report)
             continue
         if not _has_anything(folder):
             continue
-        claim = claims.take(into.claim_path(run_id), owner)
+        claim = claims.take(into.claim_path(run_id), owner, root=into.root)
         if claim is None:
             report.busy.append(run_id)
             continue
         heart.hold([claim])
         try:
-            if (ours.path / _RESULT).exists():  # finished between our look and our claim
+            if _has_result(ours):  # finished between our look and our claim
                 _compare(ours, folder, report)
             else:
                 _take_over(ours, folder, report)
@@ -125,151 +131,188 @@ def into_one(into: Store, source: Store, report: Report) -> None:
 
 
 def _has_anything(folder: RunFolder) -> bool:
-    return any(not entry.name.startswith(".") and entry.name not in _LEFT for entry in folder.path.iterdir())
+    return any(_is_known(path.name) for path in _listed(folder.path))
+
+
+def _is_known(name: str) -> bool:
+    return name in (*_FILES, *_FOLDERS) or _OTHER.fullmatch(name) is not None
+
+
+def _has_result(folder: RunFolder) -> bool:
+    return os.path.lexists(folder.path / RESULT)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder, but for what belongs to the machine; nothing where it is a link."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not _LEFT.fullmatch(path.name))
 
 
 def _take_over(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
     """What FROM has of a run that has no result in INTO."""
     run_id = ours.path.name
     is_new = not _has_anything(ours)
-    result = _result(theirs)
-    if (theirs.path / _RESULT).exists() and result is None:
+    result = theirs.result()
+    if result is None and _has_result(theirs):
         report.damaged.append(run_id)
         return
     if result is None and not is_new:
         before = completed_steps(ours.checkpoints)
         added = [step for step in completed_steps(theirs.checkpoints) if step not in before]
         for step in added:
-            _copy(theirs.checkpoints / str(step), ours.checkpoints / str(step))
-        if added and (not before or added[-1] > before[-1]) and (theirs.path / "metrics.jsonl").exists():
-            _copy(theirs.path / "metrics.jsonl", ours.path / "metrics.jsonl")
-        if (theirs.path / "diverged.json").exists() and not (ours.path / "diverged.json").exists():
-            _copy(theirs.path / "diverged.json", ours.path / "diverged.json")
+            _copy_folder(theirs, ours, f"checkpoints/{step}", report)
+        if added and (not before or added[-1] > before[-1]):
+            _copy(theirs, ours, METRICS, report)
+        if ours.diverged() is None:
+            _copy(theirs, ours, DIVERGED, report)
         (report.extended if added else report.same).append(run_id)
         return
-    for entry in sorted(theirs.path.iterdir()):
-        if entry.name in (*_LEFT, _RESULT) or entry.name.startswith("."):
-            continue
-        if entry.name == "checkpoints":
-            for step in completed_steps(entry):
-                if not (ours.checkpoints / str(step)).exists():
-                    _copy(entry / str(step), ours.checkpoints / str(step))
-        elif is_new or entry.name != "failure.json":
-            _copy(entry, ours.path / entry.name)
+    for path in _listed(theirs.path):
+        name = path.name
+        if name in _FOLDERS:
+            for step in completed_steps(path):
+                if not (ours.path / name / str(step)).exists():
+                    _copy_folder(theirs, ours, f"{name}/{step}", report)
+        elif not _is_known(name):
+            report.strange.append(str(path))
+        elif name != RESULT and (is_new or name != FAILURE):
+            _copy(theirs, ours, name, report)
     if result is None:
         report.copied.append(run_id)
         return
-    (ours.path / "failure.json").unlink(missing_ok=True)
-    _copy(theirs.path / _RESULT, ours.path / _RESULT)
+    (ours.path / FAILURE).unlink(missing_ok=True)
+    _copy(theirs, ours, RESULT, report)
     (report.copied if is_new else report.finished).append(run_id)
 
 
 def _compare(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
     """Both may have a result: equal, or kept side by side."""
     run_id = ours.path.name
-    if not (theirs.path / _RESULT).exists():
+    if not _has_result(theirs):
         report.same.append(run_id)
         return
-    mine, other = _result(ours), _result(theirs)
+    mine, other = ours.result(), theirs.result()
     if other is None:
         report.damaged.append(run_id)
     elif mine is None:  # ours cannot be read; theirs can
-        _copy(theirs.path / _RESULT, ours.path / _RESULT)
+        _copy(theirs, ours, RESULT, report)
         report.finished.append(run_id)
     elif _outcome(mine) == _outcome(other):
         report.same.append(run_id)
     else:
-        digest = hashlib.sha256((theirs.path / _RESULT).read_bytes()).hexdigest()[:8]
+        digest = hashlib.sha256(files.read_bytes(theirs.path / RESULT, theirs.root)).hexdigest()[:8]
         kept = ours.path / f"other-{digest}.json"
         if not kept.exists():
-            _copy(theirs.path / _RESULT, kept)
+            _copy(theirs, ours, RESULT, report, kept.name)
         losses = [r["row"].get("loss_nats") for r in (mine, other)]
         report.conflicts.append(
             {"run_id": run_id, "loss_nats": losses[0], "other_loss_nats": losses[1], "kept": str(kept)}
         )
 
 
-def _result(folder: RunFolder) -> dict | None:
-    try:
-        found = read_json(folder.path / _RESULT)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("row"), dict) else None
-
-
 def _outcome(result: dict) -> tuple:
-    row = {key: value for key, value in result["row"].items() if key not in _CIRCUMSTANCES}
+    row = {key: value for key, value in result["row"].items() if key not in CIRCUMSTANCES}
     return json.dumps(row, sort_keys=True), json.dumps(result.get("abilities"), sort_keys=True)
 
 
-def _copy(source: Path, to: Path) -> None:
-    """A file or folder, under its name only when it is all there and equal to its source."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    temporary = to.with_name(f".{to.name}.merge-{os.getpid()}")
-    _remove(temporary)
+def _copy(theirs: RunFolder, ours: RunFolder, name: str, report: Report, to: str | None = None) -> None:
+    """A regular file, under its name only when it is all there and equal to its source."""
     try:
-        if source.is_dir():
-            shutil.copytree(source, temporary)
-        else:
-            shutil.copy2(source, temporary)
-        if _tree(temporary) != _tree(source):
+        _copy_file(theirs.path / name, theirs.root, ours.path / (to or name), ours.root)
+    except FileNotFoundError:
+        return
+    except files.Refused:
+        report.strange.append(str(theirs.path / name))
+
+
+def _copy_folder(theirs: RunFolder, ours: RunFolder, name: str, report: Report) -> None:
+    """A checkpoint, under its name only when all of it is there."""
+    to = ours.path / name
+    temporary = to.with_name(f".{uuid.uuid4().hex}.tmp")
+    files.make_folder(temporary, ours.root)
+    try:
+        for path in _regular(theirs.path / name, report):
+            at = path.relative_to(theirs.path / name)
+            _copy_file(path, theirs.root, temporary / at, ours.root)
+        os.rename(temporary, to)
+        files.sync_folder(to.parent, ours.root)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _regular(folder: Path, report: Report, depth: int = _DEPTH) -> list[Path]:
+    """The regular files below a folder; what else is there is strange."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_file(follow_symlinks=False):
+                found.append(Path(entry.path))
+            elif entry.is_dir(follow_symlinks=False) and depth:
+                found += _regular(Path(entry.path), report, depth - 1)
+            else:
+                report.strange.append(entry.path)
+    return found
+
+
+def _copy_file(source: Path, source_root: Path, to: Path, root: Path) -> None:
+    with files.writing(to, root) as copy:
+        read = _stream(source, source_root, copy)
+        copy.seek(0)
+        written = hashlib.sha256()
+        while piece := copy.read(_PIECE):
+            written.update(piece)
+        if not read == written.hexdigest() == _stream(source, source_root, None):
             raise CopyError(f"{source}: the copy differs from it; does somebody write there?")
-        for path in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
-            _sync(path)
-        if to.is_dir():
-            aside = to.with_name(f".{to.name}.aside-{os.getpid()}")
-            os.rename(to, aside)
-            os.rename(temporary, to)
-            _remove(aside)
-        else:
-            os.replace(temporary, to)
-        _sync(to.parent)
-    finally:
-        _remove(temporary)
 
 
-def _tree(path: Path) -> dict[str, str]:
-    """Relative name -> SHA-256 of every file."""
-    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    return {str(p.relative_to(path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+def _stream(source: Path, root: Path, to) -> str:
+    """SHA-256 of a file, which is copied on the way where ``to`` is given."""
+    sha = hashlib.sha256()
+    with files.opened(source, root, limit=1 << 50) as file:
+        while piece := file.read(_PIECE):
+            sha.update(piece)
+            if to is not None:
+                to.write(piece)
+    return sha.hexdigest()
 
 
 def _studies(into: Store, source: Store, report: Report) -> None:
     """Studies as they are; one of a name that is there, with other cells, under a longer name."""
-    for path in sorted((source.root / "studies").glob("*.json")):
-        theirs = read_json(path)
+    for path in source.study_files():
+        try:
+            theirs = source.study(path)
+        except files.Refused:
+            report.strange.append(str(path))
+            continue
+        if not is_name(path.name):
+            report.strange.append(str(path))
+            continue
         to = into.root / "studies" / path.name
-        if to.exists():
-            if _cells(read_json(to)) == _cells(theirs):
+        if (mine := _study(into, to)) is not None:
+            if _cells(mine) == _cells(theirs):
                 continue
             digest = hashlib.sha256(json.dumps(_cells(theirs), sort_keys=True).encode()).hexdigest()[:6]
             to = to.with_name(f"{path.stem}-{digest}.json")
-            if to.exists():
+            if _study(into, to) is not None:
                 continue
-        to.parent.mkdir(parents=True, exist_ok=True)
-        if to.stem == path.stem:
-            _copy(path, to)
-        else:
-            write_json(to, {**theirs, "study": to.stem})
-        if path.with_suffix(".toml").exists():
-            _copy(path.with_suffix(".toml"), to.with_suffix(".toml"))
+        said = theirs if to.stem == path.stem else {**theirs, "study": to.stem}
+        files.write_json(to, said, into.root)
+        text = path.with_suffix(".toml")
+        try:
+            _copy_file(text, source.root, to.with_suffix(".toml"), into.root)
+        except FileNotFoundError:
+            pass
+        except files.Refused:
+            report.strange.append(str(text))
         report.studies.append(to.stem)
+
+
+def _study(store: Store, path: Path) -> dict | None:
+    try:
+        return store.study(path) if path.exists() else None
+    except files.Refused:  # torn: nothing is lost by what takes its place
+        return None
 
 
 def _cells(study: dict) -> list:
@@ -288,6 +331,7 @@ def as_text(report: Report, into: Path) -> str:
         "conflicts": "runs with another result: this store's stands, the other is kept beside it",
         "busy": "runs left out: a worker holds them here; merge again later",
         "damaged": "results left out: they cannot be read",
+        "strange": "left out: links, devices, and names that a store does not have",
     }
     lines = [f"{counts[name]} {text}" for name, text in said.items() if counts[name]]
     for row in report.conflicts[:20]:
@@ -296,4 +340,5 @@ def as_text(report: Report, into: Path) -> str:
         )
     lines += [f"  {run_id}: busy" for run_id in report.busy[:20]]
     lines += [f"  {run_id}: result.json cannot be read" for run_id in report.damaged[:20]]
+    lines += [f"  {path}: left out" for path in report.strange[:20]]
     return "\n".join([*(lines or ["nothing to merge"]), f"in {into}"])

@@ -5,15 +5,21 @@ is no database: states are read from the folders, which can be copied, merged an
 """
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from lab.files import read_json, write_json
-from lab.runs import claims
-from lab.runs.folder import RunFolder, completed_steps
+from lab import files
+from lab.errors import InputError
+from lab.runs import claims, contents
+from lab.runs.folder import FAILURE, RESULT, RunFolder, completed_steps
 from lab.runs.job import SCHEMA, Job
 from sweeps.plan import pricing
 from sweeps.plan.cells import Cell, Plan, Trunk
+from sweeps.store import disk
+
+State = Literal["done", "diverged", "unreadable", "failed", "running", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -37,15 +43,37 @@ class Store:
         self.root = Path(root)
 
     def names(self) -> set[str]:
-        """Names of the run folders."""
+        """Names of the run folders; none where runs/ is a link, for it may lead anywhere."""
+        if (self.root / "runs").is_symlink():
+            return set()
         try:
             with os.scandir(self.root / "runs") as entries:
-                return {entry.name for entry in entries}
+                found = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+                return {name for name in found if contents.is_name(name)}
         except FileNotFoundError:
             return set()
 
     def run(self, run_id: str) -> RunFolder:
-        return RunFolder(self.root / "runs" / run_id)
+        """The folder of a run. Raises InputError for an id that is no plain name: it could be any path."""
+        if not contents.is_name(run_id):
+            raise InputError(f"{self.root}: {str(run_id)[:40]!r} is no run id")
+        return RunFolder(self.root / "runs" / run_id, self.root)
+
+    def study_files(self) -> list[Path]:
+        """The lists of cells, one a study."""
+        folder = self.root / "studies"
+        return [] if folder.is_symlink() else sorted(folder.glob("*.json"))
+
+    def study(self, path: Path) -> dict:
+        """A study's list of cells. Raises Refused where it is torn."""
+        try:
+            found = files.read_json(path, self.root)
+            fault = contents.fault_of_study(found)
+        except files.Refused as refused:
+            fault = str(refused).removeprefix(f"{path}: ")
+        if fault:
+            raise files.Refused(f"{path}: is damaged ({fault}); `lab run` writes it anew")
+        return found
 
     def node(self, of: Cell | Trunk) -> Node:
         trunk = self.run(of.trunk) if isinstance(of, Cell) and of.trunk else None
@@ -55,10 +83,9 @@ class Store:
     def write_study(self, plan: Plan, text: str) -> None:
         """Keep the study file and its cells, which say what belongs to the study and what is held out."""
         folder = self.root / "studies"
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{plan.study.name}.json"
         seconds, tokens = pricing.Prices(plan).shares, pricing.trained_tokens(plan)
-        seconds |= _predictions(path)  # what was said before a run is what it is held to
+        seconds |= self._predictions(path)  # what was said before a run is what it is held to
         cells = [
             {
                 "run_id": cell.run_id,
@@ -79,27 +106,46 @@ class Store:
             }
             for cell in plan.cells
         ]
-        (folder / f"{plan.study.name}.toml").write_text(text)
-        write_json(path, {"schema": SCHEMA, "study": plan.study.name, "cells": cells})
+        files.write_text(folder / f"{plan.study.name}.toml", text, self.root)
+        files.write_json(path, {"schema": SCHEMA, "study": plan.study.name, "cells": cells}, self.root)
+
+    def _predictions(self, path: Path) -> dict[str, float]:
+        """Predicted device-seconds by run id, as an earlier plan of the study said them."""
+        try:
+            cells = self.study(path)["cells"]
+        except files.Refused:
+            return {}
+        return {c["run_id"]: c["predicted_seconds"] for c in cells if c.get("predicted_seconds")}
+
+    def state(self, run_id: str, trunk: str | None, there: Collection[str]) -> State:
+        """State of a cell; one whose trunk was given up failed. ``there``: what :meth:`names` said."""
+        if run_id in there:
+            read = self.run(run_id).read(RESULT)
+            if read.state == "whole":
+                return "diverged" if read.value["row"].get("status") == "diverged" else "done"
+            if read.state == "unread":
+                return "unreadable"
+        if any(name and name in there and self.failure(name) for name in (run_id, trunk)):
+            return "failed"
+        return "running" if run_id in there and self.is_claimed(run_id) else "waiting"
 
     def is_done(self, node: Node) -> bool:
-        """A cell with a result; a trunk whose branch points are all there, or no longer needed."""
+        """A cell with a whole result; a trunk that diverged, or whose branch points are all there."""
         folder = node.job.folder
         if not node.is_trunk:
-            return (folder.path / "result.json").exists()
-        return (folder.path / "diverged.json").exists() or set(node.job.branch_steps) <= set(
-            completed_steps(folder.checkpoints)
-        )
+            return folder.read(RESULT).state == "whole"
+        there = set(completed_steps(folder.checkpoints))
+        return set(node.job.branch_steps) <= there or folder.diverged() is not None
 
     def failure(self, run_id: str) -> dict | None:
         """What was given up on, with its error."""
-        return read_json(self.run(run_id).path / "failure.json")
+        return self.run(run_id).failure()
 
     def trunk_diverged(self, node: Node) -> dict | None:
         """The record of a trunk that diverged before this branch leaves it."""
         if node.job.trunk is None:
             return None
-        found = read_json(node.job.trunk.path / "diverged.json")
+        found = node.job.trunk.diverged()
         return found if found and found["step"] <= node.of.config.hold_steps else None
 
     def is_ready(self, node: Node) -> bool:
@@ -113,10 +159,10 @@ class Store:
         return self.run(run_id).path / "claim"
 
     def claim(self, node: Node, owner: claims.Owner) -> claims.Claim | None:
-        return claims.take(self.claim_path(node.run_id), owner)
+        return claims.take(self.claim_path(node.run_id), owner, root=self.root)
 
-    def is_claimed(self, node: Node) -> bool:
-        held = claims.read(self.claim_path(node.run_id))
+    def is_claimed(self, run_id: str) -> bool:
+        held = claims.read(self.claim_path(run_id))
         return held is not None and not held.is_stale()
 
     def forget_the_dead(self, node: Node) -> None:
@@ -125,20 +171,11 @@ class Store:
 
     def fail(self, run_id: str, attempts: int, error: str, traceback: str) -> None:
         failure = {"schema": SCHEMA, "attempts": attempts, "error": error, "traceback": traceback}
-        write_json(self.run(run_id).path / "failure.json", failure)
+        self.run(run_id).write(FAILURE, failure)
 
     def forgive(self, run_id: str) -> None:
         """Forget a failure, so that the cell is tried again."""
-        (self.run(run_id).path / "failure.json").unlink(missing_ok=True)
-
-
-def _predictions(path: Path) -> dict[str, float]:
-    """Predicted device-seconds by run id, as an earlier plan of the study said them."""
-    try:
-        cells = (read_json(path) or {})["cells"]
-        return {c["run_id"]: c["predicted_seconds"] for c in cells if c.get("predicted_seconds")}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        (self.run(run_id).path / FAILURE).unlink(missing_ok=True)
 
 
 def check_writable(root: Path) -> None:
@@ -146,8 +183,9 @@ def check_writable(root: Path) -> None:
 
     Raises:
         OSError: with the system's reason.
+        Refused: where runs/ or studies/ is a link.
     """
     root.mkdir(parents=True, exist_ok=True)
-    probe = root / ".probe"
-    probe.write_text("")
-    probe.unlink()
+    for name in ("runs", "studies"):
+        files.make_folder(root / name, root)
+    disk.probe(root)

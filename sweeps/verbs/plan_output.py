@@ -20,21 +20,10 @@ _ROWS = 60  # longer tables are shortened in the middle; --json and --csv have t
 
 
 def states(plan: Plan, store: Store) -> dict[str, str]:
-    """State of each cell by run id: done, failed, running, new."""
-    there = store.names()
-    found = {}
-    for cell in plan.cells:
-        if cell.run_id not in there and cell.trunk not in there:
-            found[cell.run_id] = "new"
-            continue
-        node = store.node(cell)
-        if store.is_done(node):
-            found[cell.run_id] = "done"
-        elif store.failure(cell.run_id) or (cell.trunk and store.failure(cell.trunk)):
-            found[cell.run_id] = "failed"
-        else:
-            found[cell.run_id] = "running" if store.is_claimed(node) else "new"
-    return found
+    """State of each cell by run id: done, failed, running, new, or unreadable."""
+    there, said = store.names(), {"diverged": "done", "waiting": "new"}
+    states = {cell.run_id: store.state(cell.run_id, cell.trunk, there) for cell in plan.cells}
+    return {run_id: said.get(state, state) for run_id, state in states.items()}
 
 
 @dataclass(frozen=True)

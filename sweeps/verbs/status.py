@@ -1,20 +1,20 @@
 """The state of a store, read from its folders alone: no jax, no data, no plan."""
 
-import json
 import shlex
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lab.errors import InputError
-from lab.files import read_json
-from lab.runs import claims
-from lab.runs.folder import RunFolder
+from lab.files import Refused
+from lab.runs.folder import FAILURE, ITEMS, METRICS, RESULT, SPEC
 from sweeps.quantities import duration, short
+from sweeps.store.damage import REMOVE, Damage, look
 from sweeps.store.store import Store
 
 _SHOWN = 12  # longer lists are shortened; --json has all of them
+LOOKED_AT = (SPEC, RESULT, FAILURE, METRICS, ITEMS, "final")
 _LAST = 5  # losses shown of what was finished last
 
 
@@ -24,6 +24,7 @@ class Look:
 
     root: Path
     _steps: dict[str, tuple[float, int]] = field(default_factory=dict)  # run id -> when, tokens
+    _looked: dict[str, tuple[list[float], list[Damage]]] = field(default_factory=dict)
 
     def collect(self) -> dict:
         """Cells by state for each study, what runs now, what failed, and the commands that help.
@@ -31,38 +32,45 @@ class Look:
         Raises:
             InputError: where there is no store.
         """
-        studies = sorted((self.root / "studies").glob("*.json"))
-        if not studies:
+        store = Store(self.root)
+        paths = store.study_files()
+        if not paths:
             raise InputError(f"{self.root}: no study here; should be a folder that `lab run` wrote")
-        there = Store(self.root).names()
-        return {"out": str(self.root), "studies": [self._study(path, there) for path in studies]}
+        there, studies, torn = store.names(), [], []
+        for path in paths:
+            try:
+                studies.append(self._study(path, store, there))
+            except Refused as refused:
+                torn.append(str(refused))
+        if not studies:
+            raise InputError(*torn)
+        return {"out": str(self.root), "studies": studies, "torn": torn}
 
-    def _study(self, path: Path, there: set[str]) -> dict:
-        try:
-            found = json.loads(path.read_text())
-            cells = found["cells"]
-            trunks = {cell["trunk"] for cell in cells if cell["trunk"]}
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: is damaged; `lab run` writes it anew") from None
-        ended = {c["run_id"]: self._row(c["run_id"]) for c in cells if c["run_id"] in there}
-        states = {c["run_id"]: self._state(c, there, ended.get(c["run_id"])) for c in cells}
+    def _study(self, path: Path, store: Store, there: set[str]) -> dict:
+        found = store.study(path)
+        cells = found["cells"]
+        trunks = {cell["trunk"] for cell in cells if cell.get("trunk")}
+        states = {c["run_id"]: store.state(c["run_id"], c.get("trunk"), there) for c in cells}
+        ended = {r: self._row(store, r) for r, state in states.items() if state in ("done", "diverged")}
         rows = {run_id: row for run_id, row in ended.items() if states[run_id] == "done"}
-        running = [self._running(run_id) for run_id, state in states.items() if state == "running"]
-        running += [self._running(t) for t in sorted(trunks & there) if self._is_claimed(t)]
-        failures = [self._failure(c) for c in cells if states[c["run_id"]] == "failed"]
+        running = [self._running(store, run_id) for run_id, state in states.items() if state == "running"]
+        running += [self._running(store, t) for t in sorted(trunks & there) if store.is_claimed(t)]
+        failures = [self._failure(store, c, there) for c in cells if states[c["run_id"]] == "failed"]
         diverged = [
             {"run_id": run_id, "reason": ended[run_id].get("reason")}
             for run_id, state in states.items()
             if state == "diverged"
         ]
         counts = Counter(states.values())
+        damaged = self._damaged(store, [*sorted(trunks & there), *(r for r in states if r in there)])
         is_over = counts["done"] + counts["diverged"] == len(cells)
+        is_over = is_over and not any(one.can_be_mended for one in damaged)
         command = shlex.join(["lab", "run", str(path.with_suffix(".toml")), "--out", str(self.root)])
         lowest: dict[str, dict] = {}  # losses on different data are different quantities
         for c in cells:
-            loss = rows.get(c["run_id"], {}).get("loss_nats")
-            if loss is not None and loss < lowest.get(c["grid"], {}).get("loss_nats", float("inf")):
-                lowest[c["grid"]] = {"run_id": c["run_id"], "loss_nats": loss}
+            loss, grid = rows.get(c["run_id"], {}).get("loss_nats"), c.get("grid", "")
+            if loss is not None and loss < lowest.get(grid, {}).get("loss_nats", float("inf")):
+                lowest[grid] = {"run_id": c["run_id"], "loss_nats": loss}
         return {
             "study": found["study"],
             "cells": len(cells),
@@ -70,44 +78,40 @@ class Look:
             "running": running,
             "failures": failures,
             "diverged": diverged,
+            "damaged": [asdict(one) for one in damaged],
             "lowest_loss": lowest,
             "last_losses": self._last(rows),
             **_costs(cells, states, rows, running),
             "next": None if is_over else command + (" --retry-failed" if failures else ""),
         }
 
-    def _state(self, cell: dict, there: set[str], row: dict | None) -> str:
-        run_id, trunk = cell["run_id"], cell["trunk"]
-        if row:
-            return "diverged" if row.get("status") == "diverged" else "done"
-        if run_id in there and (self.root / "runs" / run_id / "failure.json").exists():
-            return "failed"
-        if trunk in there and (self.root / "runs" / trunk / "failure.json").exists():
-            return "failed"
-        return "running" if run_id in there and self._is_claimed(run_id) else "waiting"
+    def _row(self, store: Store, run_id: str) -> dict:
+        """The row of a result; empty where it went away meanwhile."""
+        return (store.run(run_id).result() or {}).get("row", {})
 
-    def _row(self, run_id: str) -> dict:
-        """The row of a result; empty where there is none, or none that can be read."""
-        try:
-            result = read_json(self.root / "runs" / run_id / "result.json")
-        except ValueError:
-            return {}
-        return (result or {}).get("row", {})
-
-    def _failure(self, cell: dict) -> dict:
-        for run_id in (cell["run_id"], cell["trunk"]):
-            failure = run_id and read_json(self.root / "runs" / run_id / "failure.json")
+    def _failure(self, store: Store, cell: dict, there: set[str]) -> dict:
+        for run_id in (cell["run_id"], cell.get("trunk")):
+            failure = run_id and run_id in there and store.failure(run_id)
             if failure:
-                where = str(self.root / "runs" / run_id / "failure.json")
+                where = str(store.run(run_id).path / FAILURE)
                 return {"run_id": cell["run_id"], "error": failure["error"], "traceback": where}
         return {"run_id": cell["run_id"], "error": "its record went away meanwhile", "traceback": None}
 
-    def _is_claimed(self, run_id: str) -> bool:
-        held = claims.read(self.root / "runs" / run_id / "claim")
-        return held is not None and not held.is_stale()
+    def _damaged(self, store: Store, run_ids: list[str]) -> list[Damage]:
+        """Damage where nobody works; a folder that has not changed since the last look is not read again."""
+        found = []
+        for run_id in run_ids:
+            if store.is_claimed(run_id):
+                continue
+            folder = store.run(run_id)
+            times = [_mtime(folder.path / name) for name in (".", *LOOKED_AT)]
+            if self._looked.get(run_id, (None,))[0] != times:
+                self._looked[run_id] = times, look(folder)
+            found += self._looked[run_id][1]
+        return found
 
-    def _running(self, run_id: str) -> dict:
-        lines = RunFolder(self.root / "runs" / run_id).metrics()
+    def _running(self, store: Store, run_id: str) -> dict:
+        lines = store.run(run_id).metrics()
         last = next((line for line in reversed(lines) if line.get("loss_nats") is not None), {})
         tokens, now = last.get("tokens", 0), time.monotonic()
         since, before = self._steps.setdefault(run_id, (now, tokens))
@@ -135,7 +139,7 @@ class Look:
 
 def _mtime(path: Path) -> float:
     try:
-        return path.stat().st_mtime
+        return path.lstat().st_mtime
     except OSError:
         return 0.0
 
@@ -174,7 +178,7 @@ def as_text(found: dict) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in sorted(study["states"].items()))
         lines.append(f"{study['study']}: {study['cells']} runs: {counts}")
         lines += [f"  {line}" for line in _of_study(study)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *found["torn"]])
 
 
 def _of_study(study: dict) -> list[str]:
@@ -206,9 +210,12 @@ def _of_study(study: dict) -> list[str]:
     lines += _listed(
         study["failures"], lambda row: f"failed {row['run_id']}: {row['error']}  ({row['traceback']})"
     )
+    lines += _listed(study["damaged"], lambda row: f"damaged {row['run_id']}/{row['file']}: {row['why']}")
     if study["next"]:
         what = "to try the failed ones again" if study["failures"] else "to go on"
         lines.append(f"{what}: {study['next']}")
+    elif study["damaged"]:
+        lines.append(REMOVE)
     return lines
 
 

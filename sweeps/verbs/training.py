@@ -65,7 +65,7 @@ def _run(
     as_json: bool,
 ) -> int:
     from sweeps.plan.study_parts import Part
-    from sweeps.store import disk
+    from sweeps.store import damage, disk
     from sweeps.store.store import Store, check_writable
     from sweeps.study import loader
     from sweeps.verbs import plan_output
@@ -77,12 +77,18 @@ def _run(
     check_writable(out)
     made = plan_of(study_path, sets, allowed)
     store = Store(out)
+    found = [*made.trunks, *made.cells]
+    damage.check_links(store, [of.run_id for of in found])
     store.write_study(made, loader.text_of(study_path, sets, allowed))
     there = store.names()  # one listing instead of a look at each folder
-    for of in [of for of in (*made.trunks, *made.cells) if of.run_id in there]:
-        store.forget_the_dead(store.node(of))
+    nodes = [store.node(of) for of in found if of.run_id in there]
+    for node in nodes:
+        store.forget_the_dead(node)
         if retry_failed:
-            store.forgive(of.run_id)
+            store.forgive(node.run_id)
+    for one in damage.mend(store, made, nodes):
+        if one.mended:
+            print(f"damaged: {one}", file=sys.stderr, flush=True)
     states = plan_output.states(made, store)
     todo = [run_id for run_id, state in states.items() if state in ("new", "running")]
     print(plan_output.headline(made, states), file=sys.stderr, flush=True)
@@ -106,14 +112,18 @@ def _run(
             f"{len(failed)} failed: `lab status {out}` says why; to retry: {again} --retry-failed",
             file=sys.stderr,
         )
+    left = damage.left(store, found)
+    for one in left:
+        print(f"damaged: {one}", file=sys.stderr)
+    if left:
+        print(damage.REMOVE, file=sys.stderr)
     counts = Counter(states.values())
     if as_json:
-        print(
-            json.dumps({"study": made.study.name, "out": str(out), "states": dict(counts), "failed": failed})
-        )
+        said = {"study": made.study.name, "out": str(out), "states": dict(counts), "failed": failed}
+        print(json.dumps({**said, "damaged": [asdict(one) for one in left]}))
     else:
         print(f"{counts['done']} of {len(states)} runs done in {out}")
-    return 130 if code == 130 else 1 if failed or code else 0
+    return 130 if code == 130 else 1 if failed or left or code else 0
 
 
 def worker(argv: list[str]) -> int:

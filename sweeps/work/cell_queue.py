@@ -13,7 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 
 from lab.runs import claims
-from lab.runs.folder import completed_steps
+from lab.runs.folder import RESULT, completed_steps
 from sweeps.plan.cells import Plan
 from sweeps.plan.pricing import Prices
 from sweeps.plan.study_parts import Part
@@ -120,7 +120,7 @@ class Frontier:
     def _take(self, node: Node) -> claims.Claim | None:
         done = completed_steps(node.job.folder.checkpoints)
         path = self.store.claim_path(node.run_id)
-        claim = claims.take(path, self.owner, done[-1] if done else 0, self.watch.is_stale)
+        claim = claims.take(path, self.owner, done[-1] if done else 0, self.watch.is_stale, self.store.root)
         if claim is None:
             self._leave(node, held=True)
             return None
@@ -174,6 +174,9 @@ class Frontier:
             self.close(node)
             if not node.is_trunk:
                 self.failed.add(node.run_id)
+        elif not node.is_trunk and node.job.folder.read(RESULT).state == "unread":
+            self.close(node)
+            self.failed.add(node.run_id)  # it may be whole: nothing is trained in its place
         elif node.is_trunk:  # nobody needs it any more
             for branch in self._branches[node.run_id]:
                 if branch.run_id in self.open and self.store.is_done(branch):

@@ -54,6 +54,6 @@ def follow(plan: Plan, store: Store, should_stop: Callable[[], bool]) -> None:
     while (number := distributed.from_primary(_IDLE)) != _OVER:
         if number != _IDLE:
             job = store.node(found[number]).job
-            job = replace(job, folder=folder_of_process(job.folder.path))
+            job = replace(job, folder=folder_of_process(job.folder.path, job.folder.root))
             with contextlib.suppress(InputError):  # found by each process alone; the first one records it
                 run([job], plan.dataset(job.config), "mesh", hooks, how())

@@ -79,7 +79,8 @@ class Store:
         folder = self.path / "runs" / run_id
         folder.mkdir(parents=True)
         config = {"tokens": tokens, "model": {"width": width, "layers": LAYERS}, "seed": seed}
-        spec = {"schema": 1, "run_id": run_id, "config": config, "provenance": PROVENANCE}
+        spec = {"schema": 1, "kind": "run", "run_id": run_id, "config": config, "provenance": PROVENANCE}
+        spec["data_digest"] = "5f0c2d9a"
         (folder / "spec.json").write_text(json.dumps(spec))
 
     def metrics(self, run_id, width, tokens, start, until, final=None, points=60):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import InputError
-from lab.files import read_json, write_json
+from lab.files import Refused, read_json, write_json
 from lab.machine import python
 from lab.private import changed_by_others, make_private
 from sweeps.work.engines.child import Child, WorkerDied
@@ -105,16 +105,26 @@ def run(
         InputError: where there is no Slurm, or where it refuses the array; with its own words.
     """
     record = launch.out / "slurm" / f"{launch.study.stem}.json"
-    jobs = [job for job in (read_json(record) or {}).get("jobs", []) if _states([job])]
+    jobs = [job for job in _recorded(record, launch.out) if _states([job])]
     if jobs:
         tell({"kind": "note", "text": f"array {', '.join(jobs)} is at work on it already: watching it"})
     else:
         jobs = submit(launch, options)
-        write_json(record, {"schema": 1, "jobs": jobs})
+        write_json(record, {"schema": 1, "jobs": jobs}, launch.out)
         tell({"kind": "note", "text": f"submitted {options.workers} workers as array {', '.join(jobs)}"})
     if detach:
         return 0
     return _follow(launch, options, jobs, watch, tell)
+
+
+def _recorded(record: Path, root: Path) -> list[str]:
+    """Ids of the arrays submitted before; none where the record is torn: another array does no harm."""
+    try:
+        found = read_json(record, root)
+    except Refused:
+        return []
+    jobs = found.get("jobs") if isinstance(found, dict) else None
+    return [job for job in jobs or () if isinstance(job, str) and job.replace("_", "").isdigit()]
 
 
 def submit(launch: Launch, options: SlurmOptions) -> list[str]:

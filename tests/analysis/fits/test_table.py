@@ -138,7 +138,7 @@ def make_store(path):
         result = {"schema": 1, "row": {"run_id": name, **row, **extra}, "abilities": [score]}
         (runs / name / "result.json").write_text(json.dumps(result))
     (runs / "c").mkdir()
-    (runs / "c" / "failure.json").write_text('{"schema": 1}')
+    (runs / "c" / "failure.json").write_text('{"schema": 1, "error": "out of luck"}')
     (runs / "stranger").mkdir()
     (runs / "e").mkdir()
     (runs / "e" / "result.json").write_text('{"schema": 1, "row": {"run')

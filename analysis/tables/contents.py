@@ -1,0 +1,142 @@
+"""What the files of a store should hold, so that every reader of one gives the same answer.
+
+Each ``fault_of_*`` says in a few words what is wrong with a value out of a file, nothing where it is whole.
+``lab/runs/contents.py`` and ``analysis/tables/contents.py`` are one text, as the two ``files.py`` are.
+"""
+
+import json
+import re
+from typing import Any
+
+# The columns of a row. Results: the same run has them equal on any machine of one kind. Circumstances: where,
+# when and how it was computed; two machines that agree on the results have trained the same run.
+_RESULTS = """
+run_id status seed source width layers parametrization algorithm params_total params_embedding params_head
+params_matrices params_vectors tokens unique_tokens batch_tokens entropy_rate_nats learning_rate weight_decay
+flops_6nd flops_exact flops_chinchilla flops_palm flops_kaplan loss_nats loss_se bits_per_byte train_loss_nats
+diverged_step reason
+"""
+_CIRCUMSTANCES = """
+trunk pack device device_seconds compile_seconds cache_hits cache_misses attempts energy_joules energy_source
+git_commit
+"""
+_TEXT = "run_id status source parametrization algorithm reason trunk pack device energy_source git_commit"
+RESULTS, CIRCUMSTANCES = frozenset(_RESULTS.split()), frozenset(_CIRCUMSTANCES.split())
+TEXT = frozenset(_TEXT.split())
+_NUMBERS = (RESULTS | CIRCUMSTANCES) - TEXT
+_LOG_TEXT = ("kind", "task", "measure")
+_LOG_NUMBERS = ("tokens", "loss_nats", "grad_norm", "seconds", "value")
+_SCORE = "score se items correct chance params tokens flops loss_nats seed"
+_SCORE_NUMBERS = tuple(_SCORE.split())
+_NEEDED = {"branch": ("seconds",), "progress": ("task", "measure", "value")}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def is_name(value: Any) -> bool:
+    """Whether an id out of a file can be the name of a folder, and of none but that one."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def fault_of_result(value: Any, run_id: str | None = None) -> str:
+    """Of ``result.json``. run_id: the folder's name, where that is the run's id."""
+    row = value.get("row") if isinstance(value, dict) else None
+    if not isinstance(row, dict):
+        return "is no result: it has no row"
+    if run_id is not None and row.get("run_id", run_id) != run_id:
+        return f"is the result of run {str(row['run_id'])[:40]!r}"
+    for name, found in row.items():
+        if found is None:
+            continue
+        number = name in _NUMBERS or (isinstance(found, int | float) and not isinstance(found, bool))
+        if (number and not _is_number(found)) or (name in TEXT and not isinstance(found, str)):
+            return f"{name} is {json.dumps(found)[:40]}"
+    if row.get("trunk") is not None and not is_name(row["trunk"]):
+        return f"trunk is {row['trunk'][:40]!r}, which names no folder"
+    if row.get("status", "ok") == "ok" and row.get("loss_nats") is None:
+        return "has no loss"
+    scores = value.get("abilities")
+    if scores is not None and not (isinstance(scores, list) and all(map(_is_score, scores))):
+        return "its abilities are no list of scores"
+    return ""
+
+
+def fault_of_spec(value: Any, run_id: str | None = None) -> str:
+    """Of ``spec.json``."""
+    if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
+        return "is no specification: it has no config"
+    if not isinstance(value.get("data_digest"), str) or value.get("kind") not in ("run", "trunk"):
+        return "is no specification: it lacks the kind or the data's digest"
+    if not isinstance(value.get("run_id"), str) or (run_id is not None and value["run_id"] != run_id):
+        return f"is the specification of run {str(value.get('run_id'))[:40]!r}"
+    if not isinstance(value.get("provenance", {}), dict):
+        return "its provenance is no object"
+    return ""
+
+
+def fault_of_failure(value: Any, run_id: str | None = None) -> str:
+    """Of ``failure.json``."""
+    right = isinstance(value, dict) and isinstance(value.get("error"), str)
+    return "" if right else "is no record of a failure: it has no error"
+
+
+def fault_of_diverged(value: Any, run_id: str | None = None) -> str:
+    """Of ``diverged.json``, by which a trunk says where it ended."""
+    right = isinstance(value, dict) and _is_step(value.get("step")) and isinstance(value.get("reason"), str)
+    return "" if right else "is no record of a divergence: it lacks the step or the reason"
+
+
+def fault_of_study(value: Any) -> str:
+    """Of ``studies/NAME.json``."""
+    cells = value.get("cells") if isinstance(value, dict) else None
+    if not isinstance(cells, list) or not isinstance(value.get("study"), str):
+        return "is no list of a study's cells"
+    for cell in cells:
+        if not isinstance(cell, dict) or not is_name(cell.get("run_id")):
+            return "a cell has no id that can name a folder"
+        trunk = cell.get("trunk")
+        if (trunk is not None and not is_name(trunk)) or not isinstance(cell.get("grid", ""), str):
+            return f"the cell {cell['run_id']} has a trunk or grid of another kind"
+        if any(not isinstance(value, str | int | float | None) for value in cell.values()):
+            return f"the cell {cell['run_id']} holds more than plain values"
+        seconds, tokens = cell.get("predicted_seconds"), cell.get("trained_tokens")
+        if not all(value is None or _is_number(value) for value in (seconds, tokens)):
+            return f"the cell {cell['run_id']} has a prediction that is no number"
+    return ""
+
+
+def log_lines(content: bytes) -> tuple[list[dict], int]:
+    """The whole lines of a ``metrics.jsonl``, and how many others it has beside a torn last one."""
+    lines, others = [], 0
+    rows = content.split(b"\n")
+    for at, text in enumerate(rows):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            line = None
+        if _is_line(line):
+            lines.append(line)
+        elif at < len(rows) - 1:
+            others += 1
+    return lines, others
+
+
+def _is_line(line: Any) -> bool:
+    if not isinstance(line, dict) or not _is_step(line.get("step")):
+        return False
+    right = all(isinstance(line[name], str) for name in _LOG_TEXT if name in line)
+    right = right and all(_is_number(line[name]) for name in _LOG_NUMBERS if name in line)
+    return right and all(name in line for name in _NEEDED.get(line.get("kind"), ()))
+
+
+def _is_score(value: Any) -> bool:
+    named = isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("task", "metric"))
+    return named and all(value.get(key) is None or _is_number(value[key]) for key in _SCORE_NUMBERS)
+
+
+def _is_number(value: Any) -> bool:
+    """Finite as a float, too: a file may hold whole numbers of any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
