@@ -1,9 +1,11 @@
 """`lab train`: one model, on one device or many, in one process or many."""
 
+import contextlib
 import json
 import signal
 import sys
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -136,11 +138,17 @@ def _train(
             warn=warn if primary else lambda text: None,
         )
         try:
-            loop.run([loop.Job(config, run_id, folder)], dataset, mode, hooks, how)
+            with _claimed(folder, primary) as check:
+                # another process may have finished between our look and our claim
+                if not distributed.from_primary(int(folder.result() is not None)):
+                    job = loop.Job(config, run_id, folder)
+                    loop.run([job], dataset, mode, replace(hooks, check=check), how)
         except loop.Interrupted:
             if primary:
                 warn("interrupted; the same command goes on from here")
             return 130
+        except loop.Lost as lost:
+            raise InputError(str(lost)) from None
     result = folder.result()
     if result is None:
         raise InputError(
@@ -149,6 +157,41 @@ def _train(
     if primary:
         print(json.dumps(result)) if as_json else print_row(result["row"], result["abilities"])
     return 0 if result["row"]["status"] == "ok" else 1
+
+
+@contextlib.contextmanager
+def _claimed(folder, primary: bool) -> Iterator[Callable[[], None]]:
+    """The run folder, claimed as a worker claims one; yields what raises Lost once another process has it.
+
+    Raises:
+        InputError: where another process is at work here.
+    """
+    from lab.machine import distributed
+    from lab.runs import claims
+    from lab.runs.loop import Lost
+
+    path = folder.path / "claim"
+    claim = claims.take(path, claims.Owner.me(), root=folder.root) if primary else None
+    if not distributed.from_primary(int(claim is not None)):
+        held = claims.read(path)
+        who = f"process {held.owner.pid} on {held.owner.host}" if held else "another process"
+        raise InputError(f"{folder.path}: {who} is training here; wait for it, or choose another folder")
+    if claim is None:
+        yield lambda: None
+        return
+
+    def check() -> None:
+        if not claim.is_mine():
+            raise Lost(f"{folder.path}: another process took this run over; what it had saved is there")
+
+    heart = claims.Heartbeat()
+    heart.hold([claim])
+    folder.withdraw()
+    try:
+        yield check
+    finally:
+        heart.stop()
+        claim.release()
 
 
 def _line(progress) -> None:

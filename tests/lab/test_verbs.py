@@ -1,10 +1,15 @@
 """lab train, eval and generate as a user calls them."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+
+from lab.runs import claims
+from lab.runs.folder import RunFolder
 
 TRAIN = ["--tokens", "20_000", "--batch", "8", "--model.width", "16", "--model.heads", "2"]
 TRAIN += ["--data.source", "synthetic", "--data.context", "42", "--optimizer.learning-rate", "0.01"]
@@ -77,3 +82,34 @@ def test_generate_continues_each_prompt(trained):
 def test_bad_input_is_a_line_and_exit_code_2(trained, call, words):
     done = lab(*(word.replace("{run}", str(trained[0])) for word in call), code=2)
     assert words in done.stderr
+
+
+def test_two_at_once_in_one_folder_are_one_run_and_one_refusal(tmp_path):
+    command = [sys.executable, "-m", "lab", "train", "--out", str(tmp_path / "run"), *TRAIN, "--json"]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"
+    ]
+    said = [process.communicate(timeout=300) for process in both]
+    codes = [process.returncode for process in both]
+    assert 0 in codes
+    for code, (out, err) in zip(codes, said, strict=True):
+        assert "Traceback" not in err
+        if code:  # one that came late finds the result instead
+            assert code == 2
+            assert "is training here; wait for it, or choose another folder" in err.splitlines()[-1]
+        else:
+            assert json.loads(out)["row"]["status"] == "ok"
+    steps = [line["step"] for line in RunFolder(tmp_path / "run").metrics()]
+    assert steps == sorted(set(steps)), "one writer"
+    assert not (tmp_path / "run" / "claim").exists()
+
+
+def test_a_run_that_somebody_trains_is_refused_until_he_falls_silent(tmp_path, trained):
+    held = claims.take(tmp_path / "run" / "claim", replace(claims.Owner.me(), host="elsewhere", pid=123))
+    done = lab("train", "--out", tmp_path / "run", *TRAIN, code=2)
+    assert "process 123 on elsewhere is training here" in done.stderr
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["claim"], "nothing is written"
+    os.utime(held.path, (0, 0))
+    again = json.loads(lab("train", "--out", tmp_path / "run", *TRAIN, "--json").stdout)
+    assert again["row"]["loss_nats"] == trained[1]["row"]["loss_nats"]
+    assert not held.path.exists()

@@ -17,7 +17,8 @@ from analysis.tables.store import read_store
 from analysis.tables.table import read
 from lab.runs import contents
 from lab.runs.folder import RunFolder
-from sweeps.store import digest
+from lab.runs.loop import commit_diverged
+from sweeps.store import digest, merging
 from sweeps.store.damage import look
 from sweeps.store.store import Store
 from sweeps.verbs import status, training
@@ -282,3 +283,31 @@ def test_a_column_of_another_type_makes_a_torn_result(whole, column):
     for wrong in ([1], {"a": 1}, True, 10**400, float("nan"), "x" if column not in contents.TEXT else 3):
         damaged = {**result, "row": {**result["row"], column: wrong}}
         assert contents.fault_of_result(damaged, folder.parent.name), (column, wrong)
+
+
+def test_every_column_of_a_row_is_a_result_or_a_circumstance(whole, tmp_path):
+    rows = [json.loads(path.read_text())["row"] for path in (whole / "store" / "runs").glob("*/result.json")]
+    made = training.plan_of(whole / "small.toml")
+    node = Store(tmp_path).node(made.cells[0])
+    commit_diverged(node.job, made.dataset(node.of.config), 7, "loss not finite")
+    rows.append(node.job.folder.result()["row"])
+    known = contents.RESULTS | contents.CIRCUMSTANCES
+    assert not contents.RESULTS & contents.CIRCUMSTANCES
+    for row in rows:
+        assert set(row) <= known, "say in contents.py whether it is a result or a circumstance"
+
+
+def test_two_stores_trained_apart_agree(copy, whole, lab_run, capsys):
+    """Caches, times and hosts differ from machine to machine, and are no other result."""
+    store = Store(copy / "store")
+    folder = store.run(a_branch(store))
+    shutil.rmtree(folder.path)
+    assert lab_run(copy)[0] == 0
+    here, there = (Store(root / "store").run(folder.path.name).result()["row"] for root in (copy, whole))
+    assert here != there
+    assert {name for name in here if here[name] != there[name]} <= contents.CIRCUMSTANCES
+    other = {**here, **dict.fromkeys(("cache_hits", "cache_misses", "compile_seconds"), 987), "device": "gpu"}
+    (folder.path / "result.json").write_text(json.dumps({**folder.result(), "row": other}))
+    assert merging.merge([str(copy / "store"), str(whole / "store"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (len(report["same"]), report["conflicts"]) == (16, [])
