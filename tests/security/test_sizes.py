@@ -239,3 +239,18 @@ def _over(code: str) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_study_of_too_many_runs_is_refused_in_bounds(tmp_path):
+    """Before: ranges of 10,000 each, 10^12 runs together, were listed until memory ended."""
+    study = tmp_path / "wide.toml"
+    ranges = "{ start = 1_000, stop = 1_000_000_000, count = 10_000 }"
+    study.write_text(
+        f'name = "wide"\n[[grids]]\nname = "one"\ntokens = {ranges}\nseeds = [0, 1, 2]\n'
+        f'data = {{ source = "synthetic" }}\n[[grids.sizes]]\nwidth = 8\n'
+        + "".join(f"[[grids.sizes]]\nwidth = 8\nlayers = {n}\n" for n in range(1, 40))
+    )
+    code = f"from sweeps.study import loader; loader.load({str(study)!r})"
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_CPU, (60, 60)); "
+    done = subprocess.run(python.command("-c", limited + code), capture_output=True, text=True)
+    assert "grids[0]: has more than 100,000 runs with its seeds" in done.stderr, done.stderr[-600:]
