@@ -128,7 +128,20 @@ class RunConfig:
 
     @property
     def warmup_steps(self) -> int:
-        return min(round(self.optimizer.warmup_tokens / self.batch_tokens), self.steps)
+        return min(self._whole_warmup, self.steps)
+
+    @property
+    def _whole_warmup(self) -> int:
+        return round(self.optimizer.warmup_tokens / self.batch_tokens)
+
+    @property
+    def can_branch(self) -> bool:
+        """Whether the run is, up to its cooldown, what the trunk of longer budgets is.
+
+        A budget shorter than the warmup warms up faster than they do.
+        """
+        is_on_path = self._whole_warmup <= self.steps
+        return self.optimizer.schedule == "wsd" and is_on_path and self.hold_steps > 0
 
     @property
     def hold_steps(self) -> int:

@@ -1,5 +1,6 @@
 """How long a step takes on this machine: measured by earlier runs, else estimated from matrix products."""
 
+import os
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -40,12 +41,30 @@ def known(config: RunConfig, vocab: int) -> StepTime | None:
 
 def record(config: RunConfig, vocab: int, seconds_per_step: float) -> None:
     """Keep what a run took, for the plans to come."""
+    import jax
+
+    kind = jax.local_devices()[0].device_kind
+    write_json(_folder() / "device.json", {"kind": kind})
     write_json(_path(config, vocab), {"seconds_per_step": seconds_per_step})
 
 
 def _path(config: RunConfig, vocab: int):
     shape = [asdict(config.model), config.batch, config.data.context, vocab, config.precision]
-    return cache_folder() / "speed" / machine_name() / f"{digest(shape)}.json"
+    return _folder() / f"{digest([*shape, config.optimizer.algorithm, _device_kind()])}.json"
+
+
+def _folder():
+    return cache_folder() / "speed" / machine_name()
+
+
+def _device_kind() -> str:
+    """What runs here train on: what the last one was on, since a plan does not start jax to ask."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return "cpu"
+    try:
+        return (read_json(_folder() / "device.json") or {"kind": "cpu"})["kind"]
+    except (ValueError, KeyError, TypeError):
+        return "cpu"
 
 
 @lru_cache(maxsize=64)

@@ -1,8 +1,9 @@
 """The folder of one run: written by one process, readable by any tool.
 
-``spec.json`` once; ``metrics.jsonl`` appended and flushed; ``checkpoints/`` while training; ``final/`` the
-trained parameters; ``result.json`` by staged file, fsync and exclusive link: the commit point. Whatever was
-committed survives a kill at any moment; a torn last line of the metrics is dropped at the next start.
+``spec.json`` once; ``metrics.jsonl`` and ``costs.jsonl`` appended and flushed; ``checkpoints/`` while
+training; ``final/`` the trained parameters; ``result.json`` by staged file, fsync and exclusive link: the
+commit point. Whatever was committed survives a kill at any moment; a torn last line of the metrics is dropped
+at the next start.
 
 All is read through :meth:`RunFolder.read`: a file is whole, torn or missing, and a torn one counts as missing
 wherever a value is asked for. So a run whose result was damaged is one that has yet to be trained.
@@ -20,7 +21,7 @@ from lab import files
 from lab.runs import contents
 
 RESULT, SPEC, FAILURE, DIVERGED = "result.json", "spec.json", "failure.json", "diverged.json"
-METRICS, ITEMS = "metrics.jsonl", "items.parquet"
+METRICS, COSTS, ITEMS = "metrics.jsonl", "costs.jsonl", "items.parquet"
 _FAULTS = {
     RESULT: contents.fault_of_result,
     SPEC: contents.fault_of_spec,
@@ -161,16 +162,24 @@ class RunFolder:
         """All whole lines; what a kill tore off, and what is no record, is not there."""
         return self.log().lines
 
-    def log(self) -> Log:
-        """All of ``metrics.jsonl``."""
+    def log(self, name: str = METRICS) -> Log:
+        """All of ``metrics.jsonl``, or of ``costs.jsonl``."""
         try:
-            content = files.read_bytes(self.path / METRICS, self.root, _LOG_BYTES)
+            content = files.read_bytes(self.path / name, self.root, _LOG_BYTES)
         except FileNotFoundError:
             return Log([], why="is missing", there=False)
         except files.Refused as refused:
-            return Log([], why=str(refused).removeprefix(f"{self.path / METRICS}: "))
+            return Log([], why=str(refused).removeprefix(f"{self.path / name}: "))
         lines, others = contents.log_lines(content)
         return Log(lines, others, "" if lines else "holds no record")
+
+    def costs(self) -> list[dict]:
+        """All whole lines of ``costs.jsonl`` (:mod:`lab.runs.spent`)."""
+        return self.log(COSTS).lines
+
+    def append_costs(self, line: dict, after: str = "") -> None:
+        """For good: what was spent on steps that a kill undid was spent all the same."""
+        files.append(self.path / COSTS, (after + json.dumps(line) + "\n").encode(), self.root)
 
     def cut_metrics(self, step: int) -> None:
         """Drop lines beyond ``step``, and what is no record, before training goes on from there."""

@@ -22,10 +22,11 @@ from lab.evaluation import evaluate, item_files, progress_measures
 from lab.execution import Execution
 from lab.machine import devices, distributed
 from lab.model import accounting, memory
-from lab.runs import divergence, resume
+from lab.runs import divergence, resume, spent
 from lab.runs.checkpoint import Checkpoints
-from lab.runs.folder import DIVERGED, ITEMS, RunFolder
+from lab.runs.folder import DIVERGED, ITEMS
 from lab.runs.job import SCHEMA, Job
+from lab.runs.window import Window, is_full, last_loss
 from lab.training import optimizer, pack_timing, train
 from lab.training.pack import STEPS_PER_CALL, Mode, Pack
 
@@ -84,7 +85,7 @@ def run(
         how: of a single run: mesh, parts of a batch, layers computed again.
 
     Returns:
-        seconds a step, compilation aside; None where too few steps were left to tell.
+        device-seconds a step of one run, compilation aside; None where too few steps were left to tell.
 
     Raises:
         Interrupted: when ``hooks.should_stop`` said so; call again to go on.
@@ -120,9 +121,21 @@ class _Lockstep:
         self.alive = set(range(len(jobs)))
         self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
         self.probes = progress_measures.steps(dataset.config.progress, STEPS_PER_CALL, self.end)
-        self.compile_seconds = self.train_seconds = self.saving = 0.0
+        self.saving = 0.0
+        self.clock = spent.Clock(jobs, pack.devices)
 
     def run(self) -> float | None:
+        self.step = 0
+        try:
+            return self._run()
+        except Lost:
+            raise
+        except Exception:
+            self.hooks.check()
+            self.clock.book(self.step, self.alive)
+            raise
+
+    def _run(self) -> float | None:
         for job in self.jobs:
             job.folder.write_spec(job.spec(self.dataset, self.hooks.provenance))
         compiled = replace(devices.compilations())
@@ -144,7 +157,9 @@ class _Lockstep:
                 self._finish(r, state.params, self.pack.trained(placed, r, state))
         distributed.wait("finished")
         steps = self.end - step
-        return self.train_seconds / steps if steps > 4 * STEPS_PER_CALL else None
+        if steps <= 4 * STEPS_PER_CALL:
+            return None
+        return self.clock.seconds * len(self.pack.devices) / self.pack.runs / steps
 
     def _start(self) -> tuple[int, list[train.State | RunConfig]]:
         vocab = self.dataset.vocab_size
@@ -160,7 +175,13 @@ class _Lockstep:
     def _train(self, step: int, placed):
         hypers = [optimizer.hyper(job.config, trunk=job.is_trunk) for job in self.jobs]
         self.fine = [self._last_fine(job) for job in self.jobs]
-        started = saved = segment = time.monotonic()
+        self.windows = [Window(job, step) for job in self.jobs]
+        if step == self.end:  # a budget without a cooldown trains no step of its own, but has its record
+            for job, window in zip(self.jobs, self.windows, strict=True):
+                if not window.is_empty and step not in [m["step"] for m in job.folder.metrics()]:
+                    job.folder.append_metrics([window.line(step)])
+        saved = time.monotonic()
+        self.clock.restart()
         pending = None
         first = True
         batches = self._batches(step)
@@ -175,9 +196,10 @@ class _Lockstep:
                 self.hooks.progress(Progress("compile", step, self.end))
             placed, metrics = self.pack.advance(placed, *batches, n, hypers)
             if first:  # the program was compiled inside the call; its steps are still under way
-                first, self.compile_seconds = False, time.monotonic() - started
-                segment = time.monotonic()
+                first = False
+                self.clock.book(step, self.alive, compiled=True)
             step += n
+            self.step = step
             batches = self._batches(step)  # drawn while the devices work
             if pending:
                 self._record(*pending)
@@ -190,17 +212,18 @@ class _Lockstep:
                 self._record(*pending)
                 pending = None
                 if step in self.marks:
-                    self._append(step, kind="branch", seconds=time.monotonic() - segment)
-                    segment = time.monotonic()
+                    for r in self.alive:
+                        self.jobs[r].folder.append_metrics([self.windows[r].branch(step)])
                 before = time.monotonic()
                 self._save(step, placed)
                 saved = time.monotonic()
                 self.saving = saved - before
+                self.clock.book(step, self.alive)
             if stop:
                 raise Interrupted
         if pending:
             self._record(*pending)
-        self.train_seconds = time.monotonic() - started - self.compile_seconds
+        self.clock.book(step, self.alive)
         return placed
 
     def _last_fine(self, job: Job) -> int:
@@ -223,25 +246,27 @@ class _Lockstep:
                 at = step - n + 1 + bad
                 self._diverged(r, at, f"loss or gradient not finite at step {at}")
                 continue
-            line = {
-                "step": step,
-                "tokens": step * tokens,
-                "loss_nats": float(losses.mean()),
-                "grad_norm": float(norms.mean()),
-                "update_ratio": _number(metrics[r].update_ratio),
-                "max_logit": _number(metrics[r].max_logit),
-            }
-            self.jobs[r].folder.append_metrics([line])
-            self.fine[r] = max(self.fine[r], divergence.last_fine([line], self.dataset.vocab_size))
-            if reason := divergence.blown_up(step, self.fine[r]):
-                self._diverged(r, step, reason)
-                continue
-            last = line["loss_nats"]
+            window = self.windows[r]
+            about = {"update_ratio": metrics[r].update_ratio, "max_logit": metrics[r].max_logit}
+            window.add(losses, norms, **{name: _number(value) for name, value in about.items()})
+            last = window.loss_nats
+        if is_full(step) or (step == self.end and not self.jobs[0].is_trunk):
+            self._close_windows(step)
         if self.alive:
             seconds = max(time.monotonic() - dispatched, 1e-9)
             speed = self.pack.runs * n * tokens / seconds
             left = (self.end - step) * seconds / n
             self.hooks.progress(Progress("train", step, self.end, last, speed, left))
+            if self.clock.is_due():
+                self.clock.book(step, self.alive)
+
+    def _close_windows(self, step: int) -> None:
+        for r in sorted(self.alive):
+            line = self.windows[r].line(step)
+            self.jobs[r].folder.append_metrics([line])
+            self.fine[r] = max(self.fine[r], divergence.last_fine([line], self.dataset.vocab_size))
+            if reason := divergence.blown_up(step, self.fine[r]):
+                self._diverged(r, step, reason)
 
     def _probe(self, step: int, placed) -> None:
         for r in sorted(self.alive):
@@ -250,10 +275,6 @@ class _Lockstep:
             values = progress_measures.measure(self.pack.get(placed, r).params, job.config, self.dataset)
             self.hooks.check()
             job.folder.append_metrics([about | value for value in values])
-
-    def _append(self, step: int, **line) -> None:
-        for r in self.alive:
-            self.jobs[r].folder.append_metrics([{"step": step, **line}])
 
     def _save(self, step: int, placed) -> None:
         self.hooks.check()
@@ -273,6 +294,7 @@ class _Lockstep:
             raise RuntimeError(f"{name}: its state is at step {at}, its data at step {step}")
 
     def _diverged(self, r: int, step: int, reason: str) -> None:
+        self.clock.book(step, self.alive)
         self.alive.discard(r)
         job = self.jobs[r]
         self.hooks.warn(f"{job.run_id}: diverged: {reason}")
@@ -284,33 +306,29 @@ class _Lockstep:
     def _finish(self, r: int, params, placed_params) -> None:
         job = self.jobs[r]
         self.hooks.progress(Progress("evaluate", job.end, job.end))
-        started = time.monotonic()
+        self.clock.restart()
         loss = evaluate.validate(placed_params, job.config, self.dataset)
         if reason := divergence.ends_above(loss.nats, self.dataset.vocab_size):
             self._diverged(r, job.end, reason)
             return
         measured = evaluate.everything(placed_params, job.config, self.dataset)
-        seconds = time.monotonic() - started
         self.hooks.check()
+        self.clock.book(job.end, [r], "evaluate")
         if measured.items and job.folder.writes:
             item_files.write(job.folder.path / ITEMS, measured.items, job.folder.root)
         Checkpoints(job.folder.final, job.folder.writes).save(job.end, params)
-        trunk_seconds = 0.0
-        if job.trunk is not None:  # the part of the trunk that this budget was the first to need
-            marks = [m for m in job.trunk.metrics() if m.get("kind") == "branch"]
-            trunk_seconds = sum(m["seconds"] for m in marks if m["step"] == job.config.hold_steps)
-        share = len(self.pack.devices) / self.pack.runs
+        costs = job.folder.costs()
         row = {
             **_row(job, self.dataset),
             "status": "ok",
             "loss_nats": loss.nats,
             "loss_se": loss.se,
             "bits_per_byte": loss.bits_per_byte,
-            "train_loss_nats": _last_loss(job.folder),
+            "train_loss_nats": last_loss(job),
             "pack": self.pack.mode,
             "device": self.pack.devices[0].device_kind,
-            "device_seconds": share * (self.train_seconds + trunk_seconds) + seconds,
-            "compile_seconds": self.compile_seconds,
+            "device_seconds": spent.total(costs, "device_seconds") + spent.of_trunk(job),
+            "compile_seconds": spent.total(costs, "compile_seconds"),
             "cache_hits": self.cache_hits,
             "cache_misses": self.cache_misses,
         }
@@ -374,8 +392,3 @@ def _row(job: Job, dataset: Dataset) -> dict:
 def _number(scalar) -> float | None:
     value = float(np.asarray(scalar))
     return value if np.isfinite(value) else None  # JSON has no NaN
-
-
-def _last_loss(folder: RunFolder) -> float | None:
-    losses = [line["loss_nats"] for line in folder.metrics() if "loss_nats" in line]
-    return losses[-1] if losses else None

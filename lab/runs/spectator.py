@@ -21,6 +21,9 @@ class Spectator(RunFolder):
     def append_metrics(self, lines) -> None:
         pass
 
+    def append_costs(self, line, after="") -> None:
+        pass
+
 
 def folder_of_process(path, root=None) -> RunFolder:
     """The run folder as this process may use it; arguments as of RunFolder."""

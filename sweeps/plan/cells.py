@@ -112,11 +112,11 @@ def make(study: Study, load) -> Plan:
         run_id, trunk_id = ids.of(config, of[id(config.data)].digest)
         hold = config.hold_steps
         known = budgets[trunk_id].get(hold)
-        if known is None or known.tokens < config.tokens:
+        if config.can_branch and (known is None or known.tokens < config.tokens):
             budgets[trunk_id][hold] = config
-        drafts.append((point, run_id, trunk_id, hold))
+        drafts.append((point, run_id, trunk_id))
     cells: dict[str, Cell] = {}
-    for point, run_id, trunk_id, hold in drafts:
+    for point, run_id, trunk_id in drafts:
         config = point.config
         if run_id in cells:
             continue
@@ -125,7 +125,7 @@ def make(study: Study, load) -> Plan:
             run_id=run_id,
             grid=point.grid,
             config=config,
-            trunk=trunk_id if hold and _shares(budgets[trunk_id], config) else None,
+            trunk=trunk_id if config.can_branch and len(budgets[trunk_id]) > 1 else None,
             held_out=point.held_out or (bool(held[point.grid]) and _place(config) in held[point.grid]),
             params=accounting.count_params(config.model, vocab),
             flops=accounting.training_flops(config, vocab),
@@ -137,10 +137,6 @@ def make(study: Study, load) -> Plan:
         if trunk_id in used
     ]
     return Plan(study, tuple(cells.values()), tuple(trunks), datasets)
-
-
-def _shares(holds: dict[int, RunConfig], config: RunConfig) -> bool:
-    return config.optimizer.schedule == "wsd" and len(holds) > 1
 
 
 def _place(config: RunConfig) -> tuple:

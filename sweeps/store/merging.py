@@ -29,12 +29,12 @@ from lab import files
 from lab.errors import InputError
 from lab.runs import claims
 from lab.runs.contents import CIRCUMSTANCES, is_name
-from lab.runs.folder import DIVERGED, FAILURE, ITEMS, METRICS, RESULT, SPEC, RunFolder, completed_steps
+from lab.runs.folder import COSTS, DIVERGED, FAILURE, ITEMS, METRICS, RESULT, SPEC, RunFolder, completed_steps
 from sweeps.arguments import Json, StudyFile
 from sweeps.store.damage import check_links
 from sweeps.store.store import Store
 
-_FILES = (SPEC, METRICS, RESULT, FAILURE, DIVERGED, ITEMS)
+_FILES = (SPEC, METRICS, COSTS, RESULT, FAILURE, DIVERGED, ITEMS)
 _OTHER = re.compile(r"other-[0-9a-f]{8}\.json")
 _FOLDERS = ("checkpoints", "final")
 # what belongs to the machine, not to the run; temporary files begin with a point
@@ -164,6 +164,8 @@ def _take_over(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
             _copy_folder(theirs, ours, f"checkpoints/{step}", report)
         if added and (not before or added[-1] > before[-1]):
             _copy(theirs, ours, METRICS, report)
+        if added:
+            _join_costs(ours, theirs)
         if ours.diverged() is None:
             _copy(theirs, ours, DIVERGED, report)
         (report.extended if added else report.same).append(run_id)
@@ -176,6 +178,8 @@ def _take_over(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
                     _copy_folder(theirs, ours, f"{name}/{step}", report)
         elif not _is_known(name):
             report.strange.append(str(path))
+        elif name == COSTS:
+            _join_costs(ours, theirs)
         elif name != RESULT and (is_new or name != FAILURE):
             _copy(theirs, ours, name, report)
     if result is None:
@@ -184,6 +188,14 @@ def _take_over(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
     (ours.path / FAILURE).unlink(missing_ok=True)
     _copy(theirs, ours, RESULT, report)
     (report.copied if is_new else report.finished).append(run_id)
+
+
+def _join_costs(ours: RunFolder, theirs: RunFolder) -> None:
+    """Attempts on either side were paid for."""
+    known = {line.get("attempt") for line in ours.costs()}
+    for line in theirs.costs():
+        if line.get("attempt") not in known:
+            ours.append_costs(line)
 
 
 def _compare(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
