@@ -236,10 +236,14 @@ def _quick_steps():
         state, losses = jax.lax.fori_loop(0, n, one, (state, jnp.zeros(inputs_KxBxT.shape[0])))
         return state, train.Metrics(losses, losses, losses[0], losses[0])
 
+    def forget_programs():
+        pack.program.cache_clear()
+        mesh.program.cache_clear()
+
+    forget_programs()
     with mock.patch.object(train, "chunk", chunk):
         yield
-    pack.program.cache_clear()
-    mesh.program.cache_clear()
+    forget_programs()
 
 
 CASES = [("serial", 1), ("devices", 2), ("pmap", 2), ("vmap", 2), ("vmap", 4), ("data", 1), ("mesh", 1)]
