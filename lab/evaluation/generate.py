@@ -1,4 +1,7 @@
-"""Sampling with a key-value cache, until ``<end>``."""
+"""Sampling with a key-value cache, until ``<end>``.
+
+A token costs the same wherever it stands: the cache holds the window, and is written in place by the loop.
+"""
 
 from functools import cache
 
@@ -8,6 +11,8 @@ import numpy as np
 
 from lab.config import ModelConfig, Sampling
 from lab.model import decoder
+
+_BLOCK = 16  # positions of the prompts at once; lengths are rounded up to it, for fewer programs
 
 
 def generate(
@@ -34,7 +39,7 @@ def generate(
         raise ValueError("a prompt needs at least one token, <start> for an empty text")
     sampling = sampling or Sampling()
     lengths_B = np.array([len(p) for p in prompts], np.int32)
-    S = int(lengths_B.max()) + max_new
+    S = -(-(int(lengths_B.max()) + max_new) // _BLOCK) * _BLOCK
     tokens_BxS = np.full((len(prompts), S), end, np.int32)
     for row, prompt in zip(tokens_BxS, prompts, strict=True):
         row[: len(prompt)] = prompt
@@ -44,6 +49,7 @@ def generate(
             params,
             tokens_BxS,
             lengths_B,
+            np.int32((lengths_B.min() - 1) // _BLOCK),
             np.int32(max_new),
             jax.random.key(seed),
             sampling.temperature,
@@ -59,8 +65,13 @@ def generate(
 
 @cache
 def _program(config, vocab, end, window, top_k, greedy):
-    def fill(params, tokens_BxS, lengths_B, max_new, key, temperature, top_p):
+    def fill(params, tokens_BxS, lengths_B, blocks, max_new, key, temperature, top_p):
         B, S = tokens_BxS.shape
+
+        def read(i, cache):
+            # what all prompts have: a block of positions at once, and nothing is drawn
+            block_BxT = jax.lax.dynamic_slice_in_dim(tokens_BxS, i * _BLOCK, _BLOCK, axis=1)
+            return decoder.apply_cached(params, block_BxT, cache, config, vocab, window)[1]
 
         def unfinished(carry):
             t, _, _, ended_B = carry
@@ -79,10 +90,12 @@ def _program(config, vocab, end, window, top_k, greedy):
             tokens_BxS = jax.lax.dynamic_update_slice_in_dim(tokens_BxS, next_B[:, None], t + 1, axis=1)
             return t + 1, tokens_BxS, cache, ended_B
 
-        cache = decoder.empty_cache(config, B, S)
-        return jax.lax.while_loop(unfinished, advance, (0, tokens_BxS, cache, jnp.zeros(B, bool)))[1]
+        cache = decoder.empty_cache(config, B, min(window, S))
+        cache = jax.lax.fori_loop(0, blocks, read, cache)
+        start = (blocks * _BLOCK, tokens_BxS, cache, jnp.zeros(B, bool))
+        return jax.lax.while_loop(unfinished, advance, start)[1]
 
-    return jax.jit(fill)
+    return jax.jit(fill, donate_argnums=1)
 
 
 def _draw(logits_BxV, key, temperature, top_k, top_p, greedy):

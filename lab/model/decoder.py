@@ -16,10 +16,14 @@ from lab.model import kernels, parametrization
 
 
 class Cache(NamedTuple):
-    """Keys and values of the positions already seen, and how many those are."""
+    """Keys and values of the last S positions of each layer, and how many were seen in all.
 
-    key_LxBxSxHxK: jax.Array
-    value_LxBxSxHxK: jax.Array
+    Position p lies in place p mod S, so that what slides out of the window makes room for what comes. Each
+    layer has arrays of its own: a step writes one place of each, and a loop writes it where it lies.
+    """
+
+    keys: tuple[jax.Array, ...]  # L of (B, S, H, K)
+    values: tuple[jax.Array, ...]
     length: jax.Array  # int32 scalar
 
 
@@ -51,17 +55,22 @@ def activations(params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab:
 
 
 def apply_cached(params: dict, tokens_BxT, cache: Cache, config: ModelConfig, vocab: int, window: int):
-    """Logits (B, T, V) for tokens that follow ``cache.length`` seen ones, and the cache grown by T.
+    """Logits (B, T, V) for tokens that follow ``cache.length`` seen ones, and the cache with them.
 
     Each position sees the last ``window`` ones: past the trained context, attention slides, since rotary
-    positions are relative. The caller sees to it that ``cache.length + T`` does not exceed the cache's S.
+    positions are relative. The cache must hold as many positions, or all that will ever be seen.
     """
     return Decoder(config, vocab, window=window).apply({"params": params}, tokens_BxT, cache)
 
 
 def empty_cache(config: ModelConfig, batch: int, positions: int) -> Cache:
-    shape = (config.layers, batch, positions, config.heads, config.head_width)
-    return Cache(jnp.zeros(shape), jnp.zeros(shape), jnp.int32(0))
+    """Room for the last ``positions`` of each sequence."""
+
+    def zeros():
+        shape = (batch, positions, config.heads, config.head_width)
+        return tuple(jnp.zeros(shape) for _ in range(config.layers))
+
+    return Cache(zeros(), zeros(), jnp.int32(0))
 
 
 class Decoder(nn.Module):
@@ -86,7 +95,7 @@ class Decoder(nn.Module):
         grown = []
         block = nn.remat(Decoder.block, static_argnums=(1, 3)) if self.remat else Decoder.block
         for layer in range(c.layers):  # unrolled: XLA fuses across layers, and narrow models are shallow
-            past = None if cache is None else (cache.key_LxBxSxHxK[layer], cache.value_LxBxSxHxK[layer])
+            past = None if cache is None else (cache.keys[layer], cache.values[layer])
             x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past)
             self.sow("intermediates", f"stream_{layer}", x_NxM)  # nothing unless activations() asks
             grown.append(kept)
@@ -102,7 +111,7 @@ class Decoder(nn.Module):
         logits_BxTxV = logits_NxV.astype(jnp.float32).reshape(B, T, self.vocab)
         if cache is None:
             return logits_BxTxV, None
-        keys, values = (jnp.stack(part) for part in zip(*grown, strict=True))
+        keys, values = zip(*grown, strict=True)
         return logits_BxTxV, Cache(keys, values, start + T)
 
     def block(self, layer, x_NxM, shape, start, past):
@@ -201,12 +210,7 @@ class Attention(nn.Module):
         if past is None:
             out_BxTxHxK, kept = attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK), None
         else:
-            k_BxSxHxK = jax.lax.dynamic_update_slice(past[0], k_BxTxHxK, (0, start, 0, 0))
-            v_BxSxHxK = jax.lax.dynamic_update_slice(past[1], v_BxTxHxK, (0, start, 0, 0))
-            kept = (k_BxSxHxK, v_BxSxHxK)
-            back_TxS = positions_T[:, None] - jnp.arange(k_BxSxHxK.shape[1])[None, :]
-            seen_TxS = (back_TxS >= 0) & (back_TxS < self.window)
-            out_BxTxHxK = attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS)
+            out_BxTxHxK, kept = attend_cached(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, past, start, self.window)
         std = parametrization.matrix_std(c, M, into_residual=True)
         out = Dense(M, std, self.dtype, name="out")(out_BxTxHxK.reshape(B * T, M))
         return out, kept
@@ -260,6 +264,34 @@ def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK):
         q, k, v = q_BxTxHxK[:, start:stop], k_BxTxHxK[:, :stop], v_BxTxHxK[:, :stop]
         blocks.append(attend(q, k, v, seen_TxT[start:stop, :stop]))
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
+
+
+def attend_cached(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, past, start, window: int):
+    """Attention of T positions from ``start`` on to those before them in a :class:`Cache` and to each other.
+
+    Returns:
+        the values attended to (B, T, H, K), and the layer's keys and values with the new ones.
+    """
+    T, S = q_BxTxHxK.shape[1], past[0].shape[1]
+    positions_T = start + jnp.arange(T)
+    last = min(T, S)  # of the new positions, as many as there is room for
+    places = positions_T[-last:] % S
+
+    def written(old, new):
+        if T == 1:  # one place: no scatter
+            return jax.lax.dynamic_update_slice(old, new, (0, places[0], 0, 0))
+        return old.at[:, places].set(new[:, -last:])
+
+    kept = written(past[0], k_BxTxHxK), written(past[1], v_BxTxHxK)
+    if T == 1:  # what its place held before is out of the window: only what was written is read
+        keys, values, length = *kept, start + 1
+    else:
+        keys, values = (jnp.concatenate(pair, 1) for pair in zip(past, (k_BxTxHxK, v_BxTxHxK), strict=True))
+        length = start
+    held_S = length - 1 - (length - 1 - jnp.arange(S)) % S  # the newest position of each place; none below 0
+    held = held_S if T == 1 else jnp.concatenate([held_S, positions_T])
+    back = positions_T[:, None] - held[None, :]
+    return attend(q_BxTxHxK, keys, values, (held >= 0) & (back >= 0) & (back < window)), kept
 
 
 def rotate(
