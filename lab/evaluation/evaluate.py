@@ -12,10 +12,9 @@ from lab.config import RunConfig
 from lab.data import Dataset
 from lab.data.dataset import Validation
 from lab.evaluation import metrics
-from lab.model import decoder
+from lab.model import decoder, memory
 from lab.training import train
 
-_ROWS = 64  # sequences a call
 _STEP = 16  # lengths are rounded up to a multiple, so that a model has a few programs and little filling
 
 
@@ -130,13 +129,14 @@ def score(
     used = int(np.flatnonzero((targets_NxT >= 0).any(0)).max(initial=0)) + 1
     length = min(T, -(-used // _STEP) * _STEP)
     program = _program(config.model, config.precision, vocab)
+    rows_B = memory.rows(config, vocab, length)
     nats_NxT, right_NxT = np.zeros((N, T)), np.zeros((N, T), bool)
     first_NxV = np.empty((N, vocab), np.float32) if first else None
-    for start in range(0, N, _ROWS):
-        batch = [a[start : start + _ROWS, :length] for a in (inputs_NxT, targets_NxT)]
+    for start in range(0, N, rows_B):
+        batch = [a[start : start + rows_B, :length] for a in (inputs_NxT, targets_NxT)]
         count = len(batch[0])
         filled = [  # one compiled shape; the filling is cut off again
-            np.pad(a, ((0, _ROWS - count), (0, 0)), constant_values=fill)
+            np.pad(a, ((0, rows_B - count), (0, 0)), constant_values=fill)
             for a, fill in zip(batch, (0, -1), strict=True)
         ]
         nats_BxT, right_BxT, first_BxV = program(params, *filled)

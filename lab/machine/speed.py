@@ -1,5 +1,6 @@
 """How long a step takes on this machine: measured by earlier runs, else estimated from matrix products."""
 
+import contextlib
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from lab.model import accounting
 # Share of the plain product's rate (all cores) that a narrow step reaches on one core: a first guess,
 # replaced by what the first run of a shape takes.
 _TYPICAL_SHARE = 0.15
+_WIDEST = 1024  # of the product that is timed: wider ones run no faster, and take memory and seconds
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,21 @@ def predict(config: RunConfig, vocab: int) -> StepTime:
 
 def known(config: RunConfig, vocab: int) -> StepTime | None:
     """Seconds a step where a run or a probe of this shape has measured them on this machine."""
-    found = read_json(_path(config, vocab))
-    return None if found is None else StepTime(found["seconds_per_step"], True)
+    try:
+        seconds = float(read_json(_path(config, vocab))["seconds_per_step"])
+    except (OSError, ValueError, TypeError, KeyError):  # no such file, or not what was written
+        return None
+    return StepTime(seconds, True) if 0 < seconds < float("inf") else None
 
 
 def record(config: RunConfig, vocab: int, seconds_per_step: float) -> None:
-    """Keep what a run took, for the plans to come."""
+    """Keep what a run took, for the plans to come; where that cannot be, no run is stopped for it."""
     import jax
 
     kind = jax.local_devices()[0].device_kind
-    write_json(_folder() / "device.json", {"kind": kind})
-    write_json(_path(config, vocab), {"seconds_per_step": seconds_per_step})
+    with contextlib.suppress(OSError):
+        write_json(_folder() / "device.json", {"kind": kind})
+        write_json(_path(config, vocab), {"seconds_per_step": seconds_per_step})
 
 
 def _path(config: RunConfig, vocab: int):
@@ -70,6 +76,7 @@ def _device_kind() -> str:
 @lru_cache(maxsize=64)
 def _product_rate(width: int) -> float:
     """FLOP/s of a (1024, M) x (M, 4M) product in NumPy, best of 20 ms: the first ones wake threads up."""
+    width = min(width, _WIDEST)
     a, b = np.ones((1024, width), np.float32), np.ones((width, 4 * width), np.float32)
     best, begun = float("inf"), time.perf_counter()
     while best == float("inf") or time.perf_counter() - begun < 0.02:

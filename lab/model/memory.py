@@ -13,6 +13,8 @@ from lab.errors import InputError
 from lab.execution import Execution
 from lab.model import accounting
 
+EVALUATION_BYTES = 256 * 2**20
+_MOST_ROWS = 64
 FACTOR = 1.5  # how far prediction and compiler may be apart
 _PLAIN = Execution()
 _QUERY_BLOCK = 64  # attention keeps scores of the blocks that are not masked as a whole
@@ -25,10 +27,15 @@ class Memory:
     state: int  # parameters and moments
     gradients: int
     activations: int  # kept for the backward pass, and the largest temporaries
+    evaluation: int  # the largest temporaries of a batch that is scored, while nothing is trained
+
+    @property
+    def training(self) -> int:
+        return self.state + self.gradients + self.activations
 
     @property
     def total(self) -> int:
-        return self.state + self.gradients + self.activations
+        return max(self.training, self.state + self.evaluation)
 
 
 def predict(
@@ -78,7 +85,19 @@ def breakdown(
         state=round(4 * together * divided * (1 + moments)),
         gradients=round(4 * together * (gradients + gathered)),
         activations=round(together * kept),
+        evaluation=rows(config, vocab) * config.data.context * round(_scored(config, vocab)),
     )
+
+
+def rows(config: RunConfig, vocab: int, length: int | None = None) -> int:
+    """Sequences of ``length`` tokens (a context by default) that are scored in one call, a power of two.
+
+    As many as :data:`EVALUATION_BYTES` hold, and not of what is free at the moment: a run is to be scored
+    with the same rounding on every machine.
+    """
+    each = _scored(config, vocab) * (length or config.data.context)
+    most = min(_MOST_ROWS, max(1, EVALUATION_BYTES // round(each)))
+    return 1 << (most.bit_length() - 1)
 
 
 def measured(compiled) -> int:
@@ -103,14 +122,18 @@ def available(device, sharing: int = 1) -> int | None:
 
 
 def check(config: RunConfig, vocab: int, mode: str, runs: int = 1, how: Execution = _PLAIN) -> None:
-    """Raises InputError, one line, when the run is predicted not to fit the devices of this process."""
+    """Raises InputError, one line, when the run cannot fit the devices of this process.
+
+    The prediction is an estimate, and stops no run that may fit: only one that needs more than there is even
+    if the prediction is too high by :data:`FACTOR`.
+    """
     import jax
 
     devices = jax.local_devices()
     used = {"serial": 1, "devices": runs, "pmap": runs}.get(mode, len(devices))
     needed = predict(config, vocab, mode, used, runs, how, devices[0].platform)
     free = available(devices[0], used)
-    if free is not None and needed > free:
+    if free is not None and needed > FACTOR * free:
         raise InputError(refusal(config, needed, free, devices[0].device_kind, mode))
 
 
@@ -138,6 +161,21 @@ def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int) -> flo
     logits = 2 * 4 * vocab / tensor
     layers = size * M * c.layers + layer if remat else layer * c.layers
     return layers + logits + 2 * size * M
+
+
+def _scored(config: RunConfig, vocab: int) -> float:
+    """Bytes a token of the largest temporaries in a forward pass: of attention, the MLP, or the logits.
+
+    Each layer gives its own back. Attention holds what is projected and rotated, the scores of all blocks of
+    queries, and for each block a copy of the keys and values it sees; gelu is computed in pieces.
+    """
+    c, T = config.model, config.data.context
+    blocks = -(-T // _QUERY_BLOCK)
+    copies = blocks + 1 if blocks > 1 else 0
+    scores = c.heads * (T + min(T, _QUERY_BLOCK)) / 2
+    attention = (6 + copies) * c.width + scores
+    mlp = 4 * c.width + (2 if c.mlp == "gated" else 5) * c.hidden
+    return 4 * max(attention, mlp, 2 * vocab)
 
 
 def _free_ram() -> int | None:
