@@ -3,9 +3,10 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from lab.data import DataConfig
+from lab.strict import Within
 
 # Raised whenever a change to the code alters the bits of a finished run. Part of every run id.
 NUMERICS_VERSION = 2
@@ -14,23 +15,37 @@ RateLaw = Literal["step", "porian", "deepseek", "kaplan"]
 BatchLaw = Literal["step", "porian", "deepseek"]
 _WEIGHT_DECAY = 0.1
 
+# Ranges: beyond them lies nothing that was ever trained, or a number that float32 or jax cannot hold.
+Width = Annotated[int, Within(1, 65_536)]
+Layers = Annotated[int, Within(1, 1024)]
+Heads = Annotated[int, Within(1, 32_768)]
+Rate = Annotated[float, Within(1e-10, 1e3)]
+Fraction = Annotated[float, Within(0.0, 1.0)]
+Mean = Annotated[float, Within(0.0, 0.99999)]  # of a running mean; nearer to 1, 1 - beta is lost in float32
+Tokens = Annotated[int, Within(1, 10**16)]
+Batch = Annotated[int, Within(1, 2**20)]
+Seed = Annotated[int, Within(0, 2**32 - 1)]  # jax takes it modulo 2^32: two seeds would be one
+MOST_STEPS = 2**31 - 1  # the optimiser counts them in int32
+_MOST_HIDDEN = 2**20
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Shape of the decoder: L layers, M = width, H heads of K = width / heads, F = hidden."""
 
-    width: int = 64
-    layers: int = 2
-    heads: int = 4
+    width: Width = 64
+    layers: Layers = 2
+    heads: Heads = 4
     mlp: Literal["gelu", "gated"] = "gelu"
-    mlp_ratio: float = 4.0  # F / M; 8/3 gives a gated block the parameters of a plain one
+    # F / M; 8/3 gives a gated block the parameters of a plain one
+    mlp_ratio: Annotated[float, Within(0.01, 100.0)] = 4.0
     tied: bool = False  # the output head is the transposed input table
     qk_norm: bool = True  # RMS-normalise queries and keys (2302.05442)
     # how initialisation, rates and multipliers follow the size: lab/model/parametrization.py
     parametrization: Literal["standard", "mup", "completep"] = "standard"
-    base_width: int = 64  # the size at which mup and completep are the standard parametrisation
-    base_layers: int = 2
-    base_head_width: int = 16
+    base_width: Width = 64  # the size at which mup and completep are the standard parametrisation
+    base_layers: Layers = 2
+    base_head_width: Width = 16
 
     @property
     def head_width(self) -> int:
@@ -41,16 +56,16 @@ class ModelConfig:
         return round(self.width * self.mlp_ratio)
 
     def problems(self):
-        for name in ("width", "layers", "heads", "base_width", "base_layers", "base_head_width"):
-            if getattr(self, name) < 1:
-                yield name, f"should be at least 1, is {getattr(self, name)}"
-        if self.mlp_ratio <= 0:
-            yield "mlp_ratio", f"should be positive, is {self.mlp_ratio}"
-        if self.width > 0 and self.heads > 0:
-            if self.width % self.heads:
-                yield "heads", f"should divide width {self.width}, is {self.heads}"
-            elif self.head_width % 2:
-                yield "heads", f"rotary positions need an even head width, {self.width}/{self.heads} is odd"
+        if self.width % self.heads:
+            yield "heads", f"should divide width {self.width}, is {self.heads}"
+        elif self.head_width % 2:
+            yield "heads", f"rotary positions need an even head width, {self.width}/{self.heads} is odd"
+        if not 1 <= self.hidden <= _MOST_HIDDEN:
+            yield (
+                "mlp_ratio",
+                f"{self.mlp_ratio} x width {self.width} gives {self.hidden} hidden units; "
+                f"should give 1 to {_MOST_HIDDEN}",
+            )
 
 
 @dataclass(frozen=True)
@@ -58,64 +73,57 @@ class OptimizerConfig:
     """AdamW or Muon with decoupled decay, and a schedule. Warmup and cooldown are part of the horizon."""
 
     algorithm: Literal["adamw", "muon"] = "adamw"  # muon: of attention and MLP matrices, adamw for the rest
-    learning_rate: float = 4e-3  # peak
+    learning_rate: Rate = 4e-3  # peak
     learning_rate_law: RateLaw | None = None  # published law that sets learning_rate: lab/training/recipes.py
     batch_law: BatchLaw | None = None  # published law that sets the batch
     schedule: Literal["wsd", "cosine", "linear"] = "wsd"
-    warmup_tokens: int = 50_000
-    cooldown: float = 0.2  # wsd: the last part of the tokens (2405.18392)
+    warmup_tokens: Annotated[int, Within(0, 10**16)] = 50_000
+    cooldown: Fraction = 0.2  # wsd: the last part of the tokens (2405.18392)
     cooldown_shape: Literal["sqrt", "linear"] = "sqrt"  # wsd: falling as 1 - sqrt, or straight
-    final_fraction: float = 0.0  # learning rate at the end, as a part of the peak
-    weight_decay: float | None = None  # multiplied by the learning rate; matrices only; 0.1 if not given
-    decay_timescale: float | None = None  # sets weight_decay to 1 / (rate x timescale x steps)
-    beta1: float = 0.9
-    beta2: float = 0.98
-    momentum: float = 0.95  # of muon
-    eps: float = 1e-8
-    clip: float = 1.0  # global gradient norm
-    z_loss: float = 0.0  # weight of log(Z)^2 (2204.02311)
+    final_fraction: Fraction = 0.0  # learning rate at the end, as a part of the peak
+    # multiplied by the learning rate; of what `decayed` names, never of norm scales; 0.1 if not given
+    weight_decay: Annotated[float, Within(0.0, 1e3)] | None = None
+    # all: every matrix, input table and head too, as in nanoGPT; no_embedding: all but the input
+    # table (OLMo 2, 2501.00656); hidden: attention and MLP matrices alone, as in nanochat
+    decayed: Literal["all", "no_embedding", "hidden"] = "all"
+    # sets weight_decay to 1 / (rate x timescale x steps)
+    decay_timescale: Annotated[float, Within(1e-6, 1e6)] | None = None
+    beta1: Mean = 0.9
+    beta2: Mean = 0.98
+    momentum: Mean = 0.95  # of muon
+    eps: Annotated[float, Within(1e-20, 1.0)] = 1e-8
+    clip: Annotated[float, Within(1e-6, 1e30)] = 1.0  # global gradient norm
+    z_loss: Annotated[float, Within(0.0, 100.0)] = 0.0  # weight of log(Z)^2 (2204.02311)
 
     def problems(self):
-        if self.learning_rate <= 0:
-            yield "learning_rate", f"should be positive, is {self.learning_rate}"
         if self.learning_rate_law is not None and self.learning_rate != OptimizerConfig.learning_rate:
             yield "learning_rate_law", "would replace learning_rate, which is given too; give one of them"
-        if self.decay_timescale is not None:
-            if self.weight_decay is not None:
-                yield "decay_timescale", "would replace weight_decay, which is given too; give one of them"
-            if self.decay_timescale <= 0:
-                yield "decay_timescale", f"should be positive, is {self.decay_timescale}"
-        for name in ("beta1", "beta2", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                yield name, f"should be at least 0 and below 1, is {getattr(self, name)}"
-        for name in ("cooldown", "final_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                yield name, f"should lie between 0 and 1, is {getattr(self, name)}"
-        for name in ("warmup_tokens", "weight_decay", "z_loss"):
-            if (getattr(self, name) or 0) < 0:
-                yield name, f"should not be negative, is {getattr(self, name)}"
-        for name in ("eps", "clip"):
-            if getattr(self, name) <= 0:
-                yield name, f"should be positive, is {getattr(self, name)}"
+        if self.decay_timescale is not None and self.weight_decay is not None:
+            yield "decay_timescale", "would replace weight_decay, which is given too; give one of them"
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """All that decides the result of one training run. Names, paths and devices are not part of it."""
 
-    tokens: int
+    tokens: Tokens
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    batch: int = 16  # sequences a step
-    seed: int = 0  # initialisation; the data order is data.order_seed
+    batch: Batch = 16  # sequences a step
+    seed: Seed = 0  # initialisation; the data order is data.order_seed
     precision: Literal["float32", "bfloat16"] = "float32"  # of activations; masters are float32
 
     def problems(self):
-        if self.batch < 1:
-            yield "batch", f"should be at least 1, is {self.batch}"
-        elif self.tokens < self.batch_tokens:
+        if self.tokens < self.batch_tokens:
             yield "tokens", f"should be at least one batch of {self.batch_tokens} tokens, is {self.tokens}"
+        elif self.steps > MOST_STEPS:
+            most = MOST_STEPS * self.batch_tokens
+            yield (
+                "tokens",
+                f"should be at most {most}, which is {MOST_STEPS} steps of {self.batch_tokens} tokens, "
+                f"is {self.tokens}",
+            )
 
     @property
     def batch_tokens(self) -> int:
@@ -180,6 +188,8 @@ class RunConfig:
             idle.append("momentum")
         if o["schedule"] != "wsd":
             idle += ["cooldown", "cooldown_shape"]
+        if o["decayed"] == "all":  # what every run did before there was a choice: their ids stay
+            idle.append("decayed")
         for name in idle:
             del o[name]
         if m["parametrization"] == "standard":
@@ -205,17 +215,9 @@ class RunConfig:
 class Sampling:
     """How the next token is drawn. Temperature 0 is greedy; top_k 0 and top_p 1 leave all tokens in."""
 
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def problems(self):
-        if self.temperature < 0:
-            yield "temperature", f"should not be negative, is {self.temperature}"
-        if self.top_k < 0:
-            yield "top_k", f"should not be negative, is {self.top_k}"
-        if not 0 < self.top_p <= 1:
-            yield "top_p", f"should lie above 0 and not above 1, is {self.top_p}"
+    temperature: Annotated[float, Within(0.0, 1e6)] = 0.0
+    top_k: Annotated[int, Within(0, 2**31 - 1)] = 0
+    top_p: Annotated[float, Within(1e-6, 1.0)] = 1.0
 
 
 def digest(value) -> str:

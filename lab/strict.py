@@ -2,19 +2,51 @@
 
 An unknown key, a wrong type or a missing value becomes one line with the file, the dotted key and, for a
 misspelling, the nearest valid key. The classes themselves say what is right: field types, ``Literal``
-choices, and an optional method ``problems()`` that yields ``(key, text)`` for what types cannot express.
+choices, numbers :class:`Within` a range, and an optional method ``problems()`` that yields ``(key, text)``
+for what types cannot express; it is asked only where every field for itself is right.
 """
 
 import difflib
 import sys
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 
 from lab.errors import InputError
 
 _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_LONGEST = 60  # characters of a wrong value that an error shows
+MOST_NAME = 100  # bytes: names become names of files, of at most 255 bytes with what is put to them
+
+
+@dataclass(frozen=True)
+class Within:
+    """The range of a number, both ends included: ``width: Annotated[int, Within(1, 65_536)]``.
+
+    Beyond it a run cannot be, or no machine could hold it. What is merely odd is a doubt of the plan.
+    """
+
+    least: float
+    most: float
+
+    def problem(self, value: float) -> str:
+        """What is wrong with a number, which names the nearest one that is not; empty if nothing is."""
+        if value < self.least:
+            return f"should be at least {self.least}, is {said(value)}"
+        if not value <= self.most:
+            return f"should be at most {self.most}, is {said(value)}"
+        return ""
+
+
+def said(value) -> str:
+    """A value as errors show it: whole, or its beginning where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes out
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 def build(cls, data: Mapping, where: str, key: str = ""):
@@ -41,11 +73,46 @@ def nearest(name: str, valid) -> str:
     return f"did you mean {close[0]}?" if close else f"valid: {', '.join(valid)}"
 
 
+def problems_of(value) -> list[tuple[str, str]]:
+    """``(key, text)`` for what is wrong with a dataclass that was built by hand: types, ranges, the rest."""
+    return list(beyond(value)) or list(getattr(value, "problems", tuple)())
+
+
+def beyond(value, names: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """``(key, text)`` for each field (or of ``names``) that is of a wrong type or out of its range."""
+    for name, hint in _hints(type(value)).items():
+        if names and name not in names:
+            continue
+        field = getattr(value, name)
+        if is_dataclass(field):
+            yield from ((f"{name}.{key}", text) for key, text in beyond(field))
+            continue
+        problems: list[str] = []
+        _value(hint, field, "", name, problems)
+        for problem in problems:
+            found, _, text = problem.removeprefix(": ").partition(": ")
+            yield found, text
+
+
+def name_problem(name: str) -> str:
+    """What is wrong with a name that files are called by; empty if nothing is."""
+    if not name.replace("-", "").replace("_", "").isalnum():
+        return f"should be letters, digits, - and _, is {said(name)}"
+    if len(name.encode()) > MOST_NAME:
+        return f"should be at most {MOST_NAME} bytes long, is {len(name.encode()):,}: {said(name)}"
+    return ""
+
+
+@cache
+def _hints(cls) -> dict:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
 def _dataclass(cls, data, where, key, problems):
     if not isinstance(data, Mapping):
-        problems.append(f"{where}: {key or 'the file'}: should be a table, is {data!r}")
+        problems.append(f"{where}: {key or 'the file'}: should be a table, is {said(data)}")
         return None
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {f.name: f for f in fields(cls)}
     before = len(problems)
     for name in data:
@@ -73,8 +140,14 @@ def _value(hint, raw, where, key, problems):
     origin, args = typing.get_origin(hint), typing.get_args(hint)
 
     def wrong(right):
-        problems.append(f"{where}: {key}: should be {right}, is {raw!r}")
+        problems.append(f"{where}: {key}: should be {right}, is {said(raw)}")
 
+    if origin is typing.Annotated:
+        before = len(problems)
+        value = _value(args[0], raw, where, key, problems)
+        ranges = [a for a in args[1:] if isinstance(a, Within)] if len(problems) == before else []
+        problems.extend(f"{where}: {key}: {text}" for r in ranges if (text := r.problem(value)))
+        return value if len(problems) == before else None
     if origin in (typing.Union, types.UnionType):
         options = [a for a in args if a is not type(None)]
         if raw is None:

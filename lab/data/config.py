@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 from lab.errors import InputError
-from lab.strict import nearest
+from lab.strict import Within, beyond, nearest, said
 
 PACKAGE_SOURCES = ("python-docs", "python-code")
 SOURCES = (*PACKAGE_SOURCES, "synthetic", "abilities")
 TOKENIZERS = ("bytes", "symbols")
 TEXT = "text"  # in `tasks`: the rate of the text that the tasks are mixed with
+_NAMES = ("source", "tokenizer", "tasks", "eval_tasks")
+MOST_MADE = 10**8  # tokens of a made-up source that are held in memory
 MOST_CONTEXTS = 2**14  # beyond, the digits of a context take a larger table than the rest of a small model
 
 
@@ -30,24 +32,36 @@ class DataConfig:
 
     source: str = "python-docs"  # python-docs | python-code | synthetic | abilities | a file or directory
     tokenizer: str = ""  # bytes (256 + <start>, <end>) | symbols
-    context: int = 0  # T: tokens a sequence
-    order_seed: int = 0  # the one data order of a study
-    max_tokens: int | None = None  # cap on the unique training tokens; None: all there are
-    val_fraction: float = 0.05  # of the bytes of a text, held out by file or document
-    val_windows: int = 512  # windows of `context` tokens in the fixed validation set, at most
-    tasks: Mapping[str, float] = field(default_factory=dict)  # task -> rate, in any unit; a text is "text"
+    context: Annotated[int, Within(0, 2**20)] = 0  # T: tokens a sequence
+    # where documents of .txt, .md and .rst end: a lone file at blank lines and those of a directory with the
+    # file, unless it is said; of "file", the end of a lone file is what is held out
+    split: Literal["", "blank_lines", "file"] = ""
+    dedupe: bool = True  # keep one of documents that are equal
+    order_seed: Annotated[int, Within(0, 2**32 - 1)] = 0  # the one data order of a study
+    # cap on the unique training tokens; None: all there are
+    max_tokens: Annotated[int, Within(1, 10**16)] | None = None
+    # of the bytes of a text, held out by file or document
+    val_fraction: Annotated[float, Within(1e-6, 0.99)] = 0.05
+    # windows of `context` tokens in the fixed validation set, at most
+    val_windows: Annotated[int, Within(1, 10**6)] = 512
+    # task -> rate, in any unit; a text is "text"
+    tasks: Mapping[str, Annotated[float, Within(1e-6, 1e6)]] = field(default_factory=dict)
     eval_tasks: tuple[str, ...] = ()  # tasks that are scored without being trained on: other forms, lengths
-    eval_items: int = 1000  # test items a task, at most
-    progress: int = 0  # steps of a run at which progress measures are logged, spread over its logarithm
-    contexts: int = 2048  # synthetic: number of contexts K
-    zipf: float = 1.75  # synthetic: exponent of the law of contexts
+    eval_items: Annotated[int, Within(1, 10**5)] = 1000  # test items a task, at most
+    # steps of a run at which progress measures are logged, spread over its logarithm
+    progress: Annotated[int, Within(0, 10**5)] = 0
+    contexts: Annotated[int, Within(2, MOST_CONTEXTS)] = 2048  # synthetic: number of contexts K
+    # synthetic: exponent of the law of contexts; at 1 and below, no power law in tokens
+    zipf: Annotated[float, Within(1.001, 100.0)] = 1.75
 
     def __post_init__(self):
-        kind = self.kind
-        problems = [*self._problems_of_numbers(), *self._problems_of_names(kind)]
+        wrong = dict(beyond(self))
+        problems = [f"{key}: {text}" for key, text in wrong.items()]
+        if not {key.partition(".")[0].partition("[")[0] for key in wrong} & set(_NAMES):
+            problems += self._problems_of_names(self.kind)
         if problems:
             raise InputError(*problems)
-        symbolic = kind in ("synthetic", "abilities")
+        symbolic = self.kind in ("synthetic", "abilities")
         object.__setattr__(self, "tokenizer", self.tokenizer or ("symbols" if symbolic else "bytes"))
         usual, least, needed_by = self._lengths()
         object.__setattr__(self, "context", self.context or usual)
@@ -55,6 +69,8 @@ class DataConfig:
             raise InputError(
                 f"context: {self.context} tokens are too short for {needed_by}, which takes {least}"
             )
+        if problems := list(self._problems_of_what_is_made()):
+            raise InputError(*problems)
         if self.max_tokens is not None and self.max_tokens < self.context:
             raise InputError(
                 f"max_tokens: {self.max_tokens} is less than one sequence of {self.context} tokens"
@@ -77,34 +93,24 @@ class DataConfig:
         longest, task = max((find(name).row_length, name) for name in names)
         return (longest if self.kind == "abilities" else max(128, longest)), longest, f"task {task!r}"
 
-    def _problems_of_numbers(self):
-        least = {
-            "context": 0,
-            "order_seed": 0,
-            "val_windows": 1,
-            "eval_items": 1,
-            "contexts": 2,
-            "progress": 0,
-        }
-        for name, low in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                yield f"{name}: {value!r} is not a whole number of at least {low}"
-        if isinstance(self.contexts, int) and self.contexts > MOST_CONTEXTS:
-            yield f"contexts: {self.contexts} is above {MOST_CONTEXTS}"
-        if self.max_tokens is not None and (not isinstance(self.max_tokens, int) or self.max_tokens < 1):
-            yield f"max_tokens: {self.max_tokens!r} is not a positive whole number"
-        if not (isinstance(self.val_fraction, (int, float)) and 0 < self.val_fraction < 1):
-            yield f"val_fraction: {self.val_fraction!r} is not between 0 and 1"
-        if not (isinstance(self.zipf, (int, float)) and math.isfinite(self.zipf) and self.zipf > 1):
-            yield f"zipf: {self.zipf!r} is not above 1 (below, no power law in tokens)"
+    def _problems_of_what_is_made(self):
+        """Text is as large as it is; made-up sequences that are finite are kept in memory whole."""
+        if self.kind not in ("synthetic", "abilities") and not self.tasks:
+            return
+        if self.max_tokens is not None and self.max_tokens > MOST_MADE:
+            yield f"max_tokens: should be at most {MOST_MADE} of a made-up source, is {self.max_tokens}"
+        if self.val_windows * self.context > MOST_MADE:
+            yield (
+                f"val_windows: should be at most {MOST_MADE // self.context} of {self.context} tokens each, "
+                f"is {self.val_windows}"
+            )
 
     def _problems_of_names(self, kind: str):
-        if kind == "files" and not Path(self.source).exists():
-            hint = nearest(self.source, SOURCES)
-            yield f"source: {self.source!r} is neither a file or directory nor a built-in source; {hint}"
+        if kind == "files" and not _exists(self.source):
+            hint = nearest(self.source.rpartition("/")[2], SOURCES)
+            yield f"source: {said(self.source)} is neither a file or directory nor a built-in source; {hint}"
         if self.tokenizer not in ("", *TOKENIZERS):
-            yield f"tokenizer: {self.tokenizer!r} is unknown; {nearest(self.tokenizer, TOKENIZERS)}"
+            yield f"tokenizer: {said(self.tokenizer)} is unknown; {nearest(self.tokenizer, TOKENIZERS)}"
         elif self.tokenizer:
             wanted = "symbols" if kind in ("synthetic", "abilities") else "bytes"
             if self.tokenizer != wanted:
@@ -124,13 +130,11 @@ class DataConfig:
         from lab.abilities import problem_of
 
         mixed = kind != "abilities"
-        for name, rate in self.tasks.items():
+        for name in self.tasks:
             if name == TEXT and not mixed:
                 yield f"tasks: {TEXT!r} is the rate of a text; name the text as the source"
             elif name != TEXT and (problem := problem_of(name)):
                 yield f"tasks: {problem}"
-            if not (isinstance(rate, (int, float)) and math.isfinite(rate) and rate > 0):
-                yield f"tasks: the rate of {name!r} is {rate!r}, not a positive number"
         if mixed and TEXT not in self.tasks:
             yield f"tasks: the rate {TEXT!r} of the text {self.source!r} is missing"
         elif mixed and len(self.tasks) == 1:
@@ -140,3 +144,10 @@ class DataConfig:
                 yield f"eval_tasks: {problem}"
             elif name in self.tasks:
                 yield f"eval_tasks: {name!r} is one of `tasks`, which are scored anyway"
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long a name, or a byte that none has
+        return False

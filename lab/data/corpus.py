@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,7 @@ class Corpus:
     duplicates: int  # exact duplicates dropped
     near_duplicates: int  # documents dropped because most of their lines had been met before
     near_empty: int  # documents dropped for being shorter than the least length
+    told: str = ""  # what was done to the user's own files, in numbers
 
     @property
     def lengths_D(self) -> np.ndarray:
@@ -44,7 +46,10 @@ class Corpus:
 
 
 def collect(
-    documents: Iterable[tuple[str, bytes]], least_bytes: int = 1, most_repeated: float = 1.0
+    documents: Iterable[tuple[str, bytes]],
+    least_bytes: int = 1,
+    most_repeated: float = 1.0,
+    dedupe: bool = True,
 ) -> Corpus:
     """Corpus of (group, UTF-8 text) pairs. Exact duplicates go to the group of the smallest name.
 
@@ -52,6 +57,7 @@ def collect(
     (by bytes) stand in a document kept before.
     """
     kept: dict[bytes, tuple[str, bytes]] = {}
+    times: Counter[bytes] = Counter()
     read = duplicates = near_empty = 0
     for group, text in documents:
         read += 1
@@ -60,10 +66,11 @@ def collect(
             continue
         key = hashlib.sha256(text).digest()
         if key in kept:
-            duplicates += 1
+            duplicates += dedupe
             group = min(group, kept[key][0])
+        times[key] += 1
         kept[key] = (group, text)
-    ordered = [kept[key] for key in sorted(kept)]
+    ordered = [kept[key] for key in sorted(kept) for _ in range(1 if dedupe else times[key])]
     unlike = _without_near_duplicates(ordered, most_repeated) if most_repeated < 1 else ordered
     near_duplicates = len(ordered) - len(unlike)
     ordered = unlike

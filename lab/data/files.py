@@ -1,7 +1,8 @@
 """Documents from the user's own files: text, JSONL, Parquet, or a directory of them.
 
 A `.txt` (`.md`, `.rst`) given alone is split into documents at blank lines; in a directory each such file
-is one document. A line of JSONL and a row of Parquet are one document each, the string under `text`. Text
+is one document, but for the README and its like beside `.jsonl` or `.parquet`, which describe the data.
+A line of JSONL and a row of Parquet are one document each, the string under `text`. Text
 must be UTF-8; a byte-order mark is dropped and line ends become "\\n".
 """
 
@@ -13,7 +14,9 @@ import hashlib
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from lab.data.corpus import Corpus, collect
@@ -22,26 +25,50 @@ from lab.errors import InputError
 TEXT = (".txt", ".md", ".rst")
 LINES = (".jsonl", ".jsonl.gz")
 TABLE = (".parquet",)
+ABOUT = ("readme", "license", "licence", "changelog", "citation", "notice", "dataset_card")
 MOST_PROBLEMS = 10  # of one file; a broken export repeats itself on every line
 
 
-def read(path: Path) -> Corpus:
-    """The corpus of a file or directory.
+def read(path: Path, split: str = "", dedupe: bool = True, val_fraction: float = 0.05) -> Corpus:
+    """The corpus of a file or directory; its ``told`` says in numbers what was done to the text.
+
+    Args:
+        split: "blank_lines" or "file": where documents of .txt, .md and .rst end; "": a lone file at blank
+            lines, those of a directory with the file.
+        dedupe: keep one of documents that are equal.
+        val_fraction: of a lone file that is one document, the end that is held out, at most.
 
     Raises InputError for a missing, unknown, unreadable, empty or undecodable file, a JSONL line that is no
     object with a string `text`, a Parquet file without that column.
     """
+    left_out: list[str] = []
     if path.is_dir():
-        files = _files_of(path)
+        files, left_out = _files_of(path)
     elif path.exists():
         files = [path]
     else:
         raise InputError(f"{path}: no such file or directory")
+    lone = not path.is_dir()
+    if split and lone and not path.name.lower().endswith(TEXT):
+        raise InputError(
+            f"{path}: split: is for {', '.join(TEXT)}; a line or a row of this file is a document"
+        )
+    whole = split == "file" or (not split and not lone)
     documents: list[str] = []
     problems: list[str] = []
+    text_characters = 0
     for file in files:
         try:
-            documents.extend(_documents(file, whole=path.is_dir()))
+            if file.name.lower().endswith(TEXT):
+                text = _decoded(file, _bytes(file))
+                text_characters += len(text)
+                if whole and lone:
+                    documents.extend(_cut(text, val_fraction))
+                else:
+                    blocks = [text] if whole else re.split(r"\n\s*\n", text)
+                    documents.extend(block.strip() for block in blocks if block.strip())
+            else:
+                documents.extend(_documents(file))
         except InputError as error:
             problems.extend(error.problems)
     if not problems and not documents:
@@ -50,28 +77,68 @@ def read(path: Path) -> Corpus:
         raise InputError(*problems)
     # A document is its own group: the split then depends on what is said, not on the names of files.
     encoded = (text.encode("utf-8", errors="replace") for text in documents)
-    return collect((hashlib.sha256(text).hexdigest(), text) for text in encoded)
+    corpus = collect(((hashlib.sha256(text).hexdigest(), text) for text in encoded), dedupe=dedupe)
+    only_text = all(file.name.lower().endswith(TEXT) for file in files)
+    stripped = text_characters - sum(map(len, documents)) if only_text else None
+    return replace(corpus, told=_told(path, files, left_out, corpus, whole and lone, whole, stripped, dedupe))
 
 
-def _files_of(folder: Path) -> list[Path]:
+def _told(path, files, left_out, corpus, cut, whole, stripped, dedupe) -> str:
+    """What was done, with the keys that undo it."""
+    kinds = Counter(
+        next(end for end in (*TEXT, *LINES, *TABLE) if f.name.lower().endswith(end)) for f in files
+    )
+    said = [
+        f"{path}: {corpus.read:,} documents of " + ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
+    ]
+    if cut:
+        said[0] = f"{path}: one document, as it is; its end is held out"
+    elif stripped is not None:
+        where = "whole files" if whole else 'split at blank lines (data.split = "file" keeps a file whole)'
+        said.append(f"{where}, {stripped:,} characters of white space around them dropped")
+    if dedupe:
+        said.append(f"{corpus.duplicates:,} duplicates dropped (data.dedupe = false keeps them)")
+    if not cut:
+        said.append("in the order of their hashes")
+    if left_out:
+        more = f" and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""
+        said.append(f"left out, as they describe the data: {', '.join(left_out[:5])}{more}")
+    return "; ".join(said)
+
+
+def _cut(text: str, val_fraction: float) -> list[str]:
+    """A text as two documents: what is trained on, and an end of at most ``val_fraction`` of its bytes.
+
+    Cut at the end of a line where there is one.
+    """
+    raw = text.encode("utf-8", errors="replace")
+    at = len(raw) - int(val_fraction * len(raw))
+    while at < len(raw) and raw[at] & 0xC0 == 0x80:  # not inside a character
+        at += 1
+    line = raw.find(b"\n", at - 1) + 1
+    at = line if 0 < line < len(raw) else at
+    return [part.decode() for part in (raw[:at], raw[at:]) if part]
+
+
+def _files_of(folder: Path) -> tuple[list[Path], list[str]]:
+    """Files to read, and names of those left out: what describes a data set is none of it."""
     relative = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     visible = (path for path in relative if not any(part.startswith(".") for part in path.parts))
     files = [folder / path for path in sorted(visible) if path.name.lower().endswith((*TEXT, *LINES, *TABLE))]
     if not files:
         raise InputError(f"{folder}: no file in it ends in {', '.join((*TEXT, *LINES, *TABLE))}")
-    return files
+    if not any(path.name.lower().endswith((*LINES, *TABLE)) for path in files):
+        return files, []  # a folder of texts, in which a README is one as good as any
+    about = [f for f in files if f.name.lower().endswith(TEXT) and f.stem.lower() in ABOUT]
+    return [f for f in files if f not in about], [str(f.relative_to(folder)) for f in about]
 
 
-def _documents(path: Path, whole: bool) -> Iterator[str]:
+def _documents(path: Path) -> Iterator[str]:
     name = path.name.lower()
     if name.endswith(TABLE):
         yield from _table(path)
     elif name.endswith(LINES):
         yield from _lines(path)
-    elif name.endswith(TEXT):
-        text = _decoded(path, _bytes(path))
-        blocks = [text] if whole else re.split(r"\n\s*\n", text)
-        yield from (block.strip() for block in blocks if block.strip())
     else:
         raise InputError(
             f"{path}: unknown kind of file; known: {', '.join((*TEXT, *LINES, *TABLE))}, a directory"

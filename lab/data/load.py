@@ -80,6 +80,7 @@ def _load_text(config: DataConfig, cache: Path | None, progress: Progress | None
         "duplicates_dropped": corpus.duplicates,
         "near_duplicates_dropped": corpus.near_duplicates,
         "near_empty_dropped": corpus.near_empty,
+        "preparation": corpus.told or None,
         "groups": len(np.unique(corpus.group_D)),
         "train_bytes": train_bytes,
         "validation_bytes": len(corpus.text) - train_bytes,
@@ -107,4 +108,4 @@ def _corpus(config: DataConfig, cache: Path | None, progress: Progress | None) -
         return caches.cached(where, lambda: packages.build(config.source, progress)), where
     from lab.data import files
 
-    return files.read(Path(config.source)), None
+    return files.read(Path(config.source), config.split, config.dedupe, config.val_fraction), None

@@ -130,6 +130,7 @@ def load(config: DataConfig, digest_of: Callable[..., str], text: Dataset | None
         tests=tests,
         text_validation=text.validation() if text else None,
         facts={
+            "preparation": text.facts.get("preparation") if text else None,
             "task_rates": shares,
             "test_items": {name: len(test.inputs_NxT) for name, test in tests.items()},
             "validation_rows": len(validation.bytes_W),

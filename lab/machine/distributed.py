@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 
 from lab.errors import InputError
+from lab.strict import said
 
 _KEYS = ("coordinator", "processes", "process")
 
@@ -43,7 +44,13 @@ def parse(text: str, environment=os.environ) -> Cluster | None:
     if not text:
         given = {k: environment[f"LAB_{k.upper()}"] for k in _KEYS if f"LAB_{k.upper()}" in environment}
         if not given:
-            return Cluster() if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1 else None
+            tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")
+            if not tasks.isascii() or not tasks.isdigit():
+                raise InputError(
+                    f"SLURM_STEP_NUM_TASKS: should be a whole number, is {said(tasks)}; "
+                    "--distributed off does not ask for it"
+                )
+            return Cluster() if int(tasks) > 1 else None
         where = "LAB_"
     else:
         given = dict(part.strip().partition("=")[::2] for part in text.split(","))
@@ -51,8 +58,8 @@ def parse(text: str, environment=os.environ) -> Cluster | None:
     problems = [f"{where}{key}: no such key; valid: {', '.join(_KEYS)}" for key in given if key not in _KEYS]
     problems += [f"{where}{_name(where, key)} is missing" for key in _KEYS if key not in given]
     for key in _KEYS[1:]:
-        if key in given and not given[key].isdigit():
-            problems.append(f"{where}{_name(where, key)} should be a whole number, is {given[key]!r}")
+        if key in given and not (given[key].isascii() and given[key].isdigit() and len(given[key]) < 10):
+            problems.append(f"{where}{_name(where, key)} should be a whole number, is {said(given[key])}")
     if problems:
         raise InputError(*problems)
     processes, process = int(given["processes"]), int(given["process"])

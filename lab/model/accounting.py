@@ -3,7 +3,7 @@
 Parameters are counted from the initialised shapes, never by a second formula.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
@@ -26,12 +26,13 @@ class Params:
 
 @lru_cache(maxsize=1024)
 def count_params(config: ModelConfig, vocab: int) -> Params:
-    """Parameters by group, from ``jax.eval_shape`` of the initialisation."""
+    """Parameters by group, from ``jax.eval_shape`` of the initialisation: of one layer, as all are alike."""
     import jax
 
     from lab.model import decoder
 
-    shapes = jax.eval_shape(lambda key: decoder.init(key, config, vocab), jax.random.key(0))
+    one = replace(config, layers=1)
+    shapes = jax.eval_shape(lambda key: decoder.init(key, one, vocab), jax.random.key(0))
     groups = {"embedding": 0, "head": 0, "matrices": 0, "vectors": 0}
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         first = path[0].key
@@ -41,7 +42,7 @@ def count_params(config: ModelConfig, vocab: int) -> Params:
             group = "head"
         else:
             group = "matrices" if leaf.ndim >= 2 else "vectors"
-        groups[group] += prod(leaf.shape)
+        groups[group] += prod(leaf.shape) * (config.layers if first.endswith("_0") else 1)
     return Params(**groups)
 
 

@@ -64,7 +64,7 @@ def _adamw(grads, moments, params, h, model):
 
     def one(path, p, m, v):
         s = scales(model, path, p.ndim)
-        return _decayed(p, _adam(m, v, count, h, s), rate, h, s)
+        return _decayed(path, p, _adam(m, v, count, h, s), rate, h, s)
 
     return _map(one, params, mu, nu), optax.ScaleByAdamState(count, mu, nu)
 
@@ -93,7 +93,7 @@ def _muon(grads, moments, params, h, model):
             mu[path] = (1 - h.beta1) * g + h.beta1 * flat_m[path]
             nu[path] = (1 - h.beta2) * g**2 + h.beta2 * flat_v[path]
             d = _adam(mu[path], nu[path], count, h, s)
-        new[path] = _decayed(p, d, rate, h, s)
+        new[path] = _decayed(path, p, d, rate, h, s)
         if path in stacked:
             update_2 += jnp.sum((new[path] - p) ** 2)
             weight_2 += jnp.sum(p**2)
@@ -129,8 +129,11 @@ def _adam(m, v, count, h: Hyper, s: Scales):
     return m_hat / (jnp.sqrt(v_hat) + h.eps * s.eps)
 
 
-def _decayed(p, d, rate, h: Hyper, s: Scales):
-    return p - rate * s.rate * (d + h.weight_decay * s.decay * p)
+def _decayed(path, p, d, rate, h: Hyper, s: Scales):
+    decay = h.weight_decay * s.decay
+    if path[0] in ("embed", "head"):
+        decay = decay * (h.decay_embedding if path[0] == "embed" else h.decay_head)
+    return p - rate * s.rate * (d + decay * p)
 
 
 def _parts(path) -> int:

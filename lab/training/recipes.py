@@ -21,7 +21,7 @@ from typing import get_args
 from lab.config import BatchLaw, RateLaw, RunConfig
 from lab.errors import InputError
 from lab.model import accounting
-from lab.strict import nearest
+from lab.strict import nearest, problems_of
 
 SOURCES = {
     "step": "2503.04715",
@@ -131,6 +131,6 @@ def resolve(config: RunConfig, vocab: int, where: str = "") -> RunConfig:
         raise InputError(*(f"{where}optimizer.{line}" for line in error.problems)) from None
     numbers = replace(o, learning_rate=rate, learning_rate_law=None, batch_law=None)
     resolved = replace(config, optimizer=numbers, batch=batch)
-    if problems := [f"{where}{key}: {text}" for key, text in resolved.problems()]:
+    if problems := [f"{where}{key}: {text}" for key, text in problems_of(resolved)]:
         raise InputError(*problems)
     return resolved

@@ -24,6 +24,8 @@ class Hyper(NamedTuple):
     final_fraction: jax.Array
     shape: jax.Array  # of the fall: index into sqrt, cosine, linear
     weight_decay: jax.Array
+    decay_embedding: jax.Array  # 1: the input table is decayed as other matrices are; 0: not at all
+    decay_head: jax.Array
     beta1: jax.Array
     beta2: jax.Array
     momentum: jax.Array
@@ -44,6 +46,8 @@ def hyper(config: RunConfig, trunk: bool = False) -> Hyper:
         final_fraction=jnp.float32(o.final_fraction),
         shape=jnp.int32(_SHAPES.index(shape)),
         weight_decay=jnp.float32(config.weight_decay),
+        decay_embedding=jnp.float32(o.decayed == "all"),
+        decay_head=jnp.float32(o.decayed != "hidden"),
         beta1=jnp.float32(o.beta1),
         beta2=jnp.float32(o.beta2),
         momentum=jnp.float32(o.momentum),

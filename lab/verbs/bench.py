@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from lab.errors import InputError
+from lab.strict import problems_of
 
 
 def bench(argv: list[str]) -> int:
@@ -88,6 +89,6 @@ def _shape(text: str, problems: list[str]):
     except ValueError:
         problems.append(f"--shapes: {text!r} should be width,layers,heads, such as 64,4,2")
         return None
-    wrong = [f"--shapes {text}: {key}: {why}" for key, why in ModelConfig(width, layers, heads).problems()]
+    wrong = [f"--shapes {text}: {key}: {why}" for key, why in problems_of(ModelConfig(width, layers, heads))]
     problems.extend(wrong)
     return Shape(width, layers, heads)

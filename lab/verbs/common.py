@@ -18,7 +18,10 @@ def load_data(config: DataConfig) -> Dataset:
         if done == total or done % 500 == 0:
             print(f"building {config.source}: {done} of {total} files", file=sys.stderr, flush=True)
 
-    return data.load(config, progress=progress)
+    dataset = data.load(config, progress=progress)
+    if told := dataset.facts.get("preparation"):
+        print(told, file=sys.stderr, flush=True)
+    return dataset
 
 
 def load_run(path: Path):

@@ -39,6 +39,10 @@ class Options:
     """the data order of the study"""
     val_fraction: float = 0.05
     """part of the bytes held out for validation"""
+    split: Literal["", "blank_lines", "file"] = ""
+    """where documents of .txt .md .rst end; a lone file is split at blank lines unless this says file"""
+    dedupe: bool = True
+    """keep one of documents that are equal"""
     val_windows: int = 512
     """windows of the validation set, at most"""
     tasks: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ import tyro
 
 from lab.config import Sampling
 from lab.errors import InputError
+from lab.strict import problems_of
 from lab.verbs.common import load_run
 
 
@@ -38,7 +39,7 @@ def generate(argv: list[str]) -> int:
             as_json: print one JSON object.
         """
         sampling = Sampling(temperature, top_k, top_p)
-        problems = [f"--{key.replace('_', '-')}: {text}" for key, text in sampling.problems()]
+        problems = [f"--{key.replace('_', '-')}: {text}" for key, text in problems_of(sampling)]
         if tokens < 1:
             problems.append(f"--tokens: should be at least 1, is {tokens}")
         if prompt and prompts:

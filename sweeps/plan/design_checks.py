@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+from lab.config import RunConfig
 from lab.data import Dataset
 from sweeps.plan import pricing
 from sweeps.plan.cells import Cell, Plan
@@ -9,9 +10,11 @@ from sweeps.quantities import short
 from sweeps.study.prior import Prior
 from sweeps.study.schema import Grid
 
+_USUAL_RATES = (1e-5, 0.3)  # of AdamW and Muon here, from billions of params to thousands
+
 
 def warnings(plan: Plan, prior: Prior | None = None) -> list[str]:
-    """One line each: data that repeat, designs that identify no law, valleys off their minimum, memory."""
+    """One line each: data that repeat, odd numbers, designs without a law, valleys off, memory."""
     found = []
     by_grid: dict[str, list[Cell]] = defaultdict(list)
     for cell in plan.cells:
@@ -22,7 +25,7 @@ def warnings(plan: Plan, prior: Prior | None = None) -> list[str]:
             found.append(f"grid {grid.name}: all its runs belong to grids before it")
             continue
         dataset = plan.dataset(cells[0].config)
-        lines = [*_of_data(cells, dataset)]
+        lines = [*_of_data(cells, dataset), *_of_oddities(cells)]
         if not dataset.ability_sets() and not grid.factors:  # a law is fitted to sizes and tokens alone
             lines += _of_design(grid, cells)
             if grid.design == "isoflop":
@@ -38,6 +41,30 @@ def _of_data(cells: list[Cell], dataset: Dataset):
             f"the largest budget is {most / dataset.unique_tokens:.1f} times its "
             f"{short(dataset.unique_tokens)} unique tokens: repeated tokens are worth less"
         )
+
+
+def _of_oddities(cells: list[Cell]):
+    """Numbers that can be and hardly are meant; what cannot be is refused with the study."""
+    low, high = _USUAL_RATES
+    rates = [cell.config.optimizer.learning_rate for cell in cells]
+    for rate in (*(r for r in (min(rates),) if r < low), *(r for r in (max(rates),) if r > high)):
+        yield f"a learning rate of {rate:g}: usual ones lie between {low:g} and {high:g}"
+    forgotten = max(cell.config.optimizer.learning_rate * cell.config.weight_decay for cell in cells)
+    if forgotten > 0.1:
+        yield f"weights lose {forgotten:.0%} a step: learning rate x weight_decay is {forgotten:.3g}"
+    short_runs = [cell.config for cell in cells if 1 < cell.config.warmup_steps >= _peak_ends(cell.config)]
+    if short_runs:
+        yield (
+            f"{len(short_runs)} of {len(cells)} runs never stay at their peak rate: the warmup of "
+            f"{short_runs[0].optimizer.warmup_tokens} tokens lasts until their cooldown or their end"
+        )
+    deep = max(cells, key=lambda cell: cell.config.model.layers / cell.config.model.width)
+    if deep.config.model.layers > deep.config.model.width:
+        yield f"{deep.config.model.layers} layers of width {deep.config.model.width}: deeper than wide"
+
+
+def _peak_ends(config: RunConfig) -> int:
+    return config.hold_steps if config.optimizer.schedule == "wsd" else config.steps
 
 
 def _of_design(grid: Grid, cells: list[Cell]):

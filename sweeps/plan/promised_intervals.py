@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lab.strict import problems_of
 from sweeps.plan.cells import Plan
 from sweeps.study.prior import Prior
 
@@ -116,6 +117,6 @@ def best_prior(plan: Plan, out: Path | None) -> tuple[Prior, str]:
         return plan.study.prior, stated
     residual = float(np.sqrt(np.mean(law.noise**2)))
     prior = replace(plan.study.prior, **law.params, noise=max(residual, 1e-6))
-    if list(prior.problems()):  # a term has vanished from the fit of so few runs
+    if problems_of(prior):  # a term has vanished from the fit of so few runs
         return plan.study.prior, stated
     return prior, f"the law of {law.points} finished runs in {out}"

@@ -5,15 +5,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import islice, product
-from typing import get_type_hints
+from typing import Literal, get_type_hints
 
-from lab.config import ModelConfig, OptimizerConfig, RunConfig
+from lab.config import Batch, ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig
 from lab.errors import InputError
-from lab.strict import build, nearest
+from lab.strict import beyond, build, nearest
 from lab.training import recipes
 from sweeps.study import ladders
-from sweeps.study.schema import Grid, Size, Study
+from sweeps.study.schema import Grid, Size, Study, flat
 from sweeps.study.selection import Selection
 
 _TABLES = {"model": ModelConfig, "optimizer": OptimizerConfig, "data": DataConfig}
@@ -193,9 +193,9 @@ class _Grid:
 
     def _factors(self) -> Iterator[dict[str, object]]:
         """Every combination of the factors' values, under dotted keys."""
-        flat = dict(_flat(self.grid.factors))
+        factors = dict(flat(self.grid.factors))
         axes = []
-        for key, values in flat.items():
+        for key, values in factors.items():
             place = f"{self.at}.factors.{key}"
             if problem := _problem_of_factor(key):
                 self.problems.append(f"{place}: {problem}")
@@ -205,7 +205,7 @@ class _Grid:
                 self.problems.append(f"{place}: has the same entry twice")
             else:
                 axes.append([(key, value) for value in values])
-        if len(axes) == len(flat):
+        if len(axes) == len(factors):
             yield from (dict(combination) for combination in product(*axes))
 
     def _run(self, size: Size, place: str, factors: dict[str, object]) -> RunConfig | None:
@@ -254,7 +254,7 @@ class _Grid:
             ]
         for tokens in values:
             config = replace(base, tokens=tokens)
-            lines = [*config.problems(), *config.optimizer.problems()]
+            lines = list(beyond(config, ("tokens",))) or list(config.problems())  # tables are checked before
             self.problems.extend(f"{self.at}{place}.{name}: {text}" for name, text in lines)
             if not lines:
                 resolved = self._with_numbers(config, place)
@@ -305,14 +305,8 @@ class _Rest:
     """Keys of a run that stand in no table."""
 
     tokens: int
-    batch: int
-    precision: str
-
-    def problems(self):
-        if self.batch < 1:
-            yield "batch", f"should be at least 1, is {self.batch}"
-        if self.precision not in ("float32", "bfloat16"):
-            yield "precision", f"should be float32 or bfloat16, is {self.precision!r}"
+    batch: Batch
+    precision: Literal["float32", "bfloat16"]
 
 
 def _unique(cells: list[RunConfig]) -> list[RunConfig]:
@@ -322,15 +316,6 @@ def _unique(cells: list[RunConfig]) -> list[RunConfig]:
         key = (c.model, c.optimizer, c.batch, c.tokens, c.precision, repr(c.data))
         seen.setdefault(key, c)
     return list(seen.values())
-
-
-def _flat(table: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Dotted keys of nested tables: optimizer.learning_rate and "optimizer.learning_rate" are one."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _under(table: str, factors: Mapping[str, object]) -> dict[str, object]:

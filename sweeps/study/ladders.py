@@ -6,10 +6,13 @@ Parameters here are those that multiply activations: all but an untied input tab
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from lab.config import ModelConfig
+from lab.config import Layers, ModelConfig, Width
+from lab.config import Rate as PeakRate
 from lab.errors import InputError
 from lab.model import accounting
+from lab.strict import Within
 
 _MOST_WIDTH = 1 << 16
 
@@ -18,15 +21,9 @@ _MOST_WIDTH = 1 << 16
 class Rate:
     """Peak learning rate as a power of the width: ``learning_rate`` at ``width``, times (M / width)^power."""
 
-    width: int
-    learning_rate: float
-    power: float
-
-    def problems(self):
-        if self.width < 1:
-            yield "width", f"should be at least 1, is {self.width}"
-        if self.learning_rate <= 0:
-            yield "learning_rate", f"should be positive, is {self.learning_rate}"
+    width: Width
+    learning_rate: PeakRate
+    power: Annotated[float, Within(-10.0, 10.0)]
 
     def at(self, width: int) -> float:
         """Three digits: a rate is no more certain, and reads better."""
@@ -37,21 +34,19 @@ class Rate:
 class Shape:
     """From a parameter target to a shape: one depth unless ``aspect`` is given (uneven ones bend a law)."""
 
-    layers: int | None = None  # of every size; that of [model] by default
-    aspect: float | None = None  # width / layers, instead of one depth
-    head_width: int | None = None  # heads = width / head_width; else as many heads as [model] has
-    multiple_of: int | None = None  # step of the widths; by default the finest that the heads allow
+    layers: Layers | None = None  # of every size; that of [model] by default
+    aspect: Annotated[float, Within(0.1, 65_536.0)] | None = None  # width / layers, instead of one depth
+    # heads = width / head_width; else as many heads as [model] has
+    head_width: Annotated[int, Within(2, 65_536)] | None = None
+    multiple_of: Width | None = None  # step of the widths; by default the finest that the heads allow
     rate: Rate | None = None  # learning rates along the ladder
 
     def problems(self):
         if self.layers is not None and self.aspect is not None:
             yield "aspect", "replaces layers, which is given too; give one of them"
-        for name in ("layers", "aspect", "multiple_of"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                yield name, f"should be positive, is {getattr(self, name)}"
-        if self.head_width is not None and (self.head_width < 2 or self.head_width % 2):
-            yield "head_width", f"should be even and at least 2, is {self.head_width}"
-        if self.head_width and (self.multiple_of or 0) > 0 and self.multiple_of % self.head_width:
+        if self.head_width is not None and self.head_width % 2:
+            yield "head_width", f"should be even, is {self.head_width}"
+        if self.head_width and self.multiple_of and self.multiple_of % self.head_width:
             yield (
                 "multiple_of",
                 f"should be a multiple of head_width {self.head_width}, is {self.multiple_of}",
@@ -79,6 +74,8 @@ def shape_for(target: float, rule: Shape, base: ModelConfig, vocab: int) -> Mode
         InputError: where the smallest or the largest width that the rule allows is still a factor of 2 away.
     """
     step = rule.step(base)
+    if wrong := [text for key, text in rule.model(base, step).problems() if key == "heads"]:
+        raise InputError(f"shape.multiple_of: widths in steps of {step} do not fit the heads: {wrong[0]}")
 
     def count(k: int) -> int:
         return counted(rule.model(base, k * step), vocab)

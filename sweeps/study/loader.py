@@ -50,8 +50,8 @@ def resolved(path: Path, sets: Sequence[str] = (), allowed: Sequence[Path] = ())
 
 
 def _applied(data: dict, parsed: Sequence[overrides.Override]) -> dict:
-    for override in parsed:
-        data = override.apply(data)
+    for override in parsed:  # what a command names, it means from where it is given
+        data = overrides.anchored(override.apply(data), Path(), f"--set {override.text}")
     return data
 
 
@@ -63,7 +63,9 @@ def text_of(path: Path, sets: Sequence[str] = (), allowed: Sequence[Path] = ()) 
     data = resolved(path, sets, allowed)
     if data == overrides.read_alone(path):
         return Path(path).read_text()
-    heading = f"# {Path(path).name} with what it includes" + "".join(f", --set {text}" for text in sets)
+    heading = f"# {Path(path).name} with what it includes, and whole paths" + "".join(
+        f", --set {text}" for text in sets
+    )
     return f"{heading}\n{overrides.to_toml(data)}"
 
 

@@ -4,33 +4,49 @@ Included files lie beneath the file that names them: its tables win key by key, 
 """
 
 import copy
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
+from typing import Annotated
 
+from lab.data.config import SOURCES
 from lab.errors import InputError
-from lab.strict import build, nearest
+from lab.strict import Within, build, nearest, said
 
+_MOST_FILES = 100  # with all they include: each may name the next one twice
+_MOST_BYTES = 10**7
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def read(path: Path, allowed: Sequence[Path] = (), inside: tuple[Path, ...] = ()) -> dict:
+def read(
+    path: Path,
+    allowed: Sequence[Path] = (),
+    inside: tuple[Path, ...] = (),
+    seen: list[Path] | None = None,
+) -> dict:
     """The plain data of a study file with everything it includes.
 
     Args:
         allowed: files and folders from which it may include beside its own folder (``--allow-include``): what
             it includes is copied into the store and told of in errors.
         inside: the files by which this one is included.
+        seen: all files read so far.
 
     Raises:
         InputError: for a file that is not there, is not TOML or is not allowed, and for files that include
             each other.
     """
     path = Path(path)
-    data = _toml(path, inside)
+    seen = [] if seen is None else seen
+    seen.append(path)
+    if len(seen) > _MOST_FILES:
+        raise InputError(f"{inside[0]}: include: should read at most {_MOST_FILES} files in all")
+    data = anchored(_toml(path, inside), path.parent, str(path))
     includes = data.pop("include", [])
     if isinstance(includes, str):
         includes = [includes]
@@ -43,7 +59,7 @@ def read(path: Path, allowed: Sequence[Path] = (), inside: tuple[Path, ...] = ()
         _check_allowed(path, name, below, (chain[0].parent, *allowed))
         if below.resolve() in chain:
             raise InputError(f"{path}: include: {name} includes this file in turn")
-        merged = merge(merged, read(below, allowed, chain))
+        merged = merge(merged, read(below, allowed, chain, seen))
     return merge(merged, data)
 
 
@@ -55,6 +71,49 @@ def _check_allowed(path: Path, name: str, below: Path, places: Sequence[Path]) -
         )
 
 
+def anchored(data: Mapping, base: Path, where: str) -> dict:
+    """``data`` with the sources that are files or folders as absolute paths, from ``base`` on.
+
+    A study means the same wherever it is read from: by a command in another folder, by workers from the copy
+    that a store keeps. What is absolute already stays, so the second time changes nothing.
+
+    Raises:
+        InputError: for a source that lies beside the caller and not beside the file: which is meant?
+    """
+
+    def found(source, key: str):
+        if isinstance(source, list):
+            return [found(one, key) for one in source]
+        if not isinstance(source, str) or source in SOURCES or os.path.isabs(source) or "\0" in source:
+            return source
+        path = os.path.abspath(base / source)
+        if not os.path.exists(path) and os.path.exists(source):
+            raise InputError(
+                f"{where}: {key}: {said(source)} is looked for beside this file and is not there; what lies "
+                f"in the working directory is {os.path.relpath(source, base)!r} from here"
+            )
+        return path
+
+    def table(of, key: str) -> dict:
+        changed = dict(of)
+        if "data.source" in changed:  # a factor
+            changed["data.source"] = found(changed["data.source"], f"{key}data.source")
+        if isinstance(changed.get("data"), Mapping) and "source" in changed["data"]:
+            source = found(changed["data"]["source"], f"{key}data.source")
+            changed["data"] = {**changed["data"], "source": source}
+        if isinstance(changed.get("factors"), Mapping):
+            changed["factors"] = table(changed["factors"], f"{key}factors.")
+        return changed
+
+    whole = table(data, "")
+    if isinstance(whole.get("grids"), list):
+        whole["grids"] = [
+            table(grid, f"grids[{i}].") if isinstance(grid, Mapping) else grid
+            for i, grid in enumerate(whole["grids"])
+        ]
+    return whole
+
+
 def read_alone(path: Path) -> dict:
     """The plain data of one file, its ``include`` as it stands."""
     return _toml(Path(path), ())
@@ -63,7 +122,11 @@ def read_alone(path: Path) -> dict:
 def _toml(path: Path, inside: tuple[Path, ...]) -> dict:
     hint = f"is included by {inside[-1]}" if inside else f"`lab init {path}` writes an example"
     try:
-        text = path.read_text()
+        with open(path, "rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        if len(raw) > _MOST_BYTES:
+            raise InputError(f"{path}: the file: should be at most {_MOST_BYTES:,} bytes")
+        text = raw.decode()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {hint}") from None
     except IsADirectoryError:
@@ -169,22 +232,18 @@ class Override:
 class Range:
     """Numbers at equal ratios: ``count`` from ``start`` to ``stop``, or each ``times`` the one before."""
 
-    start: float
-    count: int
-    stop: float | None = None
-    times: float | None = None
+    start: Annotated[float, Within(1e-12, 1e30)]
+    count: Annotated[int, Within(1, 10_000)]
+    stop: Annotated[float, Within(1e-12, 1e30)] | None = None
+    times: Annotated[float, Within(1.0001, 1e6)] | None = None
 
     def problems(self):
-        if self.start <= 0:
-            yield "start", f"should be positive, is {self.start}"
-        if not 1 <= self.count <= 10_000:
-            yield "count", f"should be between 1 and 10,000, is {self.count}"
         if (self.stop is None) == (self.times is None):
             yield "stop", "should be given, or times; one of the two"
         if self.stop is not None and self.stop <= self.start:
             yield "stop", f"should be above start, is {self.stop}"
-        if self.times is not None and not 1 < self.times <= 1e6:
-            yield "times", f"should be above 1, is {self.times}"
+        if self.times is not None and log(self.start) + (self.count - 1) * log(self.times) > log(1e30):
+            yield "count", f"gives numbers beyond 1e+30, is {self.count}"
 
     def values(self) -> list[float]:
         steps = max(self.count - 1, 1)
@@ -201,8 +260,6 @@ def expand_range(raw, where: str, key: str, whole: bool):
     if not isinstance(raw, Mapping):
         return raw
     values = build(Range, raw, where, key).values()
-    if values[-1] > 1e300:
-        raise InputError(f"{where}: {key}: grows beyond any number")
     return [round(value) for value in values] if whole else values
 
 

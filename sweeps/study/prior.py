@@ -1,8 +1,14 @@
 """The law that a design is judged by before it runs."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+
+from lab.strict import Within
+
+Factor = Annotated[float, Within(1e-12, 1e30)]
+Exponent = Annotated[float, Within(0.01, 10.0)]
 
 
 @dataclass(frozen=True)
@@ -15,20 +21,12 @@ class Prior:
     scatter of the log loss over seeds.
     """
 
-    E: float = 1.7
-    A: float = 1900.0
-    alpha: float = 0.98
-    B: float = 660.0
-    beta: float = 0.56
-    noise: float = 0.005
-
-    def problems(self):
-        for name in ("A", "B", "alpha", "beta"):
-            if getattr(self, name) <= 0:
-                yield name, f"should be positive, is {getattr(self, name)}"
-        for name in ("E", "noise"):
-            if getattr(self, name) < 0:
-                yield name, f"should not be negative, is {getattr(self, name)}"
+    E: Annotated[float, Within(0.0, 1e3)] = 1.7
+    A: Factor = 1900.0
+    alpha: Exponent = 0.98
+    B: Factor = 660.0
+    beta: Exponent = 0.56
+    noise: Annotated[float, Within(0.0, 1.0)] = 0.005
 
     def loss(self, params, tokens):
         return self.E + self.A * np.power(params, -self.alpha) + self.B * np.power(tokens, -self.beta)

@@ -1,43 +1,43 @@
 """A study as frozen dataclasses; each checks its own keys. :mod:`sweeps.study.loader` reads the file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from lab.config import Batch, Heads, Layers, Rate, Seed, Tokens, Width
+from lab.strict import Within, name_problem
 from sweeps.study.ladders import Shape
 from sweeps.study.prior import Prior
 
 Design = Literal["grid", "isoflop", "ladder", "trunk_branch", "factorial"]
 _SHAPE, _PRIOR = Shape(), Prior()
 BUDGETS = ("tokens", "tokens_per_param", "flops", "multiples")
+# What a plan takes seconds for, and a store of runs can hold: lab/model/accounting.py counts each shape.
+MOST_CELLS = 100_000
+MOST_SHAPES = 512
+Ratio = Annotated[float, Within(1e-6, 1e9)]
+Flops = Annotated[float, Within(1.0, 1e30)]
 
 
 @dataclass(frozen=True)
 class Size:
     """One model of a ladder. What is left out is taken from the study's [model], [optimizer], batch."""
 
-    width: int | None = None
-    layers: int | None = None
-    heads: int | None = None
-    learning_rate: float | None = None
-    batch: int | None = None
+    width: Width | None = None
+    layers: Layers | None = None
+    heads: Heads | None = None
+    learning_rate: Rate | None = None
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True)
 class Valley:
     """IsoFLOP sizes chosen for each budget: around the optimum that ``tokens_per_param`` expects."""
 
-    sizes: int = 5
-    spread: float = 4.0  # the smallest is a factor of this below the expected optimum, the largest above
-    tokens_per_param: float = 20.0  # expected at the optimum; 20 is of 2203.15556, for its tokens
-
-    def problems(self):
-        if not 1 <= self.sizes <= 1000:
-            yield "sizes", f"should lie between 1 and 1000, is {self.sizes}"
-        if not 1 < self.spread <= 1e4:
-            yield "spread", f"should be above 1, is {self.spread}"
-        if not 0 < self.tokens_per_param < 1e9:
-            yield "tokens_per_param", f"should be positive, is {self.tokens_per_param}"
+    sizes: Annotated[int, Within(1, MOST_SHAPES)] = 5
+    # the smallest is a factor of this below the expected optimum, the largest above
+    spread: Annotated[float, Within(1.01, 1e4)] = 4.0
+    tokens_per_param: Ratio = 20.0  # expected at the optimum; 20 is of 2203.15556, for its tokens
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Seeds:
     """Seeds of the cells that ``where`` selects, in place of the grid's own."""
 
     where: Mapping[str, object]
-    seeds: tuple[int, ...]
+    seeds: tuple[Seed, ...]
 
     def problems(self):
         yield from _distinct("seeds", self.seeds)
@@ -64,20 +64,21 @@ class Grid:
     name: str
     design: Design = "grid"
     sizes: tuple[Size, ...] = ()
-    params: tuple[int, ...] = ()
+    params: tuple[Annotated[int, Within(1, 10**15)], ...] = ()
     shape: Shape = _SHAPE
     valley: Valley | None = None
-    tokens: tuple[int, ...] = ()
-    tokens_per_param: tuple[float, ...] = ()
-    flops: tuple[float, ...] = ()  # 6 params tokens
-    multiples: tuple[float, ...] = ()  # ladder: of the compute-optimal tokens
-    optimal_tokens_per_param: float = 20.0  # ladder: what is compute-optimal (2203.15556)
+    tokens: tuple[Tokens, ...] = ()
+    tokens_per_param: tuple[Ratio, ...] = ()
+    flops: tuple[Flops, ...] = ()  # 6 params tokens
+    multiples: tuple[Ratio, ...] = ()  # ladder: of the compute-optimal tokens
+    optimal_tokens_per_param: Ratio = 20.0  # ladder: what is compute-optimal (2203.15556)
     factors: Mapping[str, object] = field(default_factory=dict)  # key -> values, each crossed with the others
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     more_seeds: tuple[Seeds, ...] = ()
-    held_out: int = 0  # (size, tokens) points of highest compute that are predicted, not fitted
+    # (size, tokens) points of highest compute that are predicted, not fitted
+    held_out: Annotated[int, Within(0, MOST_CELLS)] = 0
     held_out_where: tuple[Mapping[str, object], ...] = ()  # the same for chosen cells
-    batch: int | None = None
+    batch: Batch | None = None
     precision: Literal["float32", "bfloat16"] | None = None
     data: Mapping[str, object] = field(default_factory=dict)
     model: Mapping[str, object] = field(default_factory=dict)
@@ -88,20 +89,26 @@ class Grid:
         """The one key of the budgets that is given."""
         return next((key for key in BUDGETS if getattr(self, key)), "tokens")
 
+    def count(self) -> tuple[int, int]:
+        """Shapes and cells, at most: sizes x factors of the model, and x the others x budgets x seeds."""
+        shapes = len(self.flops) * self.valley.sizes if self.valley else len(self.params or self.sizes) or 1
+        others = 1 if self.valley else len(getattr(self, self.budget))
+        for key, values in flat(self.factors):
+            number = len(values) if isinstance(values, list | tuple) else 1
+            if key.startswith("model."):
+                shapes *= number
+            else:
+                others *= number
+        seeds = max(map(len, (self.seeds, *(more.seeds for more in self.more_seeds))))
+        return shapes, shapes * others * seeds
+
     def problems(self):
-        if not _is_name(self.name):
-            yield "name", f"should be letters, digits, - and _, is {self.name!r}"
+        if problem := name_problem(self.name):
+            yield "name", problem
         for name in ("sizes", "params", *BUDGETS, "seeds"):
             yield from _distinct(name, getattr(self, name), may_be_empty=name != "seeds")
-        for name in ("params", *BUDGETS):
-            if any(value <= 0 for value in getattr(self, name)):
-                yield name, f"should be positive, is {list(getattr(self, name))}"
-        if not 0 < self.optimal_tokens_per_param < 1e9:
-            yield "optimal_tokens_per_param", f"should be positive, is {self.optimal_tokens_per_param}"
         points = len(self.sizes) * len(getattr(self, self.budget))
-        if self.held_out < 0:
-            yield "held_out", f"should not be negative, is {self.held_out}"
-        elif self.sizes and not self.factors and self.held_out >= max(points, 1):
+        if self.sizes and not self.factors and self.held_out >= max(points, 1):
             yield (
                 "held_out",
                 f"should lie between 0 and {points - 1} of the {points} points, is {self.held_out}",
@@ -136,14 +143,13 @@ class RunOptions:
     """How the study is run; none of it changes a result beyond what ``pack`` says."""
 
     pack: Literal["serial", "auto", "devices", "pmap", "vmap"] = "serial"
-    retries: int = 1  # attempts after the first failure of a cell
-    checkpoint_seconds: float = 30.0
-    watts: tuple[float, ...] = ()  # lowest and highest draw a device, for the estimate of energy
+    retries: Annotated[int, Within(0, 1000)] = 1  # attempts after the first failure of a cell
+    checkpoint_seconds: Annotated[float, Within(0.0, 604_800.0)] = 30.0  # between two; at most a week
+    # lowest and highest draw a device, for the estimate of energy
+    watts: tuple[Annotated[float, Within(0.0, 1e5)], ...] = ()
 
     def problems(self):
-        if self.retries < 0:
-            yield "retries", f"should not be negative, is {self.retries}"
-        if self.watts and (len(self.watts) != 2 or not 0 <= self.watts[0] <= self.watts[1]):
+        if self.watts and (len(self.watts) != 2 or self.watts[0] > self.watts[1]):
             yield "watts", f"should be the lowest and the highest, as in [5, 20]; is {list(self.watts)}"
 
 
@@ -154,23 +160,41 @@ class Study:
     data: Mapping[str, object] = field(default_factory=dict)
     model: Mapping[str, object] = field(default_factory=dict)
     optimizer: Mapping[str, object] = field(default_factory=dict)
-    batch: int = 16
+    batch: Batch = 16
     precision: Literal["float32", "bfloat16"] = "float32"
     run: RunOptions = RunOptions()
     prior: Prior = _PRIOR
 
     def problems(self):
-        if not _is_name(self.name):
-            yield "name", f"should be letters, digits, - and _, is {self.name!r}"
+        if problem := name_problem(self.name):
+            yield "name", problem
         names = [grid.name for grid in self.grids]
         if not names:
             yield "grids", "should not be empty"
         if len(set(names)) < len(names):
             yield "grids", f"two grids have one name: {', '.join(names)}"
+        yield from self._problems_of_size()
+
+    def _problems_of_size(self):
+        """Before any cell is made; what rounds to one shape or is told twice counts as two."""
+        for i, (what, most) in enumerate((("shapes", MOST_SHAPES), ("cells", MOST_CELLS))):
+            numbers = [grid.count()[i] for grid in self.grids]
+            if sum(numbers) > most:
+                worst = numbers.index(max(numbers))
+                yield (
+                    f"grids[{worst}]",
+                    f"a study should have at most {most:,} {what}, this has {sum(numbers):,}, "
+                    f"{numbers[worst]:,} of them in grid {self.grids[worst].name}",
+                )
 
 
-def _is_name(text: str) -> bool:
-    return text.replace("-", "").replace("_", "").isalnum()
+def flat(table: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted keys of nested tables: optimizer.learning_rate and "optimizer.learning_rate" are one."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _distinct(name: str, values: tuple, may_be_empty: bool = False):

@@ -67,9 +67,9 @@ def test_all_errors_of_a_file_at_once_with_the_nearest_key():
         ("model", "heads", 5, "divide width 64"),
         ("model", "heads", 64, "even head width"),
         ("model", "layers", 0, "at least 1"),
-        ("optimizer", "beta1", 1.0, "below 1"),
-        ("optimizer", "cooldown", 1.5, "between 0 and 1"),
-        ("optimizer", "clip", 0, "positive"),
+        ("optimizer", "beta1", 1.0, "at most 0.99999"),
+        ("optimizer", "cooldown", 1.5, "at most 1.0"),
+        ("optimizer", "clip", 0, "at least 1e-06"),
         ("data", "source", "no/such/file.txt", "no/such/file.txt"),
     ],
 )

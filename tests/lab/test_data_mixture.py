@@ -95,8 +95,8 @@ def test_capped_mixtures_repeat_their_rows():
     ("tasks", "changes", "told"),
     [
         ({"cpy": 1}, {}, "did you mean copy"),
-        ({"copy": 0, "coin": -1}, {}, "'coin' is -1"),
-        ({"copy": float("nan")}, {}, "positive"),
+        ({"copy": 0, "coin": -1}, {}, "coin: should be at least 1e-06, is -1"),
+        ({"copy": float("nan")}, {}, "copy: should be a finite number"),
         ({}, {}, "at least one task"),
         ({"recall": 1}, {"context": 27}, "'recall', which takes 28"),
         ({"copy": 1}, {"max_tokens": 20}, "one sequence of 27"),

@@ -71,6 +71,26 @@ def test_one_step_is_that_of_optax(config):
     assert norm == pytest.approx(float(optax.tree.norm(grads)))
 
 
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    ("decayed", "kept"), [("all", ()), ("no_embedding", ("embed",)), ("hidden", ("embed", "head"))]
+)
+def test_what_is_decayed_is_what_is_said(config, decayed, kept, algorithm):
+    """Without gradients a weight moves by its decay alone; norm scales never do."""
+    params = {
+        "embed": {"embedding": jnp.ones((5, 4))},
+        "mlp_0": {"up": {"kernel": jnp.ones((4, 8))}},
+        "norm_final": {"scale": jnp.ones(4)},
+        "head": {"kernel": jnp.ones((4, 5))},
+    }
+    o = replace(config.optimizer, decayed=decayed, weight_decay=0.5, algorithm=algorithm)
+    h = optimizer.hyper(replace(config, optimizer=o))
+    grads = jax.tree.map(jnp.zeros_like, params)
+    got, _, _ = optimizer.update(grads, optimizer.init(params, algorithm), params, h, ModelConfig())
+    moved = {name for name, table in got.items() if (jax.tree.leaves(table)[0] != 1).any()}
+    assert moved == {"embed", "mlp_0", "head"} - set(kept)
+
+
 def test_clipping_bounds_what_the_moments_see(config):
     h = optimizer.hyper(config)
     params = {"w": jnp.zeros((2, 2))}

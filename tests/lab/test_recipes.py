@@ -105,7 +105,7 @@ def test_counts_are_those_of_the_shapes(synthetic, tiny):
             {"decay_timescale": 0.1, "weight_decay": 0.1},
             "optimizer.decay_timescale: would replace weight_decay, which is given too; give one of them",
         ),
-        ({"decay_timescale": 0}, "optimizer.decay_timescale: should be positive, is 0.0"),
+        ({"decay_timescale": 0}, "optimizer.decay_timescale: should be at least 1e-06, is 0.0"),
         ({"algorithm": "moun"}, "optimizer.algorithm: should be one of adamw, muon, is 'moun'"),
     ],
 )

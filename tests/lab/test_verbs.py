@@ -69,7 +69,7 @@ def test_generate_continues_each_prompt(trained):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (["generate", "{run}", "--temperature", "-1"], "--temperature: should not be negative"),
+        (["generate", "{run}", "--temperature", "-1"], "--temperature: should be at least 0"),
         (["generate", "{run}", "--tokens", "0", "--top-p", "2"], "--tokens: should be at least 1"),
         (["generate", "{run}", "--prompt", "a!b"], "'!' cannot be written in these symbols"),
         (["eval", "{run}/checkpoints"], "should be a run folder"),

@@ -183,6 +183,20 @@ def test_a_planted_trouble_is_told(grid, words, own_cache):
     assert any(words in line for line in design_checks.warnings(make(grid)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer": {"learning_rate": 1e-8}}, "a learning rate of 1e-08"),
+        ({"optimizer": {"learning_rate": 2.0}}, "a learning rate of 2"),
+        ({"optimizer": {"weight_decay": 100.0}}, "weights lose 40% a step"),
+        ({"optimizer": {"warmup_tokens": 10**6}}, "never stay at their peak rate"),
+        ({"model": {"layers": 100, "heads": 1}}, "deeper than wide"),
+    ],
+)
+def test_what_is_merely_odd_is_a_doubt(changes, words, own_cache):
+    assert any(words in line for line in design_checks.warnings(make(copy.deepcopy(WIDE), **changes)))
+
+
 def test_a_sound_design_has_no_doubts_and_a_large_run_has_one(monkeypatch, own_cache):
     found = make(WIDE)
     assert design_checks.warnings(found) == []
