@@ -175,7 +175,7 @@ def _scored(config: RunConfig, vocab: int) -> float:
     scores = c.heads * (T + min(T, _QUERY_BLOCK)) / 2
     attention = (6 + copies) * c.width + scores
     mlp = 4 * c.width + (2 if c.mlp == "gated" else 5) * c.hidden
-    return 4 * max(attention, mlp, 2 * vocab)
+    return 4 * max(attention, mlp, 1.5 * vocab)  # logits once or twice, as the compiler fuses
 
 
 def _free_ram() -> int | None:
