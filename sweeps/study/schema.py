@@ -177,13 +177,15 @@ class Study:
 
     def _problems_of_size(self):
         """Before any cell is made; what rounds to one shape or is told twice counts as two."""
-        for i, (what, most) in enumerate((("shapes", MOST_SHAPES), ("cells", MOST_CELLS))):
+        for i, (what, most) in enumerate((("shapes", MOST_SHAPES), ("runs", MOST_CELLS))):
             numbers = [grid.count()[i] for grid in self.grids]
             if sum(numbers) > most:
                 worst = numbers.index(max(numbers))
                 yield (
                     f"grids[{worst}]",
-                    f"a study should have at most {most:,} {what}, this has {sum(numbers):,}, "
+                    f"has more than {most:,} {what} with its seeds; split the study"
+                    if numbers[worst] > most and what == "runs"
+                    else f"a study should have at most {most:,} {what}, this has {sum(numbers):,}, "
                     f"{numbers[worst]:,} of them in grid {self.grids[worst].name}",
                 )
 
