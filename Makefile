@@ -5,12 +5,13 @@ OUT    ?= runs/quickstart
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 
-.PHONY: quickstart test setup lint lock clean
+.PHONY: quickstart test test-all setup lint lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   set up, train a small grid on real text, fit, detect, write the report"
-	@echo "make test         set up, run the tests"
+	@echo "make test         set up, run the tests (before every commit)"
+	@echo "make test-all     the tests with long simulations, programs optimised as for users (every week)"
 	@echo "make lint         set up, check style and types"
 	@echo "make clean        remove the virtual environment"
 
@@ -41,6 +42,10 @@ quickstart: $(VENV)/.core
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+# Also what is marked weekly; and programs compiled exactly as users get them, see tests/conftest.py.
+test-all: $(VENV)/.dev
+	@SCALING_LAB_OPTIMISED=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "" $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

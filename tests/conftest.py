@@ -1,5 +1,6 @@
 """What all test processes share: devices, threads, XLA flags, compiled programs; the published tables."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -28,6 +29,33 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # The same examples every time: a suite that fails by luck teaches people to run it again.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """``made_once(name, make)``: a folder that ``make(folder)`` filled, once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder_of(name: str, make) -> Path:
+        folder = shared / name
+        folder.mkdir(exist_ok=True)
+        with open(folder / "lock", "w") as lock:  # let go of when this process ends, however it does
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "made").exists():
+                make(folder)
+                (folder / "made").touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def own_devices() -> dict[str, str]:
+    """The environment of a process that says itself how many devices it has; all else is as here."""
+    flags = os.environ["XLA_FLAGS"].split()
+    kept = [flag for flag in flags if not flag.startswith("--xla_force_host_platform_device_count")]
+    return os.environ | {"XLA_FLAGS": " ".join(kept)}
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,12 @@ def lab(*args):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
+@pytest.fixture(scope="session")
+def store(made_once):
+    return made_once("quickstart", train) / "store"
+
+
+def train(folder):
     text = (files("sweeps") / "studies" / "quickstart.toml").read_text()
     budgets = "[150_000, 300_000, 600_000, 1_200_000, 2_400_000]"
     text = text.replace(budgets, "[15_000, 30_000, 60_000, 120_000]")
@@ -27,11 +31,9 @@ def store(tmp_path_factory):
     text = re.sub(r"  \{ width = 48.*\n", "", text)
     assert "2_000_000" not in text
     assert "width = 48" not in text
-    folder = tmp_path_factory.mktemp("quickstart")
     (folder / "quickstart.toml").write_text(text)
     said = lab("run", folder / "quickstart.toml", "--out", folder / "store")
     assert said.startswith("47 of 47 runs done")
-    return folder / "store"
 
 
 @pytest.mark.slow

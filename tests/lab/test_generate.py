@@ -9,11 +9,15 @@ from lab.model import decoder
 
 V, END = 12, 11
 CONFIG = ModelConfig(width=16, layers=2, heads=2)
+# One program each: called as they are, every operation of every shape would be compiled by itself.
+init = jax.jit(decoder.init, static_argnames=("config", "vocab"))
+apply = jax.jit(decoder.apply, static_argnames=("config", "vocab"))
+apply_cached = jax.jit(decoder.apply_cached, static_argnames=("config", "vocab", "window"))
 
 
 @pytest.fixture(scope="module")
 def params():
-    found = decoder.init(jax.random.key(3), CONFIG, V)
+    found = init(jax.random.key(3), CONFIG, V)
     found["head"]["kernel"] = found["head"]["kernel"] * 30  # decided enough for different continuations
     return found
 
@@ -21,8 +25,10 @@ def params():
 def slow_greedy(params, prompt, n):
     tokens = list(prompt)
     for _ in range(n):
-        logits = decoder.apply(params, jnp.array([tokens]), CONFIG, V)[0, -1]
-        tokens.append(int(jnp.argmax(logits)))
+        padded = np.zeros((1, 24), np.int32)  # one length for all: no position sees what is to its right
+        padded[0, : len(tokens)] = tokens
+        logits = apply(params, padded, CONFIG, V)[0, len(tokens) - 1]
+        tokens.append(int(np.argmax(logits)))
         if tokens[-1] == END:
             return tokens[len(prompt) : -1]
     return tokens[len(prompt) :]
@@ -45,7 +51,7 @@ def test_samples_follow_the_probabilities(params):
     tokens = generate(
         params, [[4, 2]] * n, CONFIG, V, end=V, window=8, max_new=1, sampling=Sampling(1.0), seed=1
     )
-    expected = np.asarray(jax.nn.softmax(decoder.apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
+    expected = np.asarray(jax.nn.softmax(apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
     counts = np.bincount([t[0] for t in tokens], minlength=V)
     assert (abs(counts / n - expected) < 4 * np.sqrt(expected * (1 - expected) / n) + 1e-9).all()
 
@@ -54,7 +60,7 @@ def test_samples_follow_the_probabilities(params):
     "sampling", [Sampling(1.0, top_k=3), Sampling(1.0, top_p=0.6)], ids=["top k", "top p"]
 )
 def test_only_the_probable_tokens_are_drawn(sampling, params):
-    probabilities = np.asarray(jax.nn.softmax(decoder.apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
+    probabilities = np.asarray(jax.nn.softmax(apply(params, jnp.array([[4, 2]]), CONFIG, V)[0, -1]))
     order = np.argsort(-probabilities)
     keep = 3 if sampling.top_k else 1 + int(np.searchsorted(np.cumsum(probabilities[order]), 0.6))
     tokens = generate(params, [[4, 2]] * 800, CONFIG, V, V, window=8, max_new=1, sampling=sampling)
@@ -73,11 +79,11 @@ def test_cached_logits_equal_uncached_ones_beyond_the_context(params):
     cache = decoder.empty_cache(CONFIG, 3, 16)
     parts = []
     for t in range(16):
-        logits, cache = decoder.apply_cached(params, tokens[:, t : t + 1], cache, CONFIG, V, window=6)
+        logits, cache = apply_cached(params, tokens[:, t : t + 1], cache, CONFIG, V, window=6)
         parts.append(logits)
-    whole, _ = decoder.apply_cached(params, tokens, decoder.empty_cache(CONFIG, 3, 16), CONFIG, V, window=6)
+    whole, _ = apply_cached(params, tokens, decoder.empty_cache(CONFIG, 3, 16), CONFIG, V, window=6)
     np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
-    plain = decoder.apply(params, tokens[:, :6], CONFIG, V)
+    plain = apply(params, tokens[:, :6], CONFIG, V)
     np.testing.assert_allclose(whole[:, :6], plain, atol=1e-5)
 
 
@@ -86,8 +92,10 @@ def test_generation_slides_past_the_context(params):
     prompt = [3, 1, 4]
 
     def logits_at_end(tokens):
-        cache = decoder.empty_cache(CONFIG, 1, len(tokens))
-        return decoder.apply_cached(params, jnp.array([tokens]), cache, CONFIG, V, window=5)[0][0, -1]
+        padded = np.zeros((1, 12), np.int32)
+        padded[0, : len(tokens)] = tokens
+        cache = decoder.empty_cache(CONFIG, 1, 12)
+        return apply_cached(params, padded, cache, CONFIG, V, window=5)[0][0, len(tokens) - 1]
 
     expected = list(prompt)
     for _ in range(9):

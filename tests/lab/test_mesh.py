@@ -1,7 +1,6 @@
 """One run over eight virtual devices: the same losses and parameters as on one, whatever the mesh."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -58,9 +57,10 @@ def measure() -> dict:
     from lab.training import mesh
 
     found = {}
+    solo_of = {tied: train(config) for tied, config in ((False, PLAIN), (True, TIED))}
     for name, (config, how) in CASES.items():
         p, placed, losses = train(config, mode="mesh", how=how)
-        alone, alone_placed, expected = train(config)
+        alone, alone_placed, expected = solo_of[config.model.tied]
         state, solo = p.get(placed, 0), alone.get(alone_placed, 0)
         sizes = {
             path[-2].key: shard.data.size / leaf.size
@@ -81,7 +81,7 @@ def measure() -> dict:
     first, placed, _ = train(config, 12)
     on_mesh, moved, _ = train(config, 8, "mesh", how, start=first.get(placed, 0), at=12)
     back, home, _ = train(config, 8, start=on_mesh.get(train(config, 12, "mesh", how)[1], 0), at=12)
-    straight, whole, _ = train(config)
+    straight, whole, _ = solo_of[False]
     found["resumed"] = [
         apart(on_mesh.get(moved, 0), straight.get(whole, 0)),
         apart(back.get(home, 0), straight.get(whole, 0)),
@@ -90,15 +90,14 @@ def measure() -> dict:
 
 
 @pytest.fixture(scope="module")
-def found():
+def found(own_devices):
     code = (
         "from lab.machine import devices; devices.configure(8)\n"
         "import json, runpy, sys\n"
         f"print(json.dumps(runpy.run_path({__file__!r})['measure']()))"
     )
-    clean = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # this process has two devices
     call = [sys.executable, "-c", code]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=300, env=clean)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=300, env=own_devices)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

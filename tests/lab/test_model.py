@@ -9,6 +9,10 @@ from lab.config import ModelConfig
 from lab.model import decoder
 
 V = 37
+# One program each: called as they are, every operation of every shape would be compiled by itself.
+init = jax.jit(decoder.init, static_argnames=("config", "vocab"))
+apply = jax.jit(decoder.apply, static_argnames=("config", "vocab", "dtype"))
+apply_cached = jax.jit(decoder.apply_cached, static_argnames=("config", "vocab", "window"))
 SHAPES = [
     ModelConfig(width=16, layers=2, heads=2),
     ModelConfig(width=16, layers=1, heads=4, mlp="gated", mlp_ratio=8 / 3, tied=True),
@@ -23,7 +27,7 @@ def config(request):
 
 @pytest.fixture
 def params(config):
-    return decoder.init(jax.random.key(0), config, V)
+    return init(jax.random.key(0), config, V)
 
 
 def tokens(shape, seed=0):
@@ -40,8 +44,9 @@ def test_gradients_show_causality(config, params, T):
         return decoder.apply(p, jnp.arange(T)[None], replace(config, tied=False), T)[0]
 
     x = jax.random.normal(jax.random.key(1), (T, config.width))
+    gradient = jax.jit(jax.grad(lambda x, t: (embedded(x)[t] ** 2).sum()))
     for t in (0, T // 3, T - 1):
-        grad_TxM = jax.grad(lambda x, t=t: (embedded(x)[t] ** 2).sum())(x)
+        grad_TxM = gradient(x, t)
         reach = np.abs(grad_TxM).sum(-1)
         assert (reach[t + 1 :] == 0).all()
         assert (reach[: t + 1] > 0).all()
@@ -51,44 +56,44 @@ def test_shapes_at_their_rank(config, params):
     with jax.numpy_rank_promotion("raise"):
         logits = jax.eval_shape(lambda p, x: decoder.attend_causal(x, x, x), params, jnp.ones((2, 5, 2, 4)))
         assert logits.shape == (2, 5, 2, 4)
-    logits = decoder.apply(params, tokens((3, 7)), config, V)
+    logits = apply(params, tokens((3, 7)), config, V)
     assert logits.shape == (3, 7, V)
     assert logits.dtype == jnp.float32
 
 
 def test_sequences_of_a_batch_are_independent(config, params):
     x = tokens((4, 9))
-    whole = decoder.apply(params, x, config, V)
+    whole = apply(params, x, config, V)
     order = jnp.array([2, 0, 3, 1])
-    np.testing.assert_allclose(decoder.apply(params, x[order], config, V), whole[order], atol=1e-5)
+    np.testing.assert_allclose(apply(params, x[order], config, V), whole[order], atol=1e-5)
 
 
 def test_untrained_loss_is_that_of_a_uniform_guess(config, params):
-    logits = decoder.apply(params, tokens((8, 32)), config, V)
+    logits = apply(params, tokens((8, 32)), config, V)
     gold = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens((8, 32), 1)[..., None], -1)
     assert -gold.mean() == pytest.approx(np.log(V), rel=0.03)
 
 
 def test_cached_logits_equal_uncached(config, params):
     x = tokens((2, 11))
-    whole = decoder.apply(params, x, config, V)
+    whole = apply(params, x, config, V)
     cache = decoder.empty_cache(config, 2, 16)
     parts = []
     for piece in (x[:, :4], x[:, 4:5], x[:, 5:]):
-        logits, cache = decoder.apply_cached(params, piece, cache, config, V, window=16)
+        logits, cache = apply_cached(params, piece, cache, config, V, window=16)
         parts.append(logits)
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-5)
 
 
 def test_a_window_hides_what_is_further_back():
     config = SHAPES[1]  # one layer: with more, information travels further than one window
-    params = decoder.init(jax.random.key(0), config, V)
+    params = init(jax.random.key(0), config, V)
     x = tokens((1, 9))
     changed = x.at[0, 0].set((x[0, 0] + 1) % V)
     last = []
     for sequence in (x, changed):
         cache = decoder.empty_cache(config, 1, 9)
-        logits, _ = decoder.apply_cached(params, sequence, cache, config, V, window=4)
+        logits, _ = apply_cached(params, sequence, cache, config, V, window=4)
         last.append(logits[0, -1])
     np.testing.assert_array_equal(*last)
 
@@ -106,7 +111,7 @@ def test_rotary_scores_depend_on_distance_alone():
 def test_bfloat16_activations_keep_float32_parameters(config, params):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
     x = tokens((2, 9))
-    low, high = (decoder.apply(params, x, config, V, dtype) for dtype in (jnp.bfloat16, jnp.float32))
+    low, high = (apply(params, x, config, V, dtype) for dtype in (jnp.bfloat16, jnp.float32))
     assert low.dtype == jnp.float32
     difference = np.abs(low - high).max()
     assert 0 < difference < 0.05

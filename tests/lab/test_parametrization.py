@@ -14,6 +14,9 @@ from lab.model import decoder, parametrization
 from lab.training import optimizer, train
 
 V = 29
+# One program each: called as they are, every operation would be compiled by itself.
+init = jax.jit(decoder.init, static_argnames=("config", "vocab"))
+apply = jax.jit(decoder.apply, static_argnames=("config", "vocab"))
 BASE = ModelConfig(width=16, layers=2, heads=2, base_width=16, base_layers=2, base_head_width=8)
 # four times as wide with heads twice as wide, three times as deep
 LARGE = replace(BASE, width=64, layers=6, heads=4)
@@ -84,7 +87,7 @@ def test_the_standard_parametrisation_scales_nothing():
 @pytest.mark.parametrize("tied", [False, True])
 def test_initialisation_and_multipliers_are_those_worked_by_hand(name, tied):
     config = replace(LARGE, parametrization=name, tied=tied)
-    params = decoder.init(jax.random.key(0), config, 400)
+    params = init(jax.random.key(0), config, 400)
     found = {
         "embed": params["embed"]["embedding"],
         "qkv": params["attention_0"]["qkv"]["kernel"],
@@ -146,7 +149,7 @@ def test_away_from_the_base_they_are_not(tiny, synthetic):
 def test_multipliers_act_where_they_should():
     """Against a forward pass in which the factors are put into the weights by hand."""
     config = replace(LARGE, parametrization="completep", qk_norm=False)
-    params = decoder.init(jax.random.key(1), config, V)
+    params = init(jax.random.key(1), config, V)
     x = jnp.arange(12).reshape(1, 12) % V
     by_hand = jax.tree.map(lambda a: a, params)
     for layer in range(config.layers):
@@ -155,8 +158,8 @@ def test_multipliers_act_where_they_should():
         for part, name in (("attention", "out"), ("mlp", "down")):
             by_hand[f"{part}_{layer}"][name]["kernel"] /= 3
     by_hand["head"]["kernel"] /= 4
-    plain = decoder.apply(by_hand, x, replace(config, parametrization="standard"), V)
-    np.testing.assert_allclose(decoder.apply(params, x, config, V), plain, atol=1e-6)
+    plain = apply(by_hand, x, replace(config, parametrization="standard"), V)
+    np.testing.assert_allclose(apply(params, x, config, V), plain, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -188,5 +191,5 @@ def test_changes_are_flat_over_depth_under_completep(synthetic):
 def test_untrained_logits_are_small_whatever_the_width():
     for name in ("standard", "mup", "completep"):
         config = replace(LARGE, parametrization=name)
-        logits = decoder.apply(decoder.init(jax.random.key(0), config, V), jnp.arange(20)[None], config, V)
+        logits = apply(init(jax.random.key(0), config, V), jnp.arange(20)[None], config, V)
         assert -jax.nn.log_softmax(logits).mean() == pytest.approx(np.log(V), rel=0.03)
