@@ -87,8 +87,7 @@ def program(model: ModelConfig, precision: str, vocab: int, mesh: Mesh, how: Exe
 def fresh(config: RunConfig, vocab: int, mesh: Mesh) -> train.State:
     """The initial state, made where it will live: no device ever holds all of it."""
     shapes = train.state_shapes(config, vocab)
-    initial = partial(train.initial_state, vocab=vocab)
-    return jax.jit(lambda: initial(config), out_shardings=kept(shapes, mesh))()
+    return jax.jit(lambda: train.initial(config, vocab), out_shardings=kept(shapes, mesh))()
 
 
 def put(tree, mesh: Mesh):

@@ -1,6 +1,6 @@
 """The pure training step, and many of them in one call."""
 
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -38,18 +38,25 @@ def initial_state(config: RunConfig, vocab: int) -> State:
 
 def state_shapes(config: RunConfig, vocab: int) -> State:
     """Shapes and types of :func:`initial_state`, without computing it."""
-    return jax.eval_shape(_initial(config.model, config.optimizer.algorithm, vocab), config.seed)
+    return jax.eval_shape(lambda: initial(config, vocab))
+
+
+def initial(config: RunConfig, vocab: int) -> State:
+    """:func:`initial_state` as part of another program."""
+    return _fresh(config.seed, config.model, config.optimizer.algorithm, vocab)
+
+
+def _fresh(seed, model: ModelConfig, algorithm: str, vocab: int) -> State:
+    params = decoder.init(jax.random.key(seed), model, vocab)
+    return State(params, optimizer.init(params, algorithm))
 
 
 @cache
 def _initial(model: ModelConfig, algorithm: str, vocab: int):
-    def initial(seed):
-        params = decoder.init(jax.random.key(seed), model, vocab)
-        return State(params, optimizer.init(params, algorithm))
-
     # a program that runs once: on CPU level 1 gives the same bits and compiles in two thirds of the time
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    return jax.jit(initial, compiler_options=options)
+    made = partial(_fresh, model=model, algorithm=algorithm, vocab=vocab)
+    return jax.jit(made, compiler_options=options)
 
 
 def nats_of_logits(logits_BxTxV, targets_BxT):
