@@ -48,6 +48,11 @@ class ModelConfig:
     base_head_width: Width = 16
 
     @property
+    def label(self) -> str:
+        """The shape in a word: 48x2h3 is width 48, two layers, three heads."""
+        return f"{self.width}x{self.layers}h{self.heads}"
+
+    @property
     def head_width(self) -> int:
         return self.width // self.heads
 

@@ -171,7 +171,7 @@ def go_on(study: Study) -> str:
     rows = where + _only(study)
     toml = next(iter(study.provenance.studies), None)
     commands = []
-    if study.runs.store:
+    if study.runs.store and study.path.is_dir():
         status = study.runs.role("status")
         waiting = 0 if status is None else sum(value in ("unfinished", "failed") for value in status.tolist())
         said = f"train the {waiting} runs that are missing" if waiting else "train what you add to the study"

@@ -20,8 +20,9 @@ from analysis.tables.files import by_column
 
 # The order in which people read a run; columns that the store has beyond these follow.
 _FIRST = """
-run_id study grid status seed trunk held_out source width layers params_total params_embedding params_head
-params_matrices params_vectors tokens unique_tokens batch_tokens learning_rate flops_6nd flops_exact
+run_id study grid status seed trunk held_out source width layers heads
+params_total params_embedding params_head params_matrices params_vectors
+tokens unique_tokens batch_tokens learning_rate flops_6nd flops_exact
 flops_chinchilla flops_palm flops_kaplan loss_nats loss_se bits_per_byte train_loss_nats pack device
 device_seconds compile_seconds energy_joules energy_source git_commit
 """
@@ -181,7 +182,7 @@ def _clusters(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """Runs of one shape and seed share their initialisation and most of their training: one cluster."""
     keys = [
         columns[name].tolist()
-        for name in ("source", "grid", "width", "layers", "params_total", "seed")
+        for name in ("source", "grid", "width", "layers", "heads", "params_total", "seed")
         if name in columns
     ]
     index: dict[tuple, str] = {}

@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     import pandas
 
 
+# A file with these columns is a store's own table: the same rows, the same roles, the same law.
+WRITTEN = frozenset(("run_id", "grid", "source", "held_out", "params_total", "loss_nats", "flops_6nd"))
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Runs:
     """A table of runs.
 
     columns: name -> array (rows,), those of the source plus `params`, `tokens`, `flops`, `loss` as float64
     (NaN where a value is missing or is no number). roles: role -> the column or the formula it comes from.
-    store: the source is a store folder of the laboratory. ability_rows: one mapping a score. written: role ->
+    store: the columns are those of a store of this laboratory, read from its folder or from the table that
+    `lab table` wrote of it. ability_rows: one mapping a score. written: role ->
     its column as it was written, where that is not all numbers.
     """
 
@@ -113,14 +118,16 @@ class Runs:
         return self.frame._repr_html_()
 
 
-def read(path: str | Path, columns: Mapping[str, str] | None = None, limits: ReadLimits = LIMITS) -> Runs:
-    """The runs of a store folder, or of a .csv, .tsv, .parquet, .json or .jsonl file.
+def read(path: Any, columns: Mapping[str, str] | None = None, limits: ReadLimits = LIMITS) -> Runs:
+    """The runs of a store folder, or of a .csv, .tsv, .parquet, .json or .jsonl file; or of a DataFrame.
 
     `columns` maps roles (params, tokens, flops, loss, held_out, seed, status, cluster, unique_tokens) to the
     table's names, or to a sum or difference of them (`params=params_total-params_embedding`).
     `limits` say how large a file may be. Raises InputError when the path, its format or its columns cannot be
     used, and for a file that is larger.
     """
+    if not isinstance(path, str | Path):
+        return as_runs(path, columns)
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
@@ -129,7 +136,8 @@ def read(path: str | Path, columns: Mapping[str, str] | None = None, limits: Rea
 
         raw, abilities, notes = read_store(path)
         return table(raw, columns, str(path), notes, store=True, ability_rows=abilities)
-    return table(columns_of(path, limits), columns, str(path))
+    raw = columns_of(path, limits)
+    return table(raw, columns, str(path), store=raw.keys() >= WRITTEN)
 
 
 def as_runs(data: Any, columns: Mapping[str, str] | None = None) -> Runs:
@@ -146,7 +154,7 @@ def as_runs(data: Any, columns: Mapping[str, str] | None = None) -> Runs:
     lengths = {name: values.shape for name, values in raw.items()}
     if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
         raise InputError(f"the columns must be one-dimensional and of one length, and are {lengths}")
-    return table(raw, columns, "table in memory")
+    return table(raw, columns, "table in memory", store=raw.keys() >= WRITTEN)
 
 
 def table(

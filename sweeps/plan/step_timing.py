@@ -93,7 +93,7 @@ def main(argv: list[str]) -> int:
         config = build(RunConfig, item, "probe")
         compiled, seconds = measure(config, data.load(config.data))
         m = config.model
-        shape = f"{m.width}x{m.layers}, {config.batch} x {config.data.context} tokens"
+        shape = f"{m.label}, {config.batch} x {config.data.context} tokens"
         print(f"{shape}: {seconds * 1e3:.3g} ms a step, compiled in {compiled:.1f} s", flush=True)
     return 0
 

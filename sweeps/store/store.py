@@ -96,6 +96,7 @@ class Store:
                 "source": cell.config.data.source,
                 "width": cell.config.model.width,
                 "layers": cell.config.model.layers,
+                "heads": cell.config.model.heads,
                 "params_total": cell.params.total,
                 "params_embedding": cell.params.embedding,
                 "tokens": cell.config.steps * cell.config.batch_tokens,

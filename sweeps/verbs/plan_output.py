@@ -102,6 +102,7 @@ class Priced:
             "state": self.states.get(cell.run_id, "new"),
             "width": c.model.width,
             "layers": c.model.layers,
+            "heads": c.model.heads,
             "params_total": cell.params.total,
             "params_embedding": cell.params.embedding,
             "tokens": cell.steps * c.batch_tokens,
@@ -196,7 +197,7 @@ def _said(p: Promise, source: str) -> str:
 
 _COLUMN_NAMES = ("run id", "grid", "shape", "params", "tokens", "seed", "batch", "rate", "FLOPs", "seconds")
 _COLUMN_NAMES += ("trunk", "state")
-_COLUMNS = ("{:<12}", "{:<10.10}", "{:>6}", "{:>7}", "{:>7}", "{:>4}", "{:>6}", "{:>7}", "{:>8}", "{:>8}")
+_COLUMNS = ("{:<12}", "{:<10.10}", "{:>8}", "{:>7}", "{:>7}", "{:>4}", "{:>6}", "{:>7}", "{:>8}", "{:>8}")
 _COLUMNS += ("{:<12}", "{}")
 
 
@@ -204,7 +205,7 @@ def _cells(row: dict) -> tuple:
     return (
         row["run_id"],
         row["grid"],
-        f"{row['width']}x{row['layers']}",
+        f"{row['width']}x{row['layers']}h{row['heads']}",
         short(row["params_total"]),
         short(row["tokens"]),
         row["seed"],

@@ -22,7 +22,7 @@ def label(grid: str, of: Cell | Trunk) -> str:
         if isinstance(of, Trunk)
         else short(config.tokens)
     )
-    return f"{grid} {config.model.width}x{config.model.layers} seed {config.seed} {tokens}"
+    return f"{grid} {config.model.label} seed {config.seed} {tokens}"
 
 
 @dataclass

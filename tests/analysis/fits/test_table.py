@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import analysis as sl
@@ -180,6 +181,31 @@ def test_the_table_verb_round_trips(tmp_path, capsys):
         assert again.roles["status"] == "status"
     assert table_verb([str(store), "--abilities"]) == 0
     assert capsys.readouterr().out.startswith("run_id,study,grid")
+
+
+def test_a_written_table_is_read_as_its_store_is(planted_store, tmp_path):
+    """Grids are kept apart, held-out rows held out, clusters clusters: the same rows under the same law."""
+    whole = sample(sl.read(planted_store))
+    assert whole.held_out.any()
+    assert any("another grid" in one.reason for one in whole.excluded)
+    read_again = [sl.read(planted_store).frame]
+    for form in ("csv", "parquet", "json"):
+        read_again.append(tmp_path / f"t.{form}")
+        assert table_verb([str(planted_store), "--format", form, "--out", str(read_again[-1])]) == 0
+    for written in read_again:
+        again = sample(sl.read(written))
+        for name in ("params", "tokens", "flops"):
+            assert again.inputs[name].tolist() == whole.inputs[name].tolist()
+        for name in ("loss", "rows", "held_out", "clusters"):
+            assert getattr(again, name).tolist() == getattr(whole, name).tolist(), (written, name)
+        assert again.excluded == whole.excluded
+        assert again.clustered_by == whole.clustered_by
+
+
+def test_a_frame_is_read_with_a_column_map():
+    frame = pd.DataFrame({"N": [1e6, 2e6], "D": [1e8, 2e8], "l": [3.0, 2.5]})
+    runs = sl.read(frame, columns={"params": "N", "tokens": "D", "loss": "l"})
+    assert runs.columns["loss"].tolist() == [3.0, 2.5]
 
 
 @pytest.mark.parametrize(
