@@ -1,6 +1,5 @@
 """Two processes with real collectives train one model: the losses of one process, one run folder."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -28,8 +27,7 @@ RUN = {
 }
 
 
-def start(out, cache, *options):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"XDG_CACHE_HOME": str(cache)}
+def start(out, environment, *options):
     run = [str(part) for key, value in RUN.items() for part in (f"--{key}", value)]
     call = [sys.executable, "-m", "lab", "train", "--out", str(out), *run, *options]
     return subprocess.Popen(
@@ -37,13 +35,13 @@ def start(out, cache, *options):
     )
 
 
-def start_two(out, cache):
+def start_two(out, environment):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     where = f"coordinator=127.0.0.1:{port},processes=2,process="
     mesh = ("--mesh", "data=2,fsdp=2")
-    return [start(out, cache, *mesh, "--distributed", f"{where}{i}") for i in range(2)]
+    return [start(out, environment, *mesh, "--distributed", f"{where}{i}") for i in range(2)]
 
 
 def finish(processes) -> list[int]:
@@ -57,23 +55,18 @@ def losses(out):
     return np.array([line["loss_nats"] for line in RunFolder(out).metrics() if "loss_nats" in line])
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(tmp_path, cache):
+def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(tmp_path, own_devices):
     alone, together = tmp_path / "alone", tmp_path / "together"
-    assert finish([start(alone, cache)]) == [0]
-    processes = start_two(together, cache)
+    assert finish([start(alone, own_devices)]) == [0]
+    processes = start_two(together, own_devices)
     while not losses(together).size and all(p.poll() is None for p in processes):
         time.sleep(0.05)
     processes[1].send_signal(signal.SIGTERM)  # the one that does not write; both must stop at one step
     codes = finish(processes)
     assert codes[0] == codes[1]
     if codes[0] == 130:
-        assert finish(start_two(together, cache)) == [0, 0]
+        assert finish(start_two(together, own_devices)) == [0, 0]
     a, b = (RunFolder(out).result()["row"] for out in (alone, together))
     assert b["status"] == "ok"
     assert b["run_id"] == a["run_id"]
