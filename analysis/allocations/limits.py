@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.allocations.optimum import DEVIATIONS, beyond_runs
+from analysis.allocations.optimum import DEVIATIONS
 from analysis.errors import InputError
+from analysis.fits.reach import beyond
 from analysis.fits.results import Deviation, Fit
 from analysis.intervals.bootstrap import Interval, interval
 from analysis.laws.frontier import FACTOR, lowest, optimum, separable
 from analysis.laws.law import Law
+from analysis.laws.repeated import assumed, loss_at
 from analysis.notes import Note
 
 # FLOPs of one token through one parameter at inference (arXiv 2401.00448, section 2).
 SERVED = 2.0
-# Half-lives of repeated tokens and of params beyond what they can use (arXiv 2305.16264, section 6): what a
-# law without a term for repetition is extended by.
-R_D, R_N = 15.387756, 5.309743
 # Draws that the search for a target loss goes through, and how far their budgets lie from the estimate's.
 MOST_DRAWS, NEAR = 200, 5.0
 # Budgets between which a target loss is looked for, in natural logs about the table's largest.
@@ -72,6 +71,7 @@ class Plan:
     deviations: tuple[Deviation, ...]
     limits: Limits
     warnings: tuple[Note, ...] = ()
+    why: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         out = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -193,7 +193,8 @@ def plan(
         naive_flops=_naive(fit, free, same, limits),
         deviations=tuple(_deviations(fit, search, at, budget, best, limits)),
         limits=limits,
-        warnings=(*_said(fit, limits), *beyond_runs(fit, flops - served, params, tokens), *fit.warnings),
+        warnings=(*_said(fit, limits), *beyond(fit, params, tokens, flops - served), *fit.warnings),
+        why="" if fit.leading is None else fit.leading.reason,
     )
 
 
@@ -256,21 +257,7 @@ def _worth(law: Law, unique: float | None) -> Callable[[Mapping[str, Any], Any, 
 
     if unique is None and "unique_tokens" in law.inputs:
         return lambda p, n, d: law.loss(p, {**inputs(n, d), "unique_tokens": d})
-    closed = separable(law)
-    if unique is None or "unique_tokens" in law.inputs:
-        return lambda p, n, d: law.loss(p, inputs(n, d))
-    if closed is None:
-        return lambda p, n, d: law.loss(p, inputs(n, np.minimum(d, unique)))
-
-    def repeated(p: Mapping[str, Any], n: Any, d: Any) -> np.ndarray:
-        a, alpha, b, beta = (np.asarray(p[name], float) for name in closed)
-        fresh = np.minimum(unique, d)
-        useful = np.minimum(n, (alpha * a / (beta * b)) ** (1 / alpha) * fresh ** (beta / alpha))
-        worth = fresh * (1 + R_D * -np.expm1(-(d / fresh - 1) / R_D))
-        size = useful * (1 + R_N * -np.expm1(-(n / useful - 1) / R_N))
-        return law.loss(p, inputs(size, worth))
-
-    return repeated
+    return lambda p, n, d: loss_at(law, p, inputs(n, d))
 
 
 def _check(fit: Fit, flops: float | None, loss: float | None, limits: Limits) -> None:
@@ -357,11 +344,4 @@ def _deviations(
 def _said(fit: Fit, limits: Limits) -> list[Note]:
     if limits.unique_tokens is None or "unique_tokens" in fit.law.inputs:
         return []
-    if separable(fit.law) is None:
-        text = f"{fit.law.name} has no term for repetition: tokens beyond the unique ones count nothing"
-    else:
-        text = (
-            f"repeated tokens lose their worth with the half-lives of arXiv 2305.16264 (R_D {R_D:.4g}, "
-            f"R_N {R_N:.4g}), which this table did not measure"
-        )
-    return [Note("repetition_assumed", text)]
+    return [Note("repetition_assumed", assumed(fit.law))]

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from analysis.errors import InputError
+from analysis.fits.reach import beyond
 from analysis.fits.results import Allocation, Deviation, Fit
 from analysis.intervals.bootstrap import interval
 from analysis.laws.frontier import FACTOR, loss_along, optimum, spends_compute
 from analysis.laws.law import Law
-from analysis.notes import Note
 
 DEVIATIONS = (0.25, 0.5, 2.0, 4.0)
 
@@ -45,7 +45,8 @@ def allocate(fit: Fit, flops: float) -> Allocation:
     deviations = tuple(_deviation(law, fit.params, flops, log_n, loss, factor) for factor in DEVIATIONS)
     return Allocation(
         float(flops), float(params), float(tokens), loss, intervals, fit.level, deviations, law.name,
-        (*beyond_runs(fit, flops, params, tokens), *fit.warnings),
+        (*beyond(fit, float(params), float(tokens), flops), *fit.warnings),
+        "" if fit.leading is None else fit.leading.reason,
     )  # fmt: skip
 
 
@@ -64,17 +65,3 @@ def _deviation(
     n = float(np.exp(there))
     wasted = 1.0 - float(np.exp(high - np.log(flops)))
     return Deviation(factor, n, flops / FACTOR / n, loss, loss - best, wasted)
-
-
-def beyond_runs(fit: Fit, flops: float, params: float, tokens: float) -> list[Note]:
-    fitted = float((FACTOR * fit.data["params"] * fit.data["tokens"]).max())
-    said = []
-    if flops > 10 * fitted:
-        text = f"{flops:.3g} FLOPs are {flops / fitted:.3g} times the largest fitted run"
-        said.append(Note("extrapolation", text))
-    for name, value in (("params", params), ("tokens", tokens)):
-        low, high = fit.data[name].min(), fit.data[name].max()
-        if flops <= 10 * fitted and not low / 2 <= value <= high * 2:
-            text = f"compute-optimal {name} {value:.3g} lie outside the fitted {low:.3g} to {high:.3g}"
-            said.append(Note("extrapolation", text))
-    return said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.allocations.limits import Plan
+from analysis.fits.reach import first, others
 from analysis.fits.results import Allocation
 from analysis.text import number, pair, remarks, table
 
@@ -26,11 +27,13 @@ def allocation_text(result: Allocation) -> str:
     ]
     head = ("", "params", "tokens", "loss", "extra", "flops wasted")
     parts = (
+        first(result.warnings),
         f"compute-optimal at {result.flops:.4g} FLOPs by {result.law}",
+        f"  {result.why}" if result.why else "",
         table(rows, ("", "optimum", f"{100 * result.level:g} % interval" if result.intervals else "")),
         "what deviating costs, at the same flops",
         table(costs, head),
-        remarks(result.warnings),
+        remarks(others(result.warnings)),
     )
     return "\n".join(part for part in parts if part)
 
@@ -73,11 +76,13 @@ def plan_text(result: Plan) -> str:
             f"serve; this one saves {100 * saved:.1f} %"
         )
     parts = (
+        first(result.warnings),
         f"best run under limits by {result.law}",
+        f"  {result.why}" if result.why else "",
         table(rows, ("", "optimum", f"{100 * result.level:g} % interval" if result.intervals else "")),
         *said,
         "what deviating costs, under the same limits" if costs else "",
         table(costs, ("", "params", "tokens", "loss", "extra", "flops wasted")) if costs else "",
-        remarks(result.warnings),
+        remarks(others(result.warnings)),
     )
     return "\n".join(part for part in parts if part)

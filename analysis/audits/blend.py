@@ -14,6 +14,7 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.fits.fitting import Settings, fit_sample
 from analysis.laws.law import Law
+from analysis.laws.repeated import loss_at
 from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
@@ -36,7 +37,7 @@ class Blend:
         A law whose prediction is no finite number somewhere says nothing there.
         """
         with np.errstate(all="ignore"):
-            logs = np.stack([np.log(law.loss(values, inputs)) for law, values in self.laws])
+            logs = np.stack([np.log(loss_at(law, values, inputs)) for law, values in self.laws])
         finite = np.isfinite(logs)
         weights = np.where(finite, np.array(self.weights)[:, None], 0.0)
         weights = weights / np.maximum(weights.sum(axis=0), 1e-300)
@@ -89,7 +90,7 @@ def about(
 
     middle, apart = blend.predict(inputs)
     law, values = blend.laws[0]
-    own = np.log(law.loss(values, inputs))
+    own = np.log(loss_at(law, values, inputs))
     form = float(ndtri(0.5 + level / 2)) * apart
     down, up = np.hypot(own - np.log(low), form), np.hypot(np.log(high) - own, form)
     return np.exp(middle), np.exp(middle - down), np.exp(middle + up)

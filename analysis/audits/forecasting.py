@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from analysis.audits.blend import Blend, blended
-from analysis.audits.conformal import FACTORS, misses, widening
-from analysis.audits.predictions import cells_at, cells_of, flops_of, score_of
-from analysis.audits.ranking import rank
-from analysis.audits.results import Cell, Forecast, Rival, Score
+from analysis.audits.conformal import FACTORS, Misses, misses
+from analysis.audits.forecaster import Forecaster
+from analysis.audits.leading import fit_leading
+from analysis.audits.predictions import cells_of, flops_of, score_of
+from analysis.audits.results import Cell, Forecast, Score
 from analysis.errors import InputError
 from analysis.fits.calibration import calibrated
 from analysis.fits.fitting import Settings, fit_sample
+from analysis.fits.reach import beyond
 from analysis.fits.results import Fit
 from analysis.laws.law import Law
 from analysis.laws.named import LAWS, find
@@ -40,6 +42,7 @@ def forecast(
     at: Sequence[tuple[float, float]] = (),
     noise: str = "",
     calibrate: int = 0,
+    unique_tokens: float | np.ndarray | None = None,
 ) -> Forecast:
     """The law fitted to some rows, its predictions for the others.
 
@@ -47,16 +50,15 @@ def forecast(
     than 1/f of the largest compute; without either the largest f of 10, 5, 3, 2 that leaves a table to fit.
     law: a name, a Law, or `auto` for a blend of laws, weighed by how well each forecast one step earlier, on
     the fitted rows alone.
-    at: further (params, tokens) to predict; then nothing is held out unless asked for. noise, calibrate: as
-    `fit` takes them.
+    at: further (params, tokens) to predict; then nothing is held out unless asked for. unique_tokens: so many
+    of their tokens are distinct, where data are repeated. `Forecast.predict` predicts more of them later.
+    noise, calibrate: as `fit` takes them.
     Raises InputError when no split leaves a table from which the law can be determined.
     """
     rho = make_objective(objective, delta, residual, over_weight)
     chosen = find(law) if law != "auto" else LAWS["chinchilla"]
     if holdout_factor is not None and not (np.isfinite(holdout_factor) and holdout_factor > 1):
         raise InputError(f"holdout factor: {holdout_factor} is not a number above 1")
-    if bad := [pair for pair in at if not all(np.isfinite(v) and v > 0 for v in pair)]:
-        raise InputError(*(f"params and tokens must be positive numbers, not {pair}" for pair in bad))
     runs = as_runs(runs)
     rows = sample(runs, chosen.inputs, noise)
     if rows.held_out.all() and holdout_factor is None:
@@ -66,37 +68,72 @@ def forecast(
     settings = Settings(rho, bootstrap, method, level, seed)
     first = settings if law != "auto" else replace(settings, bootstrap=0)
     fitted, held, rule = _split(rows, holdout_factor, bool(at), chosen, first, runs.source)
-    rivals: tuple[Rival, ...] = ()
     blend: Blend | None = None
     laws: tuple[Law, ...] = ()
     weights: tuple[float, ...] = ()
     if law == "auto":
-        rivals = rank(rows.where(~held), rows.where(held), runs, rho)
-        chosen = find(rivals[0].law)
-        fitted = fit_sample(rows.where(~held, "held out"), chosen, runs.source, settings)
+        fitted = fit_leading(rows.where(~held, "held out"), runs, settings, rows.where(held))
+        assert fitted.leading is not None
+        rivals, chosen = fitted.leading.rivals, fitted.law
         laws, weights = tuple(find(one.law) for one in rivals), tuple(one.weight for one in rivals)
         blend = blended(rows.where(~held), laws, weights, rho, runs.source)
     if calibrate:
         fitted = calibrated(fitted, calibrate, bootstrap, method, seed)
-    cells = cells_of(fitted, rows.where(held), runs, level, blend) + cells_at(fitted, at, level, blend)
-    widened = None
-    if fitted.draws and cells:
-        earlier = misses(rows.where(~held), chosen, settings, runs, laws, weights)
-        known = 1.0 if fitted.calibration is None else fitted.calibration.widest
-        top = float(flops_of(rows)[~held].max())
-        factors = [widening(earlier, level, cell.flops / top, blend is not None) for cell in cells]
-        # Earlier misses are in units of intervals that were not calibrated.
-        factors = [None if factor is None else max(1.0, factor / known) for factor in factors]
-        cells = [_widen(cell, factor or 1.0) for cell, factor in zip(cells, factors, strict=True)]
-        widened = max((factor for factor in factors if factor is not None), default=None)
-    score = score_of([cell for cell in cells if cell.measured is not None], rows.where(~held))
-    said = (*_scored(score, level), *fitted.warnings)
-    return Forecast(fitted, tuple(cells), score, rule, level, said, widened, rivals)
+    earlier = misses(rows.where(~held), chosen, settings, runs, laws, weights) if fitted.draws else None
+    ahead = Forecaster(fitted, blend, earlier, float(flops_of(rows)[~held].max()), level)
+    cells = cells_of(fitted, rows.where(held), runs, level, blend)
+    factors = ahead.factors(np.array([cell.flops for cell in cells]))
+    cells = [_widen(cell, factor) for cell, factor in zip(cells, factors, strict=True)]
+    score = score_of(cells, rows.where(~held))
+    asked, said = _asked(ahead, at, unique_tokens)
+    factors = np.append(factors, ahead.factors(np.array([cell.flops for cell in asked])))
+    widened = float(np.nanmax(factors)) if np.isfinite(factors).any() else None
+    said = [*said, *_unscored(fitted, earlier), *_scored(score, level), *fitted.warnings]
+    return Forecast(
+        fitted, (*cells, *asked), score, rule, level, tuple(said), widened,
+        () if fitted.leading is None else fitted.leading.rivals, ahead,
+    )  # fmt: skip
+
+
+def _asked(
+    ahead: Forecaster, at: Sequence[tuple[float, float]], unique_tokens: float | np.ndarray | None
+) -> tuple[list[Cell], list[Note]]:
+    """The runs that nobody has trained, and what must be said of them."""
+    if not at:
+        return [], []
+    params, tokens = (np.array(values, float) for values in zip(*at, strict=True))
+    found = ahead.predict(params, tokens, unique_tokens)
+    low = found.low if found.low is not None else [None] * len(at)
+    high = found.high if found.high is not None else [None] * len(at)
+    cells, said = [], ahead.said({} if unique_tokens is None else {"unique_tokens": unique_tokens})
+    for n, d, loss, down, up in zip(params, tokens, found.loss, low, high, strict=True):
+        bounds = (None, None) if down is None or up is None else (float(down), float(up))
+        place = (float(n), float(d), float(6 * n * d))
+        cells.append(Cell(None, "asked", *place, float(loss), *bounds, None, None, None, None))
+    return cells, [*said, *beyond(ahead.fit, params, tokens)]
+
+
+def _unscored(fitted: Fit, earlier: Misses | None) -> list[Note]:
+    """A forecast that nothing earlier stands behind says so."""
+    said = []
+    if fitted.leading is not None and not fitted.leading.scored:
+        text = (
+            "no law could be fitted to an earlier part of the runs and scored on a later one: "
+            "the laws weigh alike, and which leads is a convention"
+        )
+        said.append(Note("laws_unscored", text))
+    if earlier is not None and not earlier.distances:
+        text = (
+            "no earlier window scored this forecast: its intervals rest on the bootstrap alone, and how "
+            "often they hold what comes is not known"
+        )
+        said.append(Note("forecast_unscored", text))
+    return said
 
 
 def _widen(cell: Cell, factor: float) -> Cell:
-    """The cell with its interval stretched about the prediction, in logs."""
-    if cell.low is None or cell.high is None or factor == 1.0:
+    """The cell with its interval stretched about the prediction, in logs; as it is where nothing can tell."""
+    if cell.low is None or cell.high is None or not factor > 1.0:
         return cell
     low = cell.predicted * (cell.low / cell.predicted) ** factor
     high = cell.predicted * (cell.high / cell.predicted) ** factor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from analysis.audits.blend import Blend, about
 from analysis.audits.results import Cell, Score
 from analysis.fits.prediction import prediction_interval
 from analysis.fits.results import Fit
+from analysis.laws.repeated import loss_at
 from analysis.tables.sample import Sample
 from analysis.tables.table import Runs
 
@@ -26,21 +27,21 @@ def cells_of(fitted: Fit, held: Sample, runs: Runs, level: float, blend: Blend |
     """Each row of `held` as `fitted` predicts it, or a blend of laws that `fitted` leads."""
     if not len(held):
         return []
-    predicted, low, high = _predicted(fitted, held.inputs, level, blend)
+    loss, low, high = predicted(fitted, held.inputs, level, blend)
     names = runs.columns.get("run_id")
     absent = np.full(len(held), np.nan)
     columns = [held.inputs.get(name, absent) for name in AXES]
     cells = []
     for index, row in enumerate(held.rows.tolist()):
         measured = float(held.loss[index])
-        error = float(predicted[index]) - measured
+        error = float(loss[index]) - measured
         inside = None if low is None else bool(low[index] <= measured <= high[index])
         cells.append(
             Cell(
                 row,
                 f"row {row}" if names is None else str(names[row]),
                 *(float(values[index]) for values in columns),
-                float(predicted[index]),
+                float(loss[index]),
                 None if low is None else float(low[index]),
                 None if high is None else float(high[index]),
                 measured,
@@ -52,31 +53,17 @@ def cells_of(fitted: Fit, held: Sample, runs: Runs, level: float, blend: Blend |
     return sorted(cells, key=lambda cell: (cell.flops, cell.params))
 
 
-def cells_at(
-    fitted: Fit, at: Sequence[tuple[float, float]], level: float, blend: Blend | None = None
-) -> list[Cell]:
-    """(params, tokens) that nobody has trained yet."""
-    cells = []
-    for params, tokens in at:
-        inputs = {"params": np.array([params]), "tokens": np.array([tokens])}
-        inputs["flops"] = 6 * inputs["params"] * inputs["tokens"]
-        loss, low, high = _predicted(fitted, inputs, level, blend)
-        predicted = float(loss[0])
-        bounds = (None, None) if low is None else (float(low[0]), float(high[0]))
-        place = (float(params), float(tokens), float(inputs["flops"][0]))
-        cells.append(Cell(None, "asked", *place, predicted, *bounds, None, None, None, None))
-    return cells
-
-
-def _predicted(fitted: Fit, inputs, level: float, blend: Blend | None):
+def predicted(
+    fitted: Fit, inputs: Mapping[str, np.ndarray], level: float, blend: Blend | None = None
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """(loss, low, high), the last two None without draws."""
     if not fitted.draws:
         if blend is None:
-            return fitted.law.loss(fitted.params, inputs), None, None
+            return loss_at(fitted.law, fitted.params, inputs), None, None
         return np.exp(blend.predict(inputs)[0]), None, None
     low, high = prediction_interval(fitted, inputs, level, True)
     if blend is None:
-        return fitted.law.loss(fitted.params, inputs), low, high
+        return loss_at(fitted.law, fitted.params, inputs), low, high
     return about(blend, inputs, low, high, level)
 
 

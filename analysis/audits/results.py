@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from analysis.fits.leading import Rival
 from analysis.fits.results import Fit
 from analysis.notes import Note
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
 
 
@@ -48,19 +50,27 @@ class Score:
     compute_ratio: float
 
 
-@dataclass(frozen=True)
-class Rival:
-    """A law among others. earlier_error_percent: mean error of its forecasts within the fitted runs, by which
-    laws are weighed; held_out_error_percent: on the held-out cells, for comparison only. weight: the share in
-    the forecast.
-    """
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Loss of new runs with its interval at `level`, arrays of one shape; low and high None without draws."""
 
-    law: str
-    parameters: int
-    objective: float
-    earlier_error_percent: float | None
-    held_out_error_percent: float | None
-    weight: float
+    params: np.ndarray
+    tokens: np.ndarray
+    loss: np.ndarray
+    low: np.ndarray | None
+    high: np.ndarray | None
+    level: float
+
+
+class Predicts(Protocol):
+    """What predicts further runs without another fit: `analysis.audits.forecaster.Forecaster`."""
+
+    def predict(
+        self,
+        params: float | np.ndarray,
+        tokens: float | np.ndarray,
+        unique_tokens: float | np.ndarray | None = None,
+    ) -> Prediction: ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,6 +80,7 @@ class Forecast:
     fit: the law, or with law="auto" the one that weighs most. widened: largest factor on the intervals, from
     how far the same forecast missed earlier, on fitted runs alone; None where these were too few to tell.
     rivals: with law="auto" all laws that were tried, the leading one first; the cells are their blend.
+    forecaster: what predicts further runs without another fit.
     """
 
     fit: Fit
@@ -80,10 +91,27 @@ class Forecast:
     warnings: tuple[Note, ...]
     widened: float | None = None
     rivals: tuple[Rival, ...] = ()
+    forecaster: Predicts | None = None
+
+    def predict(
+        self,
+        params: float | np.ndarray,
+        tokens: float | np.ndarray,
+        unique_tokens: float | np.ndarray | None = None,
+    ) -> Prediction:
+        """The loss of runs that nobody has trained, by the very forecast of the cells: laws blended, with the
+        interval at `level` that earlier misses stretched. params, tokens: arrays that broadcast;
+        unique_tokens: distinct ones among the tokens, where data are repeated. Nothing is fitted again.
+
+        Raises InputError for what is not positive, and where the law needs further inputs.
+        """
+        assert self.forecaster is not None  # as `forecast` makes it
+        return self.forecaster.predict(params, tokens, unique_tokens)
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "law": self.fit.law.name,
+            "leading": None if self.fit.leading is None else self.fit.leading.to_dict(),
             "rule": self.rule,
             "level": self.level,
             "widened": self.widened,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from analysis.audits.audit import Audit
 from analysis.audits.results import Forecast, Rollout
-from analysis.fits.show import calibration_text
+from analysis.fits.reach import first, others
+from analysis.fits.show import calibration_text, why_text
 from analysis.laws.law import tidy_formula
 from analysis.text import number, remarks, table
 
@@ -48,13 +49,15 @@ def forecast_text(result: Forecast) -> str:
         laws = table(tried, names)
     who = f"laws led by {result.fit.law.name}" if result.rivals else result.fit.law.name
     parts = (
+        first(result.warnings),
         f"{who} fitted to {result.fit.points} runs; held out: {result.rule}",
         f"  {tidy_formula(result.fit.law, result.fit.params)}",
+        why_text(result.fit),
         table(rows, head) if rows else "",
         summary,
         laws,
         calibration_text(result.fit),
-        remarks(result.warnings),
+        remarks(others(result.warnings)),
     )
     return "\n".join(part for part in parts if part)
 

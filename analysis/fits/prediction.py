@@ -10,6 +10,7 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import widened
+from analysis.laws.repeated import loss_at
 
 
 def prediction_interval(
@@ -17,18 +18,19 @@ def prediction_interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(low, high) of the loss at `inputs`; new_run adds the scatter of one run to the law's own uncertainty.
 
-    Each draw of the law is joined with one residual of the fit, drawn at random. Raises InputError when the
+    Each draw of the law is joined with one residual of the fit, drawn at random and the same at all inputs: a
+    run is predicted alike alone and among others. Raises InputError when the
     fit has no draws.
     """
     if not fit.draws:
         raise InputError("this fit has no bootstrap draws; fit with bootstrap > 0 for intervals")
-    middle = fit.law.loss(fit.params, inputs)
+    middle = loss_at(fit.law, fit.params, inputs)
     count = len(next(iter(fit.draws.values())))
     shape = (count,) + (1,) * middle.ndim
     draws = {name: values.reshape(shape) for name, values in fit.draws.items()}
-    logs = np.log(fit.law.loss(draws, inputs))
+    logs = np.log(loss_at(fit.law, draws, inputs))
     if new_run:
         rng = np.random.default_rng(0)
-        logs = logs + rng.choice(fit.noise, size=logs.shape)
+        logs = logs + rng.choice(fit.noise, size=count).reshape(shape)
     low, high = widened(np.log(middle), logs, level, fit.spread, False)
     return np.exp(low), np.exp(high)

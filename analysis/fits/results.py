@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.fits.leading import Leading
 from analysis.intervals.bootstrap import Interval
 from analysis.intervals.freedom import Freedom
 from analysis.laws.law import Law
@@ -147,7 +148,7 @@ class Fit:
     points: number of rows fitted. data: the rows fitted, name -> (points,): row (index in the table), the
     law's inputs, params, tokens, flops, loss, fitted, residual (log measured minus log fitted). calibration:
     how often such intervals held the truth on this design, where that was asked for. rows, rho: what was
-    fitted and with what objective, for what is computed later.
+    fitted and with what objective, for what is computed later. leading: why this law, where none was named.
     """
 
     law: Law
@@ -170,6 +171,7 @@ class Fit:
     calibration: Calibration | None = None
     rows: Sample | None = None
     rho: Rho | None = None
+    leading: Leading | None = None
 
     @property
     def formula(self) -> str:
@@ -208,6 +210,7 @@ class Fit:
             "law": self.law.name,
             "formula": self.law.formula,
             "source": self.law.source,
+            "leading": None if self.leading is None else self.leading.to_dict(),
             "params": dict(self.params),
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
             "level": self.level,
@@ -265,7 +268,8 @@ class Deviation:
 
 @dataclass(frozen=True, repr=False)
 class Allocation:
-    """The compute-optimal run at a budget; intervals holds params, tokens and loss."""
+    """The compute-optimal run at a budget; intervals holds params, tokens and loss. why: this law, in a
+    sentence, where none was named."""
 
     flops: float
     params: float
@@ -276,10 +280,12 @@ class Allocation:
     deviations: tuple[Deviation, ...]
     law: str
     warnings: tuple[Note, ...] = ()
+    why: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "law": self.law,
+            "why": self.why,
             "flops": self.flops,
             "params": self.params,
             "tokens": self.tokens,

@@ -33,6 +33,7 @@ def fit_text(fit: Fit) -> str:
     parts = [
         f"{fit.law.name}: {fit.points} runs of {fit.source}",
         f"  {tidy_formula(fit.law, fit.params)}",
+        why_text(fit),
         "",
         table(rows, head),
         "",
@@ -42,7 +43,12 @@ def fit_text(fit: Fit) -> str:
         f"  typical residual {100 * size:.2f} % of the loss",
         remarks(fit.warnings, fit.excluded, fit.notes),
     ]
-    return "\n".join(part for index, part in enumerate(parts) if part or index in (2, 4)).rstrip()
+    return "\n".join(part for index, part in enumerate(parts) if part or index in (3, 5)).rstrip()
+
+
+def why_text(fit: Fit) -> str:
+    """Why this law, in a sentence; nothing where it was asked for by name."""
+    return "" if fit.leading is None else f"  {fit.leading.reason}"
 
 
 def calibration_text(fit: Fit) -> str:

@@ -180,7 +180,7 @@ def go_on(study: Study) -> str:
     commands += [
         (f"lab fit {rows} --bootstrap 4000", "the law again, with more draws"),
         (f"lab forecast {rows} --holdout-factor 3", "hold out more, and see how far the law carries"),
-        (f"lab allocate {rows} --flops 1e15", "the best size and tokens for a budget"),
+        (f"lab allocate {rows} --flops {_ten_times(study)}", "the best size and tokens for a budget"),
     ]
     if len(study.runs.ability_rows):
         commands.append((f"lab thresholds {where} --axis loss_nats", "the abilities against loss"))
@@ -189,6 +189,14 @@ def go_on(study: Study) -> str:
         f"<li><code>{text(command)}</code><span>{text(said)}</span></li>" for command, said in commands
     )
     return f'<ul class="commands">{listed}</ul>'
+
+
+def _ten_times(study: Study) -> str:
+    """Ten times the most compute of the runs, which their law may be asked about."""
+    group = study.law
+    flops = np.asarray((group.runs if group is not None else study.runs).columns.get("flops", [1e14]), float)
+    most = np.nanmax(flops, initial=0.0)
+    return f"{10 * most:.1g}" if most > 0 else "1e15"
 
 
 def _only(study: Study) -> str:

@@ -86,6 +86,8 @@ def _law(group: Group) -> str:
         said += f"<p>{text(_in_words(fit, ' nats per token' if group.runs.store else ''))}</p>"
     elif group.chinchilla is not None:
         said += _beside(fit, group.chinchilla)
+    if fit.leading is not None:
+        said += f'<p class="why">{text(fit.leading.reason[:1].upper() + fit.leading.reason[1:])}.</p>'
     rows = []
     for name, value in fit.params.items():
         pair = fit.intervals.get(name)
@@ -107,7 +109,7 @@ def _law(group: Group) -> str:
 def _beside(fit, chinchilla) -> str:
     """Chinchilla's form on the same runs, where another law is shown."""
     ratio = chinchilla.objective.value / fit.objective.value
-    said = f"This is the {fit.law.name} law, which forecast best within the fitted runs. On the same runs,"
+    said = "On the same runs,"
     fitted = formula(tidy_formula(chinchilla.law, chinchilla.params))
     return f"<p>{text(said)} Chinchilla's is {fitted}, its objective {ratio:.2g} times as high.</p>"
 

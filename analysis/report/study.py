@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.allocations import optimum
 from analysis.audits import forecasting
+from analysis.audits.leading import leading_fit
 from analysis.errors import InputError
 from analysis.fits import fitting
 from analysis.fits.results import Allocation, Fit
@@ -174,11 +175,9 @@ def _group(name: str, runs: Runs, draws: int) -> Group:
             refusals[what] = _reasons(error, runs)
             return None
 
-    # The law to show is the one that forecast best within the fitted runs; Chinchilla's where none could be
-    # tried, and beside any other.
+    # One law speaks on the page, that of `lab fit`; Chinchilla's stands beside any other.
+    fit = attempt("law", leading_fit, runs, bootstrap=draws)
     forecast = attempt("forecast", forecasting.forecast, runs, bootstrap=draws)
-    law = "chinchilla" if forecast is None else forecast.fit.law
-    fit = attempt("law", fitting.fit, runs, law=law, bootstrap=draws)
     chinchilla = isoflop = envelope = allocation = None
     if fit is not None:
         chinchilla = (

@@ -6,12 +6,13 @@ Each takes the arguments after its name and returns the exit code. What was aske
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from analysis.errors import InputError
-from analysis.tables.table import Runs
+from analysis.tables.table import Runs, read
 from analysis.verbs.options import LawOptions, TableOptions, print_json, read_table, show
 
 
@@ -45,6 +46,8 @@ class AllocateOptions(LawOptions):
     """Bytes a second of the memory that the weights are read from."""
     bytes_per_param: float = 2.0
     """Of the served weights, for --memory and --latency."""
+    far: bool = False
+    """Answer also beyond 1,000 times the fitted compute, or 100 times the params or tokens."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,16 @@ class ForecastOptions(LawOptions):
     """The law; auto blends the laws by how close their forecasts within the fitted runs came."""
     holdout_factor: float | None = None
     """Hold out the runs of more than 1/FACTOR of the largest compute (else: the rows the table marks)."""
-    params: float | None = None
-    """Predict a run of this size (with --tokens)."""
-    tokens: float | None = None
-    """Predict a run of that many tokens (with --params)."""
+    params: tuple[float, ...] = ()
+    """Predict runs of these sizes (with --tokens)."""
+    tokens: tuple[float, ...] = ()
+    """Predict runs of that many tokens (with --params): as many as sizes, or one for all."""
+    points: Path | None = None
+    """Predict the runs of this table: columns params and tokens, and unique_tokens where data repeat."""
+    unique_tokens: float | None = None
+    """Of the tokens of the runs to predict so many are distinct; more are repeated, and worth less."""
+    far: bool = False
+    """Answer also beyond 1,000 times the fitted compute, or 100 times the params or tokens."""
     rollout: Literal["params", "tokens", "flops"] | None = None
     """Also fit growing windows along this axis and score each on what lies beyond."""
 
@@ -69,8 +78,9 @@ class IsoFlopOptions(TableOptions):
 
     method: Literal["auto", "parabola", "cubic", "akima", "law"] = "auto"
     """The curve through a level: cubic where sizes suffice, else a parabola; law is the law's own valley."""
-    law: str = "chinchilla"
-    """The law against which the method's bias is measured, and whose exponent is shown; empty for none."""
+    law: str = "auto"
+    """The law against which the method's bias is measured, and whose exponent is shown; auto: the one that
+    leads, as in `lab fit`; empty for none."""
     bootstrap: int = 1000
     """Draws for the intervals; 0 for none."""
     level: float = 0.95
@@ -122,6 +132,7 @@ def allocate(argv: list[str]) -> int:
     from analysis.allocations.limits import Limits, plan, size_limit
     from analysis.allocations.optimum import allocate as best
     from analysis.allocations.show import allocation_text, plan_text
+    from analysis.fits.reach import refuse_far
 
     if options.flops is None and options.loss is None:
         raise InputError("--flops: a budget is needed, as in --flops 1e20, or a --loss to reach")
@@ -130,8 +141,12 @@ def allocate(argv: list[str]) -> int:
     )
     limits = Limits(options.unique_tokens, options.inference_tokens, size, why)
     if limits == Limits() and options.loss is None:
-        return show(options, best(_fit(options), options.flops), allocation_text)
-    return show(options, plan(_fit(options), options.flops, options.loss, limits), plan_text)
+        allocation = best(_fit(options), options.flops)
+        refuse_far(allocation.warnings, options.far)
+        return show(options, allocation, allocation_text)
+    limited = plan(_fit(options), options.flops, options.loss, limits)
+    refuse_far(limited.warnings, options.far)
+    return show(options, limited, plan_text)
 
 
 def forecast(argv: list[str]) -> int:
@@ -140,9 +155,9 @@ def forecast(argv: list[str]) -> int:
     from analysis.audits.forecasting import forecast as predict
     from analysis.audits.rollouts import rollout
     from analysis.audits.show import forecast_text, rollout_text
+    from analysis.fits.reach import refuse_far
 
-    if (options.params is None) != (options.tokens is None):
-        raise InputError("--params and --tokens go together: the run to predict")
+    asked, unique = _asked(options)
     runs = read_table(options)
     shared = {name: getattr(options, name) for name in ("law", "objective", "delta")}
     result = predict(
@@ -155,10 +170,12 @@ def forecast(argv: list[str]) -> int:
         level=options.level or 0.9,
         seed=options.seed,
         holdout_factor=options.holdout_factor,
-        at=() if options.params is None else ((options.params, options.tokens),),
+        at=asked,
+        unique_tokens=unique,
         noise=options.noise,
         calibrate=options.calibrate,
     )
+    refuse_far(result.warnings, options.far)
     if options.rollout is None:
         return show(options, result, forecast_text)
     rolled = rollout(runs, options.rollout, **{**shared, "law": result.fit.law})
@@ -166,6 +183,27 @@ def forecast(argv: list[str]) -> int:
         return print_json({**result.to_dict(), "rollout": rolled.to_dict()})
     print(forecast_text(result), rollout_text(rolled), sep="\n\n")
     return 0
+
+
+def _asked(options: ForecastOptions):
+    """(params and tokens of the runs to predict, their distinct tokens or None)."""
+    params, tokens = list(options.params), list(options.tokens)
+    if len(params) == 1 or len(tokens) == 1:
+        params, tokens = params * max(1, len(tokens)), tokens * max(1, len(params))
+    if len(params) != len(tokens):
+        raise InputError(
+            "--params and --tokens go together: the runs to predict, as many sizes as token counts or one "
+            f"for all; here are {len(options.params)} and {len(options.tokens)}"
+        )
+    if options.points is None:
+        return tuple(zip(params, tokens, strict=True)), options.unique_tokens
+    if params or options.unique_tokens is not None:
+        raise InputError("--points names the runs to predict: --params, --tokens and --unique-tokens do too")
+    table = read(options.points, limits=options.limits)
+    columns = [table.columns.get(name) for name in ("params", "tokens")]
+    if any(column is None for column in columns):
+        raise InputError(f"{options.points}: the runs to predict need columns params and tokens")
+    return tuple(zip(*(column.tolist() for column in columns), strict=True)), table.role("unique_tokens")
 
 
 def isoflop(argv: list[str]) -> int:
@@ -189,11 +227,14 @@ def isoflop(argv: list[str]) -> int:
 
 
 def _fit(options: LawOptions):
+    """The fit that was asked for; by the law that leads on the table where none was."""
+    from analysis.audits.leading import leading_fit
     from analysis.fits.fitting import fit as fit_law
 
-    return fit_law(
+    law = () if options.law == "auto" else (options.law,)
+    return (fit_law if law else leading_fit)(
         read_table(options),
-        options.law,
+        *law,
         options.objective,
         options.delta,
         options.residual,
@@ -212,13 +253,13 @@ def _law_or_none(runs: Runs, options: IsoFlopOptions):
     """The law to measure bias by; a table that has levels but determines no law simply goes without."""
     if not options.law:
         return None
+    from analysis.audits.leading import leading_fit
     from analysis.fits.fitting import fit as fit_law
     from analysis.laws.named import find
 
-    law = find(options.law)
+    how = {"bootstrap": min(options.bootstrap, 300), "exclude_held_out": not options.include_held_out}
+    law = None if options.law == "auto" else find(options.law)
     try:
-        return fit_law(
-            runs, law, bootstrap=min(options.bootstrap, 300), exclude_held_out=not options.include_held_out
-        )
+        return leading_fit(runs, **how) if law is None else fit_law(runs, law, **how)
     except InputError:
         return None

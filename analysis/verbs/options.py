@@ -40,9 +40,10 @@ class TableOptions:
 class LawOptions(TableOptions):
     """What every verb that fits a law is told."""
 
-    law: str = "chinchilla"
-    """The law: chinchilla, kaplan, coupled, ... (`lab laws` lists them), or your own, FILE.py:NAME; terms go
-    on it as in chinchilla+rate+batch (also precision, quantised)."""
+    law: str = "auto"
+    """The law: auto takes the one that forecast best within the fitted runs; else chinchilla, kaplan,
+    coupled, ... (`lab laws` lists them), or your own, FILE.py:NAME; terms go on it as in
+    chinchilla+rate+batch (also precision, quantised)."""
     objective: Objective = "huber"
     """What is summed over the residuals. l1 is the limit of a small delta; asymmetric is l1, weighted."""
     delta: float | None = None

@@ -1,28 +1,68 @@
-"""What a study buys: the width of the intervals that its design will give, simulated before it is paid.
+"""What a study buys: the intervals that its design will give, simulated before it is paid.
 
-Losses are drawn from a law with the scatter of seeds, the law is fitted to each draw, and the spread of the
-fitted numbers is what an interval of the finished study will show. Here alone the sweeps use the analysis:
-the promise would be worth nothing if another fit than that of `lab fit` made it. It is imported when asked.
+Studies are drawn from a law with the scatter of runs about it, as finished studies show both, and the law is
+fitted to each with intervals as `lab fit` makes them. Here the sweeps use the analysis: the promise would be
+worth nothing if another fit made it. It is imported when asked.
 """
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from lab.strict import problems_of
 from sweeps.plan.cells import Plan
+from sweeps.plan.scatter import Scatter, measured, numbered
 from sweeps.study.prior import Prior
 
-_DRAWS = 200
-_MOST_POINTS = 500  # more are thinned, and count for those they stand for
+_STUDIES = 16  # simulated for a promise; intervals of one study to the next differ by a third
+_DRAWS = 100  # of the bootstrap in each
+_MOST_POINTS = 300  # more are thinned, and count for those they stand for
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The law that a design is judged by, and the scatter about it; ``source`` says where both come from."""
+
+    law: str
+    params: Mapping[str, float]
+    scatter: Scatter
+    source: str
+
+    def loss(self, params, tokens):
+        from analysis.laws.named import find
+
+        inputs = {"params": np.asarray(params, float), "tokens": np.asarray(tokens, float)}
+        return find(self.law).loss(self.params, inputs)
+
+    def optimal_params(self, flops: float) -> float:
+        from analysis.laws.frontier import optimum
+        from analysis.laws.named import find
+
+        return float(np.exp(optimum(find(self.law), self.params, flops)))
+
+    def to_dict(self) -> dict:
+        return {"law": self.law, **self.params, "noise": asdict(self.scatter), "source": self.source}
+
+
+# Printed by `lab plan sweeps/studies/quickstart.toml --prior runs/quickstart`, of the quick start's 44 fitted
+# runs of language (bytes of technical English, 7e3 to 7e4 params that multiply activations, 1.5e5 to 2.4e6
+# tokens). It says nothing of other data: give [prior] in the study, or a store with runs like those planned.
+BUILT_IN = Expected(
+    "kaplan",
+    {"N_c": 4.052e5, "D_c": 2.695e7, "alpha_N": 0.1961, "alpha_D": 0.1828},
+    Scatter(model=0.0156, reach=3.1, trunk=0.0073, run=0.0096),
+    "the quick start's 44 runs of language",
+)
 
 
 @dataclass(frozen=True)
 class Promise:
-    """95 % ranges of fitted numbers over simulated studies; ``why`` says why there are none.
+    """Intervals at 95 % as `lab fit` would print them, medians over simulated studies; ``why`` says why there
+    are none.
 
-    ``forecast`` is half the range of the loss at ten times the largest fitted compute, as a part of it.
+    ``forecast`` is half the interval of the loss at ten times the largest fitted compute, as a part of it.
+    ``lost``: part of the simulated fits that found no optimum.
     """
 
     grid: str
@@ -30,93 +70,197 @@ class Promise:
     ranges: dict[str, tuple[float, float]]
     params_exponent: tuple[float, float] | None
     forecast: float | None
-    lost: float  # part of the simulated fits that found no optimum
+    lost: float
     why: str = ""
+    law: str = ""
 
 
-def promises(plan: Plan, prior: Prior, draws: int = _DRAWS, seed: int = 0) -> list[Promise]:
+@dataclass(frozen=True)
+class Design:
+    """The runs of a grid that will be fitted: params, tokens and seed of each (n,)."""
+
+    grid: str
+    params: np.ndarray
+    tokens: np.ndarray
+    seeds: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def trunks(self) -> np.ndarray:
+        return numbered(self.params, self.seeds)
+
+    def thinned(self, most: int) -> "Design":
+        if len(self.params) <= most:
+            return self
+        some = np.linspace(0, len(self.params) - 1, most).round().astype(int)
+        return Design(self.grid, self.params[some], self.tokens[some], self.seeds[some])
+
+
+def promises(plan: Plan, prior: Expected | Prior, studies: int = _STUDIES, seed: int = 0) -> list[Promise]:
     """One for each grid of text; grids of tasks, and of other factors, are not fitted by such a law."""
     found = []
     for grid in plan.study.grids:
         cells = [c for c in plan.cells if c.grid == grid.name and not c.held_out]
         if cells and not grid.factors and not plan.dataset(cells[0].config).ability_sets():
-            found.append(_promise(grid.name, cells, prior, draws, seed))
+            rows = [
+                (c.params.total - c.params.embedding, c.steps * c.config.batch_tokens, c.config.seed)
+                for c in cells
+            ]
+            design = Design(grid.name, *np.array(rows, float).T)
+            found.append(promised(design, prior, studies, seed))
     return found
 
 
-def _promise(name: str, cells, prior: Prior, draws: int, seed: int) -> Promise:
-    params = np.array([c.params.total - c.params.embedding for c in cells], float)
-    tokens = np.array([c.steps * c.config.batch_tokens for c in cells], float)
-    places, counts = np.unique(np.stack([params, tokens]), axis=1, return_counts=True)
+def promised(design: Design, prior: Expected | Prior, studies: int = _STUDIES, seed: int = 0) -> Promise:
+    """What a design promises under a law."""
+    expected = prior if isinstance(prior, Expected) else stated(prior, "the study's [prior]")
+    places = np.unique(np.stack([design.params, design.tokens]), axis=1)
     lacking = [
         f"{len(np.unique(axis))} {what}, at least 3 are needed"
         for axis, what in ((places[0], "sizes"), (places[1], "token budgets"))
         if len(np.unique(axis)) < 3
     ]
-    if lacking or len(counts) < 6:
-        why = "; ".join(lacking) or f"{len(counts)} points, at least 6 are needed for 5 numbers"
-        return Promise(name, len(cells), {}, None, None, 0.0, why)
-    if len(counts) > _MOST_POINTS:
-        some = np.linspace(0, len(counts) - 1, _MOST_POINTS).round().astype(int)
-        counts = counts[some] * (len(counts) / _MOST_POINTS)
-        places = places[:, some]
-    return _simulated(name, len(cells), places, counts, prior, draws, seed)
+    points = len(design.params)
+    if lacking or places.shape[1] < 6:
+        why = "; ".join(lacking) or f"{places.shape[1]} points, at least 6 are needed for 5 numbers"
+        return Promise(design.grid, points, {}, None, None, 0.0, why)
+    return _simulated(design.thinned(_MOST_POINTS), points, expected, studies, seed)
 
 
-def _simulated(name, points, places, counts, prior: Prior, draws: int, seed: int) -> Promise:
+def _simulated(design: Design, points: int, prior: Expected, studies: int, seed: int) -> Promise:
+    from analysis.fits.fitting import HOFFMANN
+    from analysis.intervals.bootstrap import bootstrap, interval, widened
+    from analysis.laws.frontier import exponents
     from analysis.laws.named import find
     from analysis.solve.estimator import minimise
-    from analysis.solve.objectives import objective
+    from analysis.tables.sample import Sample
 
-    law = find("chinchilla")
-    exact = np.log(prior.loss(*places))
-    logs = np.log(places)
-    middle = logs.mean(axis=1)
-    centre = {"params": float(middle[0]), "tokens": float(middle[1]), "loss": float(exact.mean())}
-    scatter = max(prior.noise, 1e-6) / np.sqrt(counts)
-    noise = np.random.default_rng(seed).standard_normal((draws, len(exact))) * scatter
-    truth = law.to_inner({k: v for k, v in asdict(prior).items() if k != "noise"}, centre)
-    found = minimise(
-        law,
-        logs - middle[:, None],
-        exact + noise - centre["loss"],
-        objective("huber", None, "log", None),
-        np.broadcast_to(truth, (draws, len(truth))).copy(),
-        counts.astype(float),
-    )
+    law, n, d = find(prior.law), design.params, design.tokens
+    trunks = design.trunks
+    exact = np.log(prior.loss(n, d))
+    x, centre = _centred(n, d, np.exp(exact))
+    truth = law.to_inner(dict(prior.params), centre)
+    noise = prior.scatter
+    if len(n) < points:  # a run of the thinned design stands for several
+        few = np.sqrt(len(n) / points)
+        noise = replace(noise, trunk=noise.trunk * few, run=noise.run * few)
+    rng = np.random.default_rng(seed)
+    targets = exact + noise.draw(n, d, trunks, studies, rng) - centre["loss"]
+    targets += 1e-7 * rng.standard_normal(targets.shape)  # without any noise there is no scale to fit by
+    found = minimise(law, x, targets, HOFFMANN, np.repeat(truth[None], studies, axis=0))
     values = law.to_public(found.theta, centre)
-    with np.errstate(all="ignore"):
-        exponent = values["beta"] / (values["alpha"] + values["beta"])
-        far = 10 * float((6 * places[0] * places[1]).max())
-        best = prior.optimal_params(far)
-        at = far / (6 * best)
-        forecast = values["E"] + values["A"] * best ** -values["alpha"] + values["B"] * at ** -values["beta"]
-        low, high = np.nanquantile(forecast, [0.025, 0.975])
-        ranges = {key: _range(v) for key, v in values.items()}
-        width = float(0.5 * (high - low) / prior.loss(best, at))
+    most = float((6 * n * d).max())
+    best = prior.optimal_params(10 * most)
+    far = {"params": np.array([best]), "tokens": np.array([10 * most / (6 * best)])}
+    far["flops"] = np.array([10 * most])
+    by_trunk = "runs of one shape and seed" if len(np.unique(trunks)) < len(n) else ""
+    ends: dict[str, list[tuple[float, float]]] = {name: [] for name in law.names}
+    splits, widths = [], []
+    for index in range(studies):
+        loss = np.exp(targets[index] + centre["loss"])
+        rows = Sample(
+            {"params": n, "tokens": d}, loss, np.arange(len(n)), np.zeros(len(n), bool),
+            trunks if by_trunk else np.arange(len(n)), by_trunk, (), (),
+        )  # fmt: skip
+        one = (law, x, targets[index], HOFFMANN, found.theta[index][None], rows)
+        _, spread, drawn = bootstrap(*one, _DRAWS, "auto", 0.95, seed + index)
+        draws = law.to_public(drawn.theta, centre)
+        here = {name: float(of[index]) for name, of in values.items()}
+        for parameter in law.parameters:
+            name = parameter.name
+            logarithmic = here[name] > 0 and (parameter.positive or parameter.low >= 0)
+            ends[name].append(interval(here[name], draws[name], 0.95, spread, logarithmic))
+        split = float(exponents(law, here, most))
+        if np.isfinite(split):
+            splits.append(interval(split, exponents(law, draws, most), 0.95, spread))
+        with np.errstate(all="ignore"):
+            ahead = np.log(law.loss({k: v[:, None] for k, v in draws.items()}, far))
+            low, high = widened(np.log(law.loss(here, far)), ahead, 0.95, spread, False)
+        widths.append(float(0.5 * (np.exp(high) - np.exp(low))[0] / law.loss(prior.params, far)[0]))
+    ranges = {name: _median(pairs) for name, pairs in ends.items()}
     lost = 1 - float(found.converged.mean())
-    return Promise(name, points, ranges, _range(exponent), width, lost)
+    split = _median(splits) if splits else None
+    return Promise(design.grid, points, ranges, split, float(np.nanmedian(widths)), lost, law=law.name)
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.nanquantile(values, [0.025, 0.975])
+def _median(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    low, high = np.nanmedian(np.array(pairs, float), axis=0)
     return float(low), float(high)
 
 
-def best_prior(plan: Plan, out: Path | None) -> tuple[Prior, str]:
-    """The law of the runs that the store has already, else the study's own; and where it comes from."""
-    stated = "the study's [prior]" if plan.study.prior != Prior() else "the built-in prior"
-    if out is None or not (out / "runs").is_dir():
-        return plan.study.prior, stated
-    from analysis import fit, read
+def stated(prior: Prior, source: str) -> Expected:
+    """Chinchilla's law as a study's [prior] states it."""
+    values = {name: getattr(prior, name) for name in ("E", "A", "alpha", "B", "beta")}
+    noise = Scatter(prior.model_error, prior.model_reach, prior.trunk_noise, prior.noise)
+    return Expected("chinchilla", values, noise, source)
+
+
+def of_store(store: Path) -> Expected:
+    """The law that leads on the runs of a store, and their scatter about it. Raises InputError."""
+    from analysis.audits.leading import leading_fit
+    from analysis.errors import InputError
+    from analysis.tables.table import read
+
+    law = leading_fit(read(store), bootstrap=0)
+    if law.certificate.bound_hits:
+        raise InputError(
+            f"{store}: {law.law.name} has lost a term there: {'; '.join(law.certificate.bound_hits)}"
+        )
+    n, d = law.data["params"], law.data["tokens"]
+    seen = measured(law.data["residual"], n, d, law.rows.clusters)
+    scatter = _freed(law.law, law.params, n, d, law.rows.clusters, seen)
+    return Expected(law.law.name, law.params, scatter, f"{law.points} finished runs in {store}")
+
+
+def _freed(law, params, n, d, trunks, seen: Scatter, rounds: int = 3) -> Scatter:
+    """The scatter whose fits leave residuals with the scatter that was seen.
+
+    A fit follows part of what it is fitted to, the more the fewer sizes there are; how much of each kind is
+    found by simulating it (indirect inference: Gourieroux, Monfort and Renault 1993).
+    """
+    from analysis.fits.fitting import HOFFMANN
+    from analysis.solve.estimator import minimise
+
+    x, centre = _centred(n, d, law.loss(params, {"params": n, "tokens": d}))
+    truth = law.to_inner(dict(params), centre)
+    exact = law.log_loss(truth[None], x)[0]
+    found = seen
+    for _ in range(rounds):
+        targets = exact + found.draw(n, d, trunks, _STUDIES, np.random.default_rng(0))
+        theta = minimise(law, x, targets, HOFFMANN, np.repeat(truth[None], _STUDIES, axis=0)).theta
+        left = [measured(row, n, d, trunks) for row in targets - law.log_loss(theta, x)]
+        factors = {}
+        for name in ("model", "trunk", "run"):
+            typical = float(np.sqrt(np.mean([getattr(one, name) ** 2 for one in left])))
+            ratio = getattr(seen, name) / typical if typical > 0 else 1.0
+            factors[name] = getattr(found, name) * float(np.clip(ratio, 0.5, 2.0))
+        found = replace(found, **factors)
+    return found
+
+
+def _centred(n, d, loss) -> tuple[np.ndarray, dict[str, float]]:
+    """(log params and log tokens about their means (2, n), the means and that of the log loss)."""
+    logs = np.log(np.stack([n, d]))
+    middle = logs.mean(axis=1)
+    named = zip(("params", "tokens"), middle.tolist(), strict=True)
+    return logs - middle[:, None], {**dict(named), "loss": float(np.mean(np.log(loss)))}
+
+
+def best_prior(plan: Plan, out: Path | None, named: Path | None = None) -> Expected:
+    """The law and scatter of the store that was `named`; else of the runs that `out` has already; else the
+    study's own [prior]; else those of the quick start."""
     from analysis.errors import InputError
 
+    if named is not None:
+        from lab import errors
+
+        try:
+            return of_store(named)
+        except InputError as error:
+            raise errors.InputError(*(f"--prior: {problem}" for problem in error.problems)) from None
+    own = BUILT_IN if plan.study.prior == Prior() else stated(plan.study.prior, "the study's [prior]")
+    if out is None or not (out / "runs").is_dir():
+        return own
     try:
-        law = fit(read(out), bootstrap=0)
+        return of_store(out)
     except InputError:
-        return plan.study.prior, stated
-    residual = float(np.sqrt(np.mean(law.noise**2)))
-    prior = replace(plan.study.prior, **law.params, noise=max(residual, 1e-6))
-    if problems_of(prior):  # a term has vanished from the fit of so few runs
-        return plan.study.prior, stated
-    return prior, f"the law of {law.points} finished runs in {out}"
+        return own

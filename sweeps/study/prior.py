@@ -9,16 +9,17 @@ from lab.strict import Within
 
 Factor = Annotated[float, Within(1e-12, 1e30)]
 Exponent = Annotated[float, Within(0.01, 10.0)]
+Share = Annotated[float, Within(0.0, 1.0)]
 
 
 @dataclass(frozen=True)
 class Prior:
     """loss = E + A / params^alpha + B / tokens^beta (2203.15556, equation 10), in nats a token.
 
-    The default is a rounded fit to the quick start's runs (bytes of technical English, 7e3 to 7e4 params that
-    multiply activations, 1.5e5 to 2.4e6 tokens), printed by `lab fit runs/quickstart`, and says nothing of
-    other data: give your own in [prior], or point the plan at a store with finished runs. ``noise`` is the
-    scatter of the log loss over seeds.
+    The scatter of the log loss about it: ``noise`` of each run, ``trunk_noise`` shared by the budgets of a
+    size and seed, ``model_error`` what the law does not follow, alike for all seeds and for budgets within
+    exp(``model_reach``) of each other. ``lab plan --prior STORE`` prints what a store has of each. A study
+    that states nothing is judged by the law and scatter of the quick start instead of these numbers.
     """
 
     E: Annotated[float, Within(0.0, 1e3)] = 1.7
@@ -26,7 +27,10 @@ class Prior:
     alpha: Exponent = 0.98
     B: Factor = 660.0
     beta: Exponent = 0.56
-    noise: Annotated[float, Within(0.0, 1.0)] = 0.005
+    noise: Share = 0.012
+    trunk_noise: Share = 0.0
+    model_error: Share = 0.0
+    model_reach: Annotated[float, Within(0.01, 100.0)] = 1.0
 
     def loss(self, params, tokens):
         return self.E + self.A * np.power(params, -self.alpha) + self.B * np.power(tokens, -self.beta)

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from sweeps.plan import design_checks, pricing
 from sweeps.plan.cells import Cell, Plan
-from sweeps.plan.promised_intervals import Promise, best_prior, promises
+from sweeps.plan.promised_intervals import Expected, Promise, best_prior, promises
 from sweeps.quantities import duration, short
 from sweeps.store.store import Store
-from sweeps.study.prior import Prior
 
 _ROWS = 60  # longer tables are shortened in the middle; --json and --csv have them all
 
@@ -33,6 +32,7 @@ class Priced:
     plan: Plan
     out: Path | None = None
     workers: int = 1
+    prior_store: Path | None = None  # whose runs say what law and scatter to expect
 
     @cached_property
     def states(self) -> dict[str, str]:
@@ -43,16 +43,16 @@ class Priced:
         return pricing.Prices(self.plan)
 
     @cached_property
-    def prior(self) -> tuple[Prior, str]:
-        return best_prior(self.plan, self.out)
+    def prior(self) -> Expected:
+        return best_prior(self.plan, self.out, self.prior_store)
 
     @cached_property
     def promises(self) -> list[Promise]:
-        return promises(self.plan, self.prior[0])
+        return promises(self.plan, self.prior)
 
     @cached_property
     def warnings(self) -> list[str]:
-        return design_checks.warnings(self.plan, self.prior[0])
+        return design_checks.warnings(self.plan, self.prior)
 
     def seconds_left(self) -> float:
         """Device-seconds of what is neither done nor given up."""
@@ -82,7 +82,7 @@ class Priced:
             "energy_kwh": [watt * left / 3.6e6 for watt in (low, high)],
             "energy_source": f"estimate: {low:g} to {high:g} W a device x predicted device-seconds left",
             "unique_tokens": {d.config.source: d.unique_tokens for d in plan.datasets.values()},
-            "prior": {**asdict(self.prior[0]), "source": self.prior[1]},
+            "prior": self.prior.to_dict(),
             "intervals": [asdict(p) for p in self.promises],
             "warnings": self.warnings,
         }
@@ -179,19 +179,20 @@ def _summary(priced: Priced) -> list[str]:
         lines.append(f"memory: about {short(t['memory_bytes'])}B for the largest run (predicted)")
     watts = t["energy_source"].removeprefix("estimate: ").partition(" W")[0]
     lines.append(f"energy: {low:.2g} to {high:.2g} kWh (estimate from {watts} W a device, not a measurement)")
-    return [*lines, *(_said(p, t["prior"]["source"]) for p in priced.promises)]
+    return [*lines, *(_said(p, priced.prior) for p in priced.promises)]
 
 
-def _said(p: Promise, source: str) -> str:
+def _said(p: Promise, prior: Expected) -> str:
     if p.why:
         return f"grid {p.grid}: no law can be fitted: {p.why}"
-    (a, b), (c, d), (e, f) = (p.ranges[name] for name in ("E", "alpha", "beta"))
-    low, high = p.params_exponent
+    shown = [name for name in p.ranges if name == "E" or name.startswith(("alpha", "beta", "gamma"))]
+    ranges = ", ".join("{} {:.3g} to {:.3g}".format(name, *p.ranges[name]) for name in shown)
+    low, high = p.params_exponent or (float("nan"), float("nan"))
     lost = f"; {p.lost:.0%} of the fits found no optimum" if p.lost > 0.02 else ""
     return (
-        f"grid {p.grid}: 95% of studies like this would give E {a:.3g} to {b:.3g}, alpha {c:.3g} to {d:.3g}, "
-        f"beta {e:.3g} to {f:.3g}, params exponent {low:.3g} to {high:.3g}, and the loss at ten times the "
-        f"compute within {100 * p.forecast:.2g}% (simulated from {source}{lost})"
+        f"grid {p.grid}: a study like this would print 95% intervals about as wide as {ranges}, params "
+        f"exponent {low:.3g} to {high:.3g}, and the loss at ten times the compute within "
+        f"{100 * p.forecast:.2g}% ({prior.law} law and scatter of {prior.source}: {prior.scatter}{lost})"
     )
 
 

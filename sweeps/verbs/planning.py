@@ -51,6 +51,7 @@ def plan(argv: list[str]) -> int:
         sets: Sets = (),
         allow_include: Places = (),
         probe: Literal["auto", "always", "never"] = "auto",
+        prior: Path | None = None,
         workers: int | None = None,
         csv: bool = False,
         as_json: Json = False,
@@ -64,6 +65,7 @@ def plan(argv: list[str]) -> int:
             allow_include: a folder or file outside the study's folder that it may include; may be repeated.
             probe: time a few steps of shapes that never ran here: auto does so when it takes less than a
                 hundredth of the study and less than 20 s.
+            prior: a store with runs like those planned: its law and scatter say what intervals to expect.
             workers: processes to divide the hours by; as many as `lab run` would start here by default.
             csv: print all cells as CSV.
             as_json: print one JSON object with all cells.
@@ -78,7 +80,7 @@ def plan(argv: list[str]) -> int:
         if todo and (probe == "always" or probing.is_cheap(made, todo)):
             _tell(f"timing {len(todo)} programs on this machine")
             probing.probe(todo, _tell)
-        priced = plan_output.Priced(made, out, workers or _workers(made))
+        priced = plan_output.Priced(made, out, workers or _workers(made), prior)
         text = plan_output.as_json if as_json else plan_output.as_csv if csv else plan_output.as_text
         print(text(priced).rstrip("\n"))
         return 0

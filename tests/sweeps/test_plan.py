@@ -14,6 +14,7 @@ from lab.data import load
 from lab.errors import InputError
 from lab.machine import speed
 from sweeps.plan import cells, design_checks, pricing, promised_intervals, step_timing
+from sweeps.plan.scatter import Scatter, measured, numbered
 from sweeps.store.store import Store
 from sweeps.study import designs, loader
 from sweeps.study.prior import Prior
@@ -238,24 +239,49 @@ def test_promised_intervals_narrow_with_the_noise_and_hold_the_truth(own_cache):
     assert narrow.forecast < 0.5 * wide.forecast
 
 
-def test_a_promise_is_what_studies_of_that_law_really_give(own_cache):
-    """The range of alpha over studies drawn and fitted one by one through the front door of the analysis."""
+def test_a_promise_is_what_studies_of_that_law_really_give():
+    """Intervals of studies drawn and fitted one by one through the front door of the analysis: with the error
+    of a law that bends otherwise, the luck of trunks and that of runs, within a factor of 1.5."""
     from analysis import fit
 
-    found = make({**WIDE, "seeds": [0]})
-    prior = Prior(noise=0.003)
-    (promised,) = promised_intervals.promises(found, prior)
-    n = np.array([c.params.total - c.params.embedding for c in found.cells], float)
-    d = np.array([c.config.steps * c.config.batch_tokens for c in found.cells], float)
-    rng = np.random.default_rng(5)
-    alphas = []
-    for _ in range(12):
-        loss = prior.loss(n, d) * np.exp(prior.noise * rng.standard_normal(len(n)))
-        alphas.append(fit({"params": n, "tokens": d, "loss": loss}, bootstrap=0).params["alpha"])
-    low, high = promised.ranges["alpha"]
-    assert sum(low <= a <= high for a in alphas) >= 9
-    spread = 2 * 1.96 * np.std(alphas)
-    assert 0.5 < (high - low) / spread < 2
+    sizes, budgets, seeds = np.geomspace(1e4, 3e5, 6), np.geomspace(2e5, 6e6, 5), np.arange(2.0)
+    n, d, s = (axis.ravel() for axis in np.meshgrid(sizes, budgets, seeds))
+    design = promised_intervals.Design("language", n, d, s)
+    noise = Scatter(model=0.008, reach=2.0, trunk=0.004, run=0.005)
+    expected = promised_intervals.Expected("kaplan", promised_intervals.BUILT_IN.params, noise, "planted")
+    said = promised_intervals.promised(design, expected)
+    draws = noise.draw(n, d, design.trunks, 5, np.random.default_rng(7))
+    table = {"params": n, "tokens": d, "cluster": design.trunks}
+    made = [
+        fit({**table, "loss": expected.loss(n, d) * np.exp(one)}, "kaplan", bootstrap=100) for one in draws
+    ]
+    for name in ("alpha_N", "alpha_D"):
+        low, high = said.ranges[name]
+        delivered = np.median([np.log(one.intervals[name][1] / one.intervals[name][0]) for one in made])
+        assert 1 / 1.5 < np.log(high / low) / delivered < 1.5
+    delivered = np.median([np.ptp(one.allocation.interval) for one in made])
+    assert 1 / 1.5 < np.ptp(said.params_exponent) / delivered < 1.5
+    # Without the law's own error the same design would promise too much.
+    alone = replace(expected, scatter=replace(noise, model=0.0))
+    low, high = promised_intervals.promised(design, alone).params_exponent
+    assert high - low < 0.75 * np.ptp(said.params_exponent)
+
+
+def test_scatter_is_measured_back_from_the_residuals_of_a_store():
+    sizes, budgets, seeds = np.geomspace(1e4, 3e5, 40), np.geomspace(2e5, 6e6, 6), np.arange(3.0)
+    n, d, s = (axis.ravel() for axis in np.meshgrid(sizes, budgets, seeds))
+    trunks = numbered(n, s)
+    planted = Scatter(model=0.01, reach=2.0, trunk=0.006, run=0.004)
+    (residual,) = planted.draw(n, d, trunks, 1, np.random.default_rng(0))
+    found = measured(residual, n, d, trunks)
+    for name in ("model", "trunk", "run"):
+        assert getattr(found, name) == pytest.approx(getattr(planted, name), rel=0.2)
+    assert 1.0 < found.reach < 4.0
+    # One seed a cell: nothing is lost, it only cannot be told apart.
+    one = s == 0
+    alone = measured(residual[one], n[one], d[one], trunks[one])
+    assert (alone.trunk, alone.run) == (0.0, 0.0)
+    assert alone.model == pytest.approx(np.std(residual[one]), rel=0.1)
 
 
 def test_what_cannot_be_fitted_is_said_instead(own_cache):

@@ -1,0 +1,64 @@
+"""How far beyond its runs a law is asked: said first, and refused far out unless one insists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.errors import InputError
+from analysis.fits.results import Fit
+from analysis.notes import Note
+
+# Beyond these factors of the fitted runs a verb refuses without --far: three decades of compute, two of
+# params or tokens. Published laws were checked over one to three decades of compute, hardly one over more.
+FAR = {"flops": 1e3, "params": 1e2, "tokens": 1e2}
+# From here on it is said.
+NEAR = 10.0
+CODES = ("far_extrapolation", "extrapolation")
+
+
+def beyond(fit: Fit, params: ArrayLike, tokens: ArrayLike, flops: ArrayLike | None = None) -> list[Note]:
+    """What must be said of runs of params and tokens (flops: 6 params tokens unless given): one remark an
+    axis, on the run that lies furthest out."""
+    n, d = np.atleast_1d(np.asarray(params, float)), np.atleast_1d(np.asarray(tokens, float))
+    spent = 6 * n * d if flops is None else np.atleast_1d(np.asarray(flops, float))
+    fitted = {name: fit.data[name] for name in ("params", "tokens") if name in fit.data}
+    if len(fitted) == 2:
+        fitted["flops"] = 6 * fitted["params"] * fitted["tokens"]
+    found = []
+    for name, asked in {"flops": spent, "params": n, "tokens": d}.items():
+        if name not in fitted:
+            continue
+        low, high = float(fitted[name].min()), float(fitted[name].max())
+        factors = np.maximum(asked / high, low / asked)
+        at = int(np.argmax(factors))
+        factor, value = float(factors[at]), float(asked[at])
+        if factor > (NEAR if name == "flops" else 2):
+            side = "times the largest" if value > high else "times below the smallest"
+            unit = "FLOPs" if name == "flops" else name
+            span = f"{low:.3g} to {high:.3g}"
+            text = f"{value:.3g} {unit} are {factor:.3g} {side} of the fitted runs ({span})"
+            found.append((factor / FAR[name], Note(CODES[factor <= FAR[name]], text)))
+    return [note for _, note in sorted(found, key=lambda one: -one[0])]
+
+
+def refuse_far(notes: Sequence[Note], far: bool) -> None:
+    """Raises InputError for what lies far beyond the runs, unless `far`."""
+    problems = [note.text for note in notes if note.code == CODES[0]]
+    if problems and not far:
+        limits = "1,000 times their compute, 100 times their params or tokens"
+        text = f"no law is trusted beyond {limits}; --far answers all the same"
+        raise InputError(*dict.fromkeys(problems), text)
+
+
+def first(notes: Sequence[Note]) -> str:
+    """The remarks on extrapolation as lines for the top of a text; empty without any."""
+    lines = [f"BEYOND THE RUNS: {note.text}" for note in notes if note.code in CODES]
+    return "\n".join(dict.fromkeys(lines))
+
+
+def others(notes: Sequence[Note]) -> list[Note]:
+    """The remarks that `first` leaves for the end."""
+    return [note for note in notes if note.code not in CODES]
