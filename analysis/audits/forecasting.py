@@ -107,9 +107,23 @@ def _asked(
     high = found.high if found.high is not None else [None] * len(at)
     cells, said = [], ahead.said({} if unique_tokens is None else {"unique_tokens": unique_tokens})
     for n, d, loss, down, up in zip(params, tokens, found.loss, low, high, strict=True):
-        bounds = (None, None) if down is None or up is None else (float(down), float(up))
-        place = (float(n), float(d), float(6 * n * d))
-        cells.append(Cell(None, "asked", *place, float(loss), *bounds, None, None, None, None))
+        bounded = down is not None and up is not None
+        cells.append(
+            Cell(
+                row=None,
+                name="asked",
+                params=float(n),
+                tokens=float(d),
+                flops=float(6 * n * d),
+                predicted=float(loss),
+                low=float(down) if bounded else None,
+                high=float(up) if bounded else None,
+                measured=None,
+                error=None,
+                error_percent=None,
+                inside=None,
+            )
+        )
     return cells, [*said, *beyond(ahead.fit, params, tokens)]
 
 

@@ -1,9 +1,11 @@
 """What a plan costs on this machine: seconds, memory, energy. Estimates are marked as such."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from lab.config import RunConfig
 from lab.machine import speed
@@ -17,6 +19,7 @@ from sweeps.plan.cells import Cell, Plan, Trunk
 CORE_WATTS = (3.0, 25.0)
 ACCELERATOR_WATTS = (60.0, 700.0)
 _GUESSES = 8
+_ODD = 3.0  # times what its neighbours cost a FLOP: a probe that the machine disturbed
 
 
 @dataclass(frozen=True)
@@ -111,21 +114,49 @@ def _step_times(plan: Plan, found: dict[tuple, Program]) -> dict[str, speed.Step
             flops = found[key].flops_per_step
             fastest = max(fastest, flops / told[key].seconds)
             told[key] = speed.StepTime(flops / fastest, told[key].measured)
-    rates = [
-        (math.log(found[key].flops_per_step), found[key].flops_per_step / time.seconds)
-        for key, time in told.items()
-    ]
-    for key, program in found.items():
-        if key in told:
-            times[key] = told[key]
-        else:
-            size = math.log(program.flops_per_step)
-            rate = min(rates, key=lambda r: abs(r[0] - size))[1]
-            times[key] = speed.StepTime(program.flops_per_step / rate, False)
+    flops = {key: program.flops_per_step for key, program in found.items()}
+    bounded = bounded_times(flops, {key: time.seconds for key, time in told.items()})
+    for key in found:
+        times[key] = speed.StepTime(bounded[key], key in told and told[key].measured)
     return {
         node.run_id: times[program_key(node.config, plan.dataset(node.config).vocab_size)]
         for node in (*plan.cells, *plan.trunks)
     }
+
+
+def bounded_times(flops: Mapping, told: Mapping) -> dict:
+    """Seconds a step of each program by its FLOPs a step, from those that are `told`.
+
+    A told time stands unless the FLOPs there cost more than _ODD times what they cost both next to it: the
+    machine was busy then, since a step of a size between two is no slower a FLOP than either. At the ends of
+    the sizes the nearest alone decides. A program without a time takes the cost a FLOP between those of its
+    neighbours, so never more than the dearer of them.
+    """
+    keys = sorted(told, key=lambda key: flops[key])
+    costs = [told[key] / flops[key] for key in keys]
+    sound = []
+    for place, cost in enumerate(costs):
+        beside = costs[max(place - 1, 0) : place] + costs[place + 1 : place + 2]
+        sound.append(min(cost, _ODD * max(beside)) if beside and cost > _ODD * max(beside) else cost)
+    at = np.log([flops[key] for key in keys])
+    found = {}
+    for key, needed in flops.items():
+        # np.interp keeps to the end values beyond the ends
+        cost = sound[keys.index(key)] if key in told else np.exp(np.interp(np.log(needed), at, np.log(sound)))
+        found[key] = float(cost * needed)
+    return found
+
+
+def odd(flops: Mapping, told: Mapping) -> list:
+    """Those told times that their neighbours contradict, either way by more than _ODD times."""
+    keys = sorted(told, key=lambda key: flops[key])
+    costs = [told[key] / flops[key] for key in keys]
+    found = []
+    for place, key in enumerate(keys):
+        beside = costs[max(place - 1, 0) : place] + costs[place + 1 : place + 2]
+        if beside and (costs[place] > _ODD * max(beside) or costs[place] * _ODD < min(beside)):
+            found.append(key)
+    return found
 
 
 def trained_steps(plan: Plan) -> dict[str, int]:

@@ -264,3 +264,47 @@ def best_prior(plan: Plan, out: Path | None, named: Path | None = None) -> Expec
         return of_store(out)
     except InputError:
         return own
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A promise beside what the finished study delivers: widths of 95 % intervals, promised over delivered.
+
+    ``ratios``: by name, of positive numbers as factors; ``law``: that of the promise, ``leads``: that of the
+    finished runs. Where they differ only the params exponent is compared.
+    """
+
+    grid: str
+    law: str
+    leads: str
+    ratios: dict[str, float]
+    source: str
+
+
+def kept(out: Path, prior: Prior) -> Kept | None:
+    """How the promise for the grid whose law a store shows came true; None where it shows none."""
+    from analysis.audits.leading import leading_fit
+    from analysis.errors import InputError
+    from analysis.tables.table import read
+
+    expected = BUILT_IN if prior == Prior() else stated(prior, "the study's [prior]")
+    try:
+        runs = read(out)
+        law = leading_fit(runs)
+    except InputError:
+        return None
+    rows = law.data["row"]
+    seeds = np.asarray([float(seed or 0) for seed in runs.columns["seed"][rows].tolist()])
+    grid = str(runs.columns["grid"][rows[0]])
+    said = promised(Design(grid, law.data["params"], law.data["tokens"], seeds), expected)
+    if said.why:
+        return None
+    ratios = {}
+    if law.allocation is not None and law.allocation.interval is not None and said.params_exponent:
+        ratios["params_exponent"] = float(np.ptp(said.params_exponent) / np.ptp(law.allocation.interval))
+    if law.law.name == said.law:
+        for name, (low, high) in said.ranges.items():
+            down, up = law.intervals[name]
+            if min(low, down) > 0 and high > low and up > down:
+                ratios[name] = float(np.log(high / low) / np.log(up / down))
+    return Kept(grid, said.law, law.law.name, ratios, expected.source)

@@ -19,7 +19,7 @@ from lab.machine import python
 from lab.machine.devices import available_cores
 from lab.strict import build
 from sweeps.plan.cells import Plan
-from sweeps.plan.pricing import Prices, Program, programs
+from sweeps.plan.pricing import Prices, Program, odd, programs
 
 _SECONDS = 0.5  # of training for each program, after its compilation
 _COMPILE = 6.0  # expected seconds of compilation a program
@@ -32,6 +32,18 @@ def unmeasured(plan: Plan) -> list[Program]:
 
     found = [p for p in programs(plan).values() if speed.known(p.config, p.vocab) is None]
     return sorted(found, key=lambda p: -p.steps * p.flops_per_step)
+
+
+def contradicted(plan: Plan, probed: list[Program]) -> list[Program]:
+    """Those just probed whose time a FLOP the sizes next to them contradict: worth another look."""
+    from lab.machine import speed
+
+    found = programs(plan)
+    told = {key: speed.known(p.config, p.vocab) for key, p in found.items()}
+    seconds = {key: time.seconds for key, time in told.items() if time is not None}
+    doubted = odd({key: p.flops_per_step for key, p in found.items()}, seconds)
+    mine = [(p.config, p.vocab) for p in probed]
+    return [found[key] for key in doubted if (found[key].config, found[key].vocab) in mine]
 
 
 def is_cheap(plan: Plan, todo: list[Program]) -> bool:

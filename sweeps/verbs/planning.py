@@ -80,6 +80,11 @@ def plan(argv: list[str]) -> int:
         if todo and (probe == "always" or probing.is_cheap(made, todo)):
             _tell(f"timing {len(todo)} programs on this machine")
             probing.probe(todo, _tell)
+            if again := probing.contradicted(made, todo):
+                _tell(
+                    f"{len(again)} of them disagree with their neighbours by more than 3 times: timed again"
+                )
+                probing.probe(again, _tell)
         priced = plan_output.Priced(made, out, workers or _workers(made), prior)
         text = plan_output.as_json if as_json else plan_output.as_csv if csv else plan_output.as_text
         print(text(priced).rstrip("\n"))

@@ -2,12 +2,13 @@
 
 import shlex
 import time
+import tomllib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lab.errors import InputError
-from lab.files import Refused
+from lab.files import Refused, read_text
 from lab.runs.folder import FAILURE, ITEMS, METRICS, RESULT, SPEC
 from sweeps.quantities import duration, short
 from sweeps.store.damage import REMOVE, Damage, look
@@ -25,6 +26,7 @@ class Look:
     root: Path
     _steps: dict[str, tuple[float, int]] = field(default_factory=dict)  # run id -> when, tokens
     _looked: dict[str, tuple[list[float], list[Damage]]] = field(default_factory=dict)
+    _promises: dict[Path, dict | None] = field(default_factory=dict)  # by study file
 
     def collect(self) -> dict:
         """Cells by state for each study, what runs now, what failed, and the commands that help.
@@ -82,8 +84,23 @@ class Look:
             "lowest_loss": lowest,
             "last_losses": self._last(rows),
             **_costs(cells, states, rows, running),
+            "promise": self._promise(path) if is_over else None,
             "next": None if is_over else command + (" --retry-failed" if failures else ""),
         }
+
+    def _promise(self, path: Path) -> dict | None:
+        """Widths of intervals, promised over delivered, once a study is over; computed at the first look."""
+        if path not in self._promises:
+            from sweeps.plan.promised_intervals import kept
+            from sweeps.study.prior import Prior
+
+            try:
+                stated = tomllib.loads(read_text(path.with_suffix(".toml"), self.root)).get("prior", {})
+                found = kept(self.root, Prior(**stated))
+            except (OSError, Refused, ValueError, TypeError):
+                found = None
+            self._promises[path] = None if found is None else asdict(found)
+        return self._promises[path]
 
     def _row(self, store: Store, run_id: str) -> dict:
         """The row of a result; empty where it went away meanwhile."""
@@ -193,6 +210,8 @@ def _of_study(study: dict) -> list[str]:
             f"device time of finished runs: {duration(actual)}, predicted {duration(predicted)} "
             f"({actual / predicted:.2f} times), and {duration(study['compile_seconds'])} of compilation"
         )
+    if study["promise"]:
+        lines.append(_of_promise(study["promise"]))
     for grid, lowest in study["lowest_loss"].items():
         lines.append(f"lowest loss of {grid}: {lowest['loss_nats']:.4f} ({lowest['run_id']})")
     if study["last_losses"]:
@@ -217,6 +236,15 @@ def _of_study(study: dict) -> list[str]:
     elif study["damaged"]:
         lines.append(REMOVE)
     return lines
+
+
+def _of_promise(promise: dict) -> str:
+    shown = ", ".join(f"{name} {ratio:.2f}" for name, ratio in promise["ratios"].items())
+    other = "" if promise["law"] == promise["leads"] else f"; {promise['leads']} leads on the runs"
+    return (
+        f"intervals of {promise['grid']}, promised over delivered width: {shown or 'nothing in common'} "
+        f"({promise['law']} law and scatter of {promise['source']}{other})"
+    )
 
 
 def _listed(rows: list[dict], say) -> list[str]:

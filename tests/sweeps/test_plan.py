@@ -321,3 +321,31 @@ def test_large_grids_cost_a_few_operations_a_cell(own_cache, monkeypatch):
     found = make(grid)
     assert len(found.cells) == 4 * 50 * 10 - 4 * 10 * (50 - len({c.config.steps for c in found.cells}))
     assert len(calls) < 4 * 10 * 4
+
+
+def test_a_time_taken_while_the_machine_was_busy_does_not_price_a_study():
+    flops = {"a": 1e8, "b": 2e8, "c": 4e8, "d": 8e8, "e": 16e8, "f": 3e8}
+    sound = {key: flops[key] / 5e9 for key in "abcde"}
+    assert pricing.odd(flops, sound) == []
+    as_told = pricing.bounded_times(flops, sound)
+    assert all(as_told[key] == pytest.approx(sound[key]) for key in sound)
+    for busy in "abcde":
+        told = {**sound, busy: 900 * sound[busy]}
+        assert busy in pricing.odd(flops, told)
+        found = pricing.bounded_times(flops, told)
+        assert found[busy] == pytest.approx(3 * sound[busy])
+        # The shape that was never timed lies between b and c.
+        assert found["f"] / flops["f"] <= 2 / 5e9
+    # A program is dearer a FLOP the narrower it is; that is no oddity.
+    narrow = {key: flops[key] / rate for key, rate in zip("abcde", (1e9, 2e9, 4e9, 8e9, 9e9), strict=True)}
+    assert pricing.odd(flops, narrow) == []
+
+
+def test_the_guess_of_an_untimed_shape_never_exceeds_twice_its_neighbours():
+    flops = {"a": 1e8, "x": 2e8, "c": 4e8, "y": 1e9}
+    told = {"a": 0.1, "c": 0.08}
+    found = pricing.bounded_times(flops, told)
+    costs = {key: found[key] / flops[key] for key in flops}
+    assert costs["c"] < costs["x"] < costs["a"]
+    assert costs["y"] == costs["c"]
+    assert costs["x"] <= 2 * max(costs["a"], costs["c"])
