@@ -39,13 +39,15 @@ def train(folder):
 @pytest.mark.slow
 def test_the_law_of_real_runs(store):
     fitted = json.loads(lab("fit", store, "--bootstrap", "100", "--json"))
-    assert fitted["law"] == "chinchilla"
+    assert fitted["law"] == fitted["leading"]["law"]
     assert fitted["certificate"]["converged"]
     assert fitted["points"] == 4 * 4 * 2 - 3 * 2
     held = [row for row in fitted["excluded"] if "held out" in row["reason"]]
     assert len(held) == 6
     forecast = json.loads(lab("forecast", store, "--bootstrap", "100", "--json"))
     assert forecast["score"]["cells"] == 6
+    assert forecast["leading"]["law"] == fitted["law"]
+    assert forecast["fit"]["params"] == fitted["params"]
     # a few thousand tokens make no law; but a forecast off by a third would be no forecast at all
     assert forecast["score"]["mean_abs_error_percent"] < 33
 

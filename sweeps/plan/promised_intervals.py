@@ -201,10 +201,8 @@ def of_store(store: Path) -> Expected:
     from analysis.tables.table import read
 
     law = leading_fit(read(store), bootstrap=0)
-    if law.certificate.bound_hits:
-        raise InputError(
-            f"{store}: {law.law.name} has lost a term there: {'; '.join(law.certificate.bound_hits)}"
-        )
+    if lost := law.certificate.bound_hits:
+        raise InputError(f"{store}: {law.law.name} has lost a term there: {'; '.join(lost)}")
     n, d = law.data["params"], law.data["tokens"]
     seen = measured(law.data["residual"], n, d, law.rows.clusters)
     scatter = _freed(law.law, law.params, n, d, law.rows.clusters, seen)
