@@ -176,7 +176,6 @@ def test_every_file_in_every_way(copy, lab_run, sound, name, way):
     code, said = lab_run(copy)
     lines = [line.split(": ", 2)[2] for line in said.splitlines() if line.startswith("damaged: ")]
     state = told["states"].get(run_id, "trunk") if "runs" in path.parts else ""
-    print(f"{name:<19} {way:<8} {state:<8} {'mended' if code == MENDED else 'told':<7} {'; '.join(lines)}")
     assert code == EXPECTED[name], said
     if EXPECTED[name] == TOLD:
         assert f"{run_id}/{name}" in said
@@ -187,6 +186,7 @@ def test_every_file_in_every_way(copy, lab_run, sound, name, way):
         again, said = lab_run(copy)
         assert again == code, said
         assert ("damaged" in said) == (code == TOLD)
+    print(f"{name:<19} {way:<8} {state:<8} {'mended' if code == MENDED else 'told':<7} {'; '.join(lines)}")
 
 
 @pytest.mark.parametrize("bad", [b"\xff\xfe\n", b"[1]\n", b'{"step": "x"}\n', b"{}\n", b"null\n"])
