@@ -25,10 +25,10 @@ RESULTS, CIRCUMSTANCES = frozenset(_RESULTS.split()), frozenset(_CIRCUMSTANCES.s
 TEXT = frozenset(_TEXT.split())
 _NUMBERS = (RESULTS | CIRCUMSTANCES) - TEXT
 _LOG_TEXT = ("kind", "task", "measure")
-_LOG_NUMBERS = ("tokens", "loss_nats", "grad_norm", "seconds", "value")
+_LOG_NUMBERS = ("tokens", "loss_nats", "grad_norm", "value", "device_seconds", "compile_seconds")
 _SCORE = "score se items correct chance params tokens flops loss_nats seed"
 _SCORE_NUMBERS = tuple(_SCORE.split())
-_NEEDED = {"branch": ("seconds",), "progress": ("task", "measure", "value")}
+_NEEDED = {"progress": ("task", "measure", "value")}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -125,7 +125,16 @@ def _is_line(line: Any) -> bool:
         return False
     right = all(isinstance(line[name], str) for name in _LOG_TEXT if name in line)
     right = right and all(_is_number(line[name]) for name in _LOG_NUMBERS if name in line)
+    right = right and ("since" not in line or _is_since(line["since"]))
     return right and all(name in line for name in _NEEDED.get(line.get("kind"), ()))
+
+
+def _is_since(value: Any) -> bool:
+    """The steps before a branch point that are in no record yet (:mod:`lab.runs.window`)."""
+    if not isinstance(value, dict) or not isinstance(value.get("last"), dict):
+        return False
+    series = [value.get(name) for name in ("loss_nats", "grad_norm")]
+    return all(isinstance(one, list) and all(map(_is_number, one)) for one in series)
 
 
 def _is_score(value: Any) -> bool:
