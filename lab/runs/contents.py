@@ -11,7 +11,8 @@ from typing import Any
 # The columns of a row. Results: the same run has them equal on any machine of one kind. Circumstances: where,
 # when and how it was computed; two machines that agree on the results have trained the same run.
 _RESULTS = """
-run_id status seed source width layers parametrization algorithm params_total params_embedding params_head
+run_id status seed source width layers heads head_width mlp mlp_ratio tied qk_norm context parametrization
+algorithm params_total params_embedding params_head
 params_matrices params_vectors tokens unique_tokens batch_tokens entropy_rate_nats learning_rate weight_decay
 flops_6nd flops_exact flops_chinchilla flops_palm flops_kaplan loss_nats loss_se bits_per_byte train_loss_nats
 diverged_step reason
@@ -20,10 +21,11 @@ _CIRCUMSTANCES = """
 trunk pack device device_seconds compile_seconds cache_hits cache_misses attempts energy_joules energy_source
 git_commit
 """
-_TEXT = "run_id status source parametrization algorithm reason trunk pack device energy_source git_commit"
+_TEXT = "run_id status source mlp parametrization algorithm reason trunk pack device energy_source git_commit"
 RESULTS, CIRCUMSTANCES = frozenset(_RESULTS.split()), frozenset(_CIRCUMSTANCES.split())
 TEXT = frozenset(_TEXT.split())
-_NUMBERS = (RESULTS | CIRCUMSTANCES) - TEXT
+_FLAGS = frozenset(("tied", "qk_norm"))
+_NUMBERS = (RESULTS | CIRCUMSTANCES) - TEXT - _FLAGS
 _LOG_TEXT = ("kind", "task", "measure")
 _LOG_NUMBERS = ("tokens", "loss_nats", "grad_norm", "value", "device_seconds", "compile_seconds")
 _SCORE = "score se items correct chance params tokens flops loss_nats seed"
@@ -48,7 +50,9 @@ def fault_of_result(value: Any, run_id: str | None = None) -> str:
         if found is None:
             continue
         number = name in _NUMBERS or (isinstance(found, int | float) and not isinstance(found, bool))
-        if (number and not _is_number(found)) or (name in TEXT and not isinstance(found, str)):
+        right = _is_number(found) if number else True
+        right = right and (name not in TEXT or isinstance(found, str))
+        if not right or (name in _FLAGS and not isinstance(found, bool)):
             return f"{name} is {json.dumps(found)[:40]}"
     if row.get("trunk") is not None and not is_name(row["trunk"]):
         return f"trunk is {row['trunk'][:40]!r}, which names no folder"

@@ -280,7 +280,9 @@ def test_a_column_of_another_type_makes_a_torn_result(whole, column):
     folder = next((whole / "store" / "runs").glob("*/result.json"))
     result = json.loads(folder.read_text())
     assert contents.fault_of_result(result, folder.parent.name) == ""
-    for wrong in ([1], {"a": 1}, True, 10**400, float("nan"), "x" if column not in contents.TEXT else 3):
+    flag = isinstance(result["row"].get(column), bool)
+    others = ([1], {"a": 1}, 10**400, float("nan"), 3 if flag or column in contents.TEXT else "x")
+    for wrong in (*others, *([] if flag else [True])):
         damaged = {**result, "row": {**result["row"], column: wrong}}
         assert contents.fault_of_result(damaged, folder.parent.name), (column, wrong)
 
