@@ -268,7 +268,7 @@ def _next(
     level = settings.level
     own = prediction_interval(fitted, inputs, level, True)
     together = len(laws) > 1
-    blend = blended(rows, laws, weights, settings.rho, runs.source) if together else None
+    blend = blended(rows, laws, weights, settings, runs.source) if together else None
     values = (law.loss(fitted.params, inputs), *own) if blend is None else about(blend, inputs, *own, level)
     loss, low, high = (float(value[0]) for value in values)
     earlier = misses(rows, law, settings, runs, laws if together else (), weights)

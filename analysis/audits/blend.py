@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.fits.fitting import Settings, fit_sample
+from analysis.fits.fitting import Settings, fit_sample, without_draws
 from analysis.laws.law import Law
 from analysis.laws.repeated import loss_at
-from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 
 # Earlier errors below a tenth of a percent are chance among a few cells, and prefer no law.
@@ -63,13 +62,13 @@ def weights_of(errors: Sequence[float | None]) -> tuple[float, ...]:
 
 
 def blended(
-    rows: Sample, laws: Sequence[Law], weights: Sequence[float], rho: Rho, source: str
+    rows: Sample, laws: Sequence[Law], weights: Sequence[float], settings: Settings, source: str
 ) -> Blend | None:
     """The laws fitted to `rows`; those they do not determine are left out. None without any."""
     found, kept = [], []
     for law, weight in zip(laws, weights, strict=True):
         try:
-            found.append((law, fit_sample(rows, law, source, Settings(rho)).params))
+            found.append((law, fit_sample(rows, law, source, without_draws(settings)).params))
         except InputError:
             continue
         kept.append(weight)

@@ -66,7 +66,7 @@ def misses(
             earlier = fit_sample(rows.where(~held), law, runs.source, few)
         except InputError:
             continue
-        blend = blended(rows.where(~held), laws, weights, settings.rho, runs.source) if laws else None
+        blend = blended(rows.where(~held), laws, weights, settings, runs.source) if laws else None
         found = [_score(cell) for cell in cells_of(earlier, rows.where(held), runs, settings.level, blend)]
         scores += found
         window += [len(distances)] * len(found)

@@ -17,6 +17,7 @@ from analysis.audits.results import Cell, Forecast, Score
 from analysis.errors import InputError
 from analysis.fits.calibration import calibrated
 from analysis.fits.fitting import Settings, fit_sample
+from analysis.fits.kept import beside
 from analysis.fits.reach import beyond
 from analysis.fits.results import Fit
 from analysis.laws.law import Law
@@ -65,7 +66,7 @@ def forecast(
         raise InputError(
             f"{runs.source}: all {len(rows)} usable rows are marked as held out; none is left to fit"
         )
-    settings = Settings(rho, bootstrap, method, level, seed)
+    settings = Settings(rho, bootstrap, method, level, seed, beside(runs))
     first = settings if law != "auto" else replace(settings, bootstrap=0)
     fitted, held, rule = _split(rows, holdout_factor, bool(at), chosen, first, runs.source)
     blend: Blend | None = None
@@ -76,7 +77,7 @@ def forecast(
         assert fitted.leading is not None
         rivals, chosen = fitted.leading.rivals, fitted.law
         laws, weights = tuple(find(one.law) for one in rivals), tuple(one.weight for one in rivals)
-        blend = blended(rows.where(~held), laws, weights, rho, runs.source)
+        blend = blended(rows.where(~held), laws, weights, settings, runs.source)
     if calibrate:
         fitted = calibrated(fitted, calibrate, bootstrap, method, seed)
     earlier = misses(rows.where(~held), chosen, settings, runs, laws, weights) if fitted.draws else None

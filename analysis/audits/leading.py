@@ -13,6 +13,7 @@ from analysis.audits.results import Rival
 from analysis.errors import InputError
 from analysis.fits.calibration import calibrated
 from analysis.fits.fitting import Settings, fit_sample
+from analysis.fits.kept import beside
 from analysis.fits.leading import Leading
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import Interval
@@ -54,7 +55,7 @@ def leading_fit(
     rows = sample(runs, LAWS["chinchilla"].inputs, noise)
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
-    made = fit_leading(rows, runs, Settings(rho, bootstrap, method, level, seed))
+    made = fit_leading(rows, runs, Settings(rho, bootstrap, method, level, seed, beside(runs)))
     return calibrated(made, calibrate, bootstrap, method, seed) if calibrate else made
 
 
@@ -62,7 +63,7 @@ def fit_leading(rows: Sample, runs: Runs, settings: Settings, held: Sample | Non
     """The fit of `rows` by the law that leads on them. `held`: rows that the rivals' held-out errors are
     reported on; they play no part in the choice."""
     nothing = rows.where(np.zeros(len(rows), bool))
-    rivals = rank(rows, nothing if held is None else held, runs, settings.rho)
+    rivals = rank(rows, nothing if held is None else held, runs, settings)
     law = find(rivals[0].law)
     made = fit_sample(rows, law, runs.source, settings)
     return replace(made, leading=_leading(rivals, _chinchilla(made, rows, runs, settings)))

@@ -10,10 +10,9 @@ from analysis.audits.blend import weights_of
 from analysis.audits.predictions import cells_of, flops_of
 from analysis.audits.results import Rival
 from analysis.errors import InputError
-from analysis.fits.fitting import Settings, fit_sample
+from analysis.fits.fitting import Settings, fit_sample, without_draws
 from analysis.laws.law import Law
 from analysis.laws.named import LAWS
-from analysis.solve.objectives import Rho
 from analysis.tables.sample import Sample
 from analysis.tables.table import Runs
 
@@ -23,7 +22,7 @@ SPLITS = (3.0, 2.0)
 
 
 def rank(
-    fitted: Sample, held: Sample, runs: Runs, rho: Rho, names: Sequence[str] = CANDIDATES
+    fitted: Sample, held: Sample, runs: Runs, settings: Settings, names: Sequence[str] = CANDIDATES
 ) -> tuple[Rival, ...]:
     """The laws by their mean error one step earlier; those that could not be tried so come last.
 
@@ -35,7 +34,7 @@ def rank(
     for name in names:
         law = LAWS[name]
         try:
-            whole = fit_sample(fitted, law, runs.source, Settings(rho))
+            whole = fit_sample(fitted, law, runs.source, without_draws(settings))
         except InputError as error:
             problems += error.problems
             continue
@@ -43,7 +42,7 @@ def rank(
         for split in SPLITS:
             late = flops > flops.max() / split
             if late.any():
-                earlier += _errors(fitted.where(~late), fitted.where(late), law, runs, rho)
+                earlier += _errors(fitted.where(~late), fitted.where(late), law, runs, settings)
         beyond = [cell.error_percent for cell in cells_of(whole, held, runs, 0.9)]
         tried.append((name, len(law.names), whole.objective.value, _mean(earlier), _mean(beyond)))
     if not tried:
@@ -59,10 +58,10 @@ def _mean(errors: list[float]) -> float | None:
     return mean if np.isfinite(mean) else None
 
 
-def _errors(early: Sample, late: Sample, law: Law, runs: Runs, rho: Rho) -> list[float]:
+def _errors(early: Sample, late: Sample, law: Law, runs: Runs, settings: Settings) -> list[float]:
     """Errors in percent on `late` of the law fitted to `early`; none where it cannot be fitted."""
     try:
-        fitted = fit_sample(early, law, runs.source, Settings(rho))
+        fitted = fit_sample(early, law, runs.source, without_draws(settings))
     except InputError:
         return []
     return [cell.error_percent for cell in cells_of(fitted, late, runs, 0.9)]

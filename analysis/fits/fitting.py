@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from analysis.errors import InputError
 from analysis.fits.calibration import calibrated
 from analysis.fits.certify import certify, invariances
 from analysis.fits.identify import refuse, remarks
+from analysis.fits.kept import Kept, beside
 from analysis.fits.noise import weighted
 from analysis.fits.profile import by_profile
 from analysis.fits.results import Exponents, Fit, Objective
@@ -67,7 +68,8 @@ def fit(
     rows = sample(runs, law.inputs, noise)
     if exclude_held_out and rows.held_out.any():
         rows = rows.where(~rows.held_out, "held out for the forecast")
-    made = fit_sample(rows, law, runs.source, Settings(rho, bootstrap, method, level, seed))
+    settings = Settings(rho, bootstrap, method, level, seed, beside(runs))
+    made = fit_sample(rows, law, runs.source, settings)
     if not calibrate:
         return made
     return calibrated(made, calibrate, bootstrap, method, seed)
@@ -79,18 +81,31 @@ HOFFMANN = Rho("huber", 1e-3, False)
 
 @dataclass(frozen=True)
 class Settings:
-    """How a law is fitted: what is minimised, and how intervals are drawn (see `fit`); none by default."""
+    """How a law is fitted: what is minimised, and how intervals are drawn (see `fit`); none by default. kept:
+    where fits of the same rows are looked up first."""
 
     rho: Rho = HOFFMANN
     bootstrap: int = 0
     method: str = "auto"
     level: float = 0.95
     seed: int = 0
+    kept: Kept | None = field(default=None, compare=False, repr=False)
+
+
+def without_draws(settings: Settings) -> Settings:
+    """The same fit without intervals."""
+    return replace(settings, bootstrap=0, method="auto", level=0.95, seed=0)
 
 
 def fit_sample(rows: Sample, law: Law, source: str, settings: Settings | None = None) -> Fit:
     """`fit` on rows that are already chosen; source names the table in what is said about it."""
     settings = settings or Settings()
+    if settings.kept is None:
+        return _fitted(rows, law, source, settings)
+    return settings.kept.fit(rows, law, source, settings, lambda: _fitted(rows, law, source, settings))
+
+
+def _fitted(rows: Sample, law: Law, source: str, settings: Settings) -> Fit:
     rho, draws, method, level = settings.rho, settings.bootstrap, settings.method, settings.level
     refuse(rows, law, source)
     x, target, centre = centred(rows, law, rho)

@@ -22,9 +22,9 @@ from analysis.report.provenance import Provenance, provenance
 from analysis.report.second_process import Second
 from analysis.tables.table import Runs, read
 
-# Draws for intervals: their ends move by a few percent of their width from 500 to 5,000, and it is a page
-# that people wait for.
-DRAWS = 500
+# Draws for intervals, as many as `lab fit` and `lab forecast` take: what they computed is kept, and not
+# computed again.
+DRAWS = 1000
 MOST_GROUPS = 4
 # Most simulated data sets a series: the smallest p-value is one over these. `lab thresholds` takes more.
 THRESHOLD_DRAWS = {"params": 199, "loss_nats": 99}

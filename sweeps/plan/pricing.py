@@ -1,11 +1,10 @@
 """What a plan costs on this machine: seconds, memory, energy. Estimates are marked as such."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from lab.config import RunConfig
 from lab.machine import speed
@@ -19,6 +18,7 @@ from sweeps.plan.cells import Cell, Plan, Trunk
 CORE_WATTS = (3.0, 25.0)
 ACCELERATOR_WATTS = (60.0, 700.0)
 _GUESSES = 8
+_LIKE = 8.0  # times the FLOPs of a program up to which another says what a FLOP should cost
 _ODD = 3.0  # times what its neighbours cost a FLOP: a probe that the machine disturbed
 
 
@@ -127,36 +127,44 @@ def _step_times(plan: Plan, found: dict[tuple, Program]) -> dict[str, speed.Step
 def bounded_times(flops: Mapping, told: Mapping) -> dict:
     """Seconds a step of each program by its FLOPs a step, from those that are `told`.
 
-    A told time stands unless the FLOPs there cost more than _ODD times what they cost both next to it: the
-    machine was busy then, since a step of a size between two is no slower a FLOP than either. At the ends of
-    the sizes the nearest alone decides. A program without a time takes the cost a FLOP between those of its
-    neighbours, so never more than the dearer of them.
+    A told time stands unless a FLOP of it costs more than _ODD times what it costs in the programs next to it
+    in size: the machine was busy then, and it counts for _ODD times theirs. A program without a time takes
+    the cost of the nearest that has one, never more than twice that of any other neighbour.
     """
-    keys = sorted(told, key=lambda key: flops[key])
-    costs = [told[key] / flops[key] for key in keys]
-    sound = []
-    for place, cost in enumerate(costs):
-        beside = costs[max(place - 1, 0) : place] + costs[place + 1 : place + 2]
-        sound.append(min(cost, _ODD * max(beside)) if beside and cost > _ODD * max(beside) else cost)
-    at = np.log([flops[key] for key in keys])
+    costs = {key: told[key] / flops[key] for key in told}
+    sound = {}
+    for key, cost in costs.items():
+        beside = [costs[other] for other in _neighbours(key, flops, costs)]
+        sound[key] = min(cost, _ODD * max(beside)) if beside else cost
     found = {}
     for key, needed in flops.items():
-        # np.interp keeps to the end values beyond the ends
-        cost = sound[keys.index(key)] if key in told else np.exp(np.interp(np.log(needed), at, np.log(sound)))
-        found[key] = float(cost * needed)
+        cost = sound.get(key)
+        if cost is None:
+            nearest = min(sound, key=lambda other: abs(math.log(flops[other] / needed)))
+            beside = [sound[other] for other in _neighbours(key, flops, sound)]
+            cost = min([sound[nearest], *(2 * other for other in beside)])
+        found[key] = cost * needed
     return found
 
 
 def odd(flops: Mapping, told: Mapping) -> list:
     """Those told times that their neighbours contradict, either way by more than _ODD times."""
-    keys = sorted(told, key=lambda key: flops[key])
-    costs = [told[key] / flops[key] for key in keys]
+    costs = {key: told[key] / flops[key] for key in told}
     found = []
-    for place, key in enumerate(keys):
-        beside = costs[max(place - 1, 0) : place] + costs[place + 1 : place + 2]
-        if beside and (costs[place] > _ODD * max(beside) or costs[place] * _ODD < min(beside)):
+    for key, cost in costs.items():
+        beside = [costs[other] for other in _neighbours(key, flops, costs)]
+        if beside and (cost > _ODD * max(beside) or cost * _ODD < min(beside)):
             found.append(key)
     return found
+
+
+def _neighbours(key, flops: Mapping, told: Mapping) -> list:
+    """The next smaller and the next larger of the programs that are told, where they are of like size."""
+    below = [other for other in told if other != key and flops[other] <= flops[key]]
+    above = [other for other in told if other != key and flops[other] > flops[key]]
+    beside = [max(below, key=flops.get)] if below else []
+    beside += [min(above, key=flops.get)] if above else []
+    return [other for other in beside if abs(math.log(flops[other] / flops[key])) <= math.log(_LIKE)]
 
 
 def trained_steps(plan: Plan) -> dict[str, int]:
