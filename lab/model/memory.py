@@ -11,13 +11,12 @@ from pathlib import Path
 from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution
-from lab.model import accounting
+from lab.model import accounting, kernels
 
 EVALUATION_BYTES = 256 * 2**20
 _MOST_ROWS = 64
 FACTOR = 1.5  # how far prediction and compiler may be apart
 _PLAIN = Execution()
-_QUERY_BLOCK = 64  # attention keeps scores of the blocks that are not masked as a whole
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,14 @@ def breakdown(
     moments = 2.0
     if config.optimizer.algorithm == "muon":  # matrices have one moment
         moments -= params.matrices / params.total
-    # parts are summed into gradients of their own; over fsdp, layers are gathered before they are used
-    gradients = divided * (2 if how.accumulate > 1 else 1)
-    gathered = params.total / tensor / config.model.layers * 2 if fsdp > 1 else 0
+    # Over fsdp all layers are gathered at the top of the loss and live, with their whole gradients, through
+    # the backward pass. Parts of a batch are summed into gradients of their own.
+    gathered = 2 * params.total / tensor if fsdp > 1 else divided
+    gradients = gathered + (divided if how.accumulate > 1 else 0)
     kept = _activations(config, vocab, how.remat and platform != "cpu", tensor) * config.batch_tokens / parts
     return Memory(
         state=round(4 * together * divided * (1 + moments)),
-        gradients=round(4 * together * (gradients + gathered)),
+        gradients=round(4 * together * gradients),
         activations=round(together * kept),
         evaluation=rows(config, vocab) * config.data.context * round(_scored(config, vocab)),
     )
@@ -156,7 +156,7 @@ def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int) -> flo
     whole = 5 * M
     heads = (3 + 2 + 2 * c.qk_norm) * M  # projected, rotated, normalised
     hidden = (4 if c.mlp == "gated" else 2) * F
-    scores = c.heads * (T + min(T, _QUERY_BLOCK)) / 2
+    scores = c.heads * (T + min(T, kernels.QUERY_BLOCK)) / 2
     layer = size * (whole + (heads + hidden) / tensor) + 4 * scores / tensor
     logits = 2 * 4 * vocab / tensor
     layers = size * M * c.layers + layer if remat else layer * c.layers
@@ -170,9 +170,9 @@ def _scored(config: RunConfig, vocab: int) -> float:
     queries, and for each block a copy of the keys and values it sees; gelu is computed in pieces.
     """
     c, T = config.model, config.data.context
-    blocks = -(-T // _QUERY_BLOCK)
+    blocks = -(-T // kernels.QUERY_BLOCK)
     copies = blocks + 1 if blocks > 1 else 0
-    scores = c.heads * (T + min(T, _QUERY_BLOCK)) / 2
+    scores = c.heads * (T + min(T, kernels.QUERY_BLOCK)) / 2
     attention = (6 + copies) * c.width + scores
     mlp = 4 * c.width + (2 if c.mlp == "gated" else 5) * c.hidden
     return 4 * max(attention, mlp, 1.5 * vocab)  # logits once or twice, as the compiler fuses

@@ -19,6 +19,7 @@ from lab.model import accounting, memory
 from lab.runs import loop
 from lab.runs.folder import RunFolder
 from lab.runs.job import Job
+from lab.training import mesh as meshes
 from lab.training import optimizer, train
 
 V = 258
@@ -60,8 +61,22 @@ def compiled(config, how):
     ],
 )
 def test_prediction_and_compiler_agree(name, how):
-    predicted = memory.predict(SHAPES[name], V, how=how)
+    predicted = memory.breakdown(SHAPES[name], V, how=how).training
     assert 1 / memory.FACTOR < memory.measured(compiled(SHAPES[name], how)) / predicted < memory.FACTOR
+
+
+@pytest.mark.parametrize("shape", [MeshShape(fsdp=2), MeshShape(tensor=2), MeshShape(data=2)], ids=str)
+@pytest.mark.parametrize("name", ["narrow", "wide"])
+def test_prediction_and_compiler_agree_over_a_mesh(name, shape):
+    config, how = SHAPES[name], Execution(mesh=shape)
+    state = train.state_shapes(config, V)
+    leaves, structure = jax.tree.flatten(state)
+    mesh = meshes.make(shape, tuple(jax.devices()[:2]))
+    program = meshes.program(config.model, config.precision, V, mesh, how, (tuple(leaves), structure))
+    tokens = jax.ShapeDtypeStruct((20, config.batch, config.data.context), jnp.int32)
+    compiled = program.lower(state, tokens, tokens, np.int32(1), optimizer.hyper(config)).compile()
+    predicted = memory.breakdown(config, V, "mesh", how=how).training
+    assert 1 / memory.FACTOR < memory.measured(compiled) / predicted < memory.FACTOR
 
 
 # Shapes whose peaks lie in different places: the MLP, attention with blocks of queries, the logits.

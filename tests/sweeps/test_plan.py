@@ -125,7 +125,9 @@ def test_states_are_read_from_folders_and_finished_cells_cost_nothing(tmp_path, 
     )
     first, second = found.cells
     store = Store(tmp_path / "store")
-    store.run(first.run_id).commit({"row": {"status": "ok"}})
+    store.run(first.run_id).commit(
+        {"row": {"run_id": first.run_id, "status": "ok", "loss_nats": 2.0}, "abilities": []}
+    )
     priced = plan_output.Priced(found, tmp_path / "store")
     assert priced.states == {first.run_id: "done", second.run_id: "new"}
     assert priced.seconds_left() == pricing.Prices(found).shares[second.run_id]
