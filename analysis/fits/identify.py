@@ -136,6 +136,16 @@ def _design(rows: Sample, law: Law) -> list[Note]:
         said.append(Note("few_points", f"{len(rows)} rows for {len(law.names)} parameters"))
     stacked = np.stack([*(rows.inputs[name] for name in law.inputs), rows.loss])
     said += _rising(rows)
+    for name in law.inputs:
+        # A power of a covariate takes neither zero nor what is below; a third of a table can go that way.
+        why = [one.reason for one in rows.excluded if one.reason.startswith(f"{name} is ")]
+        lost = sum("positive" in reason for reason in why)
+        if lost and name not in ("params", "tokens", "flops"):
+            text = (
+                f"{lost} of {lost + len(rows)} rows are left out because their {name} is zero or negative, "
+                f"which {law.name} cannot take: shift that column, or fit a law without it"
+            )
+            said.append(Note("covariate_not_positive", text))
     copies = len(rows) - np.unique(stacked, axis=1).shape[1]
     if copies:
         text = f"{copies} rows repeat another row's {', '.join(law.inputs)} and loss exactly: no new evidence"

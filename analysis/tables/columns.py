@@ -100,6 +100,17 @@ def shown(role: str, column: str) -> str:
     return f'"{role}={column}"' if re.search(r"[\s()*]", column) else f"{role}={column}"
 
 
+IN_MEMORY = "table in memory"
+
+
+def spoken(text: str, source: str) -> str:
+    """A message in the words of whoever reads it: options for a file, arguments for a table in memory."""
+    if source != IN_MEMORY:
+        return text
+    said = re.sub(r'--columns "?(\w+)=([^\s;"]+)"?', r'columns={"\1": "\2"}', text)
+    return said.replace("--where grid=...", "runs.where(grid=...)").replace("--noise:", "noise:")
+
+
 def suggested(role: str, names: Iterable[str]) -> str:
     """`; perhaps 'a' or 'b'`: the names that might play the role, or nothing."""
     last = {name: normal(re.split(r"[/.:]", name)[-1]) for name in names}

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Excluded, Note
-from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, suggested
+from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, spoken, suggested
 from analysis.tables.table import Runs
 from analysis.tables.trajectories import CHECKPOINTS, COPIES, MOST, UNFINISHED, checkpoints, copies, swept
 from analysis.tables.units import labelled, numbers
@@ -72,8 +72,8 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         there = ", ".join(own[:20]) or "none"
         raise InputError(
             *(
-                f"{runs.source}: no column for {role}; name it with --columns {role}=..."
-                f"{suggested(role, runs.columns) if role in NEEDED else ''}"
+                spoken(f"{runs.source}: no column for {role}; name it with --columns {role}=...", runs.source)
+                + f"{suggested(role, runs.columns) if role in NEEDED else ''}"
                 for role in lacking
             ),
             f"{runs.source}: its columns are {there}",
@@ -105,6 +105,7 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     wanted = dict.fromkeys((*inputs, *(role for role in NEEDED if role != "loss")))
     out = {role: _values(runs, role)[keep] for role in wanted if _values(runs, role) is not None}
     loss = runs.columns["loss"][keep]
+    notes += _untrained(runs, keep, loss)
     clusters, clustered_by = _clusters(runs, keep, out)
     if not clustered_by and not runs.store:
         clusters, clustered_by, said = _told(runs, keep, out, loss)
@@ -124,6 +125,30 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         _groups(runs, keep, out),
         None if stated is None else stated[keep],
     )
+
+
+# A loss this near to that of guessing evenly among the tokens is one of a model that has learned nothing.
+GUESSING = 0.97
+
+
+def _untrained(runs: Runs, keep: np.ndarray, loss: np.ndarray) -> list[Note]:
+    """Rows whose loss is that of guessing, where the table says how many tokens there are to guess among."""
+    columns = runs.columns
+    name = next((name for name in columns if normal(name) in ("vocab", "vocabsize", "vocabulary")), None)
+    if name is not None:
+        vocab = numbers(columns[name])
+    elif {"params_embedding", "width"} <= columns.keys():
+        vocab = numbers(columns["params_embedding"]) / np.maximum(numbers(columns["width"]), 1.0)
+    else:
+        return []
+    with np.errstate(all="ignore"):
+        even = np.log(vocab[keep])
+        rows = keep[(loss >= GUESSING * even) & (even > 0.5)]
+    if not len(rows):
+        return []
+    shown = ", ".join(f"row {row}" for row in rows[:5].tolist()) + (", ..." if len(rows) > 5 else "")
+    text = f"{len(rows)} rows have the loss of guessing, ln V, and are hardly trained: {shown}"
+    return [Note("untrained", text)]
 
 
 def _groups(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
-from analysis.tables.columns import NEEDED, assign, nearest
+from analysis.tables.columns import IN_MEMORY, NEEDED, assign, nearest, spoken
 from analysis.tables.files import columns_of
 from analysis.tables.limits import LIMITS, ReadLimits
 from analysis.tables.units import evaluate, labelled, numbers
@@ -154,7 +154,11 @@ def as_runs(data: Any, columns: Mapping[str, str] | None = None) -> Runs:
     lengths = {name: values.shape for name, values in raw.items()}
     if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
         raise InputError(f"the columns must be one-dimensional and of one length, and are {lengths}")
-    return table(raw, columns, "table in memory", store=raw.keys() >= WRITTEN)
+    try:
+        found = table(raw, columns, IN_MEMORY, store=raw.keys() >= WRITTEN)
+    except InputError as error:
+        raise InputError(*(spoken(problem, IN_MEMORY) for problem in error.problems)) from None
+    return replace(found, notes=tuple(replace(n, text=spoken(n.text, IN_MEMORY)) for n in found.notes))
 
 
 def table(

@@ -318,3 +318,34 @@ def test_compressed_tables_are_read(tmp_path):
     with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
         file.write(CSV)
     assert sl.read(tmp_path / "a.csv.gz").columns["params"].tolist() == [1e7, 1e8, 1e9]
+
+
+def test_messages_about_a_table_in_memory_speak_python():
+    with pytest.raises(sl.InputError) as caught:
+        sample(sl.read(pd.DataFrame({"size_in_m": [1.0, 2.0], "D": [1e8, 2e8], "loss": [3.0, 2.0]})))
+    said = "\n".join(caught.value.problems)
+    assert 'columns={"params": "..."}' in said
+    assert "--" not in said
+    small = sl.read(pd.DataFrame({"N": [70.0, 140.0], "D": [1e8, 2e8], "loss": [3.0, 2.0]}))
+    (note,) = [note for note in small.notes if note.code == "small_counts"]
+    assert 'columns={"params": "1e9*N"}' in note.text
+
+
+def test_runs_that_learned_nothing_are_named():
+    table = {"N": [1e6, 2e6, 4e6], "D": [1e3, 1e8, 2e8], "loss": [5.54, 3.0, 2.5], "vocab": [256, 256, 256]}
+    notes = [note for note in sample(sl.as_runs(table)).notes if note.code == "untrained"]
+    assert [note.text for note in notes] == [
+        "1 rows have the loss of guessing, ln V, and are hardly trained: row 0"
+    ]
+
+
+def test_rows_lost_to_a_covariate_of_zero_are_counted():
+    rng = np.random.default_rng(0)
+    n, d = np.exp(rng.uniform(13, 18, 40)), np.exp(rng.uniform(18, 22, 40))
+    share = np.where(np.arange(40) < 12, 0.0, rng.uniform(0.1, 1, 40))
+    loss = 1.5 + 300 / n**0.35 + 900 / d**0.35 + 0.1 * np.maximum(share, 0.1) ** -0.5
+    terms = (sl.Term("E"), sl.Term("A", {"params": "alpha"}), sl.Term("B", {"tokens": "beta"}))
+    law = sl.SumLaw("mixed", (*terms, sl.Term("C", {"mixture": "kappa"})), "planted")
+    fitted = sl.fit({"params": n, "tokens": d, "loss": loss, "mixture": share}, law=law, bootstrap=0)
+    (note,) = [note for note in fitted.warnings if note.code == "covariate_not_positive"]
+    assert note.text.startswith("12 of 40 rows are left out because their mixture is zero or negative")
