@@ -78,7 +78,8 @@ def planted_scores(draws: int, seed_sd: float, chance: float = 0.0) -> Iterator[
         tries = []
         for number in range(draws):
             table = pandas.DataFrame(generator(plan, np.random.default_rng(number)))
-            verdict = detect(table, draws=199, seed=number)[0].verdict
+            metric = planted.JUDGED_BY.get(generator.__name__, "exact_match")
+            verdict = detect(table, draws=199, seed=number)[generator.__name__, metric].verdict
             tries.append((verdict, rivals_of(table[table["metric"] == "exact_match"], chance=chance)))
         yield score(generator.__name__, expected, expected == "emergent", tries)
 

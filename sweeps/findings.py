@@ -35,14 +35,21 @@ def controls(series) -> list[dict]:
 
 
 def thresholds(series) -> list[dict]:
-    """One row for each exact match: verdict, evidence, elbow and half."""
+    """One row for each exact match: verdict, the metrics of its task that break, evidence, elbow and half."""
+    broken: dict[str, list[str]] = {}
+    for one in series:
+        if one.verdict == "emergent":
+            broken.setdefault(one.task, []).append(one.metric)
     rows = []
     for one in series:
         if one.metric == "exact_match":
             places = {
                 f"{name} ({one.axis})": _place(getattr(one.thresholds, name)) for name in ("elbow", "half")
             }
-            rows.append({"task": one.task, "verdict": one.verdict} | _evidence(one) | places)
+            breaks = ", ".join(broken.get(one.task, ["–"]))
+            rows.append(
+                {"task": one.task, "verdict": one.verdict, "breaks in": breaks} | _evidence(one) | places
+            )
     return rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis.plots.ability import chosen, label, words
+from analysis.plots.ability import chosen, label, verdict_words
 from analysis.plots.panel import Weight, log_x, runs_and_shape
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
@@ -51,7 +51,7 @@ def abilities(tasks: Mapping[str, Sequence[Series]]) -> Plot:
             _ticks(panel, axis, limits, bottom=last, left=number % _COLUMNS == 0)
         figure.supxlabel(LABELS.get(axis, axis), fontsize=9, color=MUTED)
         settle(figure)
-    alt = "; ".join(f"{one.task}: {words(one.verdict)}" for one in shown)
+    alt = "; ".join(f"{one.task}: {verdict_words(one)}" for one in shown)
     caption = (
         f"Each panel is a task by {_metrics(shown)}. Points are runs, one a seed; red: the best-supported "
         "shape; red bar: the elbow with its 95% interval; dots: chance."
@@ -77,7 +77,7 @@ def _panel(panel, one: Series, colours) -> None:
     said = panel.text(
         0.04,
         0.06 if left else 0.94,
-        words(one.verdict),
+        verdict_words(one),
         transform=panel.transAxes,
         ha="left",
         va="bottom" if left else "top",

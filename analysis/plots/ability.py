@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.plots.panel import CHANCE, Weight, log_x, runs_and_shape
+from analysis.plots.panel import CHANCE, Weight, elbow_of, log_x, runs_and_shape
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
     FORMATS,
@@ -71,7 +71,7 @@ def ability(series: Sequence[Series], colours=None) -> Plot:
         _key(figure, grid[0][0])
         settle(figure)
     first = drawn[0]
-    title = f"{first.task}: {words(first.verdict)}"
+    title = f"{first.task}: {verdict_words(first)}"
     slug = re.sub(r"[^a-z0-9]+", "-", first.task.lower()).strip("-")[:40] or "task"
     caption = (
         "Points are runs, one a seed. Red: the best-supported shape; grey dashes: the smooth curve that a "
@@ -86,6 +86,13 @@ def ability(series: Sequence[Series], colours=None) -> Plot:
 
 def words(verdict: str) -> str:
     return verdict.replace("_", " ")
+
+
+def verdict_words(one: Series) -> str:
+    """The verdict of a series, with the metric of its task that breaks where it does not itself."""
+    if not one.breaks_in:
+        return words(one.verdict)
+    return f"emergent in {'nats' if _continuous(one.breaks_in) else label(one.breaks_in)}"
 
 
 def label(metric: str) -> str:
@@ -175,7 +182,7 @@ def _places(panel, one: Series) -> None:
             clip_on=False,
             transform=bottom,
         )
-    elbow = one.thresholds.elbow
+    elbow = elbow_of(one)
     if elbow.value is not None:
         text = f"{elbow.value:.3g}" if one.axis == "loss_nats" else FORMATS[one.axis](elbow.value)
         low = _crowded_above(panel, one, elbow.value)
@@ -223,7 +230,7 @@ def _data(one: Series):
             few = slice(None, None, max(1, len(curve) // _CURVE_ROWS))
             rows = {**common, "kind": kind, "x": one.grid[few], "score": curve[few]}
             parts.append(pandas.DataFrame(rows))
-    for kind, place in vars(one.thresholds).items():
+    for kind, place in (vars(one.thresholds) | {"elbow": elbow_of(one)}).items():
         if place.value is not None:
             low, high = place.interval or (np.nan, np.nan)
             parts.append(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.plots.style import FORMATS, LAW, PAPER, log_ticks, plain
-from analysis.thresholds.result import Series
+from analysis.thresholds.result import Series, Threshold
 
 CHANCE = "#aab2c0"
 
@@ -24,6 +24,11 @@ class Weight:
     shade: float
 
 
+def elbow_of(one: Series) -> Threshold:
+    """The elbow to draw: of a break that was called. Where it is undecided whether there is one, none."""
+    return one.thresholds.elbow if one.verdict == "emergent" else Threshold()
+
+
 def runs_and_shape(
     panel, one: Series, colours, weight: Weight, limits=(-np.inf, np.inf), gid: str | None = None
 ) -> None:
@@ -31,7 +36,7 @@ def runs_and_shape(
 
     colours: from params to a colour; other axes have one colour.
     """
-    elbow = one.thresholds.elbow
+    elbow = elbow_of(one)
     if elbow.interval is not None and np.isfinite(elbow.interval).all():
         panel.axvspan(*np.clip(elbow.interval, *limits), color=LAW, alpha=weight.shade, lw=0, zorder=0)
     if elbow.value is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.plots.ability import label, words
+from analysis.plots.ability import label, verdict_words, words
+from analysis.plots.panel import elbow_of
 from analysis.plots.style import FORMATS, plain
 from analysis.report.html import Markup, items, number, span, table, text
 from analysis.report.study import Study
@@ -39,7 +40,7 @@ def body(study: Study) -> str:
 
 def chip(one) -> str:
     """The verdict, coloured."""
-    return f'<span class="chip v-{text(one.verdict)}">{text(words(one.verdict))}</span>'
+    return f'<span class="chip v-{text(one.verdict)}">{text(verdict_words(one))}</span>'
 
 
 def verdicts(tasks: dict[str, list]) -> str:
@@ -60,7 +61,7 @@ def verdicts(tasks: dict[str, list]) -> str:
                     Markup(chip(one)),
                     words(one.leading or "–"),
                     _at(one),
-                    number(loss[0].thresholds.elbow.value, 3) if loss else "–",
+                    number(elbow_of(loss[0]).value, 3) if loss else "–",
                     "–" if one.p_value is None else _p(one.p_value).removeprefix("= "),
                     "–" if one.q_value is None else _p(one.q_value).removeprefix("= "),
                     f"{len(one.sizes)} × {one.seeds}",
@@ -93,7 +94,7 @@ def verdicts(tasks: dict[str, list]) -> str:
 
 
 def _at(one) -> str:
-    elbow = one.thresholds.elbow
+    elbow = elbow_of(one)
     if elbow.value is None:
         return "–"
     show = FORMATS.get(one.axis, plain)
@@ -161,8 +162,8 @@ def _rise(first, series: list) -> str:
     said = f"{label(first.metric)} goes from {number(low, 2)} at the smallest size to {number(high, 2)}"
     said += f" at the largest ({len(first.sizes)} sizes × {first.seeds} seeds"
     said += ")" if first.chance is None else f"; chance is {_chance(first.chance)})"
-    elbow = first.thresholds.elbow
-    if elbow.value is not None and first.verdict in ("emergent", "metric_artifact", "undecided"):
+    elbow = elbow_of(first)
+    if elbow.value is not None:
         unit = {"params": "parameters", "loss_nats": "nats of loss"}.get(first.axis, first.axis)
         where = "" if elbow.interval is None else f" ({span(*elbow.interval, show)})"
         said += f", with an elbow at {show(elbow.value)}{where} {unit}"

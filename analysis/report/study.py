@@ -209,16 +209,7 @@ def thresholds(runs: Runs, draws: int, axis: str) -> tuple[tuple[Any, ...], tupl
 
 def over_plane(runs: Runs) -> tuple[tuple[Any, Any], ...]:
     """(collapse, frontier) of each thresholded metric whose sizes have several token budgets."""
-    from analysis.thresholds import collapse, frontier
-    from analysis.thresholds.params_tokens import planes
+    from analysis.thresholds import over_plane as plane
 
-    found = []
-    for number, one in enumerate(planes(runs.abilities)):
-        if one.why or one.cells.metric not in CARDS:
-            continue
-        rng = np.random.default_rng(number)
-        told = collapse.test(one, 0.05, 199, rng)
-        if told.verdict == "collapses":
-            told = collapse.with_threshold(told, runs.abilities, None, None)
-        found.append((told, frontier.locate(one, 0.05, 99, rng)))
-    return tuple(found)
+    tested = plane.over_plane(runs.abilities, wanted=lambda one: not one.why and one.cells.metric in CARDS)
+    return tuple(tested)

@@ -2,9 +2,11 @@
 
 `detect` takes the long table of ability scores and returns one verdict for each task and metric. The
 modules, in the order in which a verdict comes about: `scores` (rows to cells, and the gates that data must
-pass), `likelihood` and `fits` (scores given a curve, for thousands of data sets at once), `shapes` (the
-candidate curves), `null` (significance of a break by simulation under the smooth curve), `seeds` (two modes
-among seeds), `metric_effect` (does the metric make the jump), `locations` (the three thresholds), `verdict`.
+pass), `replicates` (which rows are seeds), `likelihood` and `fits` (scores given a curve, for thousands of
+data sets at once), `shapes` (the candidate curves), `null` (significance of a break by simulation under the
+smooth curve), `seeds` (two modes among seeds), `metric_effect` (does the metric make the jump), `locations`
+(the three thresholds), `family` (many tests at once), `verdict`; and `over_plane` (loss collapse and
+frontier).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from analysis.thresholds.result import Calibration
 
 _SLOPES = (0.2, 3.2)  # logits a decade before and after a strong break
 _SOFT_SLOPES = (0.1, 1.0)  # log nats a decade
+_FEWEST_BEYOND = 5  # simulated tables beyond a critical value that is counted, not extrapolated
 
 
 def measure(
@@ -26,7 +27,7 @@ def measure(
     scale, eta = null.smooth_eta(evidence, 0)
     false = rejected(design, scale, eta, evidence.seed_sd[0], alpha, rng, draws)
     strong, factor = power_and_factor(design, evidence.scales[0], evidence.seed_sd[0], alpha, rng, draws)
-    return Calibration(false, strong, draws, factor)
+    return Calibration(false, strong, draws, factor, alpha)
 
 
 def power_and_factor(
@@ -88,8 +89,20 @@ def _test(
     for number, each in enumerate(outer.scales):
         rows = np.flatnonzero(outer.scale == number)
         if rows.size:
-            drawn = outer.spread.draw(rows, rng)
+            drawn = null.draw_sd(design, outer, rows, rng)
             again[rows] = null.simulate(design, each, outer.curve[rows], drawn, rng, rows.size)
     reference = null.weigh(design, again).statistic
+    if alpha * (draws + 1) < _FEWEST_BEYOND:
+        return outer.statistic > _far_quantile(reference, alpha), outer
     exceeding = (reference[None] >= outer.statistic[:, None] - 1e-6).sum(1)
     return (exceeding + 1) / (draws + 1) <= alpha, outer
+
+
+def _far_quantile(reference: np.ndarray, level: float) -> float:
+    """The value exceeded with probability `level`, too small to be counted: likelihood ratios have a tail
+    that falls exponentially, as fast as the mean excess of the largest twentieth says."""
+    ordered = np.sort(reference)
+    beyond = max(10, ordered.size // 20)
+    start = ordered[-beyond]
+    excess = float((ordered[-beyond:] - start).mean())
+    return float(start + excess * np.log(beyond / ordered.size / level))

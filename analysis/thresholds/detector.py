@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
-from analysis.thresholds import calibration, findings, metric_effect, outliers, scores, verdict
+from analysis.thresholds import calibration, family, findings, metric_effect, outliers, scores, verdict
 from analysis.thresholds.findings import BENT, SMOOTH, Findings
 from analysis.thresholds.result import Calibration, Gates, Places, SeedSd, Series, Threshold, Thresholds
 from analysis.thresholds.scores import Cells
@@ -21,7 +21,7 @@ class _Ruling:
     q_value: float | None
     broken: bool | None = None
     share: float | None = None
-    companion: int | None = None
+    breaks_in: str | None = None
 
 
 def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, progress=None) -> Thresholds:
@@ -48,6 +48,7 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
             found.append(Findings(one, *findings.design_of(one, None)[:2], sd, freedom))
         else:
             found.append(findings.study(one, sd, freedom, alpha, draws, rng))
+    found, level = _in_family(found, alpha, draws, seed)
     rulings = _rule(found, alpha)
     series = []
     for number, (one, ruling, (_, _, said)) in enumerate(zip(found, rulings, noises, strict=True)):
@@ -55,10 +56,9 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
         asked = calibrate if isinstance(calibrate, bool) else one.cells.metric in calibrate
         if asked and one.evidence is not None:
             card = calibration.measure(
-                one.design, one.evidence, alpha, np.random.default_rng([seed, number, 1])
+                one.design, one.evidence, level, np.random.default_rng([seed, number, 1])
             )
-        soft = None if ruling.companion is None else found[ruling.companion]
-        places = _places(one, ruling.verdict, soft)
+        places = _places(one, ruling.verdict)
         series.append(_series(one, whole[number], ruling, places, said, card))
     return Thresholds(tuple(series), axis, alpha)
 
@@ -103,22 +103,33 @@ def _noises(built: list[Cells], given: float | None) -> list[tuple[SeedSd, int, 
     return out
 
 
-def false_discovery(p: list[float | None]) -> list[float | None]:
-    """Benjamini-Hochberg q-values (1995); None stays None and is no test."""
-    from scipy.stats import false_discovery_control
+def _q_values(found: list[Findings]) -> list[float | None]:
+    return family.q_values([one.cells.task for one in found], [one.p_value for one in found])
 
-    tested = [value for value in p if value is not None]
-    adjusted = iter(false_discovery_control(tested).tolist() if tested else ())
-    return [None if value is None else next(adjusted) for value in p]
+
+def _in_family(found: list[Findings], alpha: float, draws: int, seed: int) -> tuple[list[Findings], float]:
+    """The findings with p-values fine enough for as many tasks as there are, and the power at the level at
+    which one more of them would be called; that level."""
+    tasks = {one.cells.task for one in found if one.p_value is not None}
+    q = _q_values(found)
+    more = family.draws_for(draws, alpha, len(tasks))
+    for i, one in enumerate(found):
+        if more > draws and one.p_value is not None and one.p_value <= alpha < q[i]:
+            found[i] = findings.sharpen(one, more, np.random.default_rng([seed, i, 3]))
+    q = _q_values(found)
+    called = {
+        one.cells.task for one, value in zip(found, q, strict=True) if value is not None and value <= alpha
+    }
+    level = family.level_of_one(alpha, len(tasks), len(called))
+    for i, one in enumerate(found):
+        if q[i] is not None and q[i] > alpha and one.slope_p is not None and one.slope_p <= alpha:
+            found[i] = findings.with_power(one, level, np.random.default_rng([seed, i, 4]))
+    return found, level
 
 
 def _rule(found: list[Findings], alpha: float) -> list[_Ruling]:
-    """Verdicts: the family of the false discovery rate is all tasks of one metric; then companions."""
-    q: list[float | None] = [None] * len(found)
-    for metric in {one.cells.metric for one in found}:
-        family = [i for i, one in enumerate(found) if one.cells.metric == metric]
-        for i, value in zip(family, false_discovery([found[i].p_value for i in family]), strict=True):
-            q[i] = value
+    """Verdicts of each series by itself, all in one family; then companions."""
+    q = _q_values(found)
     first = []
     for one, value in zip(found, q, strict=True):
         word, notes = verdict.decide(one, value, alpha)
@@ -153,20 +164,21 @@ def _with_companion(i: int, found: list[Findings], first: list[_Ruling], alpha: 
             one, ruling.verdict, other, first[j].verdict, first[j].q_value, share, alpha
         )
         kept = ruling.notes if word == ruling.verdict else ()
-        return replace(
-            ruling, verdict=word, notes=kept + tuple(notes), broken=broken, share=share, companion=j
-        )
+        elsewhere = other.cells.metric if broken and word != "emergent" else None
+        out = replace(ruling, verdict=word, notes=tuple(notes) + kept, broken=broken, share=share)
+        return replace(out, breaks_in=elsewhere)
     return ruling
 
 
-def _places(found: Findings, word: str, soft: Findings | None) -> Places:
-    """The thresholds that mean something under a verdict: an elbow only where there may be a break."""
+def _places(found: Findings, word: str) -> Places:
+    """The thresholds that mean something under a verdict: an elbow only where a break was called.
+
+    Where no seeds let a break be tested, its place stays as what it is, that of a break if there is one.
+    """
     own = found.places
-    if word == "emergent" and own.elbow.value is None and soft is not None:
-        return replace(own, elbow=soft.places.elbow)
-    if word in ("emergent", "undecided"):
+    if word == "emergent" or (word == "undecided" and found.p_value is None):
         return own
-    if word in ("smooth", "metric_artifact"):
+    if word in ("smooth", "metric_artifact", "undecided"):
         return replace(own, elbow=Threshold())
     return Places(elbow=Threshold(), half=Threshold(), detectable=own.detectable)
 
@@ -218,4 +230,5 @@ def _series(
         grid=(-grid if one.axis == "loss_nats" else 10.0**grid) if grid.size else grid,
         leading_curve=found.curve(leading, grid) if grid.size else grid,
         smooth_curve=found.curve(smooth, grid) if grid.size and smooth is not None else np.zeros(0),
+        breaks_in=ruling.breaks_in,
     )

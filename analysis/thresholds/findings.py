@@ -13,7 +13,7 @@ from analysis.thresholds.likelihood import Scale
 from analysis.thresholds.null import Design, Evidence
 from analysis.thresholds.result import Places, SeedSd
 from analysis.thresholds.scores import Cells
-from analysis.thresholds.tails import f_tail
+from analysis.thresholds.tails import f_quantile, f_tail, student_both
 
 SMOOTH = ("smooth", "power_law", "sigmoid")
 BENT = ("hinge", "step", "broken_power_law")
@@ -102,7 +102,7 @@ def design_of(cells: Cells, given_sd: float | None) -> tuple[Design, np.ndarray,
 def own_seed_sd(cells: Cells) -> tuple[float | None, int]:
     """Seed sd by pure error and its degrees of freedom; None below three, which say next to nothing."""
     freedom = int((cells.seeds - 1).sum())
-    if freedom < 3:
+    if cells.recipes or freedom < 3:
         return None, freedom
     design, data, _ = design_of(cells, None)
     return float(null.seed_sd_of(design, data[None])[0]), freedom
@@ -116,7 +116,11 @@ def study(
     design, data, below = design_of(cells, given)
     freedom = freedom if sd.source == "estimated" else 0
     known = sd.source != "unknown"
-    bimodal = () if cells.continuous else tuple(seeds.two_modes(cells.correct, cells.items, cells.size))
+    bimodal = (
+        ()
+        if cells.continuous or cells.recipes
+        else tuple(seeds.two_modes(cells.correct, cells.items, cells.size))
+    )
     with_mixture = not cells.continuous and cells.seeds.max() >= 2
     found = shapes.candidates(design, data, sd.value if known else None, with_mixture)
     if not cells.continuous:
@@ -144,9 +148,8 @@ def study(
                     p, _ = null.p_value(trial, null.weigh(trial, data[None]), draws, rng)
                     out["p_value"] = max(p, out["p_value"])
             out |= _turn(design, data, found, sd.value, freedom)
-            if out["p_value"] > alpha and out["slope_p"] <= alpha:
-                out["power"] = calibration.power(design, evidence, alpha, rng, 200)
         else:
+            out |= _scatter(cells)
             out["withstands"] = _withstands(design, data, alpha, rng)
             if (out["withstands"] or 0.0) < _SEEDS_DIFFER[cells.continuous]:
                 straight = tuple(shape for shape in found if shape.name not in BENT)
@@ -156,6 +159,19 @@ def study(
         if shape is not None and result.shape().name not in ("flat",):
             out["places"] = locations.locate(cells, design, data, shape, freedom, rng)
     return Findings(**out)
+
+
+def sharpen(found: Findings, draws: int, rng: np.random.Generator) -> Findings:
+    """The same with a p-value of more simulated tables: among many tests a lone break needs a smaller one
+    than few tables can show."""
+    design = found.design if found.wide_sd is None else replace(found.design, given_sd=found.wide_sd)
+    evidence = found.evidence if found.wide_sd is None else null.weigh(design, found.data[None])
+    return replace(found, p_value=null.p_value(design, evidence, draws, rng)[0])
+
+
+def with_power(found: Findings, level: float, rng: np.random.Generator) -> Findings:
+    """The same with the power for a strong break at the level of a call."""
+    return replace(found, power=calibration.power(found.design, found.evidence, level, rng, 200))
 
 
 def _bent(result: Findings, alpha: float) -> bool:
@@ -196,6 +212,31 @@ def _trend(
         "slope_p": _tail(ratio, freedom),
         "trend": int(np.sign(b)),
         "change": (float(change[0]), float(change[1])),
+    }
+
+
+def _scatter(cells: Cells) -> dict:
+    """Trend and change of a series without seeds, by the scatter of its sizes about a straight line, of which
+    that of seeds is a part: good enough to say that nothing rises, and no less than the items make of it."""
+    x = cells.x
+    if cells.continuous:
+        y = np.bincount(cells.size, cells.value) / np.bincount(cells.size)
+        least = float(np.mean(cells.variance))
+    else:
+        y = cells.pooled
+        total = np.bincount(cells.size, cells.items)
+        least = float(np.mean(np.maximum(y * (1 - y), 0.25 / total) / total))
+    z = x - x.mean()
+    slope = float(z @ y / (z @ z))
+    rest = y - y.mean() - slope * z
+    left = x.size - 2
+    error = np.sqrt(max(float(rest @ rest) / left, least) / (z @ z))
+    reach = np.ptp(x) * error * np.sqrt(f_quantile(0.95, 1, left))
+    change = slope * np.ptp(x)
+    return {
+        "slope_p": student_both(abs(slope) / max(error, 1e-12), left),
+        "trend": int(np.sign(slope)) if y.argmin() >= x.size // 2 or slope > 0 else 0,
+        "change": (change - reach, change + reach),
     }
 
 

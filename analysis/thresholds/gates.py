@@ -14,6 +14,7 @@ from analysis.thresholds.tails import binomial_at_most
 
 _READ = 0.5  # share of the answers of a size that a parser should read at the least
 _DROP = 0.2  # of the parse rate between sizes: more than models of two sizes happen to differ
+_BARELY = 0.02  # score of a model that has barely begun to learn, at the most
 _COINCIDENCE = 1e-3  # probability of equal counts from which they are remarked on
 _IMPOSSIBLE = 1e-5  # and, with their distance from chance, not believed
 _SURE = 0.9  # probability, or share of right tokens, from which a model knows an answer
@@ -126,6 +127,14 @@ def _impossible_zeros(cells: Cells):
     by_chance = total * np.log1p(-min(cells.chance, 1 - 1e-9))
     faults = []
     impossible = zero & (by_chance < np.log(1e-9))
+    begun = np.cumsum(~zero) > 0
+    if cells.axis != "params" and impossible.any() and not (impossible & begun).any():
+        last = _names(cells.place[impossible][-1:])
+        text = (
+            f"exactly 0 up to {last} {cells.axis}: models that have barely begun do not answer yet, which is "
+            "below chance and no fault"
+        )
+        return [], [Note("exact_zero", text)]
     if impossible.any():
         at = cells.place[impossible]
         faults.append(
@@ -142,6 +151,8 @@ def _impossible_zeros(cells: Cells):
         same_or_smaller = hits[:i] / total[:i]
         drop = i > 0 and same_or_smaller[-1] * total[i] > 25 and same_or_smaller[-1] >= 0.2
         returns = i > 0 and i < zero.size - 1 and same_or_smaller.max() * total[i] > 25
+        # What a model that has barely begun gets right by luck it may lose again.
+        returns = returns and same_or_smaller.max() > _BARELY
         returns = returns and bool((~zero[i + 1 :]).any())
         if drop or returns:
             sudden.append(i)

@@ -1,10 +1,11 @@
 """The likelihood of scores given a curve: chance level, ceiling, seeds that differ, any number of data sets.
 
-A curve lives on the continuous scale eta; a score's mean is p = g + (ceiling - g) F(eta). Two links: `logit`
-(F logistic) and `loglog` (F = exp(-exp(-eta)), which is a power law of the per-token loss pushed through an
-exact match of T tokens, p = exp(-T (N/c)^-a): T goes into the intercept; Schaeffer et al. 2304.15004, and
-Hu et al. 2310.03262, whose F(N) this is). Seeds differ by a standard deviation sigma in logits under
-either link: beta-binomial with that variance (Williams 1982), closed where the logit-normal integral is not.
+A curve lives on the continuous scale eta; a score's mean is p = g + (ceiling - g) F(eta). Three links:
+`logit` (F logistic), `even` (F = eta between 0 and 1: the score itself is straight) and `loglog` (F =
+exp(-exp(-eta)), which is a power law of the per-token loss pushed through an exact match of T tokens, p =
+exp(-T (N/c)^-a): T goes into the intercept; Schaeffer et al. 2304.15004, and Hu et al. 2310.03262, whose F(N)
+this is). Seeds differ by a standard deviation sigma in logits under any link: beta-binomial with that
+variance (Williams 1982), closed where the logit-normal integral is not.
 
 A loss has a scale of its own, minus log nats (`identity`), on which a power law is straight. What a store of
 facts gains evenly in share of the answers bends upwards there without any threshold, but is straight in the
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, gammaln
 
-LINKS = ("logit", "loglog")
+LINKS = ("logit", "loglog", "even")
 _SIGMAS = np.concatenate([[0.0], np.geomspace(0.02, 6.0, 40)])
 _PRIOR_SD = 0.2  # logits; one vague observation, which only decides where all scores sit at the floor
 _LARGEST_SD = 6.0  # logits
@@ -44,7 +45,10 @@ class Scale:
 
 
 def count_scale(link: str, chance: float, ceiling: float = 1.0) -> Scale:
-    """The grid for proportions: from one in a million below to one in a million above."""
+    """The grid for proportions: from one in a million below to one in a million above; of scores that are
+    straight themselves from below 0 to above 1, in the share of the way from chance to the ceiling."""
+    if link == "even":
+        return Scale(link, np.linspace(-0.25, 1.25, 401), chance, ceiling)
     low, high = (-14.0, 14.0) if link == "logit" else (-5.0, 14.0)
     return Scale(link, np.arange(low, high + 1e-9, 0.14), chance, ceiling)
 
@@ -67,6 +71,8 @@ LOSS_SCALES = {"gold": gold_scale, "nats": nats_scale}
 
 def unit_score(link: str, eta: np.ndarray) -> np.ndarray:
     """F(eta), between 0 and 1."""
+    if link == "even":
+        return np.clip(eta, 0.0, 1.0)
     return expit(eta) if link == "logit" else np.exp(-np.exp(-np.clip(eta, -30, 700)))
 
 
@@ -158,6 +164,33 @@ class Spread:
         return np.where(np.isfinite(self.freedom[rows]), drawn, self.sd[rows])
 
 
+# Seeds of small models may differ by more than those of large ones: sd of the largest size over that of the
+# smallest, and of the middle, among which the likelihood chooses; and its gain from which it is believed (10
+# %).
+_TRENDS = np.linspace(-4.0, 4.0, 17)
+_LEVELS = np.geomspace(1e-4, 9.0, 30)
+_UNEVEN = 1.35
+
+
+def uneven_sd(total: np.ndarray, noise: np.ndarray, freedom: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Seed sd of each size (B, K) whose log is straight in x, NaN for tables (B,) that do not ask for it.
+
+    total, noise (B, K): variance between the seeds of a size, and the part of it that the items make; freedom
+    (K,): seeds less one. Maximum likelihood of chi-squares over a grid of levels and trends.
+    """
+    z = (x - x.mean()) / max(np.ptp(x), 1e-9)
+    variance = _LEVELS[:, None, None] * np.exp(2 * _TRENDS[:, None] * z)
+    value = np.zeros((len(total), _LEVELS.size, _TRENDS.size))
+    for i in np.flatnonzero(freedom):
+        all_of_it = noise[:, i, None, None] + variance[:, :, i]
+        value -= 0.5 * freedom[i] * (np.log(all_of_it) + total[:, i, None, None] / all_of_it)
+    best = value.reshape(len(total), -1).argmax(1)
+    level, trend = np.unravel_index(best, value.shape[1:])
+    gain = value.max((1, 2)) - value[:, :, _TRENDS.size // 2].max(1)
+    sd = np.sqrt(variance[level, trend])
+    return np.where((gain > _UNEVEN)[:, None], sd, np.nan)
+
+
 def count_spread(scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarray) -> Spread:
     """Between-seed sd on eta by pure error: spread within sizes beyond that of the items.
 
@@ -165,6 +198,15 @@ def count_spread(scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.
     mean (the delta method, so zeros and scores below chance need no logit); sizes are weighted by the
     precision of their estimate, which depends on sigma and is iterated. Sizes with one seed say nothing.
     """
+    total, noise, count = count_within(scale, correct, items, size)
+    return _weighted(total - noise, noise, count)
+
+
+def count_within(
+    scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Variance between the runs of each size and that of their items (B, K), on eta; runs of each size
+    (K,)."""
     score = correct / items
     count = np.bincount(size)
     sums = np.zeros((len(count), size.size))
@@ -176,18 +218,25 @@ def count_spread(scale: Scale, correct: np.ndarray, items: np.ndarray, size: np.
     width = scale.ceiling - scale.chance
     unit = np.clip((pooled - scale.chance) / width, 1e-4, 1 - 1e-4)
     slope2 = (width * unit * (1 - unit)) ** 2
-    return _weighted((spread - binomial) / slope2, binomial / slope2, count)
+    return spread / slope2, binomial / slope2, count
 
 
 def real_spread(value: np.ndarray, variance: np.ndarray, size: np.ndarray) -> Spread:
     """As `count_spread` for a continuous metric: value (B, C), known error variance (C,)."""
+    total, noise, count = real_within(value, variance, size)
+    return _weighted(total - noise, noise, count)
+
+
+def real_within(
+    value: np.ndarray, variance: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `count_within` for a continuous metric."""
     count = np.bincount(size)
     sums = np.zeros((len(count), size.size))
     sums[size, np.arange(size.size)] = 1
     mean = (value @ sums.T) / count
     spread = ((value - mean[:, size]) ** 2) @ sums.T / np.maximum(count - 1, 1)
-    noise = np.broadcast_to(variance @ sums.T / count, spread.shape)
-    return _weighted(spread - noise, noise, count)
+    return spread, np.broadcast_to(variance @ sums.T / count, spread.shape), count
 
 
 def _weighted(estimate: np.ndarray, noise: np.ndarray, count: np.ndarray) -> Spread:

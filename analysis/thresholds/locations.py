@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.thresholds import fits, likelihood
-from analysis.thresholds.null import Design, profiles_of, simulate
+from analysis.thresholds.null import Design, placed, profiles_of, simulate
 from analysis.thresholds.result import Places, Threshold
 from analysis.thresholds.scores import Cells
 from analysis.thresholds.shapes import Shape
@@ -68,6 +68,7 @@ def _elbow(cells: Cells, design: Design, data: np.ndarray, shape: Shape, freedom
     bent = full.coefficients[0, :, 2] > 0
     rising = bent & (full.coefficients[0, :, 1] >= 0)
     value = np.where(rising, full.loglik[0], np.where(bent, level.loglik[0], -np.inf))
+    value = np.where(placed(design, data[None], fine)[0], value, -np.inf)
     if not np.isfinite(value).any():
         return Threshold(_unit(cells, shape.elbow), None)
     inside = 2 * (value.max() - value) <= cutoff(freedom)
@@ -77,9 +78,10 @@ def _elbow(cells: Cells, design: Design, data: np.ndarray, shape: Shape, freedom
 
 def _between(cells: Cells, design: Design, data: np.ndarray, shape: Shape, freedom: int) -> Threshold:
     """A step lies somewhere between two sizes, and nothing tells where."""
-    designs, _ = fits.step_design(design.x)
+    designs, places = fits.step_design(design.x)
     profiles = profiles_of(design, shape.scale, data[None], np.array([shape.sd]))
     value = fits.fit(shape.scale, profiles, designs).loglik[0]
+    value = np.where(placed(design, data[None], places)[0], value, -np.inf)
     likely = np.flatnonzero(2 * (value.max() - value) <= cutoff(freedom)) + 1
     ends = [_unit(cells, v) for v in (design.x[likely.min()], design.x[likely.max() + 1])]
     return Threshold(_unit(cells, shape.elbow), (min(ends), max(ends)))

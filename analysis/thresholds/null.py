@@ -4,7 +4,8 @@ The elbow does not exist under the smooth curve, so chi-square and BIC threshold
 1987). Here the statistic is simulated under the fitted smooth curve with the seed noise, and the noise is
 estimated afresh in every simulated table, as it was in the real one. Smooth means straight on the
 continuous scale, in logits or as a power law pushed through exact match, or slowing down on it (a parabola
-that has not turned): what only becomes slower has no threshold. Whichever fits best is the null.
+that has not turned): what only becomes slower has no threshold; or straight in the score itself. Whichever
+fits best is the null. A break is looked for only where scores say something (`placed`).
 
 The seed sd of two seeds a size is often estimated at 0; so it is drawn, for every simulated table, from what
 the seeds leave open. Level at a nominal 5 %, 8 sizes of 1,000 items, seed sd 0.1 logits, two seeds: 6.6 %
@@ -21,6 +22,10 @@ from analysis.thresholds import fits, likelihood
 from analysis.thresholds.likelihood import Scale, Spread
 
 _SLOWS = 1.92  # gain of log-likelihood (5 %) from which a curve is taken to slow down
+SATURATED = 0.95  # of the way from chance to 1: what bends beyond it is no ability that appears
+# Share of the axis at either end where a score that rises evenly may lie at its floor or ceiling. Half of the
+# loss goes within the first thousandth of training, so models that have hardly begun fill that axis.
+_EVEN_ENDS = {True: 0.2, False: 0.5}
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,9 @@ class Design:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Fits of B tables: statistic (B,); the seed sd (`spread`); eta (B, K) of the best smooth curve as
-    `curve`, on the scale of index `scale` (B,) in `scales`; `elbow` (B,) of the best break, NaN where none
-    rises."""
+    """Fits of B tables, `data` (B, C): statistic (B,); the seed sd (`spread`); eta (B, K) of the best smooth
+    curve as `curve`, on the scale of index `scale` (B,) in `scales`; `elbow` (B,) of the best break, NaN
+    where none rises."""
 
     statistic: np.ndarray
     spread: Spread
@@ -62,6 +67,7 @@ class Evidence:
     scale: np.ndarray
     curve: np.ndarray
     elbow: np.ndarray
+    data: np.ndarray
 
     @property
     def seed_sd(self) -> np.ndarray:
@@ -77,7 +83,8 @@ def scales_of(design: Design, data: np.ndarray) -> tuple[Scale, ...]:
         power_law = Scale("identity", eta)
         return power_law, *(likelihood.LOSS_SCALES[link](data) for link in design.links)
     logit = [likelihood.count_scale("logit", design.chance, top) for top in design.ceilings]
-    return tuple(logit) + tuple(likelihood.count_scale("loglog", design.chance, s.ceiling) for s in logit)
+    loglog = [likelihood.count_scale("loglog", design.chance, s.ceiling) for s in logit]
+    return (*logit, *loglog, likelihood.count_scale("even", design.chance))
 
 
 def seed_sd_of(design: Design, data: np.ndarray) -> np.ndarray:
@@ -110,6 +117,47 @@ def breaks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([fits.hinge_design(x, elbows), step]), np.concatenate([elbows, places])
 
 
+def placed(design: Design, data: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Which breaks at `places` (P,) lie where the scores of tables (B, C) can tell one (B, P).
+
+    Not where the size before it is saturated already, nor where the size after it is still at its floor:
+    there a curve may bend as it likes. In exact match the floor is chance, in nats there is none.
+    """
+    before = np.clip(np.searchsorted(design.x, places, side="right") - 1, 0, design.x.size - 1)
+    after = np.clip(np.searchsorted(design.x, places), 0, design.x.size - 1)
+    sums = np.zeros((design.size.size, design.x.size))
+    sums[np.arange(design.size.size), design.size] = 1
+    if design.items is None:
+        if not design.links:
+            return np.ones((len(data), len(places)), bool)
+        mean = data @ sums / sums.sum(0)
+        return (np.exp(-np.exp(-mean)) < SATURATED)[:, before]
+    total = design.items @ sums
+    share = (data @ sums / total - design.chance) / (1 - design.chance)
+    error = np.sqrt(np.maximum(design.chance, 1 / total) / total)
+    return (share < SATURATED)[:, before] & (share > 2 * error)[:, after]
+
+
+def evenly(design: Design, tables: fits.Tables) -> tuple[np.ndarray, np.ndarray]:
+    """Straight scores: coefficients (B, 2) and log-likelihood (B,). A line may lie at its floor or ceiling
+    for a share `_EVEN_ENDS` of the axis at its ends; with a longer floor it is a break, and -inf where it has
+    to be."""
+    x = design.x
+    reach = np.ptp(x) * _EVEN_ENDS[bool(x[0] > 0)]
+    start, end = x[0] + reach, x[-1] - reach
+    _, line, value = fits.fit_tables(tables, fits.line_design(x)).best()
+    if end <= start:
+        return line, value
+    ends = line[:, :1] + line[:, 1:] * np.array([start, end])
+    inside = (ends.min(1) >= 0) & (ends.max(1) <= 1)
+    late = fits.fit_tables(tables, (x - start)[None, :, None])
+    slope, bound = late.coefficients[:, 0, 0], late.loglik[:, 0]
+    bound = np.where((slope >= 0) & (slope * (end - start) <= 1), bound, -np.inf)
+    use = ~inside & np.isfinite(bound)
+    coefficients = np.where(use[:, None], np.stack([-slope * start, slope], -1), line)
+    return coefficients, np.where(inside, value, bound)
+
+
 def weigh(design: Design, data: np.ndarray) -> Evidence:
     """The sup likelihood ratio of tables (B, C): correct counts, or values of a continuous metric."""
     spread = spread_of(design, data)
@@ -121,9 +169,15 @@ def weigh(design: Design, data: np.ndarray) -> Evidence:
         straight.append(fits.line_design(10.0 ** (design.x - design.x[-1])))
     straight = np.concatenate(straight)
     slowing = fits.quadratic_design((design.x - design.x.mean()) / np.ptp(design.x))
+    allowed = placed(design, data, places)
     smooth, curves, bent, elbows = [], [], [], []
     for scale in scales:
         tables = fits.tabulate(scale, profiles_of(design, scale, data, spread.sd))
+        if scale.link == "even":
+            line, reached = evenly(design, tables)
+            smooth.append(reached)
+            curves.append(line @ straight[0].T)
+            continue
         which, line, reached = fits.fit_tables(tables, straight).best()
         curve = np.einsum("bq,bkq->bk", line, straight[which])
         bowl = fits.fit_tables(tables, slowing)
@@ -137,7 +191,7 @@ def weigh(design: Design, data: np.ndarray) -> Evidence:
         if scale.link in ("loglog", "nats"):
             continue
         broken = fits.fit_tables(tables, designs)
-        rising = np.where(broken.coefficients[..., 2] > 0, broken.loglik, -np.inf)
+        rising = np.where((broken.coefficients[..., 2] > 0) & allowed, broken.loglik, -np.inf)
         which = rising.argmax(1)
         reached = rising[rows, which]
         bent.append(np.maximum(reached, smooth[-1]))
@@ -151,7 +205,27 @@ def weigh(design: Design, data: np.ndarray) -> Evidence:
         scale=best,
         curve=np.array(curves)[best, rows],
         elbow=np.array(elbows)[best_bent, rows],
+        data=data,
     )
+
+
+def draw_sd(design: Design, evidence: Evidence, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Seed sd for tables to be simulated like those of `rows`: (R, 1), as the seeds leave it open, or (R, K)
+    where they say that it changes with size. The statistic knows one sd alone; what that does to it, tables
+    whose seeds differ as the real ones do will show."""
+    drawn = evidence.spread.draw(rows, rng)[:, None]
+    if design.given_sd is not None:
+        return drawn
+    unique, back = np.unique(rows, return_inverse=True)
+    data = evidence.data[unique]
+    if design.items is None:
+        total, noise, count = likelihood.real_within(data, design.variance, design.size)
+    else:
+        scale = likelihood.count_scale("logit", design.chance, min(design.ceilings))
+        total, noise, count = likelihood.count_within(scale, data, design.items, design.size)
+    sd = likelihood.uneven_sd(total, noise, count - 1, design.x)[back]
+    own = np.maximum(evidence.spread.sd[rows], 1e-3)[:, None]
+    return np.where(np.isnan(sd), drawn, sd * np.minimum(drawn / own, 3.0))
 
 
 def simulate(
@@ -162,9 +236,12 @@ def simulate(
     rng: np.random.Generator,
     draws: int,
 ) -> np.ndarray:
-    """Tables (draws, C) from eta (K,) or (draws, K) with normal seeds of sd `sigma` in logits."""
-    eta = np.broadcast_to(eta, (draws, design.x.size))[:, design.size]
-    deviate = np.broadcast_to(np.reshape(sigma, (-1, 1)), (draws, 1)) * rng.standard_normal(eta.shape)
+    """Tables (draws, C) from eta (K,) or (draws, K) with normal seeds of sd `sigma` in logits: a number, one
+    a table (draws,), or one a table and size (draws, K)."""
+    wide = (draws, design.x.size)
+    eta = np.broadcast_to(eta, wide)[:, design.size]
+    sigma = np.reshape(sigma, (-1, 1)) if np.ndim(sigma) < 2 else sigma
+    deviate = np.broadcast_to(sigma, wide)[:, design.size] * rng.standard_normal(eta.shape)
     score = likelihood.seeded_score(scale, eta, deviate)
     if design.items is None:
         return score + np.sqrt(design.variance) * rng.standard_normal(eta.shape)
@@ -191,7 +268,7 @@ def p_value(
     exceeding = done = 0
     while done < draws and exceeding < enough:
         batch = min(100, draws - done)
-        sigma = evidence.spread.draw(np.zeros(batch, int), rng)
+        sigma = draw_sd(design, evidence, np.zeros(batch, int), rng)
         tables = simulate(design, scale, eta, sigma, rng, batch)
         exceeding += int((weigh(design, tables).statistic >= observed).sum())
         done += batch

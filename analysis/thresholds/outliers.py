@@ -62,6 +62,7 @@ def set_aside(cells: Cells) -> Cells:
     residual, in logits, about the best of a line, a bend and a step through the other runs, at 5 % over all
     runs (Bonferroni). A last run that is high stays: that is what an ability that appears looks like.
     """
+    cells = begun(cells)
     assumed = any(note.code == "replicates_assumed" for note in cells.notes)
     if cells.faults or cells.x.size < _FEWEST or (cells.seeds.max() > 1 and not assumed):
         return cells
@@ -79,6 +80,19 @@ def set_aside(cells: Cells) -> Cells:
         if out.x.size < _FEWEST - 1:
             break
     return out
+
+
+def begun(cells: Cells) -> Cells:
+    """The cells without places, at the beginning of an axis other than size, that score exactly 0 where
+    chance cannot: models that do not answer yet. To come up to chance is no ability."""
+    if cells.continuous or cells.axis == "params" or not cells.chance:
+        return cells
+    hits = np.bincount(cells.size, cells.correct)
+    first = int(np.argmax(hits > 0)) if hits.any() else 0
+    if first == 0 or cells.x.size - first < 2:
+        return cells
+    kept = scores.take(cells, np.flatnonzero(cells.size >= first))
+    return replace(kept, size=kept.size - first, x=kept.x[first:], place=kept.place[first:])
 
 
 def _oddest(cells: Cells, low_only: bool) -> tuple[int, float] | None:

@@ -71,7 +71,8 @@ class Places:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Measured on the user's own sizes, seeds and items: rates of calling a break at the given level.
+    """Measured on the user's own sizes, seeds and items: rates of calling a break at `level`, that of one
+    more call among all tasks of the table.
 
     elbow_factor: the factor by which the elbow of a strong break is missed (root mean square in logs); None
     on the loss axis, whose places have no ratio.
@@ -81,6 +82,7 @@ class Calibration:
     power: float
     draws: int
     elbow_factor: float | None = None
+    level: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Series:
     Arrays: `x`, `score`, `seed`, `items` have one entry a cell (one run's score; `items` is NaN where
     unknown), sorted by `x`, in the axis' own unit. `grid`, `leading_curve`, `smooth_curve` are the fitted
     scores of the leading shape and of the smooth null on a fine grid of the axis; empty when nothing was
-    fitted. `score` of gold_nats is in nats per answer token, so lower is better; all others lie in [0, 1].
+    fitted. breaks_in: the continuous metric of the task that breaks, where this one does not. `score` of
+    gold_nats is in nats per answer token, so lower is better; all others lie in [0, 1].
     """
 
     task: str
@@ -124,6 +127,7 @@ class Series:
     grid: np.ndarray
     leading_curve: np.ndarray
     smooth_curve: np.ndarray
+    breaks_in: str | None = None
 
     @property
     def sizes(self) -> np.ndarray:
@@ -132,7 +136,9 @@ class Series:
 
     @property
     def seeds(self) -> int:
-        """Seeds at the place that has most of them."""
+        """Seeds at the place that has most of them; other models of its size are none."""
+        if any(note.code == "other_models" and "not seeds" in note.text for note in self.warnings):
+            return 1
         return int(np.unique(self.x, return_counts=True)[1].max()) if self.x.size else 0
 
     def to_dict(self) -> dict:

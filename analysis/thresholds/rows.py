@@ -159,8 +159,8 @@ def _bad_values(frame, axis: str, kinds) -> list[str]:
             problems.append(f"... and {len(rows) - _SHOWN} more rows like the last one")
     keys = ["task", "metric", "params", "tokens", "flops", "seed", "cluster", "grid", "model"]
     keys = [k for k in keys if k in frame]
-    if "seed" in frame and frame["seed"].notna().all():
-        twice = frame[frame.duplicated(keys, keep="first")]
+    if "seed" in frame:
+        twice = frame[frame.duplicated(keys, keep="first") & frame["seed"].notna()]
         problems += [
             f"row {row}: {label[row]}: the same size and seed occurs twice" for row in twice.index[:_SHOWN]
         ]

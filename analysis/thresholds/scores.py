@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.notes import Note
-from analysis.thresholds import metrics, rows
+from analysis.thresholds import metrics, replicates, rows
 from analysis.thresholds.metrics import Metric
 
 
@@ -42,6 +42,7 @@ class Cells:
     notes: tuple[Note, ...] = ()
     faults: tuple[Note, ...] = ()
     measure: Metric = metrics.KNOWN["exact_match"]
+    recipes: bool = False  # cells of one size are different models, whose spread says nothing of seeds
 
     @property
     def continuous(self) -> bool:
@@ -49,7 +50,9 @@ class Cells:
 
     @property
     def seeds(self) -> np.ndarray:
-        """Seeds at each size (K,)."""
+        """Seeds at each size (K,); different models are none of each other."""
+        if self.recipes:
+            return np.ones(self.x.size, int)
         return np.bincount(self.size, minlength=self.x.size)
 
     @property
@@ -97,24 +100,16 @@ def _series(part, task: str, metric: str, axis: str) -> Cells:
     keys = keys if axis in keys or len(keys) == 2 else [axis]
     if not continuous:
         part = _pool_clusters(part, keys)
-    part = _distinct(part, keys, notes)
+    part, keys = replicates.places(part, axis, keys, notes)
+    part = replicates.without_copies(part, keys, notes)
+    part, recipes = replicates.one_recipe(part, keys, notes)
     group = part.groupby(keys, sort=True).ngroup().to_numpy()
     value = part[axis].to_numpy()
     place = np.bincount(group, value) / np.bincount(group)
     x = -place if axis == "loss_nats" else np.log10(place)
     x, first, merged = np.unique(np.round(x, 9), return_index=True, return_inverse=True)
     place, size = place[first], merged[group]
-    seeded = "seed" in part and part["seed"].notna().all()
-    seed = part["seed"].to_numpy() if seeded else part.groupby(size).cumcount().to_numpy()
-    if not seeded and seed.max() > 0:
-        named = [
-            name for name in ("model", "family", "name", "run") if name in part and part[name].nunique() > 1
-        ]
-        said = f"different rows of {named[0]!r}" if named else "rows"
-        text = (
-            f"no seed column: {said} at one size are taken as replicates, and their spread for that of seeds"
-        )
-        notes.append(Note("replicates_assumed", text))
+    seed = replicates.labels(part, size, notes, recipes)
     if axis == "tokens" and _one_run(part, seed):
         text = (
             "checkpoints of one run share its luck: they are no independent runs, and their errors are linked"
@@ -142,6 +137,7 @@ def _series(part, task: str, metric: str, axis: str) -> Cells:
         part["parse_rate"].to_numpy(),
         tuple(notes),
         measure=measure,
+        recipes=recipes,
     )
     if continuous:
         value = measure.value(cells.score, cells.raw_items)
@@ -151,21 +147,6 @@ def _series(part, task: str, metric: str, axis: str) -> Cells:
         cells = _effective(cells, stated)
     sort = np.lexsort((cells.score, pandas.factorize(cells.seed, sort=True)[0], cells.size))
     return take(cells, sort)
-
-
-def _distinct(part, keys: list[str], notes: list[Note]):
-    """Without a seed column, rows that repeat another at every size are copies of it, not replicates."""
-    if "seed" in part and part["seed"].notna().all():
-        return part
-    groups = part.groupby(keys)["score"]
-    several = groups.transform("size") > 1
-    inside = several & (part["score"] > 0) & (part["score"] < 1)
-    if not several.any() or groups.nunique().max() > 1 or part.loc[inside, "score"].nunique() < 2:
-        return part
-    kept = part[~part.duplicated([*keys, "score"])]
-    text = f"{len(part) - len(kept)} rows repeat another of the same size and score: copies, counted once"
-    notes.append(Note("duplicates", text))
-    return kept
 
 
 def _one_run(part, seed: np.ndarray) -> bool:
@@ -210,7 +191,9 @@ def _pool_clusters(part, keys: list[str]):
     """
     if "cluster" not in part or part["cluster"].isna().any():
         return part
-    keys = keys + (["seed"] if "seed" in part and part["seed"].notna().all() else [])
+    if "seed" in part and part["seed"].notna().any():
+        keys = [*keys, "seed"]
+        part = part.assign(seed=part["seed"].fillna(-1))
     if not part.duplicated(keys).any() or part.duplicated([*keys, "cluster"]).any():
         return part
     pooled = []

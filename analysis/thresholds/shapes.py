@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.thresholds import fits, likelihood, seeds
 from analysis.thresholds.likelihood import Scale
-from analysis.thresholds.null import Design, profiles_of
+from analysis.thresholds.null import Design, evenly, placed, profiles_of
 
 _CEILINGS = (0.97, 0.93, 0.88, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.12, 0.06)
 # Where seeds are unknown a curve may take the spread that suits it, but none at all suits only a curve that
@@ -76,6 +76,9 @@ def candidates(design: Design, data: np.ndarray, sd: float | None, with_mixture:
         return found
     logit = likelihood.count_scale("logit", design.chance)
     found = list(_on_scale(design, logit, table, sds, ("flat", "smooth", "hinge"), extra))
+    if sd is not None:  # near its floor a straight score is at home with any spread that nobody measured
+        even = _even(design, table, sds, extra)
+        found = [max(s, even, key=lambda one: one.loglik) if s.name == "smooth" else s for s in found]
     loglog = likelihood.count_scale("loglog", design.chance)
     found += [
         shape
@@ -160,13 +163,13 @@ def _on_scale(
         return tuple(found)
     elbows = design.elbows
     hinge = fits.fit_tables(tables, fits.hinge_design(x, elbows))
-    found += _rising(design, scale, tables, hinge, elbows, sds, names[2], extra)
+    found += _rising(design, scale, tables, table, hinge, elbows, sds, names[2], extra)
     if names[1] == "power_law" and scale.link == "loglog":
         return tuple(found)
     steps, places = fits.step_design(x)
     if places.size:
         step = fits.fit_tables(tables, steps)
-        found += _rising(design, scale, tables, step, places, sds, "step", extra)
+        found += _rising(design, scale, tables, table, step, places, sds, "step", extra)
     sharp = np.stack([_two_branches(scale, fits.hinge_design(x, elbows), c) for c in hinge.coefficients])
     turning = fits.Fit(hinge.coefficients, np.where(sharp, hinge.loglik, -np.inf))
     shapes = []
@@ -180,6 +183,15 @@ def _on_scale(
     if shapes and _turns(design, table[0], sds.min()):
         found.append(max(shapes, key=lambda s: s.loglik - 0.5 * s.freedom * np.log(design.size.size)))
     return tuple(found)
+
+
+def _even(design: Design, table: np.ndarray, sds: np.ndarray, extra: int) -> Shape:
+    """Straight in the score itself."""
+    scale = likelihood.count_scale("even", design.chance)
+    line, value = evenly(design, fits.tabulate(scale, profiles_of(design, scale, table, sds)))
+    best = int(value.argmax())
+    coefficients = np.append(line[best], 0.0)
+    return Shape("smooth", 2 + extra, float(value[best]), scale, coefficients, None, float(sds[best]))
 
 
 def _linear(design: Design, scale: Scale, tables, name: str, sds, extra: int) -> Shape:
@@ -233,14 +245,17 @@ def _two_branches(scale: Scale, designs: np.ndarray, coefficients: np.ndarray) -
     return branch > _LEAST_BRANCH * np.maximum(reach - branch, 1e-12)
 
 
-def _rising(design, scale, tables, full: fits.Fit, places, sds, name: str, extra: int) -> list[Shape]:
+def _rising(design, scale, tables, table, full: fits.Fit, places, sds, name: str, extra: int) -> list[Shape]:
     """The best curve that rises and breaks upwards; level before the break where BIC prefers that."""
     kind = "step" if name == "step" else "kink"
     designs = fits.step_design(design.x)[0] if kind == "step" else fits.hinge_design(design.x, places)
     before, bend = full.coefficients[..., 1], full.coefficients[..., 2]
-    rising = fits.Fit(full.coefficients, np.where((before >= 0) & (bend > 0), full.loglik, -np.inf))
+    there = placed(design, table, places)
+    rising = fits.Fit(full.coefficients, np.where((before >= 0) & (bend > 0) & there, full.loglik, -np.inf))
     level = fits.fit_tables(tables, designs[..., [0, 2]])
-    level = fits.Fit(level.coefficients, np.where(level.coefficients[..., 1] > 0, level.loglik, -np.inf))
+    level = fits.Fit(
+        level.coefficients, np.where((level.coefficients[..., 1] > 0) & there, level.loglik, -np.inf)
+    )
     found = []
     if np.isfinite(rising.loglik).any():
         found.append(_best(name, 4 + extra, scale, rising, sds, tuple, places, kind))

@@ -14,10 +14,12 @@ def render(found: Thresholds) -> str:
     """A block for each series: its verdict, its thresholds, and what must be said with it."""
     lines = []
     for one in found.series:
-        lines.append(f"{one.task} / {one.metric}: {one.verdict.upper()}{_evidence(one)}")
+        elsewhere = f", EMERGENT IN {one.breaks_in.upper()}" if one.breaks_in else ""
+        lines.append(f"{one.task} / {one.metric}: {one.verdict.upper()}{elsewhere}{_evidence(one)}")
         for name, place in vars(one.thresholds).items():
             if place.value is not None:
-                lines.append(f"    {name:<10} {_placed(place)} {one.axis}")
+                doubt = ", if there is one" if name == "elbow" and one.verdict != "emergent" else ""
+                lines.append(f"    {name:<10} {_placed(place)} {one.axis}{doubt}")
         if one.calibration is not None:
             lines.append(f"    this design: {card(one.calibration)}")
         lines += [f"    {note.text}" for note in one.warnings]
@@ -29,7 +31,7 @@ def card(one: Calibration) -> str:
     said = f"false positives {one.false_positive_rate:.1%}, power for a strong break {one.power:.0%}"
     if one.elbow_factor is not None:
         said += f", its elbow within a factor {one.elbow_factor:.2g}"
-    return f"{said} ({one.draws} simulated tables each)"
+    return f"{said} (at a level of {one.level:.2g}, {one.draws} simulated tables each)"
 
 
 def render_plane(collapses: Sequence[Collapse], frontiers: Sequence[Frontier]) -> str:

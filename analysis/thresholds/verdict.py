@@ -36,7 +36,7 @@ def decide(found: Findings, q_value: float | None, alpha: float) -> tuple[str, l
         )
         return "floor_limited", [Note("at_floor", text)]
     if found.seed_sd.source == "unknown":
-        return "undecided", [_seeds_needed(found, alpha)]
+        return _without_seeds(found, alpha)
     above = None if cells.continuous or found.beats_chance.any() else _above_chance(found)
     if above is not None and above <= MARGIN:
         text = (
@@ -70,6 +70,18 @@ def decide(found: Findings, q_value: float | None, alpha: float) -> tuple[str, l
     return word, notes
 
 
+def _without_seeds(found: Findings, alpha: float) -> tuple[str, list[Note]]:
+    """One seed a size: no rise can be told from luck, but that there is none can, by the scatter of sizes."""
+    small = max(abs(end) for end in found.change)
+    said = "one seed a size: seeds differ by no more than sizes do about a straight line, by which"
+    unit = f"({found.cells.measure.unit})" if found.cells.continuous else "of score"
+    if small <= TINY or (found.slope_p is not None and found.slope_p > alpha and small <= MARGIN):
+        return "flat", [Note("bound", f"{said} the change over all sizes is below {small:.2g} {unit} (95 %)")]
+    if found.trend < 0 and found.slope_p <= alpha and min(found.change) + max(found.change) < -2 * TINY:
+        return "inverse", [Note("scatter", f"{said} the fall is significant (p = {found.slope_p:.2g})")]
+    return "undecided", [_seeds_needed(found, alpha)]
+
+
 def _lottery(found: Findings) -> bool:
     """Seeds too far apart for noise about a curve, and too few to see two modes."""
     cells = found.cells
@@ -84,9 +96,8 @@ def _broken(found: Findings, q_value: float | None, alpha: float) -> tuple[str, 
     if q_value is not None and q_value > alpha:
         word, notes = _unbroken(found, alpha)
         text = f"p = {found.p_value:.2g}, but q = {q_value:.2g} over all tasks: of many, some look broken"
-        return word, [*notes, Note("multiplicity", text)]
-    if not cells.continuous and not found.beats_chance[-1]:
-        return "undecided", [Note("not_above_chance", "a break, but the largest size does not beat chance")]
+        # A curve that bends is no reason to want more of this one: the other tests are what it lacks.
+        return word, [*(note for note in notes if note.code != "leaning"), Note("multiplicity", text)]
     if found.trend < 0 and found.slope_p > alpha:
         word, notes = _unbroken(found, alpha)
         text = f"a bend (p = {found.p_value:.2g}) in a score that does not rise over the sizes"
@@ -94,18 +105,21 @@ def _broken(found: Findings, q_value: float | None, alpha: float) -> tuple[str, 
     if found.trend < 0:
         text = "the score falls over most sizes and the fall slows down: no ability appears"
         return "inverse", [Note("falling", text)]
+    if not cells.continuous and not found.beats_chance[-1]:
+        return "undecided", [Note("not_above_chance", "a break, but the largest size does not beat chance")]
     shape = found.shape(*BENT)
     rise = 0.0 if shape is None else _rise(found, shape)
     if rise < LEAST_RISE:
         word, notes = _unbroken(found, alpha)
         text = f"a bend (p = {found.p_value:.2g}) that lifts the score by {max(rise, 0):.2g} only"
         return word, [*notes, Note("slight", text)]
-    notes = []
     if shape.elbow > cells.x[-3]:
         text = (
-            "only the last two sizes lie beyond the elbow: one more size would tell a break from a lucky run"
+            f"a break (p = {found.p_value:.2g}) with no more than the last two sizes beyond it: one more "
+            "size would tell it from a lucky run"
         )
-        notes.append(Note("last_sizes", text))
+        return "undecided", [Note("last_sizes", text)]
+    notes = []
     if not cells.continuous and found.beats_chance[0] and cells.pooled[0] - cells.chance > MARGIN:
         text = f"the smallest size already scores {cells.pooled[0]:.2g}: it speeds up, it does not appear"
         notes.append(Note("accelerates", text))
@@ -122,9 +136,10 @@ def _above_chance(found: Findings) -> float:
 
 
 def _rise(found: Findings, shape) -> float:
-    ends = found.cells.x[[0, -1]]
-    low, high = shape.score(ends)
-    return float(high - low)
+    """By how much the score (the log of a loss) rises in all, or beyond its elbow if that is less."""
+    x = found.cells.x
+    start, elbow, end = shape.score(np.array([x[0], shape.elbow, x[-1]]))
+    return float(end - max(start, elbow))
 
 
 def _unbroken(found: Findings, alpha: float) -> tuple[str, list[Note]]:
@@ -180,8 +195,9 @@ def combine(
     """Verdict on a thresholded metric given a continuous one of the same runs.
 
     Returns the verdict, remarks, and whether the continuous scale breaks (None where it was not tested).
-    Only a verdict on a jump is reconsidered: one that the metric alone can make (Schaeffer et al.
-    2304.15004), or one too fast to test by itself while the loss shows it (Du et al. 2403.15796).
+    A verdict is on the metric that breaks: where only the continuous one does, a jump too fast to test by
+    itself stays undecided, and the remark says in what the ability is emergent (Du et al. 2403.15796). Only a
+    jump that the metric alone can make is called otherwise (Schaeffer et al. 2304.15004).
     """
     if soft.p_value is None or soft_verdict in ("invalid", "seed_bimodal"):
         return verdict, [], None
@@ -194,9 +210,15 @@ def combine(
             return "flat", [Note("flat_below", f"{name} does not move either")], broken
         return verdict, [], broken
     jumps = verdict == "emergent" or looks_emergent(hard)
-    if broken and jumps and hard.beats_chance[-1]:
-        text = f"{name} breaks too (p = {soft.p_value:.2g}, q = {soft_q:.2g}): not the metric's doing"
-        return "emergent", [Note("continuous_break", text)], True
+    if broken:
+        said = f"p = {soft.p_value:.2g}, q = {soft_q:.2g}"
+        if verdict == "emergent":
+            text = f"{name} breaks too ({said}): not the metric's doing"
+            return verdict, [Note("continuous_break", text)], True
+        own = "" if hard.p_value is None else f" (p = {hard.p_value:.2g})"
+        text = f"emergent in {name} ({said}); {hard.cells.metric} itself shows no break{own}"
+        word = "undecided" if jumps and verdict == "smooth" else verdict
+        return word, [Note("breaks_elsewhere", text)], True
     if jumps and soft_verdict == "smooth" and share is not None:
         if share >= _MAKES:
             text = f"{name} is smooth, and pushed through the metric it makes {share:.0%} of the jump"

@@ -34,7 +34,8 @@ class Options:
     alpha: float = 0.05
     """Level of a call; of the false discovery rate over tasks."""
     draws: int = 500
-    """Most tables simulated under the smooth curve, per series."""
+    """Tables simulated under the smooth curve, per series at most; more where one break among many tasks
+    can only be called by a smaller p."""
     calibrate: bool = True
     """Measure false positives, power and the elbow's error on this table's own sizes, seeds and items."""
     grid: bool = True
@@ -56,6 +57,7 @@ def thresholds(argv: list[str]) -> int:
     from analysis.tables.answers import answer_lengths
     from analysis.thresholds.detector import run
     from analysis.thresholds.forecasting import foresee
+    from analysis.thresholds.over_plane import over_plane
     from analysis.thresholds.show import render, render_forecast, render_plane
 
     progress = _progress if sys.stderr.isatty() else None
@@ -71,7 +73,18 @@ def thresholds(argv: list[str]) -> int:
             chance=levels,
             progress=progress,
         )
-        collapses, frontiers = _over_plane(frame, options, levels, progress) if options.grid else ([], [])
+        pairs = []
+        if options.grid:
+            pairs = over_plane(
+                frame,
+                options.alpha,
+                min(options.draws, 199),
+                options.seed,
+                options.seed_sd,
+                levels,
+                progress=progress,
+            )
+        collapses, frontiers = [told for told, _ in pairs], [line for _, line in pairs]
         forecasts = None
         if options.forecast:
             lengths = answer_lengths(runs, set(frame["task"]))
@@ -93,26 +106,6 @@ def thresholds(argv: list[str]) -> int:
     if forecasts is not None:
         print(render_forecast(forecasts))
     return 0
-
-
-def _over_plane(frame, options: Options, levels: dict[str, float], progress):
-    """Loss collapse and frontier of every series with params and tokens; none where the table lacks them."""
-    import numpy as np
-
-    from analysis.thresholds import collapse, frontier
-    from analysis.thresholds.params_tokens import planes
-
-    collapses, frontiers = [], []
-    for number, one in enumerate(planes(frame, levels, options.seed_sd)):
-        if progress is not None and not one.why:
-            progress(f"over params and tokens: {one.cells.task}/{one.cells.metric}")
-        rng = np.random.default_rng([options.seed, number, 2])
-        told = collapse.test(one, options.alpha, min(options.draws, 199), rng)
-        if told.verdict == "collapses":
-            told = collapse.with_threshold(told, frame, options.seed_sd, levels)
-        collapses.append(told)
-        frontiers.append(frontier.locate(one, options.alpha, min(options.draws, 199), rng))
-    return collapses, frontiers
 
 
 def _progress(line: str) -> None:

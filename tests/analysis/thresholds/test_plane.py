@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.thresholds import collapse, frontier
+from analysis.thresholds import collapse, frontier, over_plane
 from analysis.thresholds.params_tokens import planes
 from benchmarks import planted
 from benchmarks.planted import Grid
@@ -173,6 +173,29 @@ def test_a_given_seed_sd_serves_where_there_is_one_seed():
     found = frontier.locate(plane(rows, seed_sd=0.2), 0.05, 99, np.random.default_rng(0))
     assert found.kind == "elbow"
     assert found.exponent.value == pytest.approx(-0.7, abs=0.2)
+
+
+def test_series_over_the_plane_share_the_level(monkeypatch):
+    """Of two tasks each is called at half of the level, by as many more tables as that asks for."""
+    asked = []
+
+    def tested(one, alpha, draws, rng):
+        asked.append((alpha, draws))
+        return collapse.Collapse(one.cells.task, "exact_match", "does_not_collapse", "", 20, 5)
+
+    def located(one, alpha, draws, rng):
+        asked.append((alpha, draws))
+        return frontier.Frontier(one.cells.task, "exact_match", "elbow", "", p_value=0.01)
+
+    monkeypatch.setattr(collapse, "test", tested)
+    monkeypatch.setattr(frontier, "locate", located)
+    rows = planted.of_loss(Grid(), np.random.default_rng(0))
+    both = pandas.DataFrame(rows + [row | {"task": "again"} for row in rows])
+    over_plane.over_plane(both, draws=99)
+    assert asked == 4 * [(0.05, 99), (0.025, 160)]
+    asked.clear()
+    over_plane.over_plane(pandas.DataFrame(rows), draws=99)
+    assert asked == 2 * [(0.05, 99)]
 
 
 def table(draws):

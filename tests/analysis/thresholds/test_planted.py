@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 from analysis.thresholds import SeedSd, detect
-from analysis.thresholds.detector import false_discovery
+from analysis.thresholds.family import false_discovery
 from analysis.thresholds.findings import study
 from analysis.thresholds.scores import build
 from analysis.thresholds.verdict import decide
@@ -23,7 +23,8 @@ def plan_for(generator, **more):
 
 def verdict(generator, number, **more):
     table = generator(plan_for(generator, **more), np.random.default_rng(number))
-    return detect(pandas.DataFrame(table), draws=199, seed=number)[0].verdict
+    metric = planted.JUDGED_BY.get(generator.__name__, "exact_match")
+    return detect(pandas.DataFrame(table), draws=199, seed=number)[generator.__name__, metric].verdict
 
 
 @pytest.mark.parametrize(("generator", "expected"), planted.EXPECTED, ids=IDS)

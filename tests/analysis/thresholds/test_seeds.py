@@ -66,7 +66,7 @@ def test_saturation_within_two_sizes_cannot_be_told_from_a_steep_curve():
     assert "2176" in " ".join(note.text for note in one.warnings)
 
 
-def test_saturation_with_a_break_in_the_loss_is_emergent():
+def test_saturation_with_a_break_in_the_loss_is_emergent_in_the_loss():
     """Nats at the guess of 32 symbols below, falling by orders of magnitude beyond: the loss decides."""
     nats = {400: 3.46, 800: 3.44, 1408: 3.3, 2176: 0.6, 4352: 0.02, 9000: 0.003, 18000: 0.001, 40000: 0.0005}
     hard = {400: (0, 0, 0), 800: (0, 0, 0), **{size: row[1:] for size, row in COPY.items()}}
@@ -82,10 +82,13 @@ def test_saturation_with_a_break_in_the_loss_is_emergent():
         for size, n in nats.items()
         for j in range(3)
     )
-    one = detect(pandas.concat([table("copy", hard), soft]), draws=199)["copy", "exact_match"]
-    assert one.verdict == "emergent"
-    assert one.gates.continuous_break is True
-    low, high = one.thresholds.elbow.interval
+    found = detect(pandas.concat([table("copy", hard), soft]), draws=199)
+    one, nats = found["copy", "exact_match"], found["copy", "gold_nats"]
+    assert (one.verdict, nats.verdict) == ("undecided", "emergent")
+    assert (one.gates.continuous_break, one.breaks_in) == (True, "gold_nats")
+    assert one.warnings[0].text.startswith("emergent in gold_nats (p = 0.0")
+    assert "exact_match itself shows no break (p = " in one.warnings[0].text
+    low, high = nats.thresholds.elbow.interval
     assert low <= 2176
     assert high >= 1408
 
