@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from lab.config import RunConfig, digest
-from lab.files import read_json, write_json
+from lab.files import Refused, read_json, write_json
 from lab.machine.devices import cache_folder, machine_name
 from lab.model import accounting
 
@@ -49,7 +49,7 @@ def record(config: RunConfig, vocab: int, seconds_per_step: float) -> None:
     import jax
 
     kind = jax.local_devices()[0].device_kind
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, Refused):
         write_json(_folder() / "device.json", {"kind": kind})
         write_json(_path(config, vocab), {"seconds_per_step": seconds_per_step})
 
@@ -69,7 +69,7 @@ def _device_kind() -> str:
         return "cpu"
     try:
         return (read_json(_folder() / "device.json") or {"kind": "cpu"})["kind"]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "cpu"
 
 

@@ -10,15 +10,19 @@ Candidates that give the bits of the solo run (``devices``, ``serial``) come fir
 faster by more than a twentieth.
 """
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from lab.config import RunConfig, digest
-from lab.files import read_json, write_json
+from lab.errors import InputError
+from lab.files import Refused, read_json, write_json
 from lab.machine.devices import cache_folder, machine_name
 from lab.model import memory
+from lab.strict import build
 
 _MARGIN = 1.05
 _WORTH_IT = 10
@@ -71,9 +75,9 @@ def choose(config: RunConfig, vocab: int, runs: int, steps: int) -> Choice:
     if len(modes) == 1:
         return Choice(modes[0], {}, {}, "one run, or no memory for more at once")
     path = _path(config, vocab, runs, devices)
-    found = read_json(path)
+    found = _kept(path, modes)
     if found is not None:
-        return Choice(**found)
+        return found
     speeds: dict[str, float] = {}
     compiled: dict[str, float] = {}
     for mode in modes:
@@ -87,8 +91,18 @@ def choose(config: RunConfig, vocab: int, runs: int, steps: int) -> Choice:
     exact = modes[0]
     chosen = best if speeds[best] > _MARGIN * speeds[exact] else exact
     choice = Choice(chosen, speeds, compiled, "measured on this machine")
-    write_json(path, asdict(choice))
+    with contextlib.suppress(OSError, Refused):  # a cache: where it cannot be kept, no run is stopped for it
+        write_json(path, asdict(choice))
     return choice
+
+
+def _kept(path: Path, modes: tuple[str, ...]) -> Choice | None:
+    """What was measured before; None where there is nothing, or not what was written."""
+    try:
+        found = build(Choice, read_json(path), "")
+    except (OSError, InputError, TypeError):
+        return None
+    return found if found.mode in modes else None
 
 
 def _measure(config: RunConfig, vocab: int, mode: str, runs: int, devices: int) -> tuple[float, float]:

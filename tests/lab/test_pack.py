@@ -10,6 +10,7 @@ import pytest
 from lab.config import ModelConfig
 from lab.errors import InputError
 from lab.execution import Execution
+from lab.machine import speed
 from lab.model import kernels
 from lab.runs import loop
 from lab.runs.folder import RunFolder
@@ -157,6 +158,53 @@ def test_a_short_run_is_not_spent_on_choosing(pair, measured):
     assert measured == ["devices"]
     assert pack_timing.candidates(1, 8) == ("serial",)
     assert pack_timing.candidates(5, 1) == ("serial", "vmap")
+
+
+# What a power cut, a full disk or an older version leaves, beside what was never JSON.
+TORN = [b"", b"{half", b"\xff\x00", b"null", b"[]", b"[1]", b'"x"', b"3", b'{"mode": "vmap"}', b'{"kind": [1]}']
+TORN += [b'{"mode": "x", "tokens_per_s": {}, "compile_s": {}, "reason": ""}', b'{"seconds_per_step": "x"}']
+TORN += [b'{"mode": "pmap", "tokens_per_s": 3, "compile_s": {}, "reason": "", "more": 1}', "folder", "link"]
+
+
+def tear(path, what) -> None:
+    path.unlink()
+    if what == "folder":
+        path.mkdir()
+    elif what == "link":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes(what)
+
+
+@pytest.mark.parametrize("what", TORN)
+def test_a_packing_that_was_kept_and_torn_is_measured_again(what, pair, measured, tmp_path):
+    found = pack_timing.choose(pair[0], 16, 2, 10**6)
+    (path,) = tmp_path.rglob("*.json")
+    tear(path, what)
+    assert pack_timing.choose(pair[0], 16, 2, 10**6) == found
+    assert len(measured) == 6
+    assert path.is_dir() or pack_timing.choose(pair[0], 16, 2, 10**6) == found
+    assert len(measured) == 6
+
+
+def test_a_packing_that_cannot_be_kept_stops_no_run(pair, measured, tmp_path):
+    (tmp_path / "scaling-law-lab").mkdir()
+    (tmp_path / "scaling-law-lab" / "pack").write_text("no folder")
+    assert pack_timing.choose(pair[0], 16, 2, 10**6).mode == "devices"
+
+
+@pytest.mark.parametrize("what", TORN)
+def test_speeds_that_were_kept_and_torn_are_absent_and_written_anew(what, pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    speed.record(pair[0], 16, 0.5)
+    for path in list(tmp_path.rglob("*.json")):
+        tear(path, what)
+    assert speed.known(pair[0], 16) is None
+    assert not speed.predict(pair[0], 16).measured
+    speed.record(pair[0], 16, 0.25)
+    if what != "folder":
+        assert speed.known(pair[0], 16) == speed.StepTime(0.25, True)
 
 
 @pytest.mark.slow
