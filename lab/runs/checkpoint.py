@@ -20,16 +20,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from lab import files
+from lab.runs import file_digests
+from lab.runs.file_digests import DamagedCheckpoint
 from lab.runs.folder import completed_steps
 
 _DIGEST = "sha256"
-_FILES = "files.json"  # of each file of a checkpoint: the SHA-256
 _PAUSES = (0.1, 1.0)  # seconds before a checkpoint that cannot be read is read again
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each save on its own account
-
-
-class DamagedCheckpoint(Exception):
-    """A checkpoint that cannot be trusted; the text names the folder and what is wrong."""
 
 
 class UnreadCheckpoint(OSError):
@@ -69,7 +66,7 @@ class Checkpoints:
         host = jax.tree.map(np.asarray, tree)
         staged = self.folder / f".{step}.saving"
         self._orbax.save(staged, {"tree": host, _DIGEST: _digest(host)})
-        files.write_json(staged / _FILES, _file_digests(staged), staged)
+        file_digests.write(staged)
         os.rename(staged, target)
         _sync(self.folder)
 
@@ -96,7 +93,7 @@ class Checkpoints:
 
     def _read(self, step: int, like):
         where = self.folder / str(step)
-        digests = _check_files(where)
+        digests = file_digests.check(where)
         wanted = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), like)
         try:
             found = self._orbax.restore(
@@ -136,38 +133,6 @@ class Checkpoints:
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / str(step)).rename(going)
             shutil.rmtree(going, ignore_errors=True)
-
-
-def _check_files(where: Path) -> bool:
-    """Whether digests of the files are kept (they were not always); raises DamagedCheckpoint by them."""
-    try:
-        wanted = files.read_json(where / _FILES, where)
-    except files.Refused as refused:
-        raise DamagedCheckpoint(f"{where}: {refused}") from refused
-    if wanted is None:
-        return False
-    if not isinstance(wanted, dict):
-        raise DamagedCheckpoint(f"{where}: {_FILES} holds no digests")
-    for name, digest in wanted.items():
-        try:
-            found = _file_digest(where / name, where)
-        except FileNotFoundError as missing:
-            raise DamagedCheckpoint(f"{where}: {name} is missing") from missing
-        except files.Refused as refused:
-            raise DamagedCheckpoint(str(refused)) from refused
-        if found != digest:
-            raise DamagedCheckpoint(f"{where}: {name} does not match its digest")
-    return True
-
-
-def _file_digests(where: Path) -> dict[str, str]:
-    paths = sorted(path for path in where.rglob("*") if path.is_file())
-    return {str(path.relative_to(where)): _file_digest(path, where) for path in paths}
-
-
-def _file_digest(path: Path, root: Path) -> str:
-    with files.opened(path, root, limit=1 << 50) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(folder: Path) -> None:

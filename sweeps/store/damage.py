@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab import files
 from lab.errors import InputError
+from lab.runs import file_digests
 from lab.runs.folder import DIVERGED, FAILURE, ITEMS, METRICS, RESULT, SPEC, RunFolder, completed_steps
 from sweeps.plan.cells import Cell, Plan, Trunk
 from sweeps.store.store import Node, Store
@@ -46,8 +47,12 @@ class Damage:
         return f"{self.run_id}/{self.file}: {self.why}{said}"
 
 
-def look(folder: RunFolder) -> list[Damage]:
-    """What is damaged in a folder that nobody writes to. Parameters are looked for, not read."""
+def look(folder: RunFolder, reads_parameters: bool = False) -> list[Damage]:
+    """What is damaged in a folder that nobody writes to.
+
+    Args:
+        reads_parameters: and compares them with their digests; they are looked for alone otherwise.
+    """
     found: list[tuple[str, str, bool]] = []
     read = {name: folder.read(name) for name in (RESULT, SPEC, FAILURE, DIVERGED)}
     found += [(n, one.why, one.state == "torn") for n, one in read.items() if one.state in ("torn", "unread")]
@@ -60,13 +65,27 @@ def look(folder: RunFolder) -> list[Damage]:
     if result and result["row"].get("status", "ok") == "ok":
         early = log.why or _ends_early(log.lines, result["row"])
         found += [(METRICS, early, False)] if early else []
-        if not completed_steps(folder.final):
-            found.append(("final", "the trained parameters are missing", False))
+        parameters = _of_parameters(folder, reads_parameters)
+        found += [("final", parameters, False)] if parameters else []
         items = _of_items(folder, result)
         found += [(ITEMS, items, False)] if items else []
     elif log.why and log.there:
         found.append((METRICS, log.why, True))
     return [Damage(folder.path.name, *one) for one in found]
+
+
+def _of_parameters(folder: RunFolder, reads: bool) -> str:
+    steps = completed_steps(folder.final)
+    if not steps:
+        return "the trained parameters are missing"
+    try:
+        if reads:
+            file_digests.check(folder.final / str(steps[-1]))
+    except file_digests.DamagedCheckpoint as damaged:
+        return str(damaged).removeprefix(f"{folder.final}/")
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _ends_early(log: list[dict], row: dict) -> str:
@@ -112,11 +131,11 @@ def mend(store: Store, plan: Plan, nodes: Sequence[Node]) -> list[Damage]:
     return found
 
 
-def left(store: Store, found: Iterable[Cell | Trunk]) -> list[Damage]:
+def left(store: Store, found: Iterable[Cell | Trunk], reads_parameters: bool = True) -> list[Damage]:
     """Damage in folders that nobody holds, after all was done."""
     there = store.names()
     ids = [of.run_id for of in found if of.run_id in there and not store.is_claimed(of.run_id)]
-    return [damage for run_id in ids for damage in look(store.run(run_id))]
+    return [damage for run_id in ids for damage in look(store.run(run_id), reads_parameters)]
 
 
 def _mend(node: Node, plan: Plan, damage: Damage) -> Damage:

@@ -112,7 +112,7 @@ def _run(
             f"{len(failed)} failed: `lab status {out}` says why; to retry: {again} --retry-failed",
             file=sys.stderr,
         )
-    left = damage.left(store, found)
+    left = damage.left(store, found, reads_parameters=code != 130)  # who interrupts does not want to wait
     for one in left:
         print(f"damaged: {one}", file=sys.stderr)
     if left:

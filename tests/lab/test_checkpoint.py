@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from lab.runs import checkpoint
+from lab.runs import checkpoint, file_digests
 from lab.runs.checkpoint import Checkpoints, DamagedCheckpoint, UnreadCheckpoint
 
 TREE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.int32(7)}
@@ -44,7 +44,7 @@ def test_what_lies_outside_a_checkpoint_is_tried_again_and_then_told(fault, wher
 
         return call
 
-    owner, name = (checkpoint, "_file_digest") if where == "a file" else (saved._orbax, "restore")
+    owner, name = (file_digests, "_of") if where == "a file" else (saved._orbax, "restore")
     real = getattr(owner, name)
     monkeypatch.setattr(owner, name, failing(2, real))
     np.testing.assert_array_equal(saved.restore(7, TREE)["a"], TREE["a"])

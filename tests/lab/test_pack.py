@@ -161,8 +161,12 @@ def test_a_short_run_is_not_spent_on_choosing(pair, measured):
 
 
 # What a power cut, a full disk or an older version leaves, beside what was never JSON.
-TORN = [b"", b"{half", b"\xff\x00", b"null", b"[]", b"[1]", b'"x"', b"3", b'{"mode": "vmap"}', b'{"kind": [1]}']
-TORN += [b'{"mode": "x", "tokens_per_s": {}, "compile_s": {}, "reason": ""}', b'{"seconds_per_step": "x"}']
+TORN = [b"", b"{half", b"\xff\x00", b"null", b"[]", b"[1]", b'"x"', b"3", b'{"mode": "vmap"}']
+TORN += [
+    b'{"kind": [1]}',
+    b'{"mode": "x", "tokens_per_s": {}, "compile_s": {}, "reason": ""}',
+    b'{"seconds_per_step": "x"}',
+]
 TORN += [b'{"mode": "pmap", "tokens_per_s": 3, "compile_s": {}, "reason": "", "more": 1}', "folder", "link"]
 
 

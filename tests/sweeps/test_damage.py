@@ -222,6 +222,31 @@ def test_lost_parameters_of_a_finished_run_are_told(copy, lab_run):
     assert folder.result()["row"]["loss_nats"] == before["row"]["loss_nats"]
 
 
+@pytest.mark.parametrize("way", ["missing", "empty", "half", "one byte", "link", "folder"])
+def test_parameters_of_a_finished_run_that_are_not_as_written_are_told(copy, lab_run, way):
+    store = Store(copy / "store")
+    folder = store.run(a_branch(store))
+    before = folder.result()
+    (step,) = folder.final.iterdir()
+    path = max((p for p in step.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    if way == "one byte":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif way == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        damage(path, way)
+    for _ in range(2):
+        code, said = lab_run(copy)
+        assert code == 1
+        assert f"damaged: {folder.path.name}/final: " in said
+        assert path.name in said
+        assert "remove its folder" in said
+    assert folder.result() == before, "its row stands"
+
+
 @pytest.mark.parametrize("claim", [b"", b"{half", b"[]", b'{"owner": 3, "attempt": "x"}', b"\xff"])
 def test_a_torn_claim_of_a_finished_run_holds_nobody_up(copy, lab_run, claim):
     store = Store(copy / "store")
