@@ -57,7 +57,9 @@ class DataConfig:
     def __post_init__(self):
         wrong = dict(beyond(self))
         problems = [f"{key}: {text}" for key, text in wrong.items()]
-        if not {key.partition(".")[0].partition("[")[0] for key in wrong} & set(_NAMES):
+        if not {key.partition("[")[0] for key in wrong} & set(
+            _NAMES
+        ):  # a rate that is wrong leaves the names to be looked at
             problems += self._problems_of_names(self.kind)
         if problems:
             raise InputError(*problems)
