@@ -1,4 +1,4 @@
-"""What a sceptic would say of a study before it runs."""
+"""What speaks against a study before it runs: data that repeat, designs that identify no law, memory."""
 
 from collections import defaultdict
 

@@ -1,4 +1,4 @@
-"""Times a few real steps of each program of a plan on this machine, for honest hours.
+"""Times a few real steps of each program of a plan on this machine, so that hours are no guess.
 
 Measured in processes as the local engine starts them: one a core, all at once, so that they share memory
 bandwidth as workers do. Each tells one JSON line a program. What is measured is kept beside what runs measure
