@@ -1,10 +1,13 @@
+import math
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lab.config import ModelConfig, Sampling
-from lab.evaluation.generate import generate
+from lab.evaluation.generate import _program, generate
 from lab.model import decoder
 
 V, END = 12, 11
@@ -102,6 +105,63 @@ def test_generation_slides_past_the_context(params):
         expected.append(int(jnp.argmax(logits_at_end(expected))))
     got = generate(params, [prompt], CONFIG, V, end=V, window=5, max_new=9)
     assert got == [expected[len(prompt) :]]
+
+
+def test_prompts_longer_than_the_window_are_read_in_blocks(params):
+    """Against one call that sees all positions: three blocks, and a window within, at and beyond one."""
+    prompts = [[(7 * i + 3 * k) % V for i in range(k)] for k in (49, 60)]
+    for window in (5, 16, 20):
+        expected = []
+        for prompt in prompts:
+            tokens = list(prompt)
+            for _ in range(3):
+                padded = np.zeros((1, 64), np.int32)
+                padded[0, : len(tokens)] = tokens
+                cache = decoder.empty_cache(CONFIG, 1, 64)
+                logits, _ = apply_cached(params, padded, cache, CONFIG, V, window=window)
+                tokens.append(int(jnp.argmax(logits[0, len(tokens) - 1])))
+            expected.append(tokens[len(prompt) :])
+        assert generate(params, prompts, CONFIG, V, V, window, max_new=3) == expected
+
+
+def made_by_loops(text: str) -> list[list[tuple[str, int]]]:
+    """Of each loop of a compiled program: the operation that makes each float array, and its elements."""
+    bodies, lines = {}, []
+    for line in text.splitlines():
+        if named := re.match(r"(?:ENTRY )?%(\S+) .*\{$", line):
+            lines = bodies.setdefault(named[1], [])
+        lines.append(line)
+
+    def operation(line: str, name: str) -> str:
+        if called := re.search(r"calls=%([\w.-]+)", line):
+            (root,) = (one for one in bodies[called[1]] if "ROOT" in one)
+            return re.search(r" ([\w-]+)\(", root.split(" = ")[1])[1]
+        return name
+
+    pattern = re.compile(r"\s+(?:ROOT )?%\S+ = f32\[([\d,]*)\]\S* ([\w-]+)\(")
+    views = ("parameter", "get-tuple-element", "bitcast")
+    return [
+        [
+            (operation(line, made[2]), math.prod(map(int, filter(None, made[1].split(",")))))
+            for line in bodies[name]
+            if (made := pattern.match(line)) and made[2] not in views
+        ]
+        for name in re.findall(r" while\(.*body=%([\w.-]+)", text)
+    ]
+
+
+def test_a_token_copies_no_cache(params):
+    """Its own place is written, and keys and values are read once: no token pays for those before it."""
+    S = 1024
+    args = params, np.zeros((1, S), np.int32), np.ones(1, np.int32), np.int32(0), np.int32(S - 1)
+    program = _program(CONFIG, V, END, S, 0, False)
+    text = program.lower(*args, jax.random.key(0), 1.0, 1.0).compile().as_text()
+    layer = S * CONFIG.width
+    loops = [[one for one in found if one[1] >= layer] for found in made_by_loops(text)]
+    (token,) = (found for found in loops if "dynamic-update-slice" in [name for name, _ in found])
+    written = [elements for name, elements in token if name == "dynamic-update-slice"]
+    assert written == [layer] * 2 * CONFIG.layers, "in place, one layer's keys or values each"
+    assert sum(elements for _, elements in token) - sum(written) <= 2 * CONFIG.layers * layer
 
 
 def test_prompts_come_from_a_file_a_line_each(tmp_path):
