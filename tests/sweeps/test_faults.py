@@ -399,12 +399,17 @@ def kill_study(kills: int, pack: str = "serial") -> str:
     return packed.replace("[10_000, 20_000]", str(tokens))
 
 
-def is_same(calm: dict, killed: dict, pack: str) -> dict[str, bool]:
-    """By run: the same bits, or for packs that do not promise them, losses within 1e-5."""
-    if pack in ("serial", "devices"):
+def distances(calm: dict, other: dict) -> dict[str, float]:
+    """By run: how far the losses are apart."""
+    losses = [{r: json.loads(told)[1] for r, (_, told) in found.items()} for found in (calm, other)]
+    return {run_id: abs(losses[1].get(run_id, 9.0) - loss) for run_id, loss in losses[0].items()}
+
+
+def is_same(calm: dict, killed: dict, within: float) -> dict[str, bool]:
+    """By run: the same bits, or losses within a distance where that is not zero."""
+    if not within:
         return {run_id: killed.get(run_id) == found for run_id, found in calm.items()}
-    losses = [{r: json.loads(told)[1] for r, (_, told) in found.items()} for found in (calm, killed)]
-    return {run_id: abs(losses[1].get(run_id, 9.0) - loss) < 1e-5 for run_id, loss in losses[0].items()}
+    return {run_id: apart < within for run_id, apart in distances(calm, killed).items()}
 
 
 @pytest.mark.slow
@@ -425,12 +430,29 @@ def main(kills: int, seed: int, pack: str) -> None:
         lab = [sys.executable, "-m", "lab"]
         run = [*lab, "run", folder / "calm.toml", "--out", folder / "calm"]
         subprocess.run(run, check=True, capture_output=True)
-        devices = 1 if pack == "serial" else 2
+        devices, within = 1 if pack == "serial" else 2, 0.0
+        if pack not in ("serial", "devices"):
+            # No bits are promised, and steps at these rates make differences of rounding larger: a killed
+            # run, part of it alone and part in a pack, may end as far off as one that nothing disturbed.
+            packed = [
+                *lab,
+                "worker",
+                folder / "killed.toml",
+                "--out",
+                folder / "packed",
+                "--cpu-devices",
+                "2",
+            ]
+            subprocess.run(packed, check=True, capture_output=True)
+            found = distances(digest.runs(folder / "calm"), digest.runs(folder / "packed"))
+            within = max(1e-5, 10 * max(found.values()))
         counts = {"pack": pack} | kill_at_random(
             folder / "killed.toml", folder / "killed", kills, seed, devices
         )
         calm, killed = digest.runs(folder / "calm"), digest.runs(folder / "killed")
-        counts |= {"runs": len(calm), "equal": sum(is_same(calm, killed, pack).values())}
+        counts |= {"runs": len(calm), "equal": sum(is_same(calm, killed, within).values())}
+        if within:
+            counts |= {"within": within, "apart": max(distances(calm, killed).values())}
         counts["rows"] = len(list(folder.glob("killed/runs/*/result.json")))
         print(json.dumps(counts))
         assert counts["equal"] == len(calm) == len(killed)
