@@ -14,10 +14,11 @@ from pathlib import Path
 from lab import files
 from lab.errors import InputError
 from lab.runs import file_digests
-from lab.runs.folder import DIVERGED, FAILURE, ITEMS, METRICS, RESULT, SPEC, RunFolder, completed_steps
+from lab.runs.folder import COSTS, DIVERGED, FAILURE, ITEMS, METRICS, RESULT, SPEC, RunFolder, completed_steps
 from sweeps.plan.cells import Cell, Plan, Trunk
 from sweeps.store.store import Node, Store
 
+CHECKPOINTS, FINAL = "checkpoints", "final"
 _PARQUET = b"PAR1"
 REMOVE = "its row stands; to train such a run again, remove its folder and give `lab run` once more"
 _SET_ASIDE = {
@@ -59,6 +60,14 @@ def look(folder: RunFolder, reads_parameters: bool = False) -> list[Damage]:
     result = read[RESULT].value
     if read[SPEC].state == "missing" and (result or completed_steps(folder.checkpoints)):
         found.append((SPEC, "is missing", True))
+    for name, is_right in ((COSTS, os.path.isfile), (CHECKPOINTS, os.path.isdir), (FINAL, os.path.isdir)):
+        path = folder.path / name
+        if (
+            os.path.lexists(path)
+            and (path.is_symlink() or not is_right(path))
+            and not (result and name == FINAL)
+        ):
+            found.append((name, f"is no {'file' if name == COSTS else 'folder'}", True))
     log = folder.log()
     if log.others:
         found.append((METRICS, f"{log.others} lines are no records", True))
@@ -66,7 +75,7 @@ def look(folder: RunFolder, reads_parameters: bool = False) -> list[Damage]:
         early = log.why or _ends_early(log.lines, result["row"])
         found += [(METRICS, early, False)] if early else []
         parameters = _of_parameters(folder, reads_parameters)
-        found += [("final", parameters, False)] if parameters else []
+        found += [(FINAL, parameters, False)] if parameters else []
         items = _of_items(folder, result)
         found += [(ITEMS, items, False)] if items else []
     elif log.why and log.there:
@@ -142,7 +151,7 @@ def _mend(node: Node, plan: Plan, damage: Damage) -> Damage:
     folder, name = node.job.folder, damage.file
     if not damage.can_be_mended:
         return damage
-    if name == METRICS:
+    if name == METRICS and (not os.path.lexists(folder.path / name) or os.path.isfile(folder.path / name)):
         folder.mend_metrics()
         return replace(damage, mended="dropped")
     if os.path.lexists(folder.path / name):
@@ -150,7 +159,7 @@ def _mend(node: Node, plan: Plan, damage: Damage) -> Damage:
     if name == SPEC:
         folder.write_spec(node.job.spec(plan.dataset(node.of.config), {}))
         return replace(damage, mended="written anew, without what it was made with")
-    return replace(damage, mended=_SET_ASIDE[name])
+    return replace(damage, mended=_SET_ASIDE.get(name, "set aside"))
 
 
 def _free(path: Path) -> Path:

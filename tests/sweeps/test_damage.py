@@ -247,6 +247,30 @@ def test_parameters_of_a_finished_run_that_are_not_as_written_are_told(copy, lab
     assert folder.result() == before, "its row stands"
 
 
+@pytest.mark.parametrize("way", ["other kind", "link"])
+def test_folders_for_files_and_files_for_folders_are_set_aside(copy, lab_run, sound, tmp_path, way):
+    store = Store(copy / "store")
+    folder = store.run(a_branch(store)).path
+    (folder / "result.json").unlink()
+    shutil.rmtree(folder / "final")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    wrong = ("costs.jsonl", "metrics.jsonl", "checkpoints", "final")
+    for name in wrong:
+        (folder / name).unlink(missing_ok=True)
+        if way == "link":
+            (folder / name).symlink_to(tmp_path if name in wrong[2:] else "/etc/hostname")
+        elif name in wrong[2:]:
+            (folder / name).write_text("no folder")
+        else:
+            (folder / name).mkdir()
+    answers(store)
+    code, said = lab_run(copy)
+    assert code == 0, said
+    assert all(f"{folder.name}/{name}: " in said for name in wrong)
+    assert digest.runs(store.root) == sound
+    assert "damaged" not in lab_run(copy)[1]
+
+
 @pytest.mark.parametrize("claim", [b"", b"{half", b"[]", b'{"owner": 3, "attempt": "x"}', b"\xff"])
 def test_a_torn_claim_of_a_finished_run_holds_nobody_up(copy, lab_run, claim):
     store = Store(copy / "store")
