@@ -1,6 +1,6 @@
 """What a worker takes next, and what looking for it costs.
 
-``python tests/sweeps/test_frontier.py`` prints the cost for the first claims of a study of 100,000 runs.
+``python tests/sweeps/test_cell_queue.py`` prints the cost for the first claims of a study of 100,000 runs.
 """
 
 import json
