@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from analysis import files
 from analysis.errors import InputError
 
 MIRROR = "https://raw.githubusercontent.com"
@@ -92,7 +93,11 @@ class Folder:
             paths = {}
             for file in variant.files:
                 for candidate in self.named.get(file.name, ()):
-                    digest = sha256(candidate)
+                    try:
+                        digest = sha256(candidate)
+                    except files.Refused as refused:
+                        wrong.append(str(refused))
+                        continue
                     if digest == file.sha256:
                         paths[file.name] = candidate
                         break
@@ -121,7 +126,7 @@ def _listed(variant: Variant) -> str:
 
 def sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with files.opened(path, limit=1 << 40) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -138,10 +143,9 @@ def download(
     if variant is None:
         raise InputError(f"{source.name}: its source has no file that can be fetched; put it in --data")
     target = folder / source.name
-    target.mkdir(parents=True, exist_ok=True)
     for file in variant.files:
         place = target / file.name
-        if place.is_file() and sha256(place) == file.sha256:
+        if place.is_file() and not place.is_symlink() and sha256(place) == file.sha256:
             continue
         url = f"{mirror}/{source.repository}/{source.commit}/{urllib.parse.quote(file.path)}"
         say(f"fetching {url}")
@@ -154,6 +158,4 @@ def download(
         digest = hashlib.sha256(content).hexdigest()
         if digest != file.sha256:
             raise InputError(f"{url}: wrong checksum: SHA-256 {digest[:12]}..., not {file.sha256[:12]}...")
-        part = place.with_suffix(place.suffix + ".part")
-        part.write_bytes(content)
-        os.replace(part, place)
+        files.write_bytes(place, content, folder)

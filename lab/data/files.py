@@ -21,11 +21,17 @@ from pathlib import Path
 
 from lab.data.corpus import Corpus, collect
 from lab.errors import InputError
+from lab.files import opened
 
 TEXT = (".txt", ".md", ".rst")
 LINES = (".jsonl", ".jsonl.gz")
 TABLE = (".parquet",)
 ABOUT = ("readme", "license", "licence", "changelog", "citation", "notice", "dataset_card")
+UNPACKED, RATIO = (
+    1 << 28,
+    32,
+)  # bytes that a packed file may hold, or times its own: text is packed to a fifth
+_ANY = 1 << 50  # what is not packed costs the memory that its size says
 MOST_PROBLEMS = 10  # of one file; a broken export repeats itself on every line
 
 
@@ -147,8 +153,14 @@ def _documents(path: Path) -> Iterator[str]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.name.lower().endswith(".gz") else raw
+        with opened(path, limit=_ANY) as file:
+            if not path.name.lower().endswith(".gz"):
+                return file.read()
+            most = _most_unpacked(path)
+            raw = gzip.GzipFile(fileobj=file).read(most + 1)
+        if len(raw) > most:
+            raise _too_large(path, most, "gunzip it first")
+        return raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: damaged gzip file ({error})") from None
     except OSError as error:
@@ -176,7 +188,7 @@ def _lines(path: Path) -> Iterator[str]:
             continue
         try:
             value = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: a number of too many digits too
             problems.append(f"{path}, line {number}: not JSON ({error})")
         else:
             text = value.get("text") if isinstance(value, dict) else None
@@ -198,14 +210,34 @@ def _table(path: Path) -> Iterator[str]:
     import pyarrow.parquet as pq
 
     try:
-        schema = pq.read_schema(path)
-        if "text" not in schema.names:
-            raise InputError(f"{path}: no column 'text' (columns: {', '.join(schema.names)})")
-        if schema.field("text").type not in (pa.string(), pa.large_string()):
-            raise InputError(f"{path}: column 'text' holds {schema.field('text').type}, not strings")
-        column = pq.read_table(path, columns=["text"])["text"]
-    except (pa.ArrowInvalid, OSError) as error:
+        with opened(path, limit=_ANY) as source, pq.ParquetFile(source, read_dictionary=["text"]) as file:
+            found = pq.read_schema(source)
+            if "text" not in found.names:
+                raise InputError(f"{path}: no column 'text' (columns: {', '.join(found.names)})")
+            if found.field("text").type not in (pa.string(), pa.large_string()):
+                raise InputError(f"{path}: column 'text' holds {found.field('text').type}, not strings")
+            most, size = _most_unpacked(path), 0
+            at, groups = file.schema_arrow.names.index("text"), range(file.metadata.num_row_groups)
+            stated = sum(file.metadata.row_group(i).column(at).total_uncompressed_size for i in groups)
+            for part in file.iter_batches(columns=["text"]):
+                # as references to texts: one long text may stand in millions of rows
+                column = pa.compute.dictionary_encode(part["text"])
+                lengths = pa.compute.binary_length(column.dictionary).take(column.indices)
+                size += pa.compute.sum(lengths).as_py() or 0
+                if max(size, stated) > most:
+                    raise _too_large(path, most, "write it without such repetition")
+                yield from (text for text in column.to_pylist() if text is not None and text.strip())
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(
             f"{path}: not a readable Parquet file ({str(error).partition(chr(10))[0]})"
         ) from None
-    yield from (text for text in column.to_pylist() if text is not None and text.strip())
+
+
+def _most_unpacked(path: Path) -> int:
+    return max(UNPACKED, RATIO * path.stat().st_size)
+
+
+def _too_large(path: Path, most: int, remedy: str) -> InputError:
+    return InputError(f"{path}: unpacked, it has more than {most:,} bytes, which no text has; {remedy}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lab.errors import InputError
 from lab.evaluation.text_tasks import TextTask
+from lab.files import read_text
 from lab.strict import nearest
 
 _FIELDS = ("prompt", "answer", "choices", "gold", "split", "cluster", "rationale")
@@ -39,7 +40,7 @@ def _jsonl(path: Path) -> TextTask:
     Optional: `split` ("test" or "shots"), `cluster`, `rationale`.
     """
     docs, problems = [], []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             doc, wrong = _line(line)
             problems += [f"{path}:{number}: {text}" for text in wrong]
@@ -86,6 +87,8 @@ def _line(line: str) -> tuple[dict, list[str]]:
         return {}, [f"is no JSON: {error.msg} at column {error.colno}"]
     except RecursionError:
         return {}, ["is JSON of too many levels"]
+    except ValueError as error:  # a number of too many digits
+        return {}, [f"is no JSON: {error}"]
     if not isinstance(doc, dict):
         return {}, ["should be an object with prompt and answer"]
     problems = []

@@ -9,6 +9,7 @@ import tyro
 
 from lab.config import Sampling
 from lab.errors import InputError
+from lab.files import read_text
 from lab.strict import problems_of
 from lab.verbs.common import load_run
 
@@ -68,10 +69,7 @@ def generate(argv: list[str]) -> int:
 
 def lines(path: Path) -> list[str]:
     """The lines of a file, or of standard input for -. Raises InputError if there are none."""
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text()
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8 text") from None
+    text = sys.stdin.read() if str(path) == "-" else read_text(path)
     found = text.splitlines()
     if not found:
         raise InputError(f"{path}: has no line; an empty line starts a new document")

@@ -5,6 +5,7 @@ this kind, with a row a run); offline runs of Weights & Biases; training logs of
 """
 
 import csv
+import io
 import json
 import math
 from pathlib import Path
@@ -16,6 +17,7 @@ from analysis.tables.limits import LIMITS, ReadLimits
 from analysis.text import no_formula
 from analysis.verbs.options import Reading
 from lab.errors import InputError
+from lab.files import writing
 from lab.strict import nearest
 from sweeps.exchange import training_logs, wandb_files
 
@@ -188,13 +190,14 @@ def write(rows: list[dict], out: Path, raw: bool = False) -> list[str]:
     names = list(dict.fromkeys(name for row in rows for name in row))
     names = [n for n in _FIRST if n in names] + [n for n in names if n not in _FIRST]
     columns = {name: [_clean(row.get(name)) for row in rows] for name in names}
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == ".csv":
-        with open(out, "w", newline="") as file:
+        with writing(out) as binary:
+            file = io.TextIOWrapper(binary, "utf-8", newline="")
             writer = csv.writer(file, lineterminator="\n")
             plain = (lambda value: value) if raw else no_formula
             writer.writerow(map(plain, names))
             writer.writerows(map(plain, row) for row in zip(*columns.values(), strict=True))
+            file.detach()  # flushed, and left open
         return names
     import pyarrow
     import pyarrow.parquet
@@ -202,7 +205,8 @@ def write(rows: list[dict], out: Path, raw: bool = False) -> list[str]:
     for name, values in columns.items():
         if len({type(v) for v in values if v is not None and not isinstance(v, int | float)}) > 0:
             columns[name] = [None if v is None else str(v) for v in values]
-    pyarrow.parquet.write_table(pyarrow.table(columns), out)
+    with writing(out) as file:
+        pyarrow.parquet.write_table(pyarrow.table(columns), file)
     return names
 
 

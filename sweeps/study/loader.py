@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lab.data import DataConfig
 from lab.errors import InputError
+from lab.files import read_text
 from lab.strict import build
 from sweeps.study import overrides
 from sweeps.study.designs import points
@@ -62,7 +63,7 @@ def text_of(path: Path, sets: Sequence[str] = (), allowed: Sequence[Path] = ()) 
     """
     data = resolved(path, sets, allowed)
     if data == overrides.read_alone(path):
-        return Path(path).read_text()
+        return read_text(path)
     heading = f"# {Path(path).name} with what it includes, and whole paths" + "".join(
         f", --set {text}" for text in sets
     )

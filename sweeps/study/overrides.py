@@ -13,6 +13,7 @@ from math import log
 from pathlib import Path
 from typing import Annotated
 
+from lab import files
 from lab.data.config import SOURCES
 from lab.errors import InputError
 from lab.strict import Within, build, nearest, said
@@ -122,15 +123,11 @@ def read_alone(path: Path) -> dict:
 def _toml(path: Path, inside: tuple[Path, ...]) -> dict:
     hint = f"is included by {inside[-1]}" if inside else f"`lab init {path}` writes an example"
     try:
-        with open(path, "rb") as file:
-            raw = file.read(_MOST_BYTES + 1)
-        if len(raw) > _MOST_BYTES:
-            raise InputError(f"{path}: the file: should be at most {_MOST_BYTES:,} bytes")
-        text = raw.decode()
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, should be a study file")
+        text = files.read_bytes(path, limit=_MOST_BYTES).decode()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {hint}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, should be a study file") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text") from None
     try:

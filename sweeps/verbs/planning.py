@@ -10,6 +10,7 @@ from typing import Literal
 import tyro
 
 from lab.errors import InputError
+from lab.files import create
 from lab.terminal import unescaped
 from sweeps.arguments import Json, Places, Sets, StudyFile
 from sweeps.study.schema import Design
@@ -29,8 +30,7 @@ def init(argv: list[str]) -> int:
         """
         text = example(design)
         try:
-            with open(path, "x") as file:
-                file.write(text)
+            create(path, text.encode())
         except FileExistsError:
             raise InputError(f"{path}: is there already; name another file") from None
         print(f"{path} written. What it costs: lab plan {path}; to train it: lab run {path} --out runs/mine")
