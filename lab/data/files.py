@@ -27,10 +27,7 @@ TEXT = (".txt", ".md", ".rst")
 LINES = (".jsonl", ".jsonl.gz")
 TABLE = (".parquet",)
 ABOUT = ("readme", "license", "licence", "changelog", "citation", "notice", "dataset_card")
-UNPACKED, RATIO = (
-    1 << 28,
-    32,
-)  # bytes that a packed file may hold, or times its own: text is packed to a fifth
+UNPACKED, RATIO = 1 << 28, 32  # a packed file may hold so many bytes, or so many times its own size
 _ANY = 1 << 50  # what is not packed costs the memory that its size says
 MOST_PROBLEMS = 10  # of one file; a broken export repeats itself on every line
 
@@ -207,6 +204,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _table(path: Path) -> Iterator[str]:
     import pyarrow as pa
+    import pyarrow.compute
     import pyarrow.parquet as pq
 
     try:
@@ -217,14 +215,17 @@ def _table(path: Path) -> Iterator[str]:
             if found.field("text").type not in (pa.string(), pa.large_string()):
                 raise InputError(f"{path}: column 'text' holds {found.field('text').type}, not strings")
             most, size = _most_unpacked(path), 0
-            at, groups = file.schema_arrow.names.index("text"), range(file.metadata.num_row_groups)
-            stated = sum(file.metadata.row_group(i).column(at).total_uncompressed_size for i in groups)
+            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+            chunks = (group.column(j) for group in groups for j in range(group.num_columns))
+            stated = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema == "text")
+            if stated > most:
+                raise _too_large(path, most, "write it without such repetition")
             for part in file.iter_batches(columns=["text"]):
                 # as references to texts: one long text may stand in millions of rows
                 column = pa.compute.dictionary_encode(part["text"])
                 lengths = pa.compute.binary_length(column.dictionary).take(column.indices)
                 size += pa.compute.sum(lengths).as_py() or 0
-                if max(size, stated) > most:
+                if size > most:
                     raise _too_large(path, most, "write it without such repetition")
                 yield from (text for text in column.to_pylist() if text is not None and text.strip())
     except InputError:
