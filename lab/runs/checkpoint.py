@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import time
+import uuid
 from pathlib import Path
 
 import jax
@@ -25,6 +26,8 @@ from lab.runs.file_digests import DamagedCheckpoint
 from lab.runs.folder import completed_steps
 
 _DIGEST = "sha256"
+_COMMITTED = "commit_success.txt"  # orbax tells in it the whole path of the folder; nobody reads that
+_SAID = "Checkpoint commit was successful\n"
 _PAUSES = (0.1, 1.0)  # seconds before a checkpoint that cannot be read is read again
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each save on its own account
 
@@ -64,8 +67,9 @@ class Checkpoints:
             for leftover in self.folder.glob(pattern):
                 shutil.rmtree(leftover, ignore_errors=True)
         host = jax.tree.map(np.asarray, tree)
-        staged = self.folder / f".{step}.saving"
+        staged = self.folder / f".{step}.{uuid.uuid4().hex}.saving"
         self._orbax.save(staged, {"tree": host, _DIGEST: _digest(host)})
+        files.write_text(staged / _COMMITTED, _SAID, staged)
         file_digests.write(staged)
         os.rename(staged, target)
         _sync(self.folder)

@@ -1,6 +1,8 @@
 """The SHA-256 of each file of a checkpoint, kept beside them: whether they are as written, without jax."""
 
 import hashlib
+import os
+import stat
 from pathlib import Path
 
 from lab import files
@@ -23,9 +25,13 @@ def check(where: Path) -> bool:
     """Whether digests are kept (they were not always).
 
     Raises:
-        DamagedCheckpoint: where a file is missing or differs.
+        DamagedCheckpoint: where a file is missing or differs, or is a link or a device, listed or not: orbax
+            would follow the one and wait for the other.
         OSError: where one cannot be read, which is no damage.
     """
+    for path in (where, *where.rglob("*")):
+        if os.path.lexists(path) and stat.S_IFMT(path.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise DamagedCheckpoint(f"{path}: is no regular file")
     try:
         wanted = files.read_json(where / _NAME, where)
     except files.Refused as refused:

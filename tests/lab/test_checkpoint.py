@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -54,6 +55,34 @@ def test_what_lies_outside_a_checkpoint_is_tried_again_and_then_told(fault, wher
         saved.restore(7, TREE)
     assert len(calls) == 3
     assert saved.steps() == [7]
+
+
+def test_a_checkpoint_tells_no_path_and_its_staged_name_cannot_be_foretold(tmp_path, monkeypatch):
+    """Before: orbax wrote the folder's whole path beside each checkpoint; it was staged as `.7.saving`."""
+    staged, store = [], Checkpoints(tmp_path / "a")
+    real = store._orbax.save
+    monkeypatch.setattr(
+        store._orbax, "save", lambda path, *rest: (staged.append(path.name), real(path, *rest))
+    )
+    store.save(7, TREE)
+    store.save(8, TREE)
+    assert len({name.removeprefix(".7").removeprefix(".8") for name in staged}) == 2
+    files = [path for path in store.folder.rglob("*") if path.is_file()]
+    assert [path for path in files if str(tmp_path).encode() in path.read_bytes()] == []
+    np.testing.assert_array_equal(store.restore(7, TREE)["a"], TREE["a"])
+
+
+@pytest.mark.parametrize(
+    "plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["fifo", "link"]
+)
+@pytest.mark.parametrize("name", ["_METADATA", "more"])
+def test_a_link_or_a_fifo_in_a_foreign_checkpoint_is_damage(saved, name, plant):
+    """Before: without files.json, orbax read what a link led to, and waited for ever for a FIFO."""
+    (saved.folder / "7" / "files.json").unlink()
+    (saved.folder / "7" / name).unlink(missing_ok=True)
+    plant(saved.folder / "7" / name)
+    with pytest.raises(DamagedCheckpoint, match=f"{name}: is no regular file"):
+        saved.restore(7, TREE)
 
 
 def test_each_file_that_is_missing_or_changed_is_damage(saved):
