@@ -25,6 +25,8 @@ def store_fault(error: BaseException, root: Path) -> StoreFault | None:
         if number in _ERRNOS or words:
             return StoreFault(f"{root}: {words or os.strerror(number)}")
         told = told.__cause__ or told.__context__
+    if not root.is_dir():  # what writes would make it anew, empty
+        return StoreFault(f"{root}: {os.strerror(errno.ENOENT)}")
     try:  # libraries may hide the reason: does the store take a file?
         probe(root, _PROBE_BYTES)
     except OSError as found:

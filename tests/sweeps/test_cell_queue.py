@@ -20,7 +20,20 @@ from lab.runs import claims
 from sweeps.plan.cells import Cell, Trunk
 from sweeps.plan.study_parts import Part
 from sweeps.store.store import Store
+from sweeps.work import cell_queue
 from sweeps.work.cell_queue import Frontier, program_of
+
+
+class MadeUpPrices(SimpleNamespace):
+    """The seconds that a made-up plan states for its cells: real ones would be those of this machine."""
+
+    def __init__(self, plan):
+        super().__init__(seconds=plan.seconds)
+
+
+@pytest.fixture(autouse=True)
+def _prices(monkeypatch):
+    monkeypatch.setattr(cell_queue, "Prices", MadeUpPrices)
 
 
 def study(widths=(8, 16), budgets=(1_000, 2_000, 4_000), seeds=(0, 1), trunks=True):
@@ -57,7 +70,7 @@ def finish(claimed) -> None:
         for step in node.job.branch_steps:
             (node.job.folder.checkpoints / str(step)).mkdir(parents=True)
     else:
-        node.job.folder.commit({"row": {}})
+        node.job.folder.commit({"row": {"status": "ok", "loss_nats": 2.0}})
     claim.release()
 
 
@@ -113,7 +126,7 @@ def test_what_was_given_up_is_over_and_takes_branches_along(tmp_path):
 def test_a_finished_study_needs_no_trunks(tmp_path):
     plan = study()
     for cell in plan.cells:
-        Store(tmp_path).run(cell.run_id).commit({"row": {}})
+        Store(tmp_path).run(cell.run_id).commit({"row": {"status": "ok", "loss_nats": 2.0}})
     mine = frontier(plan, tmp_path)
     assert mine.claim(1) == []
     assert not mine.open
@@ -188,5 +201,6 @@ def test_parts_share_a_study_out_and_keep_families_together():
 
 
 if __name__ == "__main__":
+    cell_queue.Prices = MadeUpPrices
     with tempfile.TemporaryDirectory() as name:
         print(json.dumps(sweep(100, 500, Path(name), most=5_000)))

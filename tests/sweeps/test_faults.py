@@ -115,15 +115,18 @@ def test_a_worker_that_slept_while_its_cell_was_taken_over_writes_nothing_more(t
 def test_a_commit_staged_before_a_take_over_cannot_be_made_after_it(tmp_path):
     folder = Store(tmp_path).run("a")
 
+    def row(by: str) -> dict:
+        return {"row": {"status": "diverged", "reason": by}}
+
     def take_over_in_the_gap():  # after the zombie looked at its claim
         folder.withdraw()
 
     with pytest.raises(FileNotFoundError):
-        folder.commit({"row": "zombie"}, take_over_in_the_gap)
+        folder.commit(row("zombie"), take_over_in_the_gap)
     assert folder.result() is None
-    folder.commit({"row": "owner"})
-    folder.commit({"row": "late"})
-    assert folder.result() == {"row": "owner"}
+    folder.commit(row("owner"))
+    folder.commit(row("late"))
+    assert folder.result() == row("owner")
     assert [p.name for p in folder.path.iterdir()] == ["result.json"]
 
 
