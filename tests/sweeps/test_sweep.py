@@ -68,12 +68,25 @@ def test_interrupted_it_says_how_to_go_on(whole, lab, tmp_path):
     assert digest.of(tmp_path / "store") == digest.of(whole / "store")
 
 
-def test_a_cell_that_fails_is_recorded_and_the_others_go_on(whole, lab, tmp_path):
+# Each Python that starts with this on its path finds that one run's parameters cannot be saved.
+FAILING = """
+import sys
+
+def refuse(event, arguments):
+    if event in ("open", "os.mkdir", "os.rename") and str(arguments[0]).startswith({where!r}):
+        raise RuntimeError("made to fail")
+
+sys.addaudithook(refuse)
+"""
+
+
+def test_a_cell_that_fails_is_recorded_and_the_others_go_on(whole, lab, tmp_path, monkeypatch):
     planned = json.loads(lab("plan", whole / "small.toml", "--json").stdout)
     victim = next(row for row in planned["rows"] if not row["held_out"])["run_id"]
     folder = tmp_path / "store" / "runs" / victim
-    folder.mkdir(parents=True)
-    (folder / "final").write_text("a file where a folder must be")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(FAILING.format(where=str(folder / "final")))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     done = lab("run", whole / "small.toml", "--out", tmp_path / "store")
     assert done.returncode == 1
     failure = json.loads((folder / "failure.json").read_text())
@@ -82,7 +95,7 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(whole, lab, tmp_path
     status = json.loads(lab("status", tmp_path / "store", "--json").stdout)["studies"][0]
     assert status["states"] == {"done": 11, "failed": 1}
     assert status["next"].endswith("--retry-failed")
-    (folder / "final").unlink()
+    monkeypatch.delenv("PYTHONPATH")
     assert lab("run", whole / "small.toml", "--out", tmp_path / "store").returncode == 1, (
         "given up stays given up"
     )

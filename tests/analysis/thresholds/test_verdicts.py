@@ -183,7 +183,7 @@ def test_seeds_that_differ_more_at_small_sizes_are_simulated_so():
     assert sd[0] > sd[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_smooth_truths_are_called_in_five_per_cent(seeds):
     """Six truths, 30 tables each: 3.9 % were called with three seeds and 4.3 % with two. Of 180 tables, at 5
@@ -196,16 +196,12 @@ def test_smooth_truths_are_called_in_five_per_cent(seeds):
     assert sum(rate.unfounded for rate in rates) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize(
     ("name", "least", "most"),
     [
         ("hinge", 50, 50),
-        (
-            "step",
-            48,
-            50,
-        ),  # the gentle slope behind a step may fall by luck, and then it is a turn (seed 1034)
+        ("step", 48, 50),  # the gentle slope behind a step may fall by luck: then it is a turn (seed 1034)
         ("slope tripled", 40, 40),
         ("p^10 with nats", 0, 5),
         ("linear in log N", 0, 5),
@@ -227,7 +223,7 @@ def test_falls_and_turns_are_called_so(name, word):
     assert rate.words["exact_match", word] == rate.tables
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 def test_elbows_lie_in_their_intervals():
     """18 of 20 did: of 20 at 95 %, fewer than 17 come out in 1.6 % of such runs."""
     inside = 0
