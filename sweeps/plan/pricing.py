@@ -143,7 +143,8 @@ def bounded_times(flops: Mapping, told: Mapping) -> dict:
             nearest = min(sound, key=lambda other: abs(math.log(flops[other] / needed)))
             beside = [sound[other] for other in _neighbours(key, flops, sound)]
             cost = min([sound[nearest], *(2 * other for other in beside)])
-        found[key] = cost * needed
+        stands = key in told and cost == costs[key]
+        found[key] = told[key] if stands else cost * needed
     return found
 
 
