@@ -9,6 +9,7 @@ Names load from `analysis.api` on first use, so that importing the package costs
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
+    # A room of this package is no public name: asked for within the package, it must not load all of it.
+    if name.startswith("_") or find_spec(f"{__name__}.{name}"):
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
     api = import_module("analysis.api")
     if name not in api.__all__:

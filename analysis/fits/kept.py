@@ -81,19 +81,29 @@ class Kept:
         return made
 
     def _read(self, path: Path) -> Fit | None:
-        try:
-            found = decoded(files.read_json(path, self.store, LARGEST))
-        except (OSError, InputError, Unkeepable, ValueError, TypeError, KeyError, RecursionError):
-            return None
+        found = read(path, self.store, CLASSES)
         return found if isinstance(found, Fit) else None
 
     def _write(self, path: Path, made: Fit) -> None:
-        try:
-            value = encoded(made)
-            files.make_folder(path.parent, self.store)
-            files.write_json(path, value, self.store)
-        except (OSError, InputError, Unkeepable):
-            return  # a store that cannot be written to is read all the same
+        write(path, self.store, made, CLASSES)
+
+
+def read(path: Path, store: Path, classes: Mapping[str, type]) -> Any:
+    """The result kept in a file; None where there is none that can be used."""
+    try:
+        return decoded(files.read_json(path, store, LARGEST), classes)
+    except (OSError, InputError, Unkeepable, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def write(path: Path, store: Path, made: Any, classes: Mapping[str, type]) -> None:
+    """Keep a result, where it can be: a store that cannot be written to is read all the same."""
+    try:
+        value = encoded(made, classes)
+        files.make_folder(path.parent, store)
+        files.write_json(path, value, store)
+    except (OSError, InputError, Unkeepable):
+        return
 
 
 def _is_of(found: Fit, rows: Sample, law: Law) -> bool:
@@ -131,7 +141,7 @@ def beside(runs: Runs) -> Kept | None:
 
 
 @cache
-def _program() -> str:
+def program() -> str:
     """A digest of this package's text: another version computes anew."""
     seen = hashlib.sha256(np.__version__.encode())
     room = Path(__file__).parents[1]
@@ -142,7 +152,7 @@ def _program() -> str:
 
 
 def _name(rows: Sample, law: Law, settings: Any) -> str:
-    seen = hashlib.sha256(_program().encode())
+    seen = hashlib.sha256(program().encode())
     rho = settings.rho
     how = [settings.bootstrap, settings.method, settings.level, settings.seed]
     plain = [law.name, rows.clustered_by, *how, rho.name, rho.delta, rho.raw, rho.over, rho.smooth]
@@ -157,7 +167,7 @@ def _name(rows: Sample, law: Law, settings: Any) -> str:
     return seen.hexdigest()[:32]
 
 
-def encoded(value: Any) -> Any:
+def encoded(value: Any, classes: Mapping[str, type] = CLASSES) -> Any:
     """Plain JSON of a result. Raises Unkeepable for what has none."""
     if value is None or isinstance(value, bool | str | int | float):
         return value
@@ -167,18 +177,18 @@ def encoded(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, tuple | list):
-        return {type(value).__name__: [encoded(item) for item in value]}
+        return {type(value).__name__: [encoded(item, classes) for item in value]}
     if isinstance(value, Mapping):
-        return {"map": [[encoded(key), encoded(item)] for key, item in value.items()]}
+        return {"map": [[encoded(key, classes), encoded(item, classes)] for key, item in value.items()]}
     if isinstance(value, Law) and LAWS.get(value.name) is value:
         return {"law": value.name}
-    if is_dataclass(value) and CLASSES.get(type(value).__name__) is type(value):
-        named = {one.name: encoded(getattr(value, one.name)) for one in fields(value)}
+    if is_dataclass(value) and classes.get(type(value).__name__) is type(value):
+        named = {one.name: encoded(getattr(value, one.name), classes) for one in fields(value)}
         return {"class": type(value).__name__, "fields": named}
     raise Unkeepable(type(value).__name__)
 
 
-def decoded(value: Any) -> Any:
+def decoded(value: Any, classes: Mapping[str, type] = CLASSES) -> Any:
     """What `encoded` made plain. Raises Unkeepable, or what a wrong value raises."""
     if not isinstance(value, dict):
         return value
@@ -188,11 +198,11 @@ def decoded(value: Any) -> Any:
             raise Unkeepable(kind)
         return np.frombuffer(base64.b64decode(content), kind).reshape(shape).copy()
     if "tuple" in value:
-        return tuple(decoded(item) for item in value["tuple"])
+        return tuple(decoded(item, classes) for item in value["tuple"])
     if "list" in value:
-        return [decoded(item) for item in value["list"]]
+        return [decoded(item, classes) for item in value["list"]]
     if "map" in value:
-        return {decoded(key): decoded(item) for key, item in value["map"]}
+        return {decoded(key, classes): decoded(item, classes) for key, item in value["map"]}
     if "law" in value:
         return LAWS[value["law"]]
-    return CLASSES[value["class"]](**{name: decoded(item) for name, item in value["fields"].items()})
+    return classes[value["class"]](**{name: decoded(item, classes) for name, item in value["fields"].items()})

@@ -26,8 +26,10 @@ from analysis.tables.table import Runs, read
 # computed again.
 DRAWS = 1000
 MOST_GROUPS = 4
-# Most simulated data sets a series: the smallest p-value is one over these. `lab thresholds` takes more.
-THRESHOLD_DRAWS = {"params": 199, "loss_nats": 99}
+# Most simulated data sets a series: the smallest p-value is one over these. Along the parameters as many as
+# `lab thresholds` takes, so that both say the same, and what it found is not simulated again.
+THRESHOLD_DRAWS = {"params": 500, "loss_nats": 99}
+PLANE_DRAWS = 199
 # A card for each task; those of its other metrics say the same of the same runs, and cost as much.
 CARDS = ("exact_match", "accuracy", "acc", "em")
 
@@ -197,19 +199,20 @@ def _reasons(error: InputError, runs: Runs) -> str:
 
 def thresholds(runs: Runs, draws: int, axis: str) -> tuple[tuple[Any, ...], tuple[Any, ...], str]:
     """(series along one axis; collapse and frontier, with those along params; why there are none)."""
-    from analysis.thresholds import detect
+    from analysis.thresholds.kept import detected, detected_over_plane
 
+    frame = runs.abilities
     cards = CARDS if axis == "params" else False
     try:
-        found = detect(runs, axis=axis, draws=max(99, min(draws, THRESHOLD_DRAWS[axis])), calibrate=cards)
+        found = detected(runs, frame, axis, draws=max(99, min(draws, THRESHOLD_DRAWS[axis])), calibrate=cards)
     except InputError as error:
         return (), (), _reasons(error, runs)
-    return found.series, over_plane(runs) if axis == "params" else (), ""
+    if axis != "params":
+        return found.series, (), ""
+    planes = detected_over_plane(runs, frame, draws=max(99, min(draws, PLANE_DRAWS)))
+    return found.series, tuple(pair for pair in planes if pair[0].metric in CARDS and _tested(*pair)), ""
 
 
-def over_plane(runs: Runs) -> tuple[tuple[Any, Any], ...]:
-    """(collapse, frontier) of each thresholded metric whose sizes have several token budgets."""
-    from analysis.thresholds import over_plane as plane
-
-    tested = plane.over_plane(runs.abilities, wanted=lambda one: not one.why and one.cells.metric in CARDS)
-    return tuple(tested)
+def _tested(collapse: Any, frontier: Any) -> bool:
+    """Whether there was anything to test: else both give the same reason why not."""
+    return collapse.text != frontier.text

@@ -55,14 +55,14 @@ def thresholds(argv: list[str]) -> int:
     levels = _levels(options.chance)
     frame, runs = _read(options.table, options.columns, options.limits)
     from analysis.tables.answers import answer_lengths
-    from analysis.thresholds.detector import run
     from analysis.thresholds.forecasting import foresee
-    from analysis.thresholds.over_plane import over_plane
+    from analysis.thresholds.kept import detected, detected_over_plane
     from analysis.thresholds.show import render, render_forecast, render_plane
 
     progress = _progress if sys.stderr.isatty() else None
     try:
-        found = run(
+        found = detected(
+            runs,
             frame,
             options.axis,
             options.seed_sd,
@@ -75,7 +75,8 @@ def thresholds(argv: list[str]) -> int:
         )
         pairs = []
         if options.grid:
-            pairs = over_plane(
+            pairs = detected_over_plane(
+                runs,
                 frame,
                 options.alpha,
                 min(options.draws, 199),

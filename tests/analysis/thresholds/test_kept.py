@@ -1,0 +1,60 @@
+"""Verdicts kept beside a store: the same as computed, never older than the rows, shared by verb and report."""
+
+import json
+import shutil
+
+import pytest
+
+import analysis as sl
+from analysis.fits.kept import FOLDER
+from analysis.report.study import thresholds
+from analysis.thresholds import kept
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The axes along which verdicts were computed."""
+    made, real = [], kept.run
+
+    def run(frame, axis, *arguments, **options):
+        made.append(axis)
+        return real(frame, axis, *arguments, **options)
+
+    monkeypatch.setattr(kept, "run", run)
+    return made
+
+
+def test_what_the_verb_found_the_report_does_not_simulate_again(planted_store, tmp_path, counted):
+    store = shutil.copytree(planted_store, tmp_path / "store")
+    runs = sl.read(store)
+    options = {"draws": 99, "progress": None}
+    first = kept.detected(runs, runs.abilities, **options)
+    planes = kept.detected_over_plane(runs, runs.abilities, draws=99)
+    assert counted == ["params"] and len(first.series)
+    again = kept.detected(runs, runs.abilities, **options)
+    series, over, _ = thresholds(runs, 99, "params")
+    assert counted == ["params"]
+    for one in (again.series, series):
+        assert [json.dumps(s.to_dict()) for s in one] == [json.dumps(s.to_dict()) for s in first.series]
+    assert [s.x.tolist() for s in again.series] == [s.x.tolist() for s in first.series]
+    told = {json.dumps([a.to_dict(), b.to_dict()]) for a, b in planes}
+    assert {json.dumps([a.to_dict(), b.to_dict()]) for a, b in over} <= told
+    # Other rows or options are another question; a file that holds something else is none.
+    frame = runs.abilities
+    kept.detected(runs, frame[frame["metric"] == frame["metric"].iloc[0]], **options)
+    kept.detected(runs, frame, **{**options, "seed": 1})
+    assert len(counted) == 3
+    for path in (store / FOLDER).glob("*.json"):
+        path.write_text("[1, 2]")
+    assert len(kept.detected(runs, frame, **options).series) == len(first.series)
+    assert len(counted) == 4
+
+
+def test_a_table_keeps_nothing(planted_store, tmp_path, counted, monkeypatch):
+    frame = sl.read(planted_store).abilities
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    runs = sl.read(tmp_path / "table.csv")
+    for _ in range(2):
+        kept.detected(runs, runs.frame, draws=99, calibrate=False)
+    assert counted == ["params", "params"]
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
