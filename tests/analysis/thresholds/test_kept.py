@@ -1,4 +1,4 @@
-"""Verdicts kept beside a store: the same as computed, never older than the rows, shared by verb and report."""
+"""Verdicts kept beside a store: never older than the rows, shared by verb and report."""
 
 import json
 import shutil
@@ -30,7 +30,8 @@ def test_what_the_verb_found_the_report_does_not_simulate_again(planted_store, t
     options = {"draws": 99, "progress": None}
     first = kept.detected(runs, runs.abilities, **options)
     planes = kept.detected_over_plane(runs, runs.abilities, draws=99)
-    assert counted == ["params"] and len(first.series)
+    assert counted == ["params"]
+    assert len(first.series)
     again = kept.detected(runs, runs.abilities, **options)
     series, over, _ = thresholds(runs, 99, "params")
     assert counted == ["params"]
