@@ -19,7 +19,7 @@ PACKAGES = ("lab", "sweeps", "analysis")
 FLOORS = {
     "lab": (
         ("errors", "draws", "terminal"),
-        ("files", "strict", "private"),
+        ("files", "strict", "private", "python"),
         ("tokenizers",),
         ("abilities",),
         ("data",),

@@ -10,8 +10,8 @@ import statistics
 import subprocess
 from dataclasses import asdict, dataclass
 
+from lab import python
 from lab.bench import peer as peers
-from lab.machine import python
 from lab.machine.devices import available_cores
 
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
+from lab import python
 from lab.bench.peer import PEER
-from lab.machine import python
 from lab.machine.devices import available_cores
 
 WIDTHS = (16, 24, 32, 48, 64)

@@ -10,8 +10,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from lab import python
 from lab.errors import InputError
-from lab.machine import python
 from lab.private import cache_folder
 
 # On CPU, dots are fused with their neighbours by the YNN library (1.2 to 1.4 times faster steps), and sums

@@ -17,7 +17,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lab.machine import devices, python
+from lab import python
+from lab.machine import devices
 
 _PACKAGE = "scaling-law-lab"
 _LOCKED = (

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from threading import Thread
 
+from lab import python
 from lab.config import RunConfig
 from lab.data import Dataset
-from lab.machine import python
 from lab.machine.devices import available_cores
 from lab.strict import build
 from sweeps.plan.cells import Plan

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from lab.machine import python
+from lab import python
 
 # In every Python that is started, also by libraries: what leaves this machine is written down, and refused.
 HOOK = """

@@ -15,7 +15,7 @@ from analysis.errors import InputError
 from analysis.tables.files import columns_of
 from analysis.tables.limits import ReadLimits
 from analysis.tables.units import number, numbers, unit_of
-from lab.machine import python
+from lab import python
 from sweeps.exchange import training_logs
 
 SECONDS = 20  # of CPU for all files of a call; the imports alone take two of them

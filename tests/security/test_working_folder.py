@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import devices, python
+from lab import python
+from lab.machine import devices
 
 ROOT = Path(__file__).parents[2]
-STARTERS = {"lab/machine/python.py", "analysis/second_python.py"}
+STARTERS = {"lab/python.py", "analysis/second_python.py"}
 LAB = Path(sys.executable).with_name("lab")  # the console script, which does not look into the working folder
 TRAP = "import os, sys\nopen({marker!r}, 'a').write(__name__ + ' ')\nsys.exit('executed')\n"
 STUDY = """
@@ -140,4 +141,4 @@ def test_nothing_else_starts_our_python():
             ]
             if str(path.relative_to(ROOT)) not in STARTERS:
                 found += [f"{path.relative_to(ROOT)}:{line}" for line in uses]
-    assert not found, f"start another Python by lab.machine.python or analysis.second_python: {found}"
+    assert not found, f"start another Python by lab.python or analysis.second_python: {found}"

@@ -7,7 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from lab.machine import python
+from lab import python
 from sweeps.work.engines.launch import crashed
 
 _POLL_SECONDS = 0.2

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.machine import python
+from lab import python
 from lab.machine.provenance import Detail
 
 # How `lab worker` ends. 2 is a usage error, 130 an interruption after which everything is saved.

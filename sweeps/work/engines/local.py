@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lab.machine import python
+from lab import python
 from lab.machine.devices import available_cores
 from sweeps.work.engines.launch import DONE, INTERRUPTED, SOME_FAILED, Launch, crashed
 

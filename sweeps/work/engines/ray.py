@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import python
 from lab.errors import InputError
-from lab.machine import python
 from sweeps.work.engines.child import Child
 from sweeps.work.engines.launch import DONE, INTERRUPTED, NO_SHARED_FOLDER, NO_STORE, SOME_FAILED, Launch
 from sweeps.work.engines.watch import StoreWatch

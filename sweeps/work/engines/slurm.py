@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import python
 from lab.errors import InputError
 from lab.files import Refused, read_json, write_json
-from lab.machine import python
 from lab.private import changed_by_others, make_private
 from sweeps.work.engines.child import Child, WorkerDied
 from sweeps.work.engines.launch import CREW_BROKEN, INTERRUPTED, NO_SHARED_FOLDER, SOME_FAILED, Launch

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 EXECUTABLE = sys.executable
-ROOT = Path(__file__).resolve().parents[2]  # where `lab` was imported from
+ROOT = Path(__file__).resolve().parents[1]  # where `lab` was imported from
 
 
 def command(*arguments: object) -> list[str]:
