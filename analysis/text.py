@@ -40,15 +40,26 @@ def remarks(warnings: Sequence[Note], excluded: Sequence[Excluded] = (), notes: 
     """Exclusions, notes and warnings, one line each."""
     lines = []
     if excluded:
-        kinds: dict[str, int] = {}
+        kinds: dict[str, list[int]] = {}
         for row in excluded:
-            kinds[row.reason] = kinds.get(row.reason, 0) + 1
-        shown = [f"{reason} ({count})" for reason, count in sorted(kinds.items(), key=lambda item: -item[1])]
+            kinds.setdefault(row.reason, []).append(row.row)
+        shown = [
+            f"{reason} ({rows_text(rows)})"
+            for reason, rows in sorted(kinds.items(), key=lambda item: -len(item[1]))
+        ]
         more = f"; {len(shown) - 8} more reasons" if len(shown) > 8 else ""
         lines.append(f"  excluded  {len(excluded)} rows: {'; '.join(shown[:8])}{more}")
     lines += [f"  note      {note.text}" for note in notes]
     lines += [f"  warning   {note.code}: {note.text}" for note in warnings]
     return "\n".join(lines)
+
+
+def rows_text(rows: Sequence[int]) -> str:
+    """`row 3`, `rows 3, 5, 8`, `12 rows: 3, 5, 8, ...`."""
+    if len(rows) == 1:
+        return f"row {rows[0]}"
+    first = ", ".join(map(str, rows[:5]))
+    return f"rows {first}" if len(rows) <= 5 else f"{len(rows)} rows: {first}, ..."
 
 
 def no_formula(value: Any) -> Any:

@@ -6,14 +6,14 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.tables.columns import nearest
+from analysis.tables.formulas import FormulaError, evaluate
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import Runs, numbers
-from analysis.tables.units import parse
 
 
 def scored(runs: Runs, score: str) -> tuple[Sample, np.ndarray]:
     """(rows that have a loss and a score, the scores). In a store a score is named task/metric; elsewhere it
-    is a column or what `parse` makes of columns: `1-error`, `0.01*percent`.
+    is a column or a formula over columns: `1-error`, `0.01*percent`.
 
     Raises InputError when there is no such column, or its values are no shares of items.
     """
@@ -52,10 +52,11 @@ def _column(runs: Runs, score: str) -> np.ndarray:
             raise InputError(f"{runs.source}: no score {score!r}{nearest(score, sorted(known))}")
         by_run = {row["run_id"]: row["score"] for row in same}
         return np.array([by_run.get(run, np.nan) for run in runs.columns["run_id"].tolist()], float)
-    # Tables of errors, and of percent.
-    rest = score.replace(" ", "").removeprefix("1-")
-    if (parts := parse(rest, runs.columns)) is not None:
-        values = sum(part.of(runs.columns) for part in parts)
-        return values if rest == score.replace(" ", "") else 1.0 - values
+    try:
+        return evaluate(score, runs.columns)  # tables of errors, and of percent
+    except FormulaError as error:
+        name = error.unknown or score
+        if not error.unknown:
+            raise InputError(f"{runs.source}: --score: {error}") from None
     names = [name for name, values in runs.columns.items() if values.dtype.kind in "fiu"]
-    raise InputError(f"{runs.source}: no column {score!r} to be the score{nearest(score, names)}")
+    raise InputError(f"{runs.source}: no column {name!r} to be the score{nearest(name, names)}")

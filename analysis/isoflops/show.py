@@ -53,6 +53,11 @@ def isoflop_text(result: IsoFlop) -> str:
             table(rows, ("flops", "points", "params", f"{100 * result.level:g} %", "tokens", "loss", "bias")),
             "",
             *laws,
+            *(
+                f"  level     {curve.flops:.3g}: {note.text}"
+                for curve in result.curves
+                for note in curve.notes
+            ),
             remarks(result.warnings, result.excluded, result.notes),
         )
         if part or part == ""

@@ -10,7 +10,8 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
-from analysis.tables.units import PF_DAY, parse, unit_of
+from analysis.tables.formulas import FormulaError, parse
+from analysis.tables.units import PF_DAY, unit_of
 
 # Names are compared in lower case without punctuation: "Model Size" is modelsize. The second tier of a role
 # is read only when the first finds nothing, so that a table's `loss` is not disputed by its `loss_nats`.
@@ -25,7 +26,9 @@ _ALIASES: Mapping[str, tuple[str, str]] = {
     "tokens": (
         "tokens d ntokens numtokens trainingtokens traintokens tokencount totaltokens tokensseen "
         "datasetsize datasize tokenstrained trainedtokens numtraintokens tokensconsumed consumedtokens "
-        "consumedtraintokens",
+        "consumedtraintokens "
+        "pretrainingtokens pretraintokens pretrainingdatasize pretrainingdata trainingdatasize traindatasize "
+        "trainingsettokens tokenstotal",
         "t data tokenbudget goaltraintokens totaltraintokens dtokens",
     ),
     "flops": (
@@ -49,12 +52,17 @@ ALIASES = {role: tuple(tuple(tier.split()) for tier in tiers) for role, tiers in
 NEEDED = ("params", "tokens", "flops", "loss")
 # Words in a name that looks like a loss and is none: an interval's end, a share, another quantity.
 _NO_LOSS = re.compile(
-    r"lower|upper|std|stderr|error|delta|weight|scale|aux|zloss|balanc|router|spike|grad|ratio|rank|pred|fit"
+    r"reducible|lower|upper|std|stderr|error|delta|weight|scale|aux|zloss|balanc|router|spike|grad|ratio|rank|pred|fit"
 )
 _LOSS = r"loss$|^loss|crossentropy$|xent$|nll$"
 _HELD_BACK = re.compile(r"val|eval|test|held|dev(?![a-z])")
 _BITS = re.compile(r"(bpb|bpc|bitsperbyte|bitsperchar|bitspercharacter|bitspertoken)$")
 _PERPLEXITY = re.compile(r"(ppl|perplexity)$")
+# What parameters are counted: names of two counts of one model differ in these words alone.
+_COUNTED = re.compile(
+    r"nonembeddings?|nonembed|nonemb|noembeddings?|noembed|noemb|(?:without|wo|excl|with|incl)(?:embeddings?|embed|emb)"
+    r"|total|active|activated|backbone|trainable|exact|actual|all|dense|matmul"
+)
 # What a name that could play a role holds, for the message where none does.
 _HINTS = {
     "params": r"param|size|weights|model",
@@ -132,11 +140,12 @@ def assign(
     for role, column in wanted.items():
         if role not in ALIASES:
             problems.append(f"{source}: column map: no role {role!r}{nearest(role, ALIASES)}")
-        elif parse(column, columns) is None:
-            name = _unknown(column, columns)
-            problems.append(
-                f"{source}: column map: {role}={column}: no column {name!r}{nearest(name, columns)}"
-            )
+            continue
+        try:
+            parse(column, columns)
+        except FormulaError as error:
+            what = f"no column {error.unknown!r}{nearest(error.unknown, columns)}" if error.unknown else error
+            problems.append(f"{source}: column map: {role}={column}: {what}")
         else:
             roles[role] = column
     for role in ALIASES:
@@ -155,6 +164,8 @@ def assign(
                 f"choose with --columns {shown(role, found[0])}{wide}"
             )
         roles[role] = found[0]
+        if role == "params" and (others := rival_params(found[0], columns)):
+            notes.append(_two_params(found[0], others, columns))
         if found[0] != role and role in NEEDED:
             what = f"the column {found[0]!r}" if found[0] in columns else found[0]
             notes.append(Note("column_alias", f"{role} is {what}"))
@@ -163,6 +174,51 @@ def assign(
     if problems:
         raise InputError(*problems)
     return roles, notes
+
+
+def is_params(name: str) -> bool:
+    """Whether a name is one of a count of parameters, whatever it counts: `N`, `N_total`, `n_non_embedding`."""
+    seen = normal(name)
+    known = {alias for tier in ALIASES["params"] for alias in tier}
+    return seen in known or (bool(seen) and _COUNTED.sub("", seen) in {*ALIASES["params"][0], "size"})
+
+
+def rival_params(chosen: str, columns: Mapping[str, np.ndarray]) -> list[str]:
+    """Formulas of other columns that could be params too: other counts of the same models, most rows given.
+
+    A thousandfold apart they would be something else, or another unit.
+    """
+    values = _values(chosen, columns)
+    used = set(parse(chosen, columns).columns)
+    found = []
+    for name in columns:
+        seen = re.split(r"[/.:]", name)[-1]
+        base, unit = unit_of(seen)
+        if name in used or not is_params(base) or (seen != name and len(normal(seen)) < 3):
+            continue
+        other = _values(name, columns)
+        scaled = unit != 1 and np.nan_to_num(np.nanmax(other, initial=0)) < 1e6
+        formula = f"1e{np.log10(unit):g}*{name}" if scaled else name
+        other = _values(formula, columns)
+        both = (other > 0) & (values > 0)
+        if both.sum() < 0.5 * max((values > 0).sum(), 1) or not both.any():
+            continue
+        if _alike(values, other) or not 1e-3 < np.median(other[both] / values[both]) < 1e3:
+            continue
+        if not any(_alike(_values(one, columns), other) for one in found):
+            found.append(formula)
+    return found
+
+
+def _two_params(chosen: str, others: list[str], columns: Mapping[str, np.ndarray]) -> Note:
+    values, said = _values(chosen, columns), []
+    for other in others[:4]:
+        with np.errstate(all="ignore"):
+            ratio = _values(other, columns) / values
+        ratio = ratio[np.isfinite(ratio)]
+        said.append(f"{other!r} could be it too and is {ratio.min():.3g} to {ratio.max():.3g} times as large")
+    text = f"params is {chosen!r}; {'; '.join(said)}: --columns {shown('params', others[0])} takes that"
+    return Note("two_params", text)
 
 
 def _candidates(role: str, names: list[str], columns: Mapping[str, np.ndarray]) -> list[str]:
@@ -223,8 +279,7 @@ def _by_ending(names: list[str], rule) -> list[str]:
 
 
 def _values(formula: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    (part,) = parse(formula, columns)
-    return part.of(columns)
+    return parse(formula, columns).of(columns)
 
 
 def _distinct(found: list[str], columns: Mapping[str, np.ndarray]) -> list[str]:
@@ -241,10 +296,3 @@ def _alike(one: np.ndarray, other: np.ndarray) -> bool:
     """Equal up to the rounding of a label such as 70M, where both are given."""
     both = np.isfinite(one) & np.isfinite(other)
     return bool(np.allclose(one[both], other[both], rtol=0.01, atol=0)) if both.any() else not len(one)
-
-
-def _unknown(expression: str, columns: Mapping[str, np.ndarray]) -> str:
-    """The first name in the expression that is no column."""
-    parts = [part.strip("+- ()") for part in re.findall(r"[+-]?[^+-]+", expression)]
-    parts = [re.sub(r"^(?:[\d.e+]+\s*\*\s*|(?:log|ln|exp)\()", "", part) for part in parts]
-    return next((part for part in parts if part and part not in columns), expression)

@@ -14,8 +14,9 @@ from analysis.errors import InputError
 from analysis.notes import Note
 from analysis.tables.columns import IN_MEMORY, NEEDED, assign, nearest, spoken
 from analysis.tables.files import columns_of
+from analysis.tables.formulas import evaluate
 from analysis.tables.limits import LIMITS, ReadLimits
-from analysis.tables.units import evaluate, labelled, numbers
+from analysis.tables.units import labelled, numbers
 
 if TYPE_CHECKING:
     import pandas
@@ -122,7 +123,7 @@ def read(path: Any, columns: Mapping[str, str] | None = None, limits: ReadLimits
     """The runs of a store folder, or of a .csv, .tsv, .parquet, .json or .jsonl file; or of a DataFrame.
 
     `columns` maps roles (params, tokens, flops, loss, held_out, seed, status, cluster, unique_tokens) to the
-    table's names, or to a sum or difference of them (`params=params_total-params_embedding`).
+    table's names, or to a formula over them (`params=total-embedding`, `tokens=batch*step*context`).
     `limits` say how large a file may be. Raises InputError when the path, its format or its columns cannot be
     used, and for a file that is larger.
     """
@@ -199,16 +200,49 @@ def table(
     return Runs(out, roles, source, tuple(notes), store, ability_rows, written)
 
 
+# Steps between units, as factors of 1000; and how near a quotient has to be to one to be told for it.
+_UNITS, _NEAR = (1e-12, 1e-9, 1e-6, 1e-3, 1e3, 1e6, 1e9, 1e12, 1e15, 1e18, 1e21), 5.0
+
+
 def _small(out: Mapping[str, np.ndarray], roles: Mapping[str, str], notes: list[Note]) -> None:
-    """A size of 0.07 or 7 is one in billions: exponents stand, counts and FLOPs do not."""
+    """A size of 0.07 or 7 is one in billions: exponents stand, counts and FLOPs do not.
+
+    Where the table has FLOPs of its own, these say which unit it is.
+    """
+    small = {}
     for role in ("params", "tokens"):
         values = out[role][np.isfinite(out[role])] if role in roles else np.zeros(0)
         if len(values) and 0 < values.max() < 1e4:
-            text = (
-                f"{role} are {values.min():g} to {values.max():g}: in millions or billions? "
-                f"Say --columns {role}=1e9*{roles[role]}"
-            )
-            notes.append(Note("small_counts", text))
+            small[role] = values
+    lacking = _lacking(out) if "flops" in roles and small else None
+    for role, values in small.items():
+        are = f"{role} are {values.min():g} to {values.max():g}: in millions or billions?"
+        unit = None
+        if lacking is not None and len(small) == 1:
+            unit = lacking if lacking > 1 else None
+        elif lacking in (1e12, 1e18):
+            unit = lacking**0.5
+        elif lacking == 1e21:
+            unit = 1e9 if role == "params" else 1e12
+        if unit:
+            text = f"{are} By the table's own flops say --columns {role}={unit:.0e}*{roles[role]}"
+            text = text.replace("e+0", "e").replace("e+", "e")
+        else:
+            text = f"{are} Say --columns {role}=1e9*{roles[role]} or --columns {role}=1e6*{roles[role]}"
+        notes.append(Note("small_counts", text))
+
+
+def _lacking(out: Mapping[str, np.ndarray]) -> float | None:
+    """The power of 1000 by which flops are more than 6 params tokens, None where that is no such power."""
+    if not {"params", "tokens", "flops"} <= out.keys():
+        return None
+    with np.errstate(all="ignore"):
+        ratio = out["flops"] / (6 * out["params"] * out["tokens"])
+    ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
+    if not len(ratio):
+        return None
+    middle = float(np.median(ratio))
+    return next((unit for unit in _UNITS if unit / _NEAR < middle < unit * _NEAR), None)
 
 
 def _complete(out: dict[str, np.ndarray], roles: dict[str, str], source: str, notes: list[Note]) -> None:
@@ -229,6 +263,12 @@ def _complete(out: dict[str, np.ndarray], roles: dict[str, str], source: str, no
             if len(ratio) and (ratio.max() > 1.02 or ratio.min() < 0.98):
                 text = f"flops is {ratio.min():.3g} to {ratio.max():.3g} times 6 params tokens"
                 notes.append(Note("flops_not_6nd", text))
+            if unit := _lacking(out):
+                text = (
+                    f"flops is about {unit:g} times 6 params tokens, as if one of them were in another unit: "
+                    f"params is {roles['params']}, tokens is {roles['tokens']}, flops is {roles['flops']}"
+                )
+                notes.append(Note("units_disagree", text))
 
 
 def _matmul_params(raw: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Note]:

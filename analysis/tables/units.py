@@ -1,10 +1,9 @@
-"""Numbers as people write them (70M, 1.4 billion, 6x10^18), units in names, columns made of columns."""
+"""Numbers as people write them (70M, 1.4 billion, 6x10^18), and units in names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,9 @@ _NUMBER = re.compile(
     r"\s*(?:params?|parameters|tokens?|toks?|flops?)?\s*$",
     re.IGNORECASE,
 )
-_POWER = re.compile(r"^\s*10\s*(?:\^|\*\*)\s*([+-]?\d+(?:\.\d+)?)\s*(?:flops?|tokens?)?\s*$", re.IGNORECASE)
+_POWER = re.compile(
+    r"^\s*(10|2|e)\s*(?:\^|\*\*)\s*([+-]?\d+(?:\.\d+)?)\s*(?:flops?|tokens?)?\s*$", re.IGNORECASE
+)
 _UNIT = re.compile(
     r"^(.*[^\s_(\[,])[\s_,]*(?:[\s_(\[,])\s*(?:in\s+)?(k|m|b|g|t|thousands?|millions?|mln|billions?|bn|trillions?|1e\d+)"
     r"(?:\s*(?:params?|parameters|tokens?))?\s*[)\]]?$",
@@ -32,7 +33,6 @@ _COMPUTE = re.compile(r"compute$|budget$|flops?$")
 # Numbers with one comma, which parts thousands or is the point.
 _COMMA = re.compile(r"^\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*$")
 PF_DAY = 1e15 * 86400
-FUNCTIONS = {"log": np.log, "ln": np.log, "exp": np.exp}
 
 
 def numbers(values: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def number(value: Any) -> float:
     if not isinstance(value, str) or len(value := value.strip()) > _LONGEST:
         return float("nan")
     if power := _POWER.match(value):
-        return _power(float(power[1]))
+        return _power(float(power[2]), {"10": 10.0, "2": 2.0}.get(power[1], np.e))
     match = _NUMBER.match(value)
     if match is None:
         return float("nan")
@@ -65,9 +65,9 @@ def number(value: Any) -> float:
     return float(match[1].replace(",", "").replace("_", "")) * _power(int(match[2] or 0)) * scale
 
 
-def _power(exponent: float) -> float:
+def _power(exponent: float, base: float = 10.0) -> float:
     try:
-        return 10.0**exponent
+        return base**exponent
     except OverflowError:
         return float("inf")
 
@@ -117,61 +117,3 @@ def unit_of(name: str) -> tuple[str, float]:
         scale = _SCALE.get(unit) or _WORDS.get(unit.rstrip("s"))
         return match[1].rstrip(" _([,"), scale or float(unit)
     return name, 1.0
-
-
-@dataclass(frozen=True)
-class Part:
-    """factor * function(column); function is a key of FUNCTIONS, or empty."""
-
-    factor: float
-    function: str
-    column: str
-
-    def of(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        values = numbers(columns[self.column])
-        with np.errstate(all="ignore"):
-            return self.factor * (FUNCTIONS[self.function](values) if self.function else values)
-
-
-def parse(expression: str, columns: Collection[str]) -> list[Part] | None:
-    """The sum that an expression over columns means, or None: `a`, `a-b`, `1e9*a`, `log(a)`, `log(a)+log(b)`.
-
-    A column of exactly that name comes first, so names may hold any sign.
-    """
-    if (atom := _atom(expression.strip(), columns)) is not None:
-        return [atom]
-    for place in range(len(expression) - 1, 0, -1):
-        if expression[place] not in "+-":
-            continue
-        last = _atom(expression[place + 1 :].strip(), columns)
-        if last is None:
-            continue
-        first = parse(expression[:place], columns)
-        if first is not None:
-            sign = -1.0 if expression[place] == "-" else 1.0
-            return [*first, Part(sign * last.factor, last.function, last.column)]
-    return None
-
-
-def _atom(text: str, columns: Collection[str]) -> Part | None:
-    if text in columns:
-        return Part(1.0, "", text)
-    if match := re.match(r"^([+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*\*\s*(.+)$", text):
-        inner = _atom(match[2], columns)
-        factor = number(match[1])
-        if inner is None or not np.isfinite(factor):
-            return None
-        return Part(factor * inner.factor, inner.function, inner.column)
-    if (match := re.match(r"^(log|ln|exp)\((.+)\)$", text)) and match[2].strip() in columns:
-        return Part(1.0, match[1], match[2].strip())
-    if text[:1] in "+-" and (inner := _atom(text[1:].strip(), columns)) is not None:
-        return Part((-1.0 if text[0] == "-" else 1.0) * inner.factor, inner.function, inner.column)
-    return None
-
-
-def evaluate(expression: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Values (rows,) of an expression that `parse` accepts."""
-    parts = parse(expression, columns)
-    if parts is None:
-        raise ValueError(f"{expression!r} is no sum of columns")
-    return sum(part.of(columns) for part in parts)

@@ -24,7 +24,8 @@ from analysis.laws.law import Law
 from analysis.laws.named import find
 from analysis.notes import Note
 from analysis.solve.objectives import Rho
-from analysis.tables.columns import ALIASES, normal
+from analysis.tables.columns import rival_params
+from analysis.tables.formulas import evaluate
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import Runs, as_runs
 from analysis.tables.units import numbers
@@ -188,11 +189,8 @@ def counts(runs: Runs) -> dict[str, np.ndarray]:
             "without embedding and head": total - np.nan_to_num(table) - np.nan_to_num(head),
         }
     else:
-        known = {alias for tier in ALIASES["params"] for alias in tier}
         out = {str(runs.roles.get("params", "params")): columns["params"]}
-        out |= {
-            name: values for name, values in columns.items() if normal(name) in known and name != "params"
-        }
+        out |= {name: evaluate(name, runs.columns) for name in rival_params("params", runs.columns)}
     kept: dict[str, np.ndarray] = {}
     for name, values in out.items():
         if not any(np.allclose(values, other, rtol=1e-3, equal_nan=True) for other in kept.values()):

@@ -5,15 +5,22 @@ Each takes the arguments after its name and returns the exit code. What was aske
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from analysis.errors import InputError
+from analysis.notes import Note
+from analysis.tables.columns import rival_params
+from analysis.tables.formulas import evaluate
 from analysis.tables.table import Runs, read
+from analysis.text import number
 from analysis.verbs.options import LawOptions, TableOptions, print_json, read_table, show
+
+if TYPE_CHECKING:
+    from analysis.fits.results import Fit
 
 
 @dataclass(frozen=True)
@@ -232,8 +239,9 @@ def _fit(options: LawOptions):
     from analysis.fits.fitting import fit as fit_law
 
     law = () if options.law == "auto" else (options.law,)
-    return (fit_law if law else leading_fit)(
-        read_table(options),
+    runs = read_table(options)
+    found = (fit_law if law else leading_fit)(
+        runs,
         *law,
         options.objective,
         options.delta,
@@ -247,6 +255,45 @@ def _fit(options: LawOptions):
         options.noise,
         options.calibrate,
     )
+    said = _by_other_params(runs, found, options)
+    return replace(found, notes=(*found.notes, *said)) if said else found
+
+
+def _by_other_params(runs: Runs, found: Fit, options: LawOptions) -> list[Note]:
+    """What the exponents would be if another column of the table were its params, for those that could be."""
+    if not any(note.code == "two_params" for note in runs.notes):
+        return []
+    from analysis.fits.fitting import fit as fit_law
+
+    said = []
+    shown = {name: found.params[name] for name in ("alpha", "beta") if name in found.params}
+    if found.allocation is not None:
+        shown["params ~ flops^"] = found.allocation.params_exponent
+    for other in rival_params(runs.roles["params"], runs.columns)[:4]:
+        values = {**runs.columns, "params": evaluate(other, runs.columns)}
+        if runs.roles["flops"] == "6 params tokens":
+            values["flops"] = 6 * values["params"] * values["tokens"]
+        try:
+            again = fit_law(
+                replace(runs, columns=values),
+                found.law,
+                options.objective,
+                options.delta,
+                options.residual,
+                options.over_weight,
+                0,
+                exclude_held_out=not options.include_held_out,
+                noise=options.noise,
+            )
+        except InputError as error:
+            said.append(Note("other_params", f"by {other!r} as params there is no fit: {error.problems[0]}"))
+            continue
+        there = {name: again.params[name] for name in ("alpha", "beta") if name in again.params}
+        if again.allocation is not None:
+            there["params ~ flops^"] = again.allocation.params_exponent
+        pairs = ", ".join(f"{name} {number(shown[name])} becomes {number(there[name])}" for name in there)
+        said.append(Note("other_params", f"by {other!r} as params {pairs}"))
+    return said
 
 
 def _law_or_none(runs: Runs, options: IsoFlopOptions):
