@@ -177,7 +177,7 @@ def assign(
 
 
 def is_params(name: str) -> bool:
-    """Whether a name is one of a count of parameters, whatever it counts: `N`, `N_total`, `n_non_embedding`."""
+    """Whether a name is a count of parameters, whatever it counts: `N`, `N_total`, `n_non_embedding`."""
     seen = normal(name)
     known = {alias for tier in ALIASES["params"] for alias in tier}
     return seen in known or (bool(seen) and _COUNTED.sub("", seen) in {*ALIASES["params"][0], "size"})

@@ -6,8 +6,8 @@
     power   = atom [("**" | "^") signed]
     atom    = number | column | function "(" sum ")" | "(" sum ")"
 
-A column's name may hold any sign (`val-loss`, `Params (M)`): where an atom stands, the longest name that fits is
-taken before anything is computed; quoted or not.
+A column's name may hold any sign (`val-loss`, `Params (M)`): where an atom stands, the longest name that fits
+is taken before anything is computed; quoted or not.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _WORD = re.compile(r"\w+")
 
 
 class FormulaError(ValueError):
-    """What is wrong with a formula, in one sentence. unknown: the name in it that is no column, if that is it."""
+    """What is wrong with a formula, in one sentence. unknown: the name that is no column, if that is it."""
 
     def __init__(self, text: str, unknown: str = ""):
         super().__init__(text)
