@@ -89,7 +89,7 @@ class OptimizerConfig:
     # multiplied by the learning rate; of what `decayed` names, never of norm scales; 0.1 if not given
     weight_decay: Annotated[float, Within(0.0, 1e3)] | None = None
     # all: every matrix, input table and head too, as in nanoGPT; no_embedding: all but the input
-    # table (OLMo 2, 2501.00656); hidden: attention and MLP matrices alone, as in nanochat
+    # table (OLMo 2, 2501.00656); hidden: attention and MLP matrices alone (early nanochat)
     decayed: Literal["all", "no_embedding", "hidden"] = "all"
     # sets weight_decay to 1 / (rate x timescale x steps)
     decay_timescale: Annotated[float, Within(1e-6, 1e6)] | None = None

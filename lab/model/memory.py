@@ -92,10 +92,10 @@ def breakdown(
 def rows(config: RunConfig, vocab: int, length: int | None = None) -> int:
     """Sequences of ``length`` tokens (a context by default) that are scored in one call, a power of two.
 
-    As many as :data:`EVALUATION_BYTES` hold, and not of what is free at the moment: a run is to be scored
-    with the same rounding on every machine.
+    As many as :data:`EVALUATION_BYTES` hold by :func:`_bound`, and not of what is free at the moment: a run
+    is to be scored with the same rounding on every machine, and by every version.
     """
-    each = _scored(config, vocab) * (length or config.data.context)
+    each = _bound(config, vocab) * (length or config.data.context)
     most = min(_MOST_ROWS, max(1, EVALUATION_BYTES // round(each)))
     return 1 << (most.bit_length() - 1)
 
@@ -163,19 +163,38 @@ def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int) -> flo
     return layers + logits + 2 * size * M
 
 
+def _bound(config: RunConfig, vocab: int) -> float:
+    """Bytes a token that scoring takes at most. Chooses the rows, and with them the rounding: change no
+    constant here, or the losses of finished runs cannot be had again to the bit."""
+    return 4 * max(_attending(config, True), _hidden(config), 1.5 * vocab)
+
+
 def _scored(config: RunConfig, vocab: int) -> float:
     """Bytes a token of the largest temporaries in a forward pass: of attention, the MLP, or the logits.
 
-    Each layer gives its own back. Attention holds what is projected and rotated, the scores of all blocks of
-    queries, and for each block a copy of the keys and values it sees; gelu is computed in pieces.
+    Each layer gives its own back. The MLP of the last one is computed in pieces as the logits ask for it, and
+    takes no room of its own; where there is one layer, part of the copies go the same way.
     """
+    several = config.model.layers > 1
+    return 4 * max(_attending(config, several), _hidden(config) if several else 0, 1.25 * vocab)
+
+
+def _attending(config: RunConfig, several: bool) -> float:
+    """Numbers a token: what is projected and rotated, the scores of all blocks of queries, and for each block
+    a copy of the keys and values it sees."""
     c, T = config.model, config.data.context
     blocks = -(-T // kernels.QUERY_BLOCK)
-    copies = blocks + 1 if blocks > 1 else 0
-    scores = c.heads * (T + min(T, kernels.QUERY_BLOCK)) / 2
-    attention = (6 + copies) * c.width + scores
-    mlp = 4 * c.width + (2 if c.mlp == "gated" else 5) * c.hidden
-    return 4 * max(attention, mlp, 1.5 * vocab)  # logits once or twice, as the compiler fuses
+    if several:
+        wide = 6 + (blocks + 1 if blocks > 1 else 0)
+    else:
+        wide = 5 + 0.4 * blocks
+    return wide * c.width + c.heads * (T + min(T, kernels.QUERY_BLOCK)) / 2
+
+
+def _hidden(config: RunConfig) -> int:
+    """Numbers a token in the MLP; gelu is computed in pieces."""
+    c = config.model
+    return 4 * c.width + (2 if c.mlp == "gated" else 5) * c.hidden
 
 
 def _free_ram() -> int | None:

@@ -85,6 +85,10 @@ SCORED = {
     "gated": (ModelConfig(width=64, layers=2, mlp="gated"), 128, V),
     "attention": (ModelConfig(width=32, layers=2, heads=4, mlp_ratio=1.0), 512, V),
     "logits": (ModelConfig(width=32, layers=2, heads=2), 128, 4096),
+    "one layer": (ModelConfig(width=128, layers=1), 128, V),
+    "one layer, wide MLP": (ModelConfig(width=64, layers=1, heads=2, mlp_ratio=8.0), 128, V),
+    "one layer, long": (ModelConfig(width=64, layers=1), 1024, V),
+    "long": (ModelConfig(width=64, layers=3), 1024, V),
 }
 
 
@@ -102,6 +106,19 @@ def scored(model, context, vocab) -> tuple[int, int]:
 def test_what_scoring_takes_is_predicted(name):
     predicted, found = scored(*SCORED[name])
     assert 1 / memory.FACTOR < found / predicted < memory.FACTOR
+
+
+def test_rows_that_are_scored_together_stay_what_they_were():
+    def rows(layers, width, context, vocab, mlp="gelu"):
+        model = ModelConfig(width=width, layers=layers, mlp=mlp)
+        config = replace(BASE, model=model, data=DataConfig(source="synthetic", context=context))
+        return memory.rows(config, vocab)
+
+    # they decide how sums are rounded: with other rows the loss of a finished run would be another
+    assert [rows(1, width, 128, V) for width in (32, 256, 512, 1024)] == [64, 64, 32, 16]
+    assert [rows(layers, 512, 128, V, "gated") for layers in (1, 4)] == [64, 64]
+    assert [rows(1, 64, context, V) for context in (512, 1024, 4096)] == [32, 16, 1]
+    assert [rows(2, 64, 128, vocab) for vocab in (4096, 32_000)] == [64, 8]
 
 
 @pytest.mark.parametrize("context", [16, 128, 1024, 8192, 131_072])
