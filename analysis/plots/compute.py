@@ -120,7 +120,7 @@ def finished(runs: Runs):
 def _frontier(axis, fit: Fit, limits) -> list:
     import pandas
 
-    best = frontier_band(fit, np.geomspace(*limits, 60))
+    best = frontier_band(fit, np.geomspace(*limits, 60), band=False)
     if best is None:
         return []
     axis.plot(best.flops, best.loss, color=LAW, lw=1.6, ls=(0, (4, 2)), zorder=4, label="law, best split")

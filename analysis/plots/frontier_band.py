@@ -11,6 +11,10 @@ from analysis.intervals.bootstrap import widened
 from analysis.laws.frontier import FACTOR, optimum
 
 
+# A band is a smooth curve: its ends are computed at so many budgets, and drawn straight in logs between them.
+PLACES = 13
+
+
 @dataclass(frozen=True, eq=False)
 class FrontierBand:
     """Compute-optimal params, tokens and loss at each of flops (n,); *_band are (low, high) or None."""
@@ -23,8 +27,11 @@ class FrontierBand:
     tokens_band: tuple[np.ndarray, np.ndarray] | None
 
 
-def frontier_band(fit: Fit, flops: np.ndarray) -> FrontierBand | None:
-    """The law's optimum at each budget; None for laws that have none, or do not split compute at all."""
+def frontier_band(fit: Fit, flops: np.ndarray, band: bool = True) -> FrontierBand | None:
+    """The law's optimum at each budget; None for laws that have none, or do not split compute at all.
+
+    band: also what the draws make of it, where the fit has any.
+    """
     if not {"params", "tokens"} <= set(fit.law.inputs) or set(fit.law.inputs) - {"params", "tokens", "flops"}:
         return None
     flops = np.asarray(flops, float)
@@ -32,11 +39,13 @@ def frontier_band(fit: Fit, flops: np.ndarray) -> FrontierBand | None:
     if not np.isfinite(params).all():
         return None
     tokens = flops / (FACTOR * params)
-    band = other = None
-    if fit.draws:
+    of_params = of_tokens = None
+    if band and fit.draws:
         draws = {name: np.asarray(values, float)[:, None] for name, values in fit.draws.items()}
-        drawn = np.exp(optimum(fit.law, draws, flops[None, :]))
+        chosen = np.unique(np.linspace(0, len(flops) - 1, min(len(flops), PLACES)).round().astype(int))
+        drawn = np.exp(optimum(fit.law, draws, flops[None, chosen]))
         if np.isfinite(drawn).any(axis=0).all():
-            band = widened(params, drawn, fit.level, fit.spread, positive=True)
-            other = flops / (FACTOR * band[1]), flops / (FACTOR * band[0])
-    return FrontierBand(flops, params, tokens, fit.predict(params, tokens), band, other)
+            ends = widened(params[chosen], drawn, fit.level, fit.spread, positive=True)
+            low, high = (np.exp(np.interp(np.log(flops), np.log(flops[chosen]), np.log(end))) for end in ends)
+            of_params, of_tokens = (low, high), (flops / (FACTOR * high), flops / (FACTOR * low))
+    return FrontierBand(flops, params, tokens, fit.predict(params, tokens), of_params, of_tokens)
