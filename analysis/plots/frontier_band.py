@@ -10,7 +10,6 @@ from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import widened
 from analysis.laws.frontier import FACTOR, optimum
 
-
 # A band is a smooth curve: its ends are computed at so many budgets, and drawn straight in logs between them.
 PLACES = 13
 
