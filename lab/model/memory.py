@@ -184,10 +184,7 @@ def _attending(config: RunConfig, several: bool) -> float:
     a copy of the keys and values it sees."""
     c, T = config.model, config.data.context
     blocks = -(-T // kernels.QUERY_BLOCK)
-    if several:
-        wide = 6 + (blocks + 1 if blocks > 1 else 0)
-    else:
-        wide = 5 + 0.4 * blocks
+    wide = 6 + (blocks + 1 if blocks > 1 else 0) if several else 5 + 0.4 * blocks
     return wide * c.width + c.heads * (T + min(T, kernels.QUERY_BLOCK)) / 2
 
 
