@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ devices.configure(cpu_devices=2)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(devices.compilation_folder()))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+# Tokens of the texts that tests make are thrown away with them.
+_TOKENS = tempfile.TemporaryDirectory(prefix="scaling-law-lab-tests-")
+os.environ["SCALING_LAB_DATA"] = _TOKENS.name
 
 # The same examples every time: a suite that fails by luck teaches people to run it again.
 settings.register_profile("repeatable", derandomize=True)

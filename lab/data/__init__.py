@@ -1,8 +1,8 @@
-"""Data of a run: sources, byte and symbol tokens, batches as a pure function of (study order, step)."""
+"""Data of a run: sources, tokens in shards, batches as a pure function of (study order, step)."""
 
 from lab.data.config import DataConfig
 from lab.data.dataset import UNSCORED, Dataset, Validation
-from lab.data.load import load
+from lab.data.load import load, tokenizer_of
 from lab.tokenizers import ByteTokenizer, SymbolTokenizer, Tokenizer
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "Tokenizer",
     "Validation",
     "load",
+    "tokenizer_of",
 ]

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from lab.errors import InputError
-from lab.strict import Within, beyond, nearest, said
+from lab.strict import Within, beyond, name_problem, nearest, said
+from lab.tokenizers import size_of_bpe, size_of_ids
 
 PACKAGE_SOURCES = ("python-docs", "python-code")
 SOURCES = (*PACKAGE_SOURCES, "synthetic", "abilities")
-TOKENIZERS = ("bytes", "symbols")
+TOKENIZERS = ("bytes", "symbols", "bpe:4096", "ids:50257")
+MIXTURE = "mixture"  # the source of a run that has several, `sources`
 TEXT = "text"  # in `tasks`: the rate of the text that the tasks are mixed with
-_NAMES = ("source", "tokenizer", "tasks", "eval_tasks")
+_NAMES = ("source", "tokenizer", "tasks", "eval_tasks", "sources", "rates")
+LEAST_SHARE = 1e-3  # of a source in a mixture: fewer rows than one in a thousand teach nothing that shows
 MOST_MADE = 10**8  # tokens of a made-up source that are held in memory
 MOST_CONTEXTS = 2**14  # beyond, the digits of a context take a larger table than the rest of a small model
 
@@ -30,8 +33,15 @@ class DataConfig:
     Raises InputError with all problems at once.
     """
 
-    source: str = "python-docs"  # python-docs | python-code | synthetic | abilities | a file or directory
-    tokenizer: str = ""  # bytes (256 + <start>, <end>) | symbols
+    # python-docs | python-code | synthetic | abilities | a file or directory, or a list of them
+    source: str | tuple[str, ...] = "python-docs"
+    sources: Mapping[str, str] = field(default_factory=dict)  # name -> text: a mixture of them, at `rates`
+    rates: Mapping[str, Annotated[float, Within(0.0, 1e6)]] = field(default_factory=dict)  # in any unit
+    # bytes (256 + <start>, <end>) | bpe:N, learned from this text | a tokenizer.json | symbols | ids:N
+    tokenizer: str = ""
+    text_field: str = "text"  # key of .jsonl, column of .parquet and of saved data sets
+    include: tuple[str, ...] = ()  # names of the files of a folder that are read: "*.py"; all that are known
+    mark: Annotated[int, Within(0, 2**31 - 1)] | None = None  # of .bin and .npy: the id between two documents
     context: Annotated[int, Within(0, 2**20)] = 0  # T: tokens a sequence
     # where documents of .txt, .md and .rst end: a lone file at blank lines and those of a directory with the
     # file, unless it is said; of "file", the end of a lone file is what is held out
@@ -63,6 +73,9 @@ class DataConfig:
             problems += self._problems_of_names(self.kind)
         if problems:
             raise InputError(*problems)
+        if self.sources:
+            object.__setattr__(self, "source", MIXTURE)
+            object.__setattr__(self, "rates", self._all_rates)
         symbolic = self.kind in ("synthetic", "abilities")
         object.__setattr__(self, "tokenizer", self.tokenizer or ("symbols" if symbolic else "bytes"))
         usual, least, needed_by = self._lengths()
@@ -80,8 +93,30 @@ class DataConfig:
 
     @property
     def kind(self) -> str:
-        """`source` if it names a built-in source, else "files"."""
-        return self.source if self.source in SOURCES else "files"
+        """`source` if it names a built-in source, "mixture", else "files"."""
+        if self.sources:
+            return MIXTURE
+        return self.source if isinstance(self.source, str) and self.source in SOURCES else "files"
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The files and folders of a source of kind "files"."""
+        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
+
+    @property
+    def label(self) -> str:
+        """The source in a word, for tables and errors."""
+        return self.source if isinstance(self.source, str) else ", ".join(self.source)
+
+    @property
+    def _all_rates(self) -> dict[str, float]:
+        return {name: float(self.rates.get(name, 1.0)) for name in self.sources}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The part of the training rows that each source of a mixture has; they add up to 1."""
+        total = sum(self.rates.values())
+        return {name: rate / total for name, rate in self.rates.items()}
 
     def _lengths(self) -> tuple[int, int, str]:
         """Context taken when none is given, the least that will do, and what needs that."""
@@ -108,25 +143,72 @@ class DataConfig:
             )
 
     def _problems_of_names(self, kind: str):
-        if kind == "files" and not _exists(self.source):
-            hint = nearest(self.source.rpartition("/")[2], SOURCES)
-            yield f"source: {said(self.source)} is neither a file or directory nor a built-in source; {hint}"
-        if self.tokenizer not in ("", *TOKENIZERS):
-            yield f"tokenizer: {said(self.tokenizer)} is unknown; {nearest(self.tokenizer, TOKENIZERS)}"
-        elif self.tokenizer:
-            wanted = "symbols" if kind in ("synthetic", "abilities") else "bytes"
-            if self.tokenizer != wanted:
-                yield f"tokenizer: source {self.source!r} is written in {wanted}, not {self.tokenizer}"
+        if kind == "files":
+            if not self.places:
+                yield "source: should name a file or more, is an empty list"
+            for place in self.places:
+                if not _exists(place):
+                    hint = nearest(place.rpartition("/")[2], SOURCES)
+                    yield (
+                        f"source: {said(place)} is neither a file or directory nor a built-in source; {hint}"
+                    )
+        if kind == MIXTURE:
+            yield from self._problems_of_sources()
+        elif self.rates:
+            yield "rates: are of `sources`, and there are none"
+        if problem := self._problem_of_tokenizer(kind):
+            yield f"tokenizer: {problem}"
         if kind == "abilities" and not self.tasks:
             from lab.abilities import TASKS
 
             yield f"tasks: source 'abilities' needs at least one task, of {', '.join(TASKS)}"
-        elif kind == "synthetic" and self.tasks:
-            yield "tasks: source 'synthetic' cannot be mixed with tasks; a text or 'abilities' can"
+        elif kind in ("synthetic", MIXTURE) and self.tasks:
+            yield f"tasks: source {kind!r} cannot be mixed with tasks; a text or 'abilities' can"
+        elif self.tasks and kind != "abilities" and self.tokenizer not in ("", "bytes"):
+            yield "tasks: are written in bytes, as the text that they are mixed with must be"
         elif self.tasks:
             yield from self._problems_of_tasks(kind)
         if self.eval_tasks and not self.tasks:
             yield "eval_tasks: tasks are scored where `tasks` are trained on; there are none"
+
+    def _problem_of_tokenizer(self, kind: str) -> str:
+        name = self.tokenizer
+        if not name:
+            return ""
+        try:
+            known = name in ("bytes", "symbols") or size_of_bpe(name) or size_of_ids(name)
+        except InputError as error:
+            return str(error)
+        if not known and name.endswith(".json"):
+            return "" if _exists(name) else f"{said(name)}: no such file"
+        if not known:
+            return f"{said(name)} is unknown; {nearest(name, TOKENIZERS)}, or the path of a tokenizer.json"
+        symbolic = kind in ("synthetic", "abilities")
+        if symbolic != (name == "symbols"):
+            wanted = "symbols" if symbolic else 'bytes, "bpe:N" or a tokenizer.json'
+            return f"source {self.label!r} is written in {wanted}, not {name}"
+        return ""
+
+    def _problems_of_sources(self):
+        for name, place in self.sources.items():
+            if problem := name_problem(name):
+                yield f"sources.{name}: {problem}"
+            if place not in PACKAGE_SOURCES and not _exists(place):
+                hint = nearest(place.rpartition("/")[2], PACKAGE_SOURCES)
+                yield f"sources.{name}: {said(place)} is neither a file or folder nor a built-in text; {hint}"
+        if len(self.sources) < 2:
+            yield "sources: should be two or more; one is named by `source`"
+        for name in self.rates:
+            if name not in self.sources:
+                yield f"rates.{name}: no such source; {nearest(name, self.sources)}"
+        rates = self._all_rates
+        total = sum(rates.values())
+        for name, rate in rates.items():
+            if total <= 0 or 0 < rate / total < LEAST_SHARE:
+                yield (
+                    f"rates.{name}: should be 0 or at least {LEAST_SHARE:g} of all rates, "
+                    f"is {rate:g} of {total:g}"
+                )
 
     def _problems_of_tasks(self, kind: str):
         from lab.abilities import problem_of

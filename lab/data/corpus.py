@@ -30,7 +30,6 @@ class Corpus:
     duplicates: int  # exact duplicates dropped
     near_duplicates: int  # documents dropped because most of their lines had been met before
     near_empty: int  # documents dropped for being shorter than the least length
-    told: str = ""  # what was done to the user's own files, in numbers
 
     @property
     def lengths_D(self) -> np.ndarray:
@@ -74,7 +73,7 @@ def collect(
     unlike = _without_near_duplicates(ordered, most_repeated) if most_repeated < 1 else ordered
     near_duplicates = len(ordered) - len(unlike)
     ordered = unlike
-    groups = {group: _hash64(group) for group, _ in ordered}
+    groups = {group: hash64(group) for group, _ in ordered}
     return Corpus(
         text=np.frombuffer(b"".join(text for _, text in ordered), np.uint8),
         ends_D=np.cumsum([len(text) for _, text in ordered], dtype=np.int64),
@@ -99,28 +98,36 @@ def _without_near_duplicates(documents: list[tuple[str, bytes]], most: float) ->
 
 
 def split(corpus: Corpus, val_fraction: float, name: str) -> np.ndarray:
+    """Which documents are held out: :func:`held_out` of a corpus in memory."""
+    return held_out(corpus.group_D, corpus.lengths_D, val_fraction, name)
+
+
+def held_out(group_D: np.ndarray, bytes_D: np.ndarray, val_fraction: float, name: str) -> np.ndarray:
     """Which documents are held out for validation: bool of shape (D,).
 
     Groups are held out in the order of their hash while they fit into `val_fraction` of the bytes; at least
     one is. Raises InputError when there are fewer than two groups.
     """
-    groups, group_of_D = np.unique(corpus.group_D, return_inverse=True)
+    groups, group_of_D = np.unique(group_D, return_inverse=True)
     if len(groups) < 2:
         raise InputError(
             f"{name}: all text is one document, so none can be held out for validation; "
             "separate documents by blank lines (.txt), lines (.jsonl) or files (directory)"
         )
-    bytes_G = np.bincount(group_of_D, weights=corpus.lengths_D).astype(np.int64)
+    bytes_G = np.bincount(group_of_D, weights=bytes_D).astype(np.int64)
     budget = val_fraction * bytes_G.sum()
     held_G = np.zeros(len(groups), bool)
-    for g, size in enumerate(bytes_G):
+    least = int(bytes_G.min())
+    for g, size in enumerate(bytes_G.tolist()):
         if size <= budget:
             held_G[g] = True
             budget -= size
+        elif budget < least:
+            break
     if not held_G.any():
         held_G[np.argmin(bytes_G)] = True
     return held_G[group_of_D]
 
 
-def _hash64(text: str) -> int:
+def hash64(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

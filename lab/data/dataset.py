@@ -33,13 +33,18 @@ class Validation:
     """The fixed validation set, the same for every run of a study.
 
     W windows of T tokens. `bytes_W` counts the bytes of text that the scored targets of a window stand for,
-    so bits per byte are the summed nats / ln 2 / the summed bytes. A symbol of a made-up source counts as
-    one byte.
+    so bits per byte are the summed nats / ln 2 / the summed bytes: of the raw UTF-8, without marks. A symbol
+    of a made-up source counts as one byte; ids whose text is not known stand for none.
     """
 
     inputs_WxT: np.ndarray  # int32
     targets_WxT: np.ndarray  # int32, -1 is not scored
     bytes_W: np.ndarray  # int64
+
+    def bits_per_byte(self, nats: float) -> float | None:
+        """Of the summed nats of all scored targets; None where their text is not known."""
+        total = int(self.bytes_W.sum())
+        return float(nats / np.log(2) / total) if total else None
 
     @property
     def scored(self) -> int:
@@ -58,6 +63,7 @@ class Dataset:
         unique_tokens: tokens of one epoch; None: endless.
         bytes_per_token: bytes of text a training token, document marks included.
         entropy_rate: exact nats a scored token where the source is known, else None.
+        source_validation: of a mixture of texts: its windows of each, by name.
         text_validation: windows of the text alone, where tasks are mixed with one.
         facts: counts for people (`lab data inspect`): documents, duplicates dropped, split, cache place,
         ...
@@ -72,6 +78,7 @@ class Dataset:
     fixed_validation: Validation = field(repr=False)
     tests: dict[str, AbilitySet] = field(default_factory=dict, repr=False)
     text_validation: Validation | None = field(default=None, repr=False)
+    source_validation: dict[str, Validation] = field(default_factory=dict, repr=False)
     facts: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property

@@ -1,112 +1,204 @@
-"""Documents from the user's own files: text, JSONL, Parquet, or a directory of them.
+"""Documents from the user's own files: text, JSONL, Parquet, saved Hugging Face data sets, or folders.
 
-A `.txt` (`.md`, `.rst`) given alone is split into documents at blank lines; in a directory each such file
-is one document, but for the README and its like beside `.jsonl` or `.parquet`, which describe the data.
-A line of JSONL and a row of Parquet are one document each, the string under `text`. Text
-must be UTF-8; a byte-order mark is dropped and line ends become "\\n".
+A `.txt` (`.md`, `.rst`) given alone is split into documents at blank lines; in a folder each such file is one
+document, but for the README and its like beside `.jsonl` or `.parquet`, which describe the data. A line of
+JSONL and a row of a table are one document each, the string under `field`. Text must be UTF-8; a byte-order
+mark is dropped and line ends become "\\n".
+
+Large files are cut into jobs at the ends of documents, so that several processes read one file, and all is
+read as a stream: memory holds a document and a block, whatever the size of a file.
 """
 
 from __future__ import annotations
 
 import codecs
+import fnmatch
 import gzip
-import hashlib
 import json
 import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
-from lab.data.corpus import Corpus, collect
+from lab.data import columns, unpacked
 from lab.errors import InputError
-from lab.files import opened
+from lab.files import opened, read_json
 
 TEXT = (".txt", ".md", ".rst")
-LINES = (".jsonl", ".jsonl.gz")
+# read where a folder holds no text or data; beside them, `include` asks for them
+CODE = (
+    *(".py", ".c", ".h", ".cc", ".cpp", ".hpp", ".cu", ".rs", ".go", ".java", ".kt", ".scala", ".swift"),
+    *(".js", ".jsx", ".ts", ".tsx", ".rb", ".pl", ".php", ".r", ".jl", ".lua", ".hs", ".ml", ".sh", ".sql"),
+    *(".html", ".css", ".tex", ".toml", ".yaml", ".yml", ".lean", ".f90", ".asm", ".cs", ".zig"),
+)
+LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 TABLE = (".parquet",)
+TOKENS = (".bin", ".npy")  # ids of a tokenizer: lab/data/token_files.py
+KNOWN = (*TEXT, *LINES, *TABLE, *TOKENS)
 ABOUT = ("readme", "license", "licence", "changelog", "citation", "notice", "dataset_card")
-UNPACKED, RATIO = 1 << 28, 32  # a packed file may hold so many bytes, or so many times its own size
 _ANY = 1 << 50  # what is not packed costs the memory that its size says
 MOST_PROBLEMS = 10  # of one file; a broken export repeats itself on every line
+JOB_BYTES = 1 << 25  # a larger file is cut into jobs of about this
+_BLOCK = 1 << 20
+_BLANK = re.compile(r"\n\s*\n")
 
 
-def read(path: Path, split: str = "", dedupe: bool = True, val_fraction: float = 0.05) -> Corpus:
-    """The corpus of a file or directory; its ``told`` says in numbers what was done to the text.
+@dataclass(frozen=True)
+class Job:
+    """A file, or a part of it that holds whole documents.
+
+    Attributes:
+        how: blank_lines | file | cut (the end of it is held out) | lines | table | arrow.
+        start, stop: bytes of the file; row groups of a table; stop -1: to its end.
+        size: bytes to read, for progress.
+    """
+
+    path: str
+    how: str
+    start: int
+    stop: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is read of the places that were named, and what is not."""
+
+    files: tuple[Path, ...]
+    left_out: tuple[str, ...]  # they describe the data
+    passed_over: tuple[str, ...]  # endings of files that nothing asked for, with counts
+    hows: tuple[str, ...]  # of each file: as of a Job
+
+    @property
+    def stamps(self) -> list[list]:
+        """What tells whether a file is the one that was read before."""
+        stats = [(f, f.stat()) for f in self.files]
+        return [[str(f.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns] for f, s in stats]
+
+
+def find(places: tuple[Path, ...], split: str = "", include: tuple[str, ...] = ()) -> Found:
+    """The files of the places. Raises InputError, with all problems at once.
 
     Args:
-        split: "blank_lines" or "file": where documents of .txt, .md and .rst end; "": a lone file at blank
-            lines, those of a directory with the file.
-        dedupe: keep one of documents that are equal.
-        val_fraction: of a lone file that is one document, the end that is held out, at most.
-
-    Raises InputError for a missing, unknown, unreadable, empty or undecodable file, a JSONL line that is no
-    object with a string `text`, a Parquet file without that column.
+        split: "blank_lines" or "file": where documents of .txt, .md and .rst end; "": a file that was named
+            at blank lines, those of a folder with the file.
+        include: patterns of the names of files that are read in folders, `*.py`; none: by their endings.
     """
+    files: list[Path] = []
+    hows: list[str] = []
     left_out: list[str] = []
-    if path.is_dir():
-        files, left_out = _files_of(path)
-    elif path.exists():
-        files = [path]
-    else:
-        raise InputError(f"{path}: no such file or directory")
-    lone = not path.is_dir()
-    if split and lone and not path.name.lower().endswith(TEXT):
-        raise InputError(
-            f"{path}: split: is for {', '.join(TEXT)}; a line or a row of this file is a document"
-        )
-    whole = split == "file" or (not split and not lone)
-    documents: list[str] = []
+    others: Counter = Counter()
     problems: list[str] = []
-    text_characters = 0
-    for file in files:
+    for place in places:
         try:
-            if file.name.lower().endswith(TEXT):
-                text = _decoded(file, _bytes(file))
-                text_characters += len(text)
-                if whole and lone:
-                    documents.extend(_cut(text, val_fraction))
-                else:
-                    blocks = [text] if whole else re.split(r"\n\s*\n", text)
-                    documents.extend(block.strip() for block in blocks if block.strip())
-            else:
-                documents.extend(_documents(file))
+            if not place.exists():
+                raise InputError(f"{place}: no such file or directory")
+            inside, about, passed = _files_of(place, include) if place.is_dir() else ([place], [], Counter())
+            lone = not place.is_dir()
+            for file in inside:
+                hows.append(_how(file, split, lone, alone=lone and len(places) == 1))
+                files.append(file)
+            left_out += about
+            others += passed
         except InputError as error:
-            problems.extend(error.problems)
-    if not problems and not documents:
-        problems.append(f"{path}: no text in it")
+            problems += error.problems
     if problems:
         raise InputError(*problems)
-    # A document is its own group: the split then depends on what is said, not on the names of files.
-    encoded = (text.encode("utf-8", errors="replace") for text in documents)
-    corpus = collect(((hashlib.sha256(text).hexdigest(), text) for text in encoded), dedupe=dedupe)
-    only_text = all(file.name.lower().endswith(TEXT) for file in files)
-    stripped = text_characters - sum(map(len, documents)) if only_text else None
-    return replace(corpus, told=_told(path, files, left_out, corpus, whole and lone, whole, stripped, dedupe))
+    passed_over = tuple(f"{n:,} {ending}" for ending, n in others.most_common())
+    return Found(tuple(files), tuple(left_out), passed_over, tuple(hows))
 
 
-def _told(path, files, left_out, corpus, cut, whole, stripped, dedupe) -> str:
-    """What was done, with the keys that undo it."""
-    kinds = Counter(
-        next(end for end in (*TEXT, *LINES, *TABLE) if f.name.lower().endswith(end)) for f in files
-    )
-    said = [
-        f"{path}: {corpus.read:,} documents of " + ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
-    ]
-    if cut:
-        said[0] = f"{path}: one document, as it is; its end is held out"
-    elif stripped is not None:
-        where = "whole files" if whole else 'split at blank lines (data.split = "file" keeps a file whole)'
-        said.append(f"{where}, {stripped:,} characters of white space around them dropped")
-    if dedupe:
-        said.append(f"{corpus.duplicates:,} duplicates dropped (data.dedupe = false keeps them)")
-    if not cut:
-        said.append("in the order of their hashes")
-    if left_out:
-        more = f" and {len(left_out) - 5:,} more" if len(left_out) > 5 else ""
-        said.append(f"left out, as they describe the data: {', '.join(left_out[:5])}{more}")
-    return "; ".join(said)
+def _how(file: Path, split: str, lone: bool, alone: bool) -> str:
+    name = file.name.lower()
+    if name.endswith(LINES) or name.endswith(TABLE) or name.endswith(".arrow"):
+        if split and lone:
+            raise InputError(
+                f"{file}: split: is for {', '.join(TEXT)}; a line or a row of this file is a document"
+            )
+        return "lines" if name.endswith(LINES) else "table" if name.endswith(TABLE) else "arrow"
+    if lone and not name.endswith((*TEXT, *CODE)):
+        raise InputError(f"{file}: unknown kind of file; known: {', '.join(KNOWN)}, a directory")
+    if split == "blank_lines" or (not split and lone):
+        return "blank_lines"
+    return "cut" if alone else "file"
+
+
+def jobs(found: Found) -> list[Job]:
+    """The files in parts of about `JOB_BYTES`; the same parts whatever machine reads them."""
+    made = []
+    for file, how in zip(found.files, found.hows, strict=True):
+        size = file.stat().st_size
+        cuts = [0, -1]
+        if how == "table":
+            ends = columns.row_groups(file, JOB_BYTES)
+            cuts = [0, *ends] if ends else cuts
+        elif size > JOB_BYTES and how in ("blank_lines", "lines") and not file.name.endswith((".gz", ".zst")):
+            cuts = [0, *_ends_of_documents(file, how, size), -1]
+        part = size // max(len(cuts) - 1, 1)
+        made += [Job(str(file), how, a, b, part) for a, b in pairwise(cuts)]
+    return made
+
+
+def _ends_of_documents(file: Path, how: str, size: int) -> list[int]:
+    """Places in a file, about every `JOB_BYTES`, at which a document ends."""
+    borders = (b"\n\n", b"\n\r\n") if how == "blank_lines" else (b"\n",)
+    ends: list[int] = []
+    with opened(file, limit=_ANY) as source:
+        place = JOB_BYTES
+        while place < size:
+            source.seek(place)
+            kept = b""
+            while block := source.read(_BLOCK):
+                whole = kept + block
+                at = min((i + len(b) for b in borders if (i := whole.find(b)) >= 0), default=0)
+                if at:
+                    ends.append(place - len(kept) + at)
+                    break
+                place, kept = place + len(block), whole[-2:]
+            else:
+                return ends
+            place = ends[-1] + JOB_BYTES
+    return [end for end in ends if end < size]
+
+
+def documents(job: Job, field: str = "text", val_fraction: float = 0.05) -> Iterator[tuple[str, int]]:
+    """The documents of a job, each with the characters that were read for it and the white space around it.
+
+    Raises InputError for an unreadable or undecodable file, a JSONL line that is no object with a string
+    under `field`, a table without that column.
+    """
+    path = Path(job.path)
+    if job.how == "table":
+        yield from ((text, 0) for text in columns.of_parquet(path, field, job.start, job.stop))
+    elif job.how == "arrow":
+        yield from ((text, 0) for text in columns.of_arrow(path, field))
+    elif job.how == "lines":
+        yield from ((text, 0) for text in _of_lines(path, field, job.start, job.stop))
+    else:
+        text = _decoded(path, _range(path, job.start, job.stop), job.start)
+        if job.how == "cut":
+            parts = _cut(text, val_fraction)
+        else:
+            parts = [text] if job.how == "file" else _BLANK.split(text)
+            parts = [part.strip() for part in parts]
+        parts = [part for part in parts if part]
+        around = len(text) - sum(map(len, parts))
+        for part in parts:
+            yield part, around
+            around = 0
+
+
+def _range(path: Path, start: int, stop: int) -> bytes:
+    try:
+        with opened(path, limit=_ANY) as file:
+            file.seek(start)
+            return file.read() if stop < 0 else file.read(stop - start)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _cut(text: str, val_fraction: float) -> list[str]:
@@ -123,122 +215,170 @@ def _cut(text: str, val_fraction: float) -> list[str]:
     return [part.decode() for part in (raw[:at], raw[at:]) if part]
 
 
-def _files_of(folder: Path) -> tuple[list[Path], list[str]]:
-    """Files to read, and names of those left out: what describes a data set is none of it."""
+def _files_of(folder: Path, include: tuple[str, ...]) -> tuple[list[Path], list[str], Counter]:
+    """Files to read; names of those that describe a data set and are none of it; endings of others."""
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return _saved(folder), [], Counter()
     relative = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    visible = (path for path in relative if not any(part.startswith(".") for part in path.parts))
-    files = [folder / path for path in sorted(visible) if path.name.lower().endswith((*TEXT, *LINES, *TABLE))]
-    if not files:
-        raise InputError(f"{folder}: no file in it ends in {', '.join((*TEXT, *LINES, *TABLE))}")
-    if not any(path.name.lower().endswith((*LINES, *TABLE)) for path in files):
-        return files, []  # a folder of texts, in which a README is one as good as any
-    about = [f for f in files if f.name.lower().endswith(TEXT) and f.stem.lower() in ABOUT]
-    return [f for f in files if f not in about], [str(f.relative_to(folder)) for f in about]
-
-
-def _documents(path: Path) -> Iterator[str]:
-    name = path.name.lower()
-    if name.endswith(TABLE):
-        yield from _table(path)
-    elif name.endswith(LINES):
-        yield from _lines(path)
+    visible = sorted(path for path in relative if not any(part.startswith(".") for part in path.parts))
+    if include:
+        chosen = [p for p in visible if any(fnmatch.fnmatch(p.name, pattern) for pattern in include)]
+        if not chosen:
+            called = " or ".join(include)
+            raise InputError(
+                f"{folder}: none of its {len(visible):,} files is called {called} (data.include)"
+            )
     else:
+        chosen = [path for path in visible if path.name.lower().endswith((*TEXT, *LINES, *TABLE))]
+        chosen = chosen or [path for path in visible if path.name.lower().endswith(CODE)]
+    passed = Counter(path.suffix.lower() or "without ending" for path in set(visible) - set(chosen))
+    files = [folder / path for path in chosen]
+    if not files:
+        there = ", ".join(f"{n:,} {ending}" for ending, n in passed.most_common(5)) or "nothing"
         raise InputError(
-            f"{path}: unknown kind of file; known: {', '.join((*TEXT, *LINES, *TABLE))}, a directory"
+            f"{folder}: no file in it ends in {', '.join((*TEXT, *LINES, *TABLE))} or as code does; it holds "
+            f'{there} (data.include = ["*.ending"] reads others)'
         )
+    if include or not any(path.name.lower().endswith((*LINES, *TABLE)) for path in files):
+        return files, [], passed  # a folder of texts, in which a README is one as good as any
+    about = [f for f in files if f.name.lower().endswith(TEXT) and f.stem.lower() in ABOUT]
+    return [f for f in files if f not in about], [str(f.relative_to(folder)) for f in about], passed
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        with opened(path, limit=_ANY) as file:
-            if not path.name.lower().endswith(".gz"):
-                return file.read()
-            most = _most_unpacked(path)
-            raw = gzip.GzipFile(fileobj=file).read(most + 1)
-        if len(raw) > most:
-            raise _too_large(path, most, "gunzip it first")
-        return raw
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: damaged gzip file ({error})") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+def _saved(folder: Path) -> list[Path]:
+    """Files of `Dataset.save_to_disk`: `state.json` names them; a `DatasetDict` has a folder a split."""
+    if (folder / "dataset_dict.json").is_file():
+        said = read_json(folder / "dataset_dict.json")
+        splits = said.get("splits") if isinstance(said, dict) else None
+        names = splits if isinstance(splits, list) else []
+        raise InputError(
+            f"{folder}: holds the splits {', '.join(map(str, names)) or '(none)'}; name one of them: "
+            f"{folder / str(next(iter(names), 'train'))}"
+        )
+    said = read_json(folder / "state.json")
+    listed = said.get("_data_files") if isinstance(said, dict) else None
+    names = [entry.get("filename") for entry in listed or [] if isinstance(entry, dict)]
+    bad = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if not names or bad:
+        raise InputError(f"{folder / 'state.json'}: should list its .arrow files under _data_files")
+    return [folder / name for name in names]
 
 
-def _decoded(path: Path, raw: bytes) -> str:
-    raw = raw.removeprefix(codecs.BOM_UTF8)
+def _decoded(path: Path, raw: bytes, start: int = 0) -> str:
+    if start == 0:
+        raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: not UTF-8 (byte {error.start} is 0x{raw[error.start]:02x}); convert it "
-            "first, for example with: iconv -f ENCODING -t UTF-8"
-        ) from None
+        line = _lines_before(path, start) + raw.count(b"\n", 0, error.start) + 1
+        raise _not_utf8(path, line, start + error.start, raw[error.start]) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _lines(path: Path) -> Iterator[str]:
-    problems = []
-    # Not splitlines(): U+2028 and others are legal inside a JSON string.
-    for number, line in enumerate(_decoded(path, _bytes(path)).split("\n"), 1):
-        if not line.strip():
-            continue
+def _not_utf8(path: Path, line: int, place: int, byte: int) -> InputError:
+    return InputError(
+        f"{path}, line {line}: not UTF-8 (byte {place} is 0x{byte:02x}); convert it "
+        "first, for example with: iconv -f ENCODING -t UTF-8"
+    )
+
+
+def _lines_before(path: Path, start: int) -> int:
+    if not start:
+        return 0
+    with opened(path, limit=_ANY) as file:
+        return sum(file.read(min(_BLOCK, start - at)).count(b"\n") for at in range(0, start, _BLOCK))
+
+
+def _of_lines(path: Path, field: str, start: int, stop: int) -> Iterator[str]:
+    problems: list[str] = []
+    place = start
+    for number, raw in enumerate(_raw_lines(path, start, stop), 1):
+        if number == 1 and start == 0:
+            raw = raw.removeprefix(codecs.BOM_UTF8)
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:  # ValueError: a number of too many digits too
-            problems.append(f"{path}, line {number}: not JSON ({error})")
-        else:
-            text = value.get("text") if isinstance(value, dict) else None
-            if isinstance(text, str):
-                if text.strip():
-                    yield text
+            lines = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = _lines_before(path, start) + number
+            raise _not_utf8(path, line, place + error.start, raw[error.start]) from None
+        place += len(raw) + 1
+        # Not splitlines(): U+2028 and others are legal inside a JSON string.
+        for line in lines.split("\r"):
+            if not line.strip():
                 continue
-            keys = f"keys: {', '.join(list(value)[:8]) or 'none'}" if isinstance(value, dict) else "no object"
-            problems.append(f"{path}, line {number}: no string under the key 'text' ({keys})")
-        if len(problems) == MOST_PROBLEMS:
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:  # ValueError: a number of too many digits too
+                said = f"not JSON ({error})"
+            else:
+                text = value.get(field) if isinstance(value, dict) else None
+                if isinstance(text, str):
+                    if text.strip():
+                        yield text
+                    continue
+                keys = _keys(value, field)
+                said = f"no string under the key {field!r} ({keys})"
+            problems.append(f"{path}, line {_lines_before(path, start) + number}: {said}")
+        if len(problems) >= MOST_PROBLEMS:
             problems.append(f"{path}: stopped after {MOST_PROBLEMS} bad lines")
             break
     if problems:
         raise InputError(*problems)
 
 
-def _table(path: Path) -> Iterator[str]:
-    import pyarrow as pa
-    import pyarrow.compute
-    import pyarrow.parquet as pq
+def _keys(value, field: str) -> str:
+    if not isinstance(value, dict):
+        return "no object"
+    texts = [key for key, text in value.items() if isinstance(text, str)]
+    hint = (
+        f'; data.text_field = "{max(texts, key=lambda key: len(value[key]))}" reads another' if texts else ""
+    )
+    return f"keys: {', '.join(list(value)[:8]) or 'none'}{hint}"
 
+
+def _raw_lines(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    """Lines of a file, unpacked where it is packed, without their ends."""
+    kept: list[bytes] = []
+    for block in _blocks(path, start, stop):
+        first, *rest = block.split(b"\n")
+        kept.append(first)
+        if rest:
+            yield b"".join(kept)
+            yield from rest[:-1]
+            kept = [rest[-1]]
+    yield b"".join(kept)
+
+
+def _blocks(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    import pyarrow as pa
+
+    name = path.name.lower()
     try:
-        with opened(path, limit=_ANY) as source, pq.ParquetFile(source, read_dictionary=["text"]) as file:
-            found = pq.read_schema(source)
-            if "text" not in found.names:
-                raise InputError(f"{path}: no column 'text' (columns: {', '.join(found.names)})")
-            if found.field("text").type not in (pa.string(), pa.large_string()):
-                raise InputError(f"{path}: column 'text' holds {found.field('text').type}, not strings")
-            most, size = _most_unpacked(path), 0
-            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-            chunks = (group.column(j) for group in groups for j in range(group.num_columns))
-            stated = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema == "text")
-            if stated > most:
-                raise _too_large(path, most, "write it without such repetition")
-            for part in file.iter_batches(columns=["text"]):
-                # as references to texts: one long text may stand in millions of rows
-                column = pa.compute.dictionary_encode(part["text"])
-                lengths = pa.compute.binary_length(column.dictionary).take(column.indices)
-                size += pa.compute.sum(lengths).as_py() or 0
+        with opened(path, limit=_ANY) as file:
+            if not name.endswith((".gz", ".zst")):
+                file.seek(start)
+                left = stop - start if stop >= 0 else _ANY
+                while left > 0 and (block := file.read(min(_BLOCK, left))):
+                    left -= len(block)
+                    yield block
+                return
+            source: BinaryIO = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else _zstd(file)
+            most, size = unpacked.most(path), 0
+            while block := source.read(_BLOCK):
+                size += len(block)
                 if size > most:
-                    raise _too_large(path, most, "write it without such repetition")
-                yield from (text for text in column.to_pylist() if text is not None and text.strip())
+                    raise unpacked.too_large(path, most, "unpack it first")
+                yield block
     except InputError:
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a readable Parquet file ({str(error).partition(chr(10))[0]})"
-        ) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowException) as error:
+        raise InputError(f"{path}: damaged {name.rpartition('.')[2]} file ({str(error)[:100]})") from None
+    except OSError as error:
+        if name.endswith(".zst") and error.strerror is None:  # as pyarrow tells of what is no zstd
+            raise InputError(f"{path}: damaged zst file ({str(error)[:100]})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _most_unpacked(path: Path) -> int:
-    return max(UNPACKED, RATIO * path.stat().st_size)
+def _zstd(file: BinaryIO):
+    import pyarrow as pa
 
-
-def _too_large(path: Path, most: int, remedy: str) -> InputError:
-    return InputError(f"{path}: unpacked, it has more than {most:,} bytes, which no text has; {remedy}")
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")

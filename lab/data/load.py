@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
-from lab.data import cache as caches
-from lab.data import packages, packed
-from lab.data.config import PACKAGE_SOURCES, DataConfig
-from lab.data.corpus import Corpus, split
+from lab.data import packages, texts
+from lab.data.config import MIXTURE, DataConfig
 from lab.data.dataset import Dataset
-from lab.data.packages import Progress
-from lab.private import cache_folder
-from lab.tokenizers import ByteTokenizer
+from lab.data.order import MOST_KEPT
+from lab.tokenizers import ByteTokenizer, IdTokenizer, Tokenizer, read, size_of_bpe, size_of_ids
 
 # Raise it when the same configuration and text would give other batches or another validation set.
 FORMAT = 1
@@ -26,8 +22,10 @@ _ALWAYS = ("context", "order_seed", "max_tokens", "val_windows")
 _BY_KIND = {
     "synthetic": ("contexts", "zipf"),
     "abilities": ("eval_items",),
+    MIXTURE: ("rates",),
 }
 _OF_TEXT = ("val_fraction",)
+Progress = packages.Progress
 
 
 def load(config: DataConfig, cache: Path | None = None, progress: Progress | None = None) -> Dataset:
@@ -35,8 +33,8 @@ def load(config: DataConfig, cache: Path | None = None, progress: Progress | Non
 
     Args:
         config: what to load.
-        cache: folder of built corpora; None: `cache_folder()`.
-        progress: called with (files read, files in all) while a corpus is built.
+        cache: folder of built corpora and token shards; None: `cache_folder()`.
+        progress: called with (done, all, what is counted) while a corpus is built.
 
     Raises:
         InputError: the source is unreadable, empty, or too small for one sequence on each side of the
@@ -51,61 +49,56 @@ def load(config: DataConfig, cache: Path | None = None, progress: Progress | Non
 
         alone = replace(config, tasks={}, eval_tasks=()) if config.kind != "abilities" else None
         return mixture.load(config, digest_of, alone and _load_text(alone, cache, progress))
+    if config.kind == MIXTURE:
+        return _load_mixture(config, cache, progress)
     return _load_text(config, cache, progress)
 
 
-def digest_of(config: DataConfig, *contents: str) -> str:
-    """SHA-256 (hex) over the format, the fields that matter for the source, and digests of its contents."""
+def tokenizer_of(config: DataConfig) -> Tokenizer | None:
+    """The tokenizer of a text if its name or file is all that decides it; None where the data do."""
+    if config.kind in ("synthetic", "abilities") or size_of_bpe(config.tokenizer):
+        return None
+    if size := size_of_ids(config.tokenizer):
+        return IdTokenizer(size)
+    return ByteTokenizer() if config.tokenizer == "bytes" else read(Path(config.tokenizer))
+
+
+def digest_of(config: DataConfig, *contents: str, rows: int | None = None) -> str:
+    """SHA-256 (hex) over the format, the fields that matter for the source, and digests of its contents.
+
+    Args:
+        rows: of finite data: beyond some, their order is another function.
+    """
     fields = asdict(config)
     names = (*_ALWAYS, *_BY_KIND.get(config.kind, _OF_TEXT))
     if config.tasks and config.kind != "abilities":
         names = (*names, *_BY_KIND["abilities"])
     facts = {"format": FORMAT, "fields": {name: fields[name] for name in names}, "contents": contents}
+    if rows is not None and rows > MOST_KEPT:
+        facts["order"] = "feistel"
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _load_text(config: DataConfig, cache: Path | None, progress: Progress | None) -> Dataset:
-    corpus, where = _corpus(config, cache, progress)
-    tokenizer = ByteTokenizer()
-    held_D = split(corpus, config.val_fraction, config.source)
-    tokens = packed.pack(corpus, ~held_D, tokenizer)
-    held_tokens = packed.pack(corpus, held_D, tokenizer)
-    rows = packed.windows(tokens, config.context, config.max_tokens, config.source)
-    validation = packed.validation(held_tokens, config.context, config.val_windows, tokenizer, config.source)
-    train_bytes = int(corpus.lengths_D[~held_D].sum())
-    facts = {
-        "bytes": len(corpus.text),
-        "documents": len(held_D),
-        "documents_read": corpus.read,
-        "duplicates_dropped": corpus.duplicates,
-        "near_duplicates_dropped": corpus.near_duplicates,
-        "near_empty_dropped": corpus.near_empty,
-        "preparation": corpus.told or None,
-        "groups": len(np.unique(corpus.group_D)),
-        "train_bytes": train_bytes,
-        "validation_bytes": len(corpus.text) - train_bytes,
-        "train_documents": int((~held_D).sum()),
-        "validation_documents": int(held_D.sum()),
-        "train_tokens": len(tokens),
-        "train_windows": rows.unique,
-        "cache": None if where is None else str(where),
+    return texts.load(config, _tokenizer(config, cache, progress), digest_of, cache, progress)
+
+
+def _tokenizer(config: DataConfig, cache: Path | None, progress: Progress | None) -> Tokenizer:
+    known = tokenizer_of(config)
+    if known is not None:
+        return known
+    return texts.trained_bpe([config], size_of_bpe(config.tokenizer), cache, progress)
+
+
+def _load_mixture(config: DataConfig, cache: Path | None, progress: Progress | None) -> Dataset:
+    from lab.data import blend
+
+    alone = {
+        name: replace(config, source=place, sources={}, rates={}) for name, place in config.sources.items()
     }
-    return Dataset(
-        config=config,
-        digest=digest_of(config, corpus.digest, tokenizer.digest),
-        tokenizer=tokenizer,
-        bytes_per_token=train_bytes / len(tokens),
-        entropy_rate=None,
-        rows=rows,
-        fixed_validation=validation,
-        facts=facts,
-    )
-
-
-def _corpus(config: DataConfig, cache: Path | None, progress: Progress | None) -> tuple[Corpus, Path | None]:
-    if config.source in PACKAGE_SOURCES:
-        where = caches.path_of(cache or cache_folder(), config.source, packages.versions())
-        return caches.cached(where, lambda: packages.build(config.source, progress)), where
-    from lab.data import files
-
-    return files.read(Path(config.source), config.split, config.dedupe, config.val_fraction), None
+    tokenizer = tokenizer_of(config)
+    if tokenizer is None:  # one vocabulary for all, whatever the rates: their losses are to be compared
+        size = size_of_bpe(config.tokenizer)
+        tokenizer = texts.trained_bpe(list(alone.values()), size, cache, progress)
+    load_one: Callable = lambda one: texts.load(one, tokenizer, digest_of, cache, progress)
+    return blend.load(config, {name: load_one(one) for name, one in alone.items()}, digest_of)

@@ -36,9 +36,13 @@ class Windows:
 
     def take(self, rows_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets (N, T), int32."""
-        windows = np.lib.stride_tricks.sliding_window_view(self.tokens, self.context + 1)[:: self.context]
-        rows = windows[rows_N].astype(np.int32)
+        rows = self.of(self.tokens, rows_N).astype(np.int32)
         return rows[:, :-1], rows[:, 1:]
+
+    def of(self, values: np.ndarray, rows_N: np.ndarray) -> np.ndarray:
+        """The windows (N, T + 1) of anything that there is one of for each token."""
+        windows = np.lib.stride_tricks.sliding_window_view(values, self.context + 1)[:: self.context]
+        return windows[rows_N]
 
 
 def windows(tokens: np.ndarray, context: int, max_tokens: int | None, name: str) -> Windows:
@@ -52,10 +56,27 @@ def windows(tokens: np.ndarray, context: int, max_tokens: int | None, name: str)
 
 
 def validation(
-    tokens: np.ndarray, context: int, at_most: int, tokenizer: ByteTokenizer, name: str
+    tokens: np.ndarray,
+    context: int,
+    at_most: int,
+    bytes_of_token: np.ndarray | None,
+    name: str,
+    spans: np.ndarray | None = None,
 ) -> Validation:
-    """At most `at_most` windows spread evenly over the held-out stream."""
+    """At most `at_most` windows spread evenly over the held-out stream.
+
+    Args:
+        bytes_of_token: bytes of text that each id stands for, (V,).
+        spans: those of each token of the stream, where the id does not tell them; with neither of the two
+            no window has a count of bytes.
+    """
     held_out = windows(tokens, context, None, f"{name} (the part held out for validation)")
     chosen = np.linspace(0, held_out.unique - 1, min(at_most, held_out.unique)).round().astype(np.int64)
     inputs, targets = held_out.take(chosen)
-    return Validation(inputs, targets, (targets < tokenizer.start).sum(axis=1))
+    if spans is not None:
+        bytes_W = held_out.of(spans, chosen)[:, 1:].sum(axis=1, dtype=np.int64)
+    elif bytes_of_token is not None:
+        bytes_W = bytes_of_token[targets].sum(axis=1)
+    else:
+        bytes_W = np.zeros(len(targets), np.int64)
+    return Validation(inputs, targets, bytes_W)

@@ -24,7 +24,7 @@ class Loss:
 
     nats: float  # a token
     se: float
-    bits_per_byte: float
+    bits_per_byte: float | None  # None: ids whose text is not known
     windows: int
 
 
@@ -47,7 +47,7 @@ def validate(params, config: RunConfig, dataset: Dataset, held: Validation | Non
     mean = nats_W.sum() / count_W.sum()
     W = len(nats_W)
     se = np.sqrt(((nats_W - mean * count_W) ** 2).sum() * W / max(W - 1, 1)) / count_W.sum()
-    return Loss(float(mean), float(se), float(nats_W.sum() / np.log(2) / held.bytes_W.sum()), W)
+    return Loss(float(mean), float(se), held.bits_per_byte(nats_W.sum()), W)
 
 
 def abilities(params, config: RunConfig, dataset: Dataset) -> list[dict]:

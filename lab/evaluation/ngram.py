@@ -95,7 +95,7 @@ def baseline(dataset: Dataset, order: int, tokens: int | None = None) -> dict:
     whole = dataset.unique_tokens
     if tokens is None and whole is None:
         raise InputError(
-            f"--max-tokens: source {dataset.config.source!r} has no end; say how many tokens to count"
+            f"--max-tokens: source {dataset.config.label!r} has no end; say how many tokens to count"
         )
     used = whole if tokens is None else tokens if whole is None else min(tokens, whole)
     rows = max(1, used // dataset.context)
@@ -109,7 +109,7 @@ def baseline(dataset: Dataset, order: int, tokens: int | None = None) -> dict:
         "ngrams": sum(len(level.grams_G) for level in model.levels),
         "discounts": [list(level.discounts) for level in model.levels],
         "loss_nats": float(nats / held.scored),
-        "bits_per_byte": float(nats / np.log(2) / held.bytes_W.sum()),
+        "bits_per_byte": held.bits_per_byte(nats),
         "windows": len(held.bytes_W),
     }
 

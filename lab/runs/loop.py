@@ -366,7 +366,7 @@ def _row(job: Job, dataset: Dataset) -> dict:
         "run_id": job.run_id,
         "seed": config.seed,
         "trunk": job.trunk.path.name if job.trunk else None,
-        "source": config.data.source,
+        "source": config.data.label,
         "width": config.model.width,
         "layers": config.model.layers,
         "heads": config.model.heads,

@@ -1,6 +1,8 @@
 """What the verbs of one model share: data, a trained run, how a row is printed."""
 
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.config import RunConfig
@@ -11,17 +13,31 @@ from lab.strict import build
 
 
 def load_data(config: DataConfig) -> Dataset:
-    """The data set, with a line on stderr while a corpus is built for the first time."""
+    """The data set, with lines on stderr while a corpus is built for the first time."""
     from lab import data
 
-    def progress(done: int, total: int) -> None:
-        if done == total or done % 500 == 0:
-            print(f"building {config.source}: {done} of {total} files", file=sys.stderr, flush=True)
-
-    dataset = data.load(config, progress=progress)
+    dataset = data.load(config, progress=Progress(config.label))
     if told := dataset.facts.get("preparation"):
         print(told, file=sys.stderr, flush=True)
     return dataset
+
+
+@dataclass
+class Progress:
+    """A line on stderr every few seconds, and one at the end; bytes are said in millions."""
+
+    name: str
+    every: float = 5.0
+    _last: float = 0.0
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        now = time.monotonic()
+        if done < total and now - self._last < self.every:
+            return
+        self._last = now
+        scale, unit = (1e6, "MB") if what == "bytes" else (1, what)
+        said = f"building {self.name}: {done / scale:,.0f} of {total / scale:,.0f} {unit}"
+        print(said, file=sys.stderr, flush=True)
 
 
 def load_run(path: Path):

@@ -4,7 +4,6 @@ SOURCE`."""
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -15,8 +14,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from lab.data.config import DataConfig
 from lab.data.dataset import Dataset
 from lab.data.load import load
-from lab.terminal import unescaped
 from lab.tokenizers import Tokenizer
+from lab.verbs.common import Progress
 
 SAMPLES = 3  # training sequences shown
 
@@ -78,7 +77,7 @@ class Options:
 def data(argv: list[str]) -> int:
     """The verb. Returns exit code 0; raises InputError for bad input."""
     options = tyro.cli(Options, args=argv, prog="lab data", description=Options.__doc__)
-    dataset = load(options.config(), progress=_progress())
+    dataset = load(options.config(), progress=Progress(options.source))
     if options.action == "ngram":
         from lab.evaluation.ngram import baseline
 
@@ -106,7 +105,7 @@ def inspect(dataset: Dataset) -> dict:
     held_out = dataset.validation()
     inputs_KxBxT, _ = dataset.batches(0, 1, SAMPLES)
     return {
-        "source": dataset.config.source,
+        "source": dataset.config.label,
         "tokenizer": dataset.config.tokenizer,
         "vocab_size": dataset.vocab_size,
         "context": dataset.context,
@@ -138,13 +137,3 @@ def _shown(value) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _progress():
-    """One line that is rewritten on a terminal, one line in all elsewhere."""
-    if sys.stderr.isatty():
-        stream = unescaped(sys.stderr)
-        return lambda done, total: print(
-            f"\rreading file {done:,} of {total:,}", end="" if done < total else "\n", file=stream
-        )
-    return lambda done, total: done == total and print(f"read {total:,} files", file=sys.stderr)

@@ -203,8 +203,9 @@ def _print(found: dict) -> None:
     if "text" in found:
         print(f"{'text':<24} {'bits_per_byte':<20} {found['text']['bits_per_byte']:.4f}")
     if "ngram" in found:
-        said = f"{found['ngram']['bits_per_byte']:.4f} from {found['ngram']['tokens']:,} tokens"
-        print(f"{found['ngram']['order']}-grams: bits_per_byte {said}")
+        bits = found["ngram"]["bits_per_byte"]
+        loss = f"loss_nats {found['ngram']['loss_nats']:.4f}" if bits is None else f"bits_per_byte {bits:.4f}"
+        print(f"{found['ngram']['order']}-grams: {loss} from {found['ngram']['tokens']:,} tokens")
     for group in found.get("by", []):
         print(f"\n{group['task']}")
         for cell in group["cells"]:

@@ -93,7 +93,7 @@ class Store:
                 "held_out": cell.held_out,
                 "trunk": cell.trunk,
                 "seed": cell.config.seed,
-                "source": cell.config.data.source,
+                "source": cell.config.data.label,
                 "width": cell.config.model.width,
                 "layers": cell.config.model.layers,
                 "heads": cell.config.model.heads,

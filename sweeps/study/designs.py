@@ -74,12 +74,11 @@ def _vocab_of(key: _ByText) -> int:
 
 
 def vocab_size(config: DataConfig) -> int:
-    """V of a data set; bytes need no look at it."""
-    if config.tokenizer == "bytes":
-        from lab.tokenizers import ByteTokenizer
+    """V of a data set; the text is looked at only where it decides that."""
+    from lab.data import tokenizer_of
 
-        return ByteTokenizer().vocab_size
-    return _vocab_of(_ByText(config))
+    known = tokenizer_of(config)
+    return _vocab_of(_ByText(config)) if known is None else known.vocab_size
 
 
 class _Grid:

@@ -73,7 +73,7 @@ def _check_allowed(path: Path, name: str, below: Path, places: Sequence[Path]) -
 
 
 def anchored(data: Mapping, base: Path, where: str) -> dict:
-    """``data`` with the sources that are files or folders as absolute paths, from ``base`` on.
+    """``data`` with the texts and tokenizers that are files or folders as absolute paths, from ``base`` on.
 
     A study means the same wherever it is read from: by a command in another folder, by workers from the copy
     that a store keeps. What is absolute already stays, so the second time changes nothing.
@@ -95,13 +95,29 @@ def anchored(data: Mapping, base: Path, where: str) -> dict:
             )
         return path
 
+    def vocabulary(name, key: str):
+        if isinstance(name, list):
+            return [vocabulary(one, key) for one in name]
+        return found(name, key) if isinstance(name, str) and name.endswith(".json") else name
+
+    def texts(named, key: str):
+        if not isinstance(named, Mapping):
+            return named
+        return {name: found(source, f"{key}.{name}") for name, source in named.items()}
+
+    readers = {"source": found, "tokenizer": vocabulary, "sources": texts}
+
     def table(of, key: str) -> dict:
         changed = dict(of)
-        if "data.source" in changed:  # a factor
-            changed["data.source"] = found(changed["data.source"], f"{key}data.source")
-        if isinstance(changed.get("data"), Mapping) and "source" in changed["data"]:
-            source = found(changed["data"]["source"], f"{key}data.source")
-            changed["data"] = {**changed["data"], "source": source}
+        for name, read_name in readers.items():
+            if f"data.{name}" in changed:  # a factor
+                changed[f"data.{name}"] = read_name(changed[f"data.{name}"], f"{key}data.{name}")
+        if isinstance(changed.get("data"), Mapping):
+            data = dict(changed["data"])
+            for name, read_name in readers.items():
+                if name in data:
+                    data[name] = read_name(data[name], f"{key}data.{name}")
+            changed["data"] = data
         if isinstance(changed.get("factors"), Mapping):
             changed["factors"] = table(changed["factors"], f"{key}factors.")
         return changed

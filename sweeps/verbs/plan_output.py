@@ -81,7 +81,7 @@ class Priced:
             "memory_bytes": max(self.prices.memory.values(), default=None),
             "energy_kwh": [watt * left / 3.6e6 for watt in (low, high)],
             "energy_source": f"estimate: {low:g} to {high:g} W a device x predicted device-seconds left",
-            "unique_tokens": {d.config.source: d.unique_tokens for d in plan.datasets.values()},
+            "unique_tokens": {d.config.label: d.unique_tokens for d in plan.datasets.values()},
             "prior": self.prior.to_dict(),
             "intervals": [asdict(p) for p in self.promises],
             "warnings": self.warnings,

@@ -116,7 +116,7 @@ def test_other_versions_are_another_file(tmp_path):
 @pytest.mark.slow
 def test_python_docs_is_nine_million_bytes_of_english(tmp_path):
     seen = []
-    dataset = load(DataConfig(), tmp_path, lambda done, total: seen.append((done, total)))
+    dataset = load(DataConfig(), tmp_path, lambda done, total, what: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1] > 1000
     facts = dataset.facts
     assert facts["bytes"] > 9e6

@@ -14,7 +14,8 @@ from pyarrow import parquet
 
 from analysis.errors import InputError as OfAnalysis
 from analysis.replicate import data as published
-from lab.data import files as corpora
+from lab import tokenizers
+from lab.data import DataConfig, columns, load, unpacked
 from lab.errors import InputError
 from lab.evaluation import user_tasks
 from lab.verbs import generate
@@ -41,14 +42,22 @@ def at_once():
         signal.signal(signal.SIGALRM, before)
 
 
+def _read(path):
+    return load(DataConfig(source=str(path), context=8))
+
+
 @pytest.mark.parametrize(
     ("name", "read"),
     [
         ("pipe", overrides.read),
-        ("pipe.txt", corpora.read),
-        ("pipe.jsonl", corpora.read),
-        ("pipe.jsonl.gz", corpora.read),
-        ("pipe.parquet", corpora.read),
+        ("pipe.txt", _read),
+        ("pipe.jsonl", _read),
+        ("pipe.jsonl.gz", _read),
+        ("pipe.jsonl.zst", _read),
+        ("pipe.parquet", _read),
+        ("pipe.bin", _read),
+        ("pipe.npy", _read),
+        ("pipe.json", tokenizers.read),
         ("pipe", generate.lines),
     ],
 )
@@ -98,12 +107,13 @@ def test_a_small_corpus_is_not_unpacked_without_end(tmp_path, name, write, monke
     """Before: 1.4 MB of gzip took 650 MB of memory, and a hundred times that had no limit either."""
     write(tmp_path / name, "a" * 10_000_000)
     assert (tmp_path / name).stat().st_size < 1_000_000
-    monkeypatch.setattr(corpora, "UNPACKED", 100_000)
-    monkeypatch.setattr(corpora, "RATIO", 2)
+    monkeypatch.setattr(unpacked, "UNPACKED", 100_000)
+    monkeypatch.setattr(unpacked, "RATIO", 2)
     with pytest.raises(InputError, match=r"unpacked, it has more than .* bytes"):
-        corpora.read(tmp_path / name)
-    monkeypatch.setattr(corpora, "UNPACKED", 11_000_000)
-    assert sum(map(len, corpora._documents(tmp_path / name))) == 10_000_000
+        _read(tmp_path / name)
+    monkeypatch.setattr(unpacked, "UNPACKED", 11_000_000)
+    with pytest.raises(InputError, match="all text is one document"):
+        _read(tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string()])
@@ -112,11 +122,11 @@ def test_texts_of_parquet_are_read_in_order(tmp_path, kind, dictionary):
     texts = ["é", None, "b" * 300, " ", "é", *(f"text {n}" for n in range(5_000))]
     table = pyarrow.table({"other": range(len(texts)), "text": pyarrow.array(texts, kind)})
     parquet.write_table(table, tmp_path / "x.parquet", use_dictionary=dictionary, row_group_size=2_000)
-    assert list(corpora._documents(tmp_path / "x.parquet")) == [t for t in texts if t and t.strip()]
+    assert list(columns.of_parquet(tmp_path / "x.parquet", "text")) == [t for t in texts if t and t.strip()]
 
 
 @pytest.mark.parametrize("line", ["1" * 10_000, "[" * 100_000, '{"text": ' + "1" * 10_000 + "}"])
-@pytest.mark.parametrize("read", [corpora.read, user_tasks.read])
+@pytest.mark.parametrize("read", [_read, user_tasks.read])
 def test_lines_that_no_json_reader_takes(tmp_path, line, read):
     """Before: a number of 10,000 digits ended `lab data inspect` by a traceback."""
     (tmp_path / "x.jsonl").write_text(line + "\n")

@@ -1,0 +1,223 @@
+"""Ids that another tool made: nanoGPT's and llm.c's `.bin`, NumPy's `.npy`. They are mapped as they lie.
+
+`.bin` is uint16 without a header (nanoGPT), or 256 int32 of which the first are a magic number, a version and
+the count of tokens, then uint16 (GPT-2, 20240520) or uint32 (Llama 3, 20240801), as llm.c writes and reads.
+Of a folder, files with "val" in their name are held out; of a lone file, its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from lab.data.dataset import Validation
+from lab.errors import InputError
+from lab.files import opened, read_json, write_json
+
+_HEADER = 256 * 4
+_LLM_C = {20240520: (1, "<u2"), 20240801: (7, "<u4")}
+_BLOCK = 1 << 24
+_ANY = 1 << 50
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A file of ids: what it holds, where they begin."""
+
+    path: Path
+    dtype: np.dtype
+    offset: int
+    count: int
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        return np.memmap(self.path, self.dtype, "r", self.offset, (self.count,))
+
+
+def is_of_tokens(place: Path) -> bool:
+    """Whether the place is a token file, or a folder of nothing else that is known."""
+    if place.is_dir():
+        names = [path.name.lower() for path in place.iterdir() if path.is_file()]
+        return any(n.endswith((".bin", ".npy")) for n in names) and not any(
+            n.endswith((".txt", ".jsonl", ".parquet", ".gz", ".zst", ".arrow")) for n in names
+        )
+    return place.name.lower().endswith((".bin", ".npy"))
+
+
+def find(places: tuple[Path, ...]) -> tuple[list[Stream], list[Stream]]:
+    """Streams to train on, and those held out by their name. Raises InputError for bad files, all at once."""
+    paths = [
+        path
+        for place in places
+        for path in (
+            sorted(p for p in place.iterdir() if p.name.lower().endswith((".bin", ".npy")))
+            if place.is_dir()
+            else [place]
+        )
+    ]
+    streams, problems = [], []
+    for path in paths:
+        try:
+            streams.append(_stream(path))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(*problems)
+    held = [s for s in streams if len(streams) > 1 and "val" in s.path.name.lower()]
+    return [s for s in streams if s not in held], held
+
+
+def _stream(path: Path) -> Stream:
+    try:
+        with opened(path, limit=_ANY) as file:
+            size = path.stat().st_size
+            if path.name.lower().endswith(".npy"):
+                return _numpy(path, file)
+            head = np.frombuffer(file.read(12), "<i4") if size >= 12 else np.zeros(3, "<i4")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if int(head[0]) in _LLM_C and size >= _HEADER:
+        version, kind = _LLM_C[int(head[0])]
+        dtype = np.dtype(kind)
+        count = (size - _HEADER) // dtype.itemsize
+        if head[1] != version or int(head[2]) != count or (size - _HEADER) % dtype.itemsize:
+            raise InputError(
+                f"{path}: its header says version {head[1]} and {int(head[2]):,} tokens of {dtype.itemsize} "
+                f"bytes; should be version {version}, and the file has room for {count:,}"
+            )
+        return Stream(path, dtype, _HEADER, count)
+    if int(head[0]) == 20240522:
+        raise InputError(f"{path}: holds items of an evaluation (llm.c), no text to train on")
+    if size == 0 or size % 2:
+        raise InputError(f"{path}: has {size:,} bytes; uint16 tokens without a header take an even number")
+    return Stream(path, np.dtype("<u2"), 0, size // 2)
+
+
+def _numpy(path: Path, file) -> Stream:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: no .npy file ({str(error)[:100]})") from None
+    if dtype.kind not in "ui" or dtype.hasobject or len(shape) != 1:
+        raise InputError(f"{path}: holds {dtype} of shape {shape}; should be whole numbers in one row")
+    if path.stat().st_size < file.tell() + shape[0] * dtype.itemsize:
+        raise InputError(
+            f"{path}: is cut off: {shape[0]:,} tokens of {dtype.itemsize} bytes do not fit in it"
+        )
+    return Stream(path, dtype, file.tell(), shape[0])
+
+
+def survey(streams: list[Stream], known: Path | None) -> dict:
+    """Largest and least id and the SHA-256 of each stream, in one pass; kept in `known` by name and time."""
+    stats = [(s.path, s.path.stat()) for s in streams]
+    stamps = [[str(p.resolve()), st.st_size, st.st_mtime_ns, st.st_ctime_ns] for p, st in stats]
+    if known is not None:
+        try:
+            found = read_json(known)
+        except InputError:
+            found = None
+        if isinstance(found, dict) and found.get("stamps") == stamps:
+            return found
+    found = {"stamps": stamps, "largest": [], "least": [], "digests": []}
+    for stream in streams:
+        largest, least, digest = -1, 0, hashlib.sha256()
+        for at in range(0, stream.count, _BLOCK):
+            block = np.fromfile(
+                stream.path,
+                stream.dtype,
+                min(_BLOCK, stream.count - at),
+                offset=stream.offset + at * stream.dtype.itemsize,
+            )
+            largest, least = max(largest, int(block.max())), min(least, int(block.min()))
+            digest.update(block.astype("<u4"))  # the same ids are the same text, whatever their type
+        found["largest"].append(largest)
+        found["least"].append(least)
+        found["digests"].append(digest.hexdigest())
+    if known is not None:
+        try:
+            write_json(known, found)
+        except (OSError, InputError):
+            return found
+    return found
+
+
+def check(streams: list[Stream], found: dict, size: int) -> None:
+    """Raises InputError, with the numbers, for ids beyond a vocabulary of `size`."""
+    problems = [
+        f"{s.path}: holds the id {largest if largest >= size else least:,}; "
+        f"a vocabulary of {size:,} has 0 to {size - 1:,}"
+        + ("; are these numbers of another type?" if largest >= 2 * size else "")
+        for s, largest, least in zip(streams, found["largest"], found["least"], strict=True)
+        if largest >= size or least < 0
+    ]
+    if problems:
+        raise InputError(*problems)
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Windows of T + 1 tokens with stride T of several streams; no window crosses from one to the next.
+
+    The id `mark`, which stands between documents, is read as `start`.
+    """
+
+    ids: tuple[np.ndarray, ...]
+    context: int
+    unique: int
+    mark: int | None
+    start: int
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum([(len(i) - 1) // self.context for i in self.ids])])
+
+    def take(self, rows_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets (N, T), int32."""
+        which = np.searchsorted(self._first, rows_N, side="right") - 1
+        rows = np.empty((len(rows_N), self.context + 1), np.int32)
+        for k in np.unique(which):
+            windows = np.lib.stride_tricks.sliding_window_view(self.ids[k], self.context + 1)
+            chosen = which == k
+            rows[chosen] = windows[:: self.context][rows_N[chosen] - self._first[k]]
+        if self.mark is not None:
+            rows[rows == self.mark] = self.start
+        return rows[:, :-1], rows[:, 1:]
+
+
+def rows(
+    arrays: list[np.ndarray], context: int, max_tokens: int | None, mark, start: int, name: str
+) -> TokenRows:
+    """All windows of the streams, or the first `max_tokens`. Raises InputError where there is none."""
+    arrays = [a for a in arrays if len(a) > context]
+    unique = sum((len(a) - 1) // context for a in arrays)
+    if not unique:
+        raise InputError(f"{name}: no stream in it has more tokens than one sequence of {context}")
+    if max_tokens is not None:
+        unique = min(unique, max_tokens // context)
+    return TokenRows(tuple(arrays), context, unique, mark, start)
+
+
+def cut(stream: np.ndarray, val_fraction: float, mark: int | None) -> int:
+    """Where the held-out end of a lone stream begins: at a mark, if one is near."""
+    at = len(stream) - max(int(val_fraction * len(stream)), 1)
+    if mark is not None:
+        marks = np.flatnonzero(stream[at : at + _BLOCK] == mark)
+        if len(marks) and at + int(marks[0]) < len(stream) - 1:
+            at += int(marks[0])
+    return at
+
+
+def validation(held: TokenRows, at_most: int, bytes_of_token: np.ndarray | None) -> Validation:
+    """At most `at_most` windows spread evenly over the held-out streams."""
+    chosen = np.linspace(0, held.unique - 1, min(at_most, held.unique)).round().astype(np.int64)
+    inputs, targets = held.take(chosen)
+    counted = np.zeros(len(targets), np.int64)
+    return Validation(
+        inputs, targets, counted if bytes_of_token is None else bytes_of_token[targets].sum(axis=1)
+    )

@@ -1,0 +1,234 @@
+"""Token shards: the same whatever cuts, processes and deaths they were made by; mapped, not held."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from lab import python
+from lab.data import DataConfig, files, load, order, parts, shards
+from lab.draws import Draws
+from lab.errors import InputError
+
+
+def texts(count, seed=0):
+    rng = random.Random(seed)
+    words = ["".join(rng.choice("abcdefg é\r") for _ in range(rng.randint(1, 9))) for _ in range(99)]
+    some = [" ".join(rng.choice(words) for _ in range(rng.randint(1, 30))) for _ in range(count - 7)]
+    return [f"{text} {n}" for n, text in enumerate(some)] + [f"{some[0]} 0"] * 7
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """One text as lines and as blocks."""
+    some = texts(80)
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in some))
+    (tmp_path / "a.txt").write_bytes("\n \t\n\n".join(t.replace("\r", "\n") for t in some).encode())
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt"])
+@pytest.mark.parametrize("tokenizer", ["bytes", "bpe:280"])
+def test_cuts_into_jobs_and_parts_change_nothing(corpus, name, tokenizer, monkeypatch):
+    config = DataConfig(str(corpus / name), context=16, tokenizer=tokenizer)
+    whole = load(config, corpus / "one")
+    for job, part, merged in ((1000, 90, 300), (4000, 10**6, 1 << 22)):
+        monkeypatch.setattr(files, "JOB_BYTES", job)
+        monkeypatch.setattr(files, "_BLOCK", 7 + part % 50)
+        monkeypatch.setattr(parts, "PART_BYTES", part)
+        monkeypatch.setattr(shards, "MERGED", merged)
+        cut = load(config, corpus / f"cut {job}")
+        assert cut.digest == whole.digest
+        np.testing.assert_array_equal(cut.rows.tokens, whole.rows.tokens)
+        np.testing.assert_array_equal(cut.fixed_validation.bytes_W, whole.fixed_validation.bytes_W)
+        skipped = {"cache", "preparation"}
+        assert {k: v for k, v in cut.facts.items() if k not in skipped} == {
+            k: v for k, v in whole.facts.items() if k not in skipped
+        }
+
+
+def test_the_index_says_where_documents_end(corpus):
+    data = load(DataConfig(str(corpus / "a.jsonl"), context=16), corpus / "cache")
+    (folder,) = [path for path in (corpus / "cache" / "corpora").iterdir() if path.is_dir()]
+    made = shards.read(folder)
+    tokens, ends = made.tokens("train"), made.ends("train")
+    assert len(ends) == data.facts["train_documents"]
+    np.testing.assert_array_equal(np.flatnonzero(tokens == data.tokenizer.end) + 1, ends)
+    assert isinstance(data.rows.tokens, np.memmap)
+    assert tokens.dtype == np.uint16
+    assert not (folder / "parts").exists()
+
+
+def test_shards_that_are_torn_or_altered_are_made_again(corpus):
+    config = DataConfig(str(corpus / "a.jsonl"), context=16)
+    digest = load(config, corpus / "cache").digest
+    (folder,) = [path for path in (corpus / "cache" / "corpora").iterdir() if path.is_dir()]
+    tokens = folder / "train.tokens"
+    raw = tokens.read_bytes()
+    for damage in (raw[:-2], b"\0\0" + raw[2:]):
+        tokens.write_bytes(damage)
+        assert load(config, corpus / "cache").digest == digest
+        assert tokens.read_bytes() == raw
+    (folder / "facts.json").unlink()
+    assert load(config, corpus / "cache").digest == digest
+
+
+def test_a_text_that_changed_is_read_again(corpus):
+    path = corpus / "a.jsonl"
+    first = load(DataConfig(str(path), context=16)).digest
+    content = path.read_text()
+    path.write_text(content.replace("a", "b"))
+    assert load(DataConfig(str(path), context=16)).digest != first
+    path.write_text(content)
+    assert load(DataConfig(str(path), context=16)).digest == first
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from lab.data import DataConfig, files, load, parts, shards
+files.JOB_BYTES, parts.PART_BYTES, shards.PARALLEL = 1000, 900, int(sys.argv[3])
+data = load(DataConfig(sys.argv[1], context=16, tokenizer=sys.argv[4]), Path(sys.argv[2]))
+print(data.digest)
+"""
+
+
+def started(source, cache, parallel, tokenizer="bytes"):
+    command = python.command("-c", SCRIPT, source, cache, parallel, tokenizer)
+    return subprocess.Popen(command, env=python.environment(), stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("parallel", [0, 1 << 40], ids=["processes", "alone"])
+def test_what_a_killed_build_did_is_kept_and_the_digest_is_the_same(corpus, parallel):
+    source = corpus / "a.jsonl"
+    whole = load(DataConfig(str(source), context=16), corpus / "whole").digest
+    build = started(source, corpus / "cache", parallel)
+    deadline = time.monotonic() + 60
+    while not (kept := list((corpus / "cache").rglob("parts/[0-9]*.json"))) and time.monotonic() < deadline:
+        if build.poll() is not None:
+            break
+    build.send_signal(signal.SIGKILL)
+    build.communicate()
+    before = {path: path.stat().st_mtime_ns for path in kept if path.exists()}
+    again = started(source, corpus / "cache", parallel)
+    seen = dict(before)
+    while again.poll() is None:  # what was done stays as it was, for as long as it is needed
+        for path in before:
+            try:
+                seen[path] = path.stat().st_mtime_ns
+            except FileNotFoundError:
+                continue
+    assert seen == before
+    assert again.communicate()[0].strip() == whole
+
+
+def test_processes_that_come_at_once_build_once_and_agree(corpus):
+    source = corpus / "a.jsonl"
+    whole = load(DataConfig(str(source), context=16), corpus / "whole").digest
+    both = [started(source, corpus / "cache", 1 << 40) for _ in range(2)]
+    assert {one.communicate()[0].strip() for one in both} == {whole}
+    assert len([p for p in (corpus / "cache" / "corpora").iterdir() if p.is_dir()]) == 1
+
+
+def test_bad_lines_are_named_by_every_process(corpus, monkeypatch):
+    source = corpus / "a.jsonl"
+    lines = source.read_text().splitlines()
+    lines[50] = lines[70] = '{"body": "x"}'
+    source.write_text("\n".join(lines))
+    monkeypatch.setattr(files, "JOB_BYTES", 1000)
+    for parallel in (0, 1 << 40):
+        monkeypatch.setattr(shards, "PARALLEL", parallel)
+        with pytest.raises(InputError) as refused:
+            load(DataConfig(str(source), context=16), corpus / str(parallel))
+        assert [p.partition(": no string")[0] for p in refused.value.problems] == [
+            f"{source}, line 51",
+            f"{source}, line 71",
+        ]
+        assert 'data.text_field = "body" reads another' in refused.value.problems[0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000, 4096, 70_001])
+def test_feistel_is_a_permutation_of_any_size(size):
+    keys = Draws("feistel", 0, 0).raw(6)
+    found = order.feistel(np.arange(size), size, keys)
+    assert sorted(found.tolist()) == list(range(size))
+    if size > 500:
+        assert abs(np.corrcoef(found, np.arange(size))[0, 1]) < 0.15
+        steps = np.diff(found)
+        assert len(np.unique(steps)) > size / 3  # no stride
+
+
+def test_an_epoch_beyond_what_is_kept_is_a_permutation_too(monkeypatch):
+    monkeypatch.setattr(order, "MOST_KEPT", 10)
+    one = order.Order(3, 101)
+    epochs = one.rows(0, 202).reshape(2, 101)
+    assert [sorted(epoch) for epoch in epochs] == [list(range(101))] * 2
+    assert (epochs[0] != epochs[1]).mean() > 0.9
+    np.testing.assert_array_equal(one.rows(90, 30), epochs.reshape(-1)[90:120])
+
+
+def test_the_digest_says_which_order_a_data_set_has(corpus, monkeypatch):
+    from lab.data import load as loading
+
+    config = DataConfig(str(corpus / "a.jsonl"), context=16)
+    kept = load(config).digest
+    monkeypatch.setattr(order, "MOST_KEPT", 10)
+    import importlib
+
+    module = importlib.import_module("lab.data.load")
+    monkeypatch.setattr(module, "MOST_KEPT", 10)
+    assert loading(config).digest != kept
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from lab.data import DataConfig, load
+data = load(DataConfig(sys.argv[1], context=128, tokenizer=sys.argv[3]), Path(sys.argv[2]))
+data.batches(1000, 4, 16)
+kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+print(data.digest, max(resource.getrusage(kind).ru_maxrss for kind in kinds))
+"""
+
+
+def made_text(path, size):
+    """So many bytes of JSONL that are no text of anybody's: words of a Zipf law."""
+    draws = np.random.default_rng(0)
+    words = np.array(
+        ["".join(map(chr, draws.integers(97, 123, n))) for n in draws.integers(1, 9, 5000)], object
+    )
+    law = 1 / np.arange(1, 5001)
+    law /= law.sum()
+    with path.open("w") as out:
+        while out.tell() < size:
+            for row in words[draws.choice(5000, (2000, 160), p=law)]:
+                out.write(json.dumps({"text": " ".join(row)}) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("size", "tokenizer"),
+    [
+        pytest.param(100_000_000, "bytes", marks=pytest.mark.slow),
+        pytest.param(1_000_000_000, "bytes", marks=pytest.mark.weekly),
+        pytest.param(1_000_000_000, "bpe:4096", marks=pytest.mark.weekly),
+    ],
+)
+def test_a_large_text_takes_little_memory(tmp_path, size, tokenizer):
+    """Before: 300 MB took 2.0 GB, again in each process. The most of any one process, in bytes."""
+    made_text(tmp_path / "a.jsonl", size)
+    peaks = []
+    for _ in range(2):  # cold and warm
+        command = python.command("-c", MEASURE, tmp_path / "a.jsonl", tmp_path / "cache", tokenizer)
+        done = subprocess.run(command, env=python.environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.split()[1]) * 1024)
+    assert peaks[0] < (400e6 if tokenizer == "bytes" else 900e6)
+    assert peaks[1] < 300e6
+    assert os.stat(tmp_path / "a.jsonl").st_size >= size
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
