@@ -41,6 +41,9 @@ class ModelConfig:
     mlp_ratio: Annotated[float, Within(0.01, 100.0)] = 4.0
     tied: bool = False  # the output head is the transposed input table
     qk_norm: bool = True  # RMS-normalise queries and keys (2302.05442)
+    # attention stays within the document, whose positions then count from its start; what is learned of text
+    # that was packed, and costs: docs/data.md
+    document_mask: bool = False
     # how initialisation, rates and multipliers follow the size: lab/model/parametrization.py
     parametrization: Literal["standard", "mup", "completep"] = "standard"
     base_width: Width = 64  # the size at which mup and completep are the standard parametrisation
@@ -197,6 +200,8 @@ class RunConfig:
             idle.append("decayed")
         for name in idle:
             del o[name]
+        if not m["document_mask"]:  # as what every run did before there was a choice
+            del m["document_mask"]
         if m["parametrization"] == "standard":
             del m["base_width"], m["base_head_width"]
         if m["parametrization"] != "completep":

@@ -50,6 +50,15 @@ def validate(params, config: RunConfig, dataset: Dataset, held: Validation | Non
     return Loss(float(mean), float(se), held.bits_per_byte(nats_W.sum()), W)
 
 
+def of_sources(params, config: RunConfig, dataset: Dataset) -> dict[str, float | None]:
+    """Loss on the windows of each text of a mixture, as columns of a row; nothing where there is none."""
+    columns: dict[str, float | None] = {}
+    for name, held in dataset.source_validation.items():
+        loss = validate(params, config, dataset, held)
+        columns |= {f"loss_nats_{name}": loss.nats, f"bits_per_byte_{name}": loss.bits_per_byte}
+    return columns
+
+
 def abilities(params, config: RunConfig, dataset: Dataset) -> list[dict]:
     """The rows of :func:`everything`."""
     return everything(params, config, dataset).rows

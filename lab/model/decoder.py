@@ -92,11 +92,14 @@ class Decoder(nn.Module):
         # runs far slower
         x_NxM = table(tokens_BxT.reshape(B * T))
         start = 0 if cache is None else cache.length
+        # <start> is the last id but one of every vocabulary; what is generated is one document
+        is_masked = c.document_mask and cache is None
+        document_BxT = jnp.cumsum(tokens_BxT == self.vocab - 2, axis=1) if is_masked else None
         grown = []
         block = nn.remat(Decoder.block, static_argnums=(1, 3)) if self.remat else Decoder.block
         for layer in range(c.layers):  # unrolled: XLA fuses across layers, and narrow models are shallow
             past = None if cache is None else (cache.keys[layer], cache.values[layer])
-            x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past)
+            x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past, document_BxT)
             self.sow("intermediates", f"stream_{layer}", x_NxM)  # nothing unless activations() asks
             grown.append(kept)
         x_NxM, scale_M = self.norm("norm_final", x_NxM)
@@ -114,11 +117,11 @@ class Decoder(nn.Module):
         keys, values = zip(*grown, strict=True)
         return logits_BxTxV, Cache(keys, values, start + T)
 
-    def block(self, layer, x_NxM, shape, start, past):
+    def block(self, layer, x_NxM, shape, start, past, document_BxT):
         c = self.config
         factor = parametrization.multipliers(c).residual
         attention = Attention(c, self.dtype, self.window, self.shards, name=f"attention_{layer}")
-        out_NxM, kept = attention(*self.norm(f"norm_a_{layer}", x_NxM), shape, start, past)
+        out_NxM, kept = attention(*self.norm(f"norm_a_{layer}", x_NxM), shape, start, past, document_BxT)
         x_NxM = x_NxM + scaled(out_NxM, factor)
         mlp = Mlp(c, self.dtype, name=f"mlp_{layer}")
         return x_NxM + scaled(mlp(*self.norm(f"norm_m_{layer}", x_NxM)), factor), kept
@@ -190,7 +193,7 @@ class Attention(nn.Module):
     shards: int
 
     @nn.compact
-    def __call__(self, x_NxM, scale_M, shape, start, past):
+    def __call__(self, x_NxM, scale_M, shape, start, past, document_BxT=None):
         c = self.config
         (B, T), M = shape, c.width
         H, K = c.heads, c.head_width
@@ -208,7 +211,7 @@ class Attention(nn.Module):
         scale = K**-0.5 * parametrization.multipliers(c).attention
         q_BxTxHxK, k_BxTxHxK = rotate(q_BxTxHxK, positions_T, scale), rotate(k_BxTxHxK, positions_T)
         if past is None:
-            out_BxTxHxK, kept = attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK), None
+            out_BxTxHxK, kept = attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, document_BxT), None
         else:
             out_BxTxHxK, kept = attend_cached(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, past, start, self.window)
         std = parametrization.matrix_std(c, M, into_residual=True)
@@ -250,10 +253,24 @@ def attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS):
     return (out_BxHxTxK / total_BxHxTx1).swapaxes(1, 2)
 
 
-def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK):
-    """Causal attention in blocks of queries, each of which leaves out the keys that none of it sees."""
+def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, document_BxT=None):
+    """Causal attention in blocks of queries, each of which leaves out the keys that none of it sees.
+
+    With the number of the document at each position, none sees another document. Rotary positions are
+    relative, so those of a document then count from its own start.
+    """
     T, K = q_BxTxHxK.shape[1], q_BxTxHxK.shape[3]
     if (kernel := kernels.here(q_BxTxHxK.dtype, K)) != "blocks":
+        if document_BxT is not None:
+            return jax.nn.dot_product_attention(
+                q_BxTxHxK,
+                k_BxTxHxK,
+                v_BxTxHxK,
+                mask=(document_BxT[:, :, None] == document_BxT[:, None, :])[:, None],
+                scale=1.0,
+                is_causal=True,
+                implementation="xla",
+            )
         return jax.nn.dot_product_attention(
             q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, scale=1.0, is_causal=True, implementation=kernel
         )
@@ -262,7 +279,10 @@ def attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK):
     for start in range(0, T, kernels.QUERY_BLOCK):
         stop = min(start + kernels.QUERY_BLOCK, T)
         q, k, v = q_BxTxHxK[:, start:stop], k_BxTxHxK[:, :stop], v_BxTxHxK[:, :stop]
-        blocks.append(attend(q, k, v, seen_TxT[start:stop, :stop]))
+        seen = seen_TxT[start:stop, :stop]
+        if document_BxT is not None:
+            seen = seen & (document_BxT[:, start:stop, None] == document_BxT[:, None, :stop])[:, None]
+        blocks.append(attend(q, k, v, seen))
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=1)
 
 

@@ -41,6 +41,13 @@ def _of_data(cells: list[Cell], dataset: Dataset):
             f"the largest budget is {most / dataset.unique_tokens:.1f} times its "
             f"{short(dataset.unique_tokens)} unique tokens: repeated tokens are worth less"
         )
+    for name, unique in (dataset.facts.get("unique_tokens_of") or {}).items():
+        share = max(cell.config.data.shares[name] for cell in cells)
+        if most * share > unique:
+            yield (
+                f"the largest budget goes {most * share / unique:.1f} times through the {short(unique)} "
+                f"tokens of {name}: repeated tokens are worth less"
+            )
 
 
 def _of_oddities(cells: list[Cell]):

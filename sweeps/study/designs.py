@@ -266,7 +266,12 @@ class _Grid:
             return None
 
     def _merged(self, name: str, factors: Mapping[str, object]) -> dict:
-        return {**getattr(self.study, name), **getattr(self.grid, name), **_under(name, factors)}
+        merged = {**getattr(self.study, name), **getattr(self.grid, name)}
+        for key, value in _under(name, factors).items():
+            table, dot, entry = key.partition(".")  # of a table in the table: rates.code
+            below = merged.get(table) or {}
+            merged[table] = {**below, entry: value} if dot and isinstance(below, Mapping) else value
+        return merged
 
     def _table(self, name: str, data: Mapping, place: str, own: Collection[str] = ()):
         """The table, or None; problems name the place where a key was written. ``own``: keys of the size."""
@@ -317,4 +322,6 @@ def _problem_of_factor(key: str) -> str:
     valid = {"batch", "precision"}
     for table, cls in _TABLES.items():
         valid |= {f"{table}.{f.name}" for f in fields(cls) if not is_dataclass(get_type_hints(cls)[f.name])}
-    return "" if key in valid else f"no such key; {nearest(key, valid)}"
+    if key in valid or key.rpartition(".")[0] in ("data.rates", "data.tasks"):
+        return ""
+    return f"no such key; {nearest(key, valid)}"
