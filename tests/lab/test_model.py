@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lab.config import ModelConfig
+from lab.config import ModelConfig, RunConfig
 from lab.model import decoder
 
 V = 37
@@ -115,3 +115,38 @@ def test_bfloat16_activations_keep_float32_parameters(config, params):
     assert low.dtype == jnp.float32
     difference = np.abs(low - high).max()
     assert 0 < difference < 0.05
+
+
+@pytest.mark.parametrize("T", [24, 150])  # one block of queries, and three
+def test_attention_within_documents_is_that_of_each_alone(T):
+    """Packed documents give what each gives at position 0: nothing is seen across, positions restart."""
+    config = ModelConfig(width=16, layers=2, heads=2, document_mask=True)
+    vocab, start = 40, 38
+    params = init(jax.random.key(0), config, vocab)
+    draws = np.random.default_rng(0)
+    tokens = draws.integers(0, 37, (2, T))
+    cut = T // 3
+    tokens[0, 0] = tokens[0, cut] = start
+    tokens[1, 5] = start
+    packed = apply(params, jnp.asarray(tokens), config, vocab)
+    for row, begin, end in ((0, 0, cut), (0, cut, T), (1, 0, 5), (1, 5, T)):
+        alone = apply(params, jnp.asarray(tokens[row : row + 1, begin:end]), config, vocab)
+        np.testing.assert_allclose(packed[row, begin:end], alone[0], atol=2e-5)
+    open_config = ModelConfig(width=16, layers=2, heads=2)
+    seen = apply(params, jnp.asarray(tokens), open_config, vocab)
+    assert np.abs(np.asarray(seen - packed)[0, cut:]).max() > 1e-2
+    np.testing.assert_allclose(seen[0, :cut], packed[0, :cut], atol=2e-5)
+
+
+def test_the_mask_of_documents_leaves_programs_and_ids_of_others_alone():
+    plain, masked = (RunConfig(10**6, ModelConfig(document_mask=on)) for on in (False, True))
+    assert "document_mask" not in plain.describe("x")["model"]
+    assert masked.run_id("x") != plain.run_id("x")
+    shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), plain.model, 40))
+    tokens = jax.ShapeDtypeStruct((2, 16), jnp.int32)
+    programs = [
+        str(jax.make_jaxpr(lambda p, t, m=one.model: decoder.apply(p, t, m, 40))(shapes, tokens))
+        for one in (plain, masked)
+    ]
+    assert "cumsum" not in programs[0]
+    assert "cumsum" in programs[1]
