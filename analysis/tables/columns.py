@@ -176,6 +176,13 @@ def assign(
     return roles, notes
 
 
+def is_known(name: str) -> bool:
+    """Whether a head is one that some role is recognised by, its unit aside."""
+    base = unit_of(name)[0]
+    known = {alias for tiers in ALIASES.values() for tier in tiers for alias in tier}
+    return normal(base) in known or bool(re.search(_LOSS, normal(base)))
+
+
 def is_params(name: str) -> bool:
     """Whether a name is a count of parameters, whatever it counts: `N`, `N_total`, `n_non_embedding`."""
     seen = normal(name)
@@ -225,9 +232,7 @@ def _candidates(role: str, names: list[str], columns: Mapping[str, np.ndarray]) 
     """Formulas that could play the role, from the first way of looking that finds any; one if they agree."""
     ways = [_by_alias(role, names, tier, whole, columns) for whole in (True, False) for tier in (0, 1)]
     if role == "loss":
-        ways += [
-            _by_ending(names, rule) for rule in (r"loss$|^loss|crossentropy$|xent$|nll$", _BITS, _PERPLEXITY)
-        ]
+        ways += [_by_ending(names, rule) for rule in (_LOSS, _BITS, _PERPLEXITY)]
     if role not in NEEDED:
         return next((way[:1] for way in ways if way), [])
     # Numbers first; a column of none is named in the reasons why no row can be used.

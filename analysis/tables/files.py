@@ -1,4 +1,4 @@
-"""Files of tables as raw columns: CSV and TSV, text parted by spaces, Parquet, JSON and JSON lines."""
+"""Files of tables as raw columns: CSV, TSV, text parted by spaces, Parquet, JSON, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from analysis.errors import InputError
+from analysis.notes import Note
+from analysis.tables.columns import is_known
 from analysis.tables.limits import DEPTH, LIMITS, ReadLimits, deeper
+from analysis.tables.markup import of_html, of_markdown, one_of
 from analysis.tables.units import decimal_commas, number, numbers, pointed
 
 # Identifiers such as 12e4567890ab read as numbers; these columns never are.
@@ -42,15 +45,25 @@ def tidy(values: Sequence[Any], name: str) -> np.ndarray:
     return array
 
 
-def columns_of(path: Path, limits: ReadLimits = LIMITS) -> dict[str, np.ndarray]:
-    """name -> (rows,) of a file. InputError for what cannot be read or is too large, and for no rows."""
-    readers = {
+def columns_of(
+    path: Path, limits: ReadLimits = LIMITS, said: list[Note] | None = None
+) -> dict[str, np.ndarray]:
+    """name -> (rows,) of a file. said: gets what was chosen or left out.
+
+    InputError for what cannot be read or is too large, and for no rows.
+    """
+    said = [] if said is None else said
+    readers: dict[str, Callable[[Path, ReadLimits, list[Note]], dict[str, np.ndarray]]] = {
         ".csv": _csv,
         ".tsv": _csv,
         ".txt": _csv,
         ".parquet": _parquet,
         ".json": _json,
         ".jsonl": _json,
+        ".md": _marked,
+        ".markdown": _marked,
+        ".html": _marked,
+        ".htm": _marked,
     }
     reader = readers.get(_suffix(path))
     if reader is None:
@@ -58,7 +71,7 @@ def columns_of(path: Path, limits: ReadLimits = LIMITS) -> dict[str, np.ndarray]
             f"{path}: unknown format {path.suffix!r}; one of {', '.join(readers)}, or a store folder"
         )
     try:
-        raw = reader(path, limits)
+        raw = reader(path, limits, said)
     except InputError as error:
         raise InputError(*(p if str(path) in p else f"{path}: {p}" for p in error.problems)) from None
     if not raw or not len(next(iter(raw.values()))):
@@ -87,7 +100,7 @@ def _lines(file) -> Iterator[str]:
     yield from file
 
 
-def _csv(path: Path, limits: ReadLimits) -> dict[str, np.ndarray]:
+def _csv(path: Path, limits: ReadLimits, said: list[Note]) -> dict[str, np.ndarray]:
     try:
         with limits.text(path, "utf-8-sig", newline="", errors="replace") as file:
             lines = _lines(file)
@@ -124,12 +137,12 @@ def _csv(path: Path, limits: ReadLimits) -> dict[str, np.ndarray]:
     return {name: tidy(values, name) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
 
 
-def _parquet(path: Path, limits: ReadLimits) -> dict[str, np.ndarray]:
+def _parquet(path: Path, limits: ReadLimits, said: list[Note]) -> dict[str, np.ndarray]:
     data = limits.parquet(path)
     return {name: tidy(data[name].to_pylist(), name) for name in data.column_names}
 
 
-def _json(path: Path, limits: ReadLimits) -> dict[str, np.ndarray]:
+def _json(path: Path, limits: ReadLimits, said: list[Note]) -> dict[str, np.ndarray]:
     try:
         with limits.text(path) as file:
             text = file.read()
@@ -149,6 +162,8 @@ def _json(path: Path, limits: ReadLimits) -> dict[str, np.ndarray]:
         lists = [value for value in data.values() if isinstance(value, list) and value]
         objects = [value for value in lists if all(isinstance(row, dict) for row in value)]
         rows = objects[0] if len(objects) == 1 else None
+    if isinstance(data, dict) and rows is None:
+        rows = _nested(data, said)
     if isinstance(data, dict) and rows is None and all(isinstance(values, list) for values in data.values()):
         if len({len(values) for values in data.values()}) > 1:
             raise InputError(f"{path}: its columns differ in length")
@@ -156,10 +171,68 @@ def _json(path: Path, limits: ReadLimits) -> dict[str, np.ndarray]:
         return {name: tidy(values, name) for name, values in data.items()}
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(
-            f"{path}: a table is {{columns, rows: [{{...}}]}}, a list of objects, or lists by column"
+            f"{path}: a table is {{columns, rows: [{{...}}]}}, a list of objects, or lists by column; "
+            f"logs and results of single runs are read by `lab import`"
         )
     limits.check(path, len(rows), 1)
     return by_column(rows, lambda columns: limits.check(path, len(rows), columns))
+
+
+def _marked(path: Path, limits: ReadLimits, said: list[Note]) -> dict[str, np.ndarray]:
+    """A table of a Markdown or HTML file."""
+    with limits.text(path, errors="replace") as file:
+        text = file.read()
+    tables = list((of_html if _suffix(path) in (".html", ".htm") else of_markdown)(text))
+    found = one_of(tables, is_known, said)
+    if found is None:
+        raise InputError(f"{path}: holds no table")
+    head, rows = found
+    limits.check(path, len(rows), len(head))
+    names = [name or f"column_{index}" for index, name in enumerate(head)]
+    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise InputError(*(f"{path}: the column {name!r} occurs twice" for name in repeated))
+    return {name: tidy(values, name) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
+
+
+def _nested(data: Mapping[str, Any], said: list[Note]) -> list[dict[str, Any]] | None:
+    """Rows that lie deeper: the one list of objects in it, or objects by names in one another."""
+    lists = list(_lists(data, "", 0))
+    if len(lists) == 1 and lists[0][1]:
+        said.append(
+            Note("nested", f"the rows are those of {lists[0][0]!r}; what stands beside it is not read")
+        )
+        return lists[0][1]
+    leaves = list(_leaves(data, (), 0))
+    depths = {len(path) for path, _ in leaves}
+    if lists or len(leaves) < 2 or len(depths) != 1 or depths == {1}:
+        return None
+    levels = [f"level_{i + 1}" for i in range(depths.pop())]
+    said.append(Note("levels", f"names that lie in one another are columns: {', '.join(levels)}"))
+    return [dict(zip(levels, path, strict=True)) | leaf for path, leaf in leaves]
+
+
+def _lists(data: Any, path: str, depth: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """(path, list) of every list of two objects or more."""
+    if depth > DEPTH or not isinstance(data, Mapping):
+        return
+    for key, value in data.items():
+        if isinstance(value, list) and len(value) > 1 and all(isinstance(one, dict) for one in value):
+            yield f"{path}{key}", value
+        else:
+            yield from _lists(value, f"{path}{key}.", depth + 1)
+
+
+def _leaves(data: Mapping[str, Any], path: tuple[str, ...], depth: int):
+    """(names, object) of the innermost objects; a number alone is an object of a value."""
+    if depth > DEPTH or not data:
+        return
+    if all(isinstance(value, Mapping) for value in data.values()):
+        for key, value in data.items():
+            yield from _leaves(value, (*path, str(key)), depth + 1)
+    elif path and not any(isinstance(value, Mapping | list) for value in data.values()):
+        yield path, dict(data)
+    else:
+        yield (*path, "", ""), {}  # of another depth than any other: no table
 
 
 def _objects(lines: Sequence[str]) -> bool:
@@ -180,6 +253,8 @@ def _oriented(data: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     first = next(iter(data.values()))
     if all(key.isdigit() for key in first) and len({tuple(value) for value in data.values()}) == 1:
         return [{name: values[key] for name, values in data.items()} for key in first]
+    if all(isinstance(value, dict) for value in first.values()):
+        return None
     shared = set(first).intersection(*data.values())
     return [{"name": name, **row} for name, row in data.items()] if shared and len(data) > 1 else None
 

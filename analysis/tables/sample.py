@@ -10,6 +10,7 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.notes import Excluded, Note
 from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, spoken, suggested
+from analysis.tables.names import doubled_names
 from analysis.tables.table import Runs
 from analysis.tables.trajectories import CHECKPOINTS, COPIES, MOST, UNFINISHED, checkpoints, copies, swept
 from analysis.tables.units import labelled, numbers
@@ -106,6 +107,8 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     out = {role: _values(runs, role)[keep] for role in wanted if _values(runs, role) is not None}
     loss = runs.columns["loss"][keep]
     notes += _untrained(runs, keep, loss)
+    if not runs.store and (text := doubled_names({k: v[keep] for k, v in runs.columns.items()})):
+        notes.append(Note("doubled_names", text))
     clusters, clustered_by = _clusters(runs, keep, out)
     if not clustered_by and not runs.store:
         clusters, clustered_by, said = _told(runs, keep, out, loss)

@@ -120,7 +120,7 @@ class Runs:
 
 
 def read(path: Any, columns: Mapping[str, str] | None = None, limits: ReadLimits = LIMITS) -> Runs:
-    """The runs of a store folder, or of a .csv, .tsv, .parquet, .json or .jsonl file; or of a DataFrame.
+    """The runs of a store folder, a .csv, .tsv, .parquet, .json, .jsonl, .md or .html file, or a DataFrame.
 
     `columns` maps roles (params, tokens, flops, loss, held_out, seed, status, cluster, unique_tokens) to the
     table's names, or to a formula over them (`params=total-embedding`, `tokens=batch*step*context`).
@@ -137,8 +137,9 @@ def read(path: Any, columns: Mapping[str, str] | None = None, limits: ReadLimits
 
         raw, abilities, notes = read_store(path)
         return table(raw, columns, str(path), notes, store=True, ability_rows=abilities)
-    raw = columns_of(path, limits)
-    return table(raw, columns, str(path), store=raw.keys() >= WRITTEN)
+    said: list[Note] = []
+    raw = columns_of(path, limits, said)
+    return table(raw, columns, str(path), said, store=raw.keys() >= WRITTEN)
 
 
 def as_runs(data: Any, columns: Mapping[str, str] | None = None) -> Runs:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 from analysis.errors import InputError
+from analysis.tables.benchmarks import known_levels
 from analysis.tables.columns import nearest
 from analysis.thresholds import metrics
 
@@ -176,6 +179,23 @@ def _bad_chance(frame) -> list[str]:
     problems = [f"{t}/{m}: more than one chance level" for (t, m), n in levels.nunique().items() if n > 1]
     told = levels.transform("count").reindex(frame.index).fillna(0) > 0
     lost = frame[share & guessed & ~told]
-    for task in lost["task"].unique()[:_SHOWN]:
-        problems.append(f"{task}: no chance level; add a column chance, or --chance {task}=0.25")
-    return problems
+    return problems + _asked_for(sorted(lost["task"].unique()))
+
+
+def _asked_for(tasks: list[str]) -> list[str]:
+    """One line that asks for all levels at once, and proposes those that are known."""
+    if not tasks:
+        return []
+    known = known_levels(tasks)
+    left = [task for task in tasks if task not in known]
+    lines = []
+    if left:
+        options = " ".join(f"--chance {shlex.quote(task)}=LEVEL" for task in left)
+        lines.append(
+            f"no chance level for {', '.join(left)}; add a column chance, or {options}, "
+            f"as in --chance {left[0]}=0.25"
+        )
+    if known:
+        said = "; ".join(f"{task} {one.chance:.3g} ({one.said}, {one.source})" for task, one in known.items())
+        lines.append(f"no chance level, but known benchmarks: --chance known takes {said}")
+    return lines

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from analysis.errors import InputError
+from analysis.notes import Note
 from analysis.tables.limits import LIMITS, ReadLimits
-from analysis.text import line_again
+from analysis.text import line_again, rows_text
 from analysis.verbs.options import Reading
 
 _SIZE_ROLES = ("params", "tokens", "flops", "loss")
@@ -28,7 +30,8 @@ class Options:
     columns: str = ""
     """Names of a foreign table, as task=benchmark,score=acc,params=N."""
     chance: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Chance level of a task, as --chance task=0.25; once for each task."""
+    """Chance level of a task, as --chance task=0.25; once for each task. known: that of benchmarks whose
+    level is known, where nothing else says it."""
     seed_sd: float | None = None
     """Standard deviation between seeds in logits, for tables with one seed a size."""
     alpha: float = 0.05
@@ -44,6 +47,10 @@ class Options:
     """Forecast exact match from the sizes where it is at chance, and score it on the others."""
     seed: int = 0
     """Of the simulations."""
+    tasks: str = ""
+    """Of a wide table, a column a task: the columns that are tasks (else those of known benchmarks)."""
+    out: Path | None = None
+    """A folder: draw each task's figure there, as SVG, PDF, PNG and CSV."""
     limits: Reading = LIMITS
     json: bool = False
     """Print one JSON object and nothing else."""
@@ -52,8 +59,11 @@ class Options:
 def thresholds(argv: list[str]) -> int:
     """Serve the verb. Returns 0; raises InputError for a table or an option that cannot be used."""
     options = tyro.cli(Options, args=argv, prog="lab thresholds", description=__doc__)
-    levels = _levels(options.chance)
-    frame, runs = _read(options.table, options.columns, options.limits)
+    levels = _levels(tuple(part for part in options.chance if part != "known"))
+    frame, runs, said = _read(options.table, options.columns, options.limits, options.tasks)
+    if "known" in options.chance:
+        levels, more = _known(frame, levels)
+        said += more
     from analysis.tables.answers import answer_lengths
     from analysis.thresholds.forecasting import foresee
     from analysis.thresholds.kept import detected, detected_over_plane
@@ -94,19 +104,55 @@ def thresholds(argv: list[str]) -> int:
         raise InputError(*(f"{options.table}: {problem}" for problem in error.problems)) from None
     if progress is not None:
         line_again(sys.stderr)
+    files = [] if options.out is None else _draw(found, options.out)
     if options.json:
         out = found.to_dict()
+        out["notes"] = [note.to_dict() for note in said]
+        out["files"] = files
         out["collapse"] = [one.to_dict() for one in collapses]
         out["frontier"] = [one.to_dict() for one in frontiers]
         out["forecast"] = None if forecasts is None else [one.to_dict() for one in forecasts]
         print(json.dumps(out, allow_nan=False))
         return 0
+    for note in said:
+        print(f"  note      {note.text}")
     print(render(found))
     if collapses:
         print(render_plane(collapses, frontiers))
     if forecasts is not None:
         print(render_forecast(forecasts))
+    if files:
+        print("\n".join(files))
     return 0
+
+
+def _known(frame, levels: dict[str, float]) -> tuple[dict[str, float], list[Note]]:
+    """Levels of known benchmarks for tasks that have none, and what is taken."""
+    from analysis.tables.benchmarks import known_levels
+
+    bare = frame["task"] if "chance" not in frame else frame["task"][frame["chance"].isna()]
+    found = {task: one for task, one in known_levels(sorted(set(bare))).items() if task not in levels}
+    if not found:
+        return levels, [
+            Note("chance_unknown", "--chance known: no task without a level is a known benchmark")
+        ]
+    said = "; ".join(f"{task} {one.chance:.3g} ({one.said}, {one.source})" for task, one in found.items())
+    text = f"levels of guessing taken from known benchmarks: {said}"
+    return levels | {task: one.chance for task, one in found.items()}, [Note("chance_known", text)]
+
+
+def _draw(found, folder: Path) -> list[str]:
+    """Files of the figures: a task each, and a sheet of all where they are many."""
+    from analysis import plots
+
+    tasks: dict[str, list] = {}
+    for one in found.series:
+        if one.x.size:
+            tasks.setdefault(one.task, []).append(one)
+    figures = [plots.ability(series) for series in tasks.values()]
+    if len(tasks) > 4:
+        figures.insert(0, plots.abilities(tasks))
+    return [str(path) for figure in figures for path in plots.save(figure, folder)]
 
 
 def _progress(line: str) -> None:
@@ -128,9 +174,10 @@ def _levels(given: tuple[str, ...]) -> dict[str, float]:
     return levels
 
 
-def _read(path: str, mapping: str, limits: ReadLimits):
-    """The long ability table of a store or a file as a DataFrame, with its columns under our names; and the
-    runs it comes from."""
+def _read(path: str, mapping: str, limits: ReadLimits, tasks: str = ""):
+    """The long ability table of a store or a file as a DataFrame, with its columns under our names; the runs
+    it comes from; and what was left out or guessed."""
+    from analysis.tables.benchmarks import NOT_MEASURED, melted
     from analysis.tables.columns import nearest, parse_map
     from analysis.tables.table import read
 
@@ -142,8 +189,15 @@ def _read(path: str, mapping: str, limits: ReadLimits):
     sizes = {role: column for role, column in wanted.items() if role in _SIZE_ROLES}
     runs = read(path, sizes or None, limits)
     if runs.store:
-        return runs.abilities, runs
-    frame = runs.frame
+        return runs.abilities, runs, []
+    said = [note for note in runs.notes if note.code not in ("column_alias", "flops_6nd")]
+    if wanted.get("task") is None and (wide := _wide(melted, runs, tasks)) is not None:
+        import pandas
+
+        frame, more = pandas.DataFrame(wide[0]), wide[1]
+        said += more
+    else:
+        frame = runs.frame
     for role, column in wanted.items():
         if role in _SIZE_ROLES:
             continue
@@ -156,5 +210,21 @@ def _read(path: str, mapping: str, limits: ReadLimits):
     if "loss_nats" not in frame and "loss" in frame:
         frame["loss_nats"] = frame["loss"]
     if "status" in frame:
-        frame = frame[frame["status"].isna() | (frame["status"] == "ok")]
-    return frame, runs
+        good = frame["status"].isna() | (frame["status"] == "ok")
+        if not good.all():
+            text = f"{(~good).sum()} rows have a status other than ok and are left out"
+            said.append(Note("not_finished", f"{text}: {rows_text(frame.index[~good].tolist())}"))
+        frame = frame[good]
+    if "score" in frame and frame["score"].dtype.kind in "fiu":
+        coded = frame["score"].isin(NOT_MEASURED)
+        if coded.any():
+            text = f"{coded.sum()} scores are a code for not measured (such as -100) and left out"
+            said.append(Note("not_measured", f"{text}: {rows_text(frame.index[coded].tolist())}"))
+        frame = frame[~coded]
+    return frame, runs, said
+
+
+def _wide(melted, runs, tasks: str):
+    """The table with a row a score, where it has a column a task."""
+    names = tuple(filter(None, (name.strip() for name in tasks.split(","))))
+    return melted(runs.columns, names)

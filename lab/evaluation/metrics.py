@@ -33,6 +33,7 @@ class ItemScores:
     texts: list[str] | None = None
     parsed_N: np.ndarray | None = None
     edits_N: np.ndarray | None = None
+    remarks: tuple[tuple[str, str], ...] = ()  # (code, sentence) of what a reader should know of these scores
 
     def __len__(self) -> int:
         return len(self.correct_N)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from lab.config import RunConfig
 from lab.data import Dataset, SymbolTokenizer
+from lab.errors import InputError
 from lab.evaluation import evaluate, metrics
 from lab.evaluation.generate import generate
 
@@ -49,6 +50,7 @@ class TextTask:
     doc_to_cluster: Callable[[Doc], object] | None = (
         None  # documents of one cluster are no independent evidence
     )
+    remarks: tuple[tuple[str, str], ...] = ()  # (code, sentence) of how its file was read
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,12 @@ def run(
     """
     shape = shape or Shape()
     write = _Writer(task, dataset.tokenizer, shape)
-    prompts = [write.prompt(index) for index in range(len(task.docs))]
+    pieces = [write.pieces(index) for index in range(len(task.docs))]
+    prompts = [[token for piece in parts for token in piece] for parts in pieces]
     targets = [
         write.target(doc, shape.thoughts and task.output_type != "multiple_choice") for doc in task.docs
     ]
+    remarks = _cut(task, shape, dataset.context, pieces, targets)
     nats, right, counts = _likelihoods(params, config, dataset, prompts, targets)
     clusters = [task.doc_to_cluster(doc) if task.doc_to_cluster else i for i, doc in enumerate(task.docs)]
     N = len(task.docs)
@@ -101,7 +105,86 @@ def run(
         found |= _choices(task, params, config, dataset, prompts, write)
     if task.output_type == "generate_until":
         found |= _generated(task, params, config, dataset, prompts, shape)
-    return metrics.ItemScores(**found)
+    scores = metrics.ItemScores(**found)
+    return replace(scores, remarks=(*task.remarks, *remarks, *_always_one(task, scores)))
+
+
+def _cut(task: TextTask, shape: Shape, context: int, pieces, targets) -> list[tuple[str, str]]:
+    """How many prompts lose their beginning, and how many of their solved examples; a remark for each.
+
+    Raises InputError where no item keeps one solved example: its score would be that of no shots at all.
+    """
+    cut = lost = bare = short = 0
+    for parts, target in zip(pieces, targets, strict=True):
+        answer = task.max_new if task.output_type == "generate_until" else len(target)
+        room = max(context + 1 - answer, 1)
+        if sum(map(len, parts)) <= room:
+            continue
+        cut += 1
+        # From the question backwards: examples that stand in it whole.
+        room -= len(parts[-1])
+        short += room < 0
+        kept = 0
+        for example in reversed(parts[1:-1]):
+            room -= len(example)
+            if room < 0:
+                break
+            kept += 1
+        lost += len(parts) - 2 - kept
+        bare += kept == 0 and shape.shots > 0
+    name, total = shape.name_of(task.name), len(pieces)
+    if shape.shots and bare == total:
+        longest = max(sum(map(len, parts)) for parts in pieces)
+        raise InputError(
+            f"{name}: of prompts of up to {longest} tokens a context of {context} keeps no solved example "
+            f"before any question, so this would be the score of 0 shots; ask with fewer or shorter examples"
+        )
+    if not cut:
+        return []
+    text = f"{name}: {cut} of {total} prompts do not fit the context of {context} tokens"
+    text += " and lose their beginning"
+    if lost:
+        text += f", {lost} solved examples in all; {bare} of them keep none"
+    if short:
+        text += f"; {short} lose a part of the question itself"
+    return [("prompts_cut", text)]
+
+
+# A model that answers alike this often, where no answer is right so often, does not read the question.
+_ALIKE, _FEW = 0.95, 20
+
+
+def _always_one(task: TextTask, scores: metrics.ItemScores) -> list[tuple[str, str]]:
+    """A hint where nearly all items get the same choice, or the same text."""
+    if len(scores) < _FEW:
+        return []
+    if scores.choice_log_NxC is not None:
+        chosen = np.asarray(scores.choice_log_NxC).argmax(1)
+        listed = [list(task.doc_to_choice(doc)) for doc in task.docs]
+        texts = [choices[c] for choices, c in zip(listed, chosen.tolist(), strict=True)]
+        shared = len(set(map(tuple, listed))) == 1
+        given = texts if shared else [f"choice {c + 1}" for c in chosen.tolist()]
+        gold = (
+            [choices[g] for choices, g in zip(listed, scores.gold_choice_N.tolist(), strict=True)]
+            if shared
+            else [f"choice {g + 1}" for g in scores.gold_choice_N.tolist()]
+        )
+    elif scores.texts is not None:
+        given = [text.strip() for text in scores.texts]
+        gold = [str(task.doc_to_target(doc)).strip() for doc in task.docs]
+    else:
+        return []
+    most = max(set(given), key=given.count)
+    share, right = given.count(most) / len(given), gold.count(most) / len(gold)
+    if share < _ALIKE or right >= _ALIKE:
+        return []
+    shown = most if len(most) < 30 else f"{most[:27]}..."
+    text = (
+        f"{scores.task}: {share:.0%} of the answers are {shown!r}, which is right for {right:.0%}: the model "
+        "does not tell the items apart, and its score is the share of that answer; ask with other choices, or "
+        "without letters"
+    )
+    return [("always_one", text)]
 
 
 class _Writer:
@@ -116,18 +199,22 @@ class _Writer:
 
     def prompt(self, index: int) -> list[int]:
         """<start>, instruction, examples, and the question."""
+        return [token for piece in self.pieces(index) for token in piece]
+
+    def pieces(self, index: int) -> list[list[int]]:
+        """What a prompt is made of: <start> with the instruction, each example, the question."""
         task, between = (
             self.task,
             [self.tokenizer.end] if self.symbols else self.tokens(self.task.fewshot_delimiter),
         )
-        found = [self.tokenizer.start]
+        first = [self.tokenizer.start]
         if self.shape.instruction and task.instruction:
-            found += self.tokens(task.instruction) + between
-        for example in self._examples(index):
-            found += (
-                self.tokens(task.doc_to_text(example)) + self.target(example, self.shape.thoughts) + between
-            )
-        return found + self.tokens(task.doc_to_text(task.docs[index]))
+            first += self.tokens(task.instruction) + between
+        examples = [
+            self.tokens(task.doc_to_text(example)) + self.target(example, self.shape.thoughts) + between
+            for example in self._examples(index)
+        ]
+        return [first, *examples, self.tokens(task.doc_to_text(task.docs[index]))]
 
     def delimiter(self, doc: Doc) -> str:
         ends_in_space = self.task.doc_to_text(doc)[-1:].isspace()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lab.errors import InputError
+from lab.evaluation.item_shapes import Shapes, shaped
 from lab.evaluation.text_tasks import TextTask
 from lab.files import read_text
-from lab.strict import nearest
 
-_FIELDS = ("prompt", "answer", "choices", "gold", "split", "cluster", "rationale")
 _SHOWN = 8  # problems of one kind that are listed
 
 
@@ -37,14 +37,19 @@ def _jsonl(path: Path) -> TextTask:
     """A line an item: `prompt` and `answer`, or `prompt`, `choices` and `gold` (the number of the right
     one, from 0).
 
-    Optional: `split` ("test" or "shots"), `cluster`, `rationale`.
+    Optional: `split` ("test" or "shots"), `cluster`, `rationale`. Other shapes: `item_shapes`.
     """
-    docs, problems = [], []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        if line.strip():
-            doc, wrong = _line(line)
-            problems += [f"{path}:{number}: {text}" for text in wrong]
-            docs.append(doc)
+    docs, problems, shapes = [], [], Shapes()
+    lines = [(n, line) for n, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+    for _, line in lines:
+        docs.append(_doc(line, shapes))
+    if shapes.lowest is not None and shapes.lowest >= 1 and shapes.beyond:
+        shapes.said["gold"] = "the right choice counts from 1, as none is 0 and the last is met"
+        docs = [(doc | {"gold": doc["gold"] - 1} if _counts(doc) else doc, wrong) for doc, wrong in docs]
+    for (number, _), (doc, wrong) in zip(lines, docs, strict=True):
+        wrong = wrong or _problems_of(doc)
+        problems += [f"{path}:{number}: {text}" for text in wrong]
+    docs = [doc for doc, _ in docs]
     if not problems:
         kinds = {"choices" in doc for doc in docs}
         if len(kinds) > 1:
@@ -55,7 +60,7 @@ def _jsonl(path: Path) -> TextTask:
     if problems:
         left = len(problems) - _SHOWN
         raise InputError(*problems[:_SHOWN], *([f"{path}: {left} more problems"] if left > 0 else []))
-    return _task(path.stem, docs)
+    return replace(_task(path.stem, docs), remarks=(*shapes.remarks(), *_repeated(docs)))
 
 
 def _task(name: str, docs: list[Mapping]) -> TextTask:
@@ -80,7 +85,37 @@ def _task(name: str, docs: list[Mapping]) -> TextTask:
     )
 
 
-def _line(line: str) -> tuple[dict, list[str]]:
+def _counts(doc: Mapping) -> bool:
+    return isinstance(doc.get("gold"), int) and not isinstance(doc["gold"], bool)
+
+
+def _repeated(docs: list[dict]) -> tuple[tuple[str, str], ...]:
+    """That items ask one thing several times, where no `cluster` says so: no independent evidence."""
+    if any("cluster" in doc for doc in docs):
+        return ()
+    seen: dict[object, int] = {}
+    for doc in docs:
+        choices = doc.get("choices")
+        # Yes and no, or letters, are the choices of every item; long ones are those of one question.
+        long = choices is not None and sum(map(len, choices)) > 20
+        key = (
+            (tuple(sorted(choices)), choices[doc["gold"]])
+            if long
+            else " ".join(doc["prompt"].lower().split())
+        )
+        seen[key] = seen.get(key, 0) + 1
+    repeats = sum(count - 1 for count in seen.values())
+    if not repeats:
+        return ()
+    text = (
+        f"{repeats} of {len(docs)} items repeat a question or its choices (paraphrases?): give those that "
+        "belong together one `cluster`, or their error is too small"
+    )
+    return (("repeated_items", text),)
+
+
+def _doc(line: str, shapes: Shapes) -> tuple[dict, list[str]]:
+    """(an item with our fields, what is wrong with its line)."""
     try:
         doc = json.loads(line)
     except json.JSONDecodeError as error:
@@ -91,27 +126,26 @@ def _line(line: str) -> tuple[dict, list[str]]:
         return {}, [f"is no JSON: {error}"]
     if not isinstance(doc, dict):
         return {}, ["should be an object with prompt and answer"]
+    return shaped(doc, shapes)
+
+
+def _problems_of(doc: dict) -> list[str]:
     problems = []
-    for name in doc:
-        if name not in _FIELDS:
-            problems.append(f"no such field {name!r}; {nearest(name, _FIELDS)}")
     for name in ("prompt", "answer", "rationale"):
         if name in doc and not (isinstance(doc[name], str) and (doc[name] or name == "prompt")):
             problems.append(f"{name}: should be a text, is {doc[name]!r}")
     if "prompt" not in doc:
-        problems.append("prompt: is missing")
+        problems.append("prompt: is missing (or question)")
     if doc.get("split", "test") not in ("test", "shots"):
         problems.append(f"split: should be 'test' or 'shots', is {doc['split']!r}")
     if "choices" in doc or "gold" in doc:
         problems += _problems_of_choices(doc)
     elif "answer" not in doc:
         problems.append("answer: is missing (or choices and gold)")
-    return doc, problems
+    return problems
 
 
 def _problems_of_choices(doc: dict) -> list[str]:
-    if "answer" in doc:
-        return ["an item has answer, or choices and gold, not both"]
     choices, gold = doc.get("choices"), doc.get("gold")
     listed = isinstance(choices, list) and all(isinstance(c, str) and c for c in choices)
     if not listed or len(choices) < 2 or len(set(choices)) < len(choices):

@@ -86,6 +86,7 @@ def evaluate(argv: list[str]) -> int:
         found["progress"] = [asdict(lead) for lead in leads(_lines(options.folder))]
     if options.items:
         item_files.write(options.items, scores)
+    found["remarks"] = [{"code": code, "text": text} for one in scores for code, text in one.remarks]
     if options.json:
         print(json.dumps(_plain(found), allow_nan=False))
     else:
@@ -213,6 +214,8 @@ def _print(found: dict) -> None:
                 "  "
                 + "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in cell.items())
             )
+    for one in found["remarks"]:
+        print(f"  {one['code']}: {one['text']}")
     for lead in found.get("progress", []):
         steps = f"{lead['measure_step']} / {lead['metric_step']}"
         print(f"{lead['task']:<24} {lead['measure']:<20} {lead['said']:<24} steps {steps}")

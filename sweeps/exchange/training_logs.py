@@ -1,4 +1,4 @@
-"""Training logs of nanoGPT and nanochat as rows of a table: what their scripts print, line by line."""
+"""Training logs of nanoGPT, nanochat, llm.c and modded-nanogpt as rows: what their scripts print."""
 
 import math
 import re
@@ -8,10 +8,11 @@ from typing import Literal
 
 from lab.errors import InputError
 
-Log = Literal["nanogpt", "nanochat"]
+Log = Literal["nanogpt", "nanochat", "llmc", "modded"]
 # Possessive: a line of 16,000 digits is read once. Steps are numbers that a program counts to.
 _NUMBER = r"([-+]?(?>\d++(?:,\d++)*+(?:\.\d++)?+|\.\d++)(?:[eE][-+]?\d++)?+)"
 _STEP = r"(\d{1,18})"
+_LOSS = rf"({_NUMBER[1:-1]}|-?nan|-?inf)"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ def guess(text: str) -> Log | None:
         return "nanogpt"
     if re.search(r"^Step \d+ \| Validation bpb", text, re.M):
         return "nanochat"
+    if re.search(rf"^step:{_STEP}/{_STEP} .*val_loss:", text, re.M):
+        return "modded"
+    if re.search(rf"^s:{_STEP} tel:|^val loss {_NUMBER}\s*$", text, re.M):
+        return "llmc"
     return None
 
 
@@ -36,7 +41,8 @@ def read(path: Path, text: str, kind: Log, given: Given, every: bool = False) ->
     Raises:
         InputError: where the log lacks what a row needs, naming the option that gives it.
     """
-    rows = (_nanogpt if kind == "nanogpt" else _nanochat)(path, text, given)
+    readers = {"nanogpt": _nanogpt, "nanochat": _nanochat, "llmc": _llmc, "modded": _modded}
+    rows = readers[kind](path, text, given)
     return rows if every else rows[-1:]
 
 
@@ -117,6 +123,55 @@ def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
         }
         for step, bpb in steps
         if int(step) > 0
+    ]
+
+
+def _llmc(path: Path, text: str, given: Given) -> list[dict]:
+    """`main.log` (`s:250 tel:3.2`, test loss) or what the program prints (`val loss 3.2` between steps)."""
+    found = [(int(step), float(loss)) for step, loss in re.findall(rf"^s:{_STEP} tel:{_LOSS}", text, re.M)]
+    if not found:
+        step = 0
+        for line in text.splitlines():
+            if at := re.match(rf"step\s+{_STEP}/", line):
+                step = int(at[1])
+            elif loss := re.match(rf"val loss {_LOSS}\s*$", line):
+                found.append((step, float(loss[1])))
+    if not found:
+        raise InputError(f"{path}: no line `s:N tel:X` or `val loss X`; is it a log of llm.c?")
+    params = given.params or _last(text, rf"num_parameters\s*\|\s*{_NUMBER}")
+    per_step = given.tokens_per_step or _last(text, rf"total batch size\s*\|\s*{_NUMBER}")
+    return _counted(path, found, params, per_step)
+
+
+def _modded(path: Path, text: str, given: Given) -> list[dict]:
+    """`step:250/1390 val_loss:4.58 train_time:...`; neither size nor batch is printed."""
+    found = [
+        (int(step), float(loss))
+        for step, loss in re.findall(rf"^step:{_STEP}/\d+ (?:.*\s)?val_loss:{_LOSS}", text, re.M)
+    ]
+    if not found:
+        raise InputError(f"{path}: no line `step:N/M val_loss:X`; is it a log of modded-nanogpt?")
+    return _counted(path, found, given.params, given.tokens_per_step)
+
+
+def _counted(path: Path, found: list[tuple[int, float]], params, per_step) -> list[dict]:
+    problems = []
+    if params is None:
+        problems.append(f"{path}: does not say the number of parameters; give --params")
+    if per_step is None:
+        problems.append(f"{path}: does not say the tokens of a step; give --tokens-per-step")
+    if problems:
+        raise InputError(*problems)
+    return [
+        {
+            "name": path.stem,
+            "params": params,
+            "tokens": step * per_step,
+            "loss": loss,
+            "status": "ok" if math.isfinite(loss) else "diverged",
+        }
+        for step, loss in found
+        if step > 0
     ]
 
 

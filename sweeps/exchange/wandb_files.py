@@ -6,13 +6,15 @@ package ``wandb`` describes.
 """
 
 import json
+import re
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lab.errors import InputError
 from lab.files import LIMIT, read_bytes
+from sweeps.exchange.found import Found, Remark, loaded
 
 _BLOCK = 32768
 _HEADER = 7
@@ -40,6 +42,41 @@ def read(path: Path, limit: int = LIMIT) -> list[dict]:
             "pip install --require-hashes -r requirements-dev.lock"
         ) from None
     return [_row(file, wandb_internal_pb2.Record, limit) for file in files]
+
+
+def summaries(files: list[Path], text: Callable[[Path], str]) -> Found:
+    """Rows of folders of runs whose `.wandb` file is gone: `wandb-summary.json` beside `config.yaml`.
+
+    Raises:
+        InputError: for a summary that is no JSON object.
+    """
+    rows = []
+    for file in files:
+        summary = loaded(file, text(file))
+        if not isinstance(summary, dict):
+            raise InputError(f"{file}: should be a JSON object")
+        folder = file.parent.parent if file.parent.name == "files" else file.parent
+        config = file.parent / "config.yaml"
+        values = _config(text(config)) if config.is_file() and not config.is_symlink() else {}
+        plain = {k: v for k, v in {**values, **summary}.items() if isinstance(v, str | int | float | bool)}
+        rows.append({"name": folder.name} | {k: v for k, v in plain.items() if not k.startswith("_")})
+    said = Remark("summaries", f"{len(rows)} runs by their summaries: the last value of each series")
+    return Found(rows, (said,))
+
+
+def _config(text: str) -> dict:
+    """`key:` with `  value: X` below it, as wandb writes its configuration; nested values are not read."""
+    found, key = {}, ""
+    for line in text.splitlines():
+        if match := re.match(r"^([\w./-]+):\s*$", line):
+            key = match[1]
+        elif key and (match := re.match(r"^ {2,4}value:\s+(\S.*)$", line)):
+            value = match[1].strip().strip("'\"")
+            try:
+                found[key] = json.loads(value)
+            except (ValueError, RecursionError):
+                found[key] = value
+    return found
 
 
 def wait(file: Path, seconds: float = 60.0) -> None:

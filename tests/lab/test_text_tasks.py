@@ -204,3 +204,83 @@ def test_a_python_file_defines_tasks(tmp_path):
     path.write_text("x = 1\n")
     with pytest.raises(InputError, match="defines no"):
         user_tasks.read(path)
+
+
+XY = ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("doc", "prompt", "choices", "gold"),
+    [
+        ({"question": "q", "choices": ["x", "y", "z"], "answer": 2, "subject": "s"}, "q", ["x", "y", "z"], 2),
+        ({"question": "q", "choices": ["x", "y"], "answer": "B"}, "q", ["x", "y"], 1),
+        ({"prompt": "q", "choices": ["x", "y"], "gold": "B"}, "q", ["x", "y"], 1),
+        ({"prompt": "q", "choices": ["x", "y"], "gold": "(b)"}, "q", ["x", "y"], 1),
+        ({"question": "q", "options": ["x", "y"], "answer": "y"}, "q", ["x", "y"], 1),
+        ({"ctx": "q", "endings": ["x", "y"], "label": "1"}, "q", ["x", "y"], 1),
+        ({"question": "q", "A": "x", "B": "y", "answer": "A"}, "q", ["x", "y"], 0),
+        (
+            {"question": "q", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "2"},
+            "q",
+            ["x", "y"],
+            1,
+        ),
+        ({"question": "q", "options": {"A": "x", "B": "y"}, "answer_idx": "B"}, "q", ["x", "y"], 1),
+        ({"passage": "p", "question": "q", "choices": ["no", "yes"], "label": 1}, "p\nq", ["no", "yes"], 1),
+    ],
+)
+def test_items_in_the_shapes_that_people_have(tmp_path, doc, prompt, choices, gold):
+    (made,) = user_tasks.read(written(tmp_path, doc))
+    (item,) = made.docs
+    assert (item["prompt"], item["choices"], item["gold"]) == (prompt, choices, gold)
+    if "subject" in doc:
+        assert dict(made.remarks)["fields_unread"] == "fields that are not read: subject (1 items)"
+    if "gold" not in doc:
+        assert "gold" in dict(made.remarks), "what was renamed is told"
+
+
+def test_free_answers_numbers_from_one_and_paraphrases(tmp_path):
+    (made,) = user_tasks.read(
+        written(tmp_path, {"question": "q", "answer": 4}, {"input": "r", "target": "s"})
+    )
+    assert [doc["answer"] for doc in made.docs] == ["4", "s"]
+    assert "numbers" in dict(made.remarks)["number"]
+    docs = [{"question": f"q{n}", "choices": ["x", "y", "z"], "answer": 1 + n % 3} for n in range(6)]
+    (made,) = user_tasks.read(written(tmp_path, *docs))
+    assert [doc["gold"] for doc in made.docs] == [0, 1, 2, 0, 1, 2]
+    assert "counts from 1" in dict(made.remarks)["gold"]
+    twice = [
+        {"question": f"How, in words {n}?", "choices": ["the first way", "the second way"], "answer": 0}
+        for n in "ab"
+    ]
+    assert "`cluster`" in dict(user_tasks.read(written(tmp_path, *twice))[0].remarks)["repeated_items"]
+    told = [doc | {"cluster": "one"} for doc in twice]
+    assert "repeated_items" not in dict(user_tasks.read(written(tmp_path, *told))[0].remarks)
+
+
+def test_prompts_that_do_not_fit_are_counted_and_few_shots_never_cut_to_none(world):
+    long = task(doc_to_text=lambda doc: "z" * (70 if doc["a"] == "a" else 1) + doc["q"])
+    (said,) = text_tasks.run(long, *world).remarks
+    assert said[0] == "prompts_cut"
+    assert "1 of 7 prompts do not fit the context of 64 tokens" in said[1]
+    assert "1 lose a part of the question itself" in said[1]
+    assert not text_tasks.run(task(), *world, text_tasks.Shape(2)).remarks
+    (said,) = text_tasks.run(task(), *world, text_tasks.Shape(6)).remarks
+    assert "7 of 7 prompts do not fit" in said[1]
+    assert "solved examples in all; 0 of them keep none" in said[1]
+    wordy = task(doc_to_text=lambda doc: "z" * 60 + doc["q"])
+    with pytest.raises(InputError, match=r"say/2-shot: of prompts of up to .* keeps no solved example"):
+        text_tasks.run(wordy, *world, text_tasks.Shape(2))
+
+
+def test_one_answer_to_all_items_is_told(world):
+    docs = [
+        {"q": f"say {c}", "a": "yes" if n % 2 else "x", "all": ["x", "yes"]}
+        for n, c in enumerate("abcdefg" * 3)
+    ]
+    found = task(docs=docs, output_type="multiple_choice", doc_to_choice=lambda doc: doc["all"])
+    scores = text_tasks.run(found, *world)
+    chosen = {int(c) for c in scores.choice_log_NxC.argmax(1)}
+    told = [text for code, text in scores.remarks if code == "always_one"]
+    assert len(chosen) == 1, "this world likes the shorter word"
+    assert "100% of the answers are 'x', which is right for 52%" in told[0]

@@ -1,0 +1,173 @@
+"""Known benchmarks: the score of guessing, and where it is from. Wide tables, a column a task, as rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.errors import InputError
+from analysis.notes import Note
+from analysis.tables.units import numbers
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """chance: accuracy of guessing evenly among the answers, 0 where the answer is written freely. source:
+    the arXiv number (or the venue) of the benchmark, which says how many answers there are."""
+
+    chance: float
+    source: str
+    said: str = ""
+
+
+_THIRD = 1 / 3
+# By the beginning of its name without punctuation; the longest that fits counts.
+KNOWN: Mapping[str, Benchmark] = {
+    "arceasy": Benchmark(0.25, "1803.05457", "four answers; a few questions have three or five"),
+    "arce": Benchmark(0.25, "1803.05457", "four answers"),
+    "arcchallenge": Benchmark(0.25, "1803.05457", "four answers; a few questions have three or five"),
+    "arcc": Benchmark(0.25, "1803.05457", "four answers"),
+    "hellaswag": Benchmark(0.25, "1905.07830", "four endings"),
+    "swag": Benchmark(0.25, "1808.05326", "four endings"),
+    "piqa": Benchmark(0.5, "1911.11641", "two solutions"),
+    "winogrande": Benchmark(0.5, "1907.10641", "two answers"),
+    "winograd": Benchmark(0.5, "KR 2012", "two answers"),
+    "wsc": Benchmark(0.5, "KR 2012", "two answers"),
+    "xwinograd": Benchmark(0.5, "2106.12066", "two answers"),
+    "boolq": Benchmark(0.5, "1905.10044", "yes or no; always yes scores .62"),
+    "openbookqa": Benchmark(0.25, "1809.02789", "four answers"),
+    "obqa": Benchmark(0.25, "1809.02789", "four answers"),
+    "mmlupro": Benchmark(0.1, "2406.01574", "ten answers; a few questions have fewer"),
+    "mmlu": Benchmark(0.25, "2009.03300", "four answers"),
+    "hendryckstest": Benchmark(0.25, "2009.03300", "four answers"),
+    "cmmlu": Benchmark(0.25, "2306.09212", "four answers"),
+    "ceval": Benchmark(0.25, "2305.08322", "four answers"),
+    "commonsenseqa": Benchmark(0.2, "1811.00937", "five answers"),
+    "csqa": Benchmark(0.2, "1811.00937", "five answers"),
+    "socialiqa": Benchmark(_THIRD, "1904.09728", "three answers"),
+    "siqa": Benchmark(_THIRD, "1904.09728", "three answers"),
+    "sciq": Benchmark(0.25, "1707.06209", "four answers"),
+    "copa": Benchmark(0.5, "AAAI SSS 2011", "two alternatives"),
+    "xcopa": Benchmark(0.5, "2005.00333", "two alternatives"),
+    "storycloze": Benchmark(0.5, "1604.01696", "two endings"),
+    "xstorycloze": Benchmark(0.5, "2112.10668", "two endings"),
+    "race": Benchmark(0.25, "1704.04683", "four answers"),
+    "rte": Benchmark(0.5, "1905.00537", "two classes"),
+    "wic": Benchmark(0.5, "1808.09121", "two classes"),
+    "multirc": Benchmark(0.5, "1905.00537", "each answer true or false"),
+    "anli": Benchmark(_THIRD, "1910.14599", "three classes"),
+    "mnli": Benchmark(_THIRD, "1704.05426", "three classes"),
+    "xnli": Benchmark(_THIRD, "1809.05053", "three classes"),
+    "qnli": Benchmark(0.5, "1804.07461", "two classes"),
+    "sst2": Benchmark(0.5, "1804.07461", "two classes"),
+    "qqp": Benchmark(0.5, "1804.07461", "two classes"),
+    "pubmedqa": Benchmark(_THIRD, "1909.06146", "yes, no or maybe"),
+    "medqa": Benchmark(0.25, "2009.13081", "four options"),
+    "medmcqa": Benchmark(0.25, "2203.14371", "four options"),
+    "mathqa": Benchmark(0.2, "1905.13319", "five options"),
+    "logiqa": Benchmark(0.25, "2007.08124", "four options"),
+    "gpqa": Benchmark(0.25, "2311.12022", "four answers"),
+    "blimp": Benchmark(0.5, "1912.00582", "two sentences"),
+    "wmdp": Benchmark(0.25, "2403.03218", "four answers"),
+    "lambada": Benchmark(0.0, "1606.06031", "a word is written"),
+    "gsm8k": Benchmark(0.0, "2110.14168", "a number is written"),
+    "minervamath": Benchmark(0.0, "2206.14858", "an answer is written"),
+    "triviaqa": Benchmark(0.0, "1705.03551", "an answer is written"),
+    "nqopen": Benchmark(0.0, "1906.00300", "an answer is written"),
+    "naturalqs": Benchmark(0.0, "1906.00300", "an answer is written"),
+    "naturalquestions": Benchmark(0.0, "1906.00300", "an answer is written"),
+    "webqs": Benchmark(0.0, "EMNLP 2013", "an answer is written"),
+    "squad": Benchmark(0.0, "1606.05250", "an answer is written"),
+    "drop": Benchmark(0.0, "1903.00161", "an answer is written"),
+    "humaneval": Benchmark(0.0, "2107.03374", "a program is written"),
+    "mbpp": Benchmark(0.0, "2108.07732", "a program is written"),
+    "svamp": Benchmark(0.0, "2103.07191", "a number is written"),
+    "asdiv": Benchmark(0.0, "2106.15772", "a number is written"),
+    "arithmetic": Benchmark(0.0, "2005.14165", "a number is written"),
+}
+_BEFORE = re.compile(r"^(?:harness|leaderboard|lighteval|original|helm|custom|xl|global|ai2)[|_/: -]+")
+
+
+def find(task: str) -> Benchmark | None:
+    """The benchmark that a task's name begins with: `harness|arc:challenge|25`, `mmlu_anatomy`."""
+    name, before = task.lower().strip(), ""
+    while before != name:
+        before, name = name, _BEFORE.sub("", name)
+    plain = re.sub(r"[^a-z0-9]", "", name)
+    fits = [key for key in KNOWN if plain.startswith(key)]
+    # `race` begins `racecar` and `drop` begins `dropout`: a short name must end there, or at a sign or digit.
+    fits = [key for key in fits if len(key) > 5 or plain == key or not _after(name, key).isalpha()]
+    return KNOWN[max(fits, key=len)] if fits else None
+
+
+def _after(name: str, key: str) -> str:
+    """The character that follows the key in the name as it is written; a space at its end."""
+    left = list(key)
+    for character in f"{name} ":
+        if not left:
+            return character
+        if character == left[0]:
+            left.pop(0)
+    return " "
+
+
+def known_levels(tasks) -> dict[str, Benchmark]:
+    """task -> its benchmark, for those that are known."""
+    found = {str(task): find(str(task)) for task in tasks}
+    return {task: one for task, one in found.items() if one is not None}
+
+
+# What tables write for a score that was not measured.
+NOT_MEASURED = (-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0)
+_SIZES = re.compile(r"^(params|tokens|flops|loss|loss_nats|seed|model|name|items|family|n|d|c)$")
+
+
+def melted(
+    columns: Mapping[str, np.ndarray], tasks: tuple[str, ...] = ()
+) -> tuple[dict[str, np.ndarray], list[Note]] | None:
+    """A wide table, a column a task, as rows of task and score; None where it is not one.
+
+    tasks: the columns; else those that are named like known benchmarks, two or more of them. Percentages
+    become fractions; codes for what was not measured, and empty cells, are left out and told. Raises
+    InputError for a column that is not there.
+    """
+    if missing := [name for name in tasks if name not in columns]:
+        raise InputError(f"--tasks: no column {missing[0]!r}; there are {', '.join(list(columns)[:20])}")
+    if not tasks:
+        if {"task", "score"} & set(columns) or "metric" in columns:
+            return None
+        tasks = tuple(name for name in columns if not _SIZES.match(name.lower()) and find(name) is not None)
+        tasks = tuple(name for name in tasks if np.isfinite(numbers(columns[name])).any())
+        if len(tasks) < 2:
+            return None
+    rest = {name: values for name, values in columns.items() if name not in tasks}
+    shown = ", ".join(tasks[:6]) + (f" and {len(tasks) - 6} more" if len(tasks) > 6 else "")
+    notes = [Note("melted", f"{len(tasks)} columns are tasks, a row a score: {shown}")]
+    parts, percent, coded, empty = [], [], {}, 0
+    for name in tasks:
+        score = numbers(columns[name])
+        code = np.isin(score, NOT_MEASURED)
+        if code.any():
+            coded[name] = int(code.sum())
+        good = np.isfinite(score) & ~code
+        empty += int((~np.isfinite(score)).sum())
+        if good.any() and score[good].max() > 1:
+            percent.append(name)
+            score = score / 100
+        parts.append((name, np.flatnonzero(good), score[good]))
+    if percent:
+        notes.append(Note("percent", f"divided by 100, as they are percentages: {', '.join(percent[:8])}"))
+    if coded:
+        said = ", ".join(f"{name} ({count})" for name, count in coded.items())
+        text = f"{sum(coded.values())} scores are a code for not measured (such as -100) and left out: {said}"
+        notes.append(Note("not_measured", text))
+    if empty:
+        notes.append(Note("no_score", f"{empty} cells hold no number and are left out"))
+    rows = np.concatenate([index for _, index, _ in parts])
+    out = {name: values[rows] for name, values in rest.items()}
+    out["task"] = np.array([name for name, index, _ in parts for _ in index], object)
+    out["score"] = np.concatenate([score for _, _, score in parts])
+    return out, notes

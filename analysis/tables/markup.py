@@ -1,0 +1,183 @@
+"""Tables of Markdown and HTML files as raw cells: heads and rows, without their decoration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+
+from analysis.notes import Note
+from analysis.text import rows_text
+
+# What writers put for a cell that has no value.
+_NOTHING = frozenset(
+    ["", "-", "--", "---", "—", "–", "n/a", "na", "none", "null", "tbd", "?", "x", "nan", "not run"]
+)
+_RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
+_MARKS = re.compile(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|`|\\(?=[|*_])")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_NOTE = re.compile(r"\[\^?\d+\]|<sup>.*?</sup>|[†‡§*]+$")
+_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_POWER = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+
+_ERROR = re.compile(r"^([-+]?[\d.,eE]+)\s*(?:±|\\pm|\+/-)\s*([\d.,eE]+)$")
+
+Table = tuple[list[str], list[list[str]]]
+
+
+def one_of(tables: list[Table], known: Callable[[str], bool], said: list[Note]) -> Table | None:
+    """The table that has most heads that are known, then most rows; those of the same heads go below it.
+
+    What is chosen among several is told, and so are rows that are short or long. Values with errors, `3.36 ±
+    .02`, become two columns. None without any table.
+    """
+    if not tables:
+        return None
+    best = max(tables, key=lambda table: (sum(map(known, table[0])), len(table[1])))
+    same = [table for table in tables if table[0] == best[0]]
+    if len(same) < len(tables):
+        others = "; ".join(" | ".join(head[:4]) for head, _ in tables if head != best[0])
+        heads = " | ".join(best[0][:6])
+        text = f"of its {len(tables)} tables the one with the heads {heads} is read, not {others}"
+        said.append(Note("table_chosen", text))
+    if len(same) > 1:
+        said.append(Note("tables_joined", f"{len(same)} tables of the same heads are one below the other"))
+    head, rows = list(best[0]), [list(row) for _, part in same for row in part]
+    odd = [index for index, row in enumerate(rows) if len(row) != len(head)]
+    if odd:
+        said.append(Note("odd_rows", f"{rows_text(odd)}: not as many cells as heads; filled or cut"))
+    rows = [(row + [""] * len(head))[: len(head)] for row in rows]
+    for column in reversed(range(len(head))):
+        found = [_ERROR.match(row[column]) for row in rows]
+        if any(found):
+            said.append(
+                Note("errors_split", f"{head[column]!r} has errors (±): they are {head[column]}_stderr")
+            )
+            head.insert(column + 1, f"{head[column]}_stderr")
+            for row, match in zip(rows, found, strict=True):
+                row[column : column + 1] = [match[1], match[2]] if match else [row[column], ""]
+    return head, rows
+
+
+def plain(cell: str) -> str:
+    """A cell without bold, code, links, footnotes and LaTeX's dollars; nothing for `—`, `n/a` and the like.
+
+    `**3.36**` is 3.36 and 10⁻³ is 10^-3; words stay, and what is struck out: `3.36 (partial)` and `~~3.36~~`
+    are no numbers.
+    """
+    cell = _LINK.sub(r"\1", cell).replace("<br>", " ").replace("<br/>", " ")
+    cell = re.sub(r"<sup>(-?\d+)</sup>", r"^\1", cell)
+    cell = re.sub(r"</?[A-Za-z][^>]*>", "", _NOTE.sub("", cell.strip()))
+    cell = _MARKS.sub("", cell).strip().strip("$").strip()
+    cell = cell.replace("\\times", "x").replace("\\cdot", "x").replace("−", "-")
+    cell = re.sub(r"\^\{([^}]*)\}", r"^\1", cell)
+    cell = _POWER.sub(lambda found: "^" + found[0].translate(_SUPERSCRIPT), cell)
+    return "" if cell.lower() in _NOTHING else cell
+
+
+def of_markdown(text: str) -> Iterator[Table]:
+    """The pipe tables of a text, one after the other."""
+    lines = text.splitlines()
+    at = 0
+    while at + 1 < len(lines):
+        if "|" in lines[at] and "|" in lines[at + 1] and _RULE.match(lines[at + 1]):
+            head = _cells(lines[at])
+            rows = []
+            at += 2
+            while at < len(lines) and "|" in lines[at] and lines[at].strip():
+                rows.append(_cells(lines[at]))
+                at += 1
+            yield head, rows
+        else:
+            at += 1
+
+
+def _cells(line: str) -> list[str]:
+    line = line.strip().removeprefix("|")
+    line = line[:-1] if line.endswith("|") and not line.endswith("\\|") else line
+    return [plain(cell) for cell in re.split(r"(?<!\\)\|", line)]
+
+
+def of_html(text: str) -> Iterator[Table]:
+    """The tables of a page that have a row of heads; cells that span columns or rows stand in each."""
+    reader = _Reader()
+    reader.feed(text)
+    reader.close()
+    for rows in reader.tables:
+        if len(rows) > 1:
+            yield rows[0], rows[1:]
+
+
+class _Reader(HTMLParser):
+    """Rows of cells of every table; what stands in an inner table belongs to the inner one."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tables: list[list[list[str]]] = []
+        self.open: list[list[list[str]]] = []
+        self.cell: list[str] | None = None
+        self.spans: dict[int, tuple[int, str]] = {}
+        self.columns = 1
+        self.rows = 1
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self.open.append([])
+            self.spans = {}
+        elif tag == "tr" and self.open:
+            self._end()
+            self.open[-1].append([])
+            self._spanned()
+        elif tag in ("td", "th") and self.open:
+            self._end()
+            if not self.open[-1]:
+                self.open[-1].append([])
+            said = dict(attrs)
+            self.columns, self.rows = (_span(said.get(name)) for name in ("colspan", "rowspan"))
+            self.cell = []
+        elif tag == "sup" and self.cell is not None:
+            self.cell.append("^" if re.search(r"(?:10|2)\s*$", "".join(self.cell)) else " ")
+
+    def handle_data(self, data: str) -> None:
+        if self.cell is not None:
+            self.cell.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th", "tr"):
+            self._end()
+        elif tag == "table" and self.open:
+            self._end()
+            self.tables.append([row for row in self.open.pop() if row])
+
+    def close(self) -> None:
+        super().close()
+        while self.open:
+            self._end()
+            self.tables.append([row for row in self.open.pop() if row])
+
+    def _end(self) -> None:
+        if self.cell is None or not self.open:
+            return
+        text = plain(" ".join("".join(self.cell).split()))
+        row = self.open[-1][-1]
+        for _ in range(self.columns):
+            if self.rows > 1:
+                self.spans[len(row)] = (self.rows - 1, text)
+            row.append(text)
+        self.cell = None
+        self._spanned()
+
+    def _spanned(self) -> None:
+        """Cells of rows above that reach into this one."""
+        row = self.open[-1][-1]
+        while (span := self.spans.get(len(row))) is not None and span[0] > 0 and self.cell is None:
+            left, text = span
+            if left == 1:
+                del self.spans[len(row)]
+            else:
+                self.spans[len(row)] = (left - 1, text)
+            row.append(text)
+
+
+def _span(value: str | None) -> int:
+    return min(max(int(value), 1), 100) if value and value.isdigit() and len(value) < 4 else 1

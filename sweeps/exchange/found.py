@@ -1,0 +1,116 @@
+"""What a reader of a foreign file found: rows, and what was left out, renamed, guessed or standing twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.errors import InputError
+
+DEEPEST = 32  # lists and objects of JSON in one another
+
+_SIZE = re.compile(
+    r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)\s?([KMBT])(?![A-Za-z0-9])"
+    r"|(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([kmbt])(?![A-Za-z0-9])"
+)
+_SCALE = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+
+@dataclass(frozen=True)
+class Remark:
+    """`code` is stable and meant for programs, `text` is one sentence for people."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of one file or more, and remarks. scores: the rows are scores of tasks, for `lab thresholds`."""
+
+    rows: list[dict[str, Any]]
+    remarks: tuple[Remark, ...] = ()
+    scores: bool = False
+
+
+def size_in(name: str) -> float | None:
+    """Parameters in a name such as `pythia-1.4b` or `OPT 125M`; None for none, or two that differ.
+
+    A letter before the digits makes them something else: `d512`, `v2b`, `8x7B`. Tokens (`300B tokens`) are no
+    size, and `1_4b` may be 1.4 or 4 billion.
+    """
+    if re.search(r"\d_\d+[kmbt]", name, re.IGNORECASE):
+        return None
+    name = re.sub(r"\d+(?:\.\d+)?\s?[kmbtKMBT][\s_-]?(?:tokens?|toks?)\b", "", name)
+    name = name.replace("_", " ").replace("-", " ")
+    found = {
+        float(big or small) * _SCALE[(unit or letter).lower()]
+        for big, unit, small, letter in _SIZE.findall(name)
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def read_off(path: Path, params: float, name: str) -> Remark:
+    """That a size is a guess."""
+    text = f"{path.name}: params {params:g} is read off the name {name!r}; --models says it better"
+    return Remark("params_from_name", text)
+
+
+def sized(
+    rows: list[dict], models: Mapping[str, Mapping[str, Any]], key: str = "model"
+) -> tuple[list[dict], list[str]]:
+    """Rows with what the user says of their models, and what is wrong with it. models: a name, its last part
+    or an unambiguous piece of it -> params, tokens, ...; key: the column of names."""
+    names = list(dict.fromkeys(str(row.get(key)) for row in rows))
+    chosen: dict[str, Mapping[str, Any]] = {}
+    problems = []
+    for given, values in models.items():
+        exact = [name for name in names if given in (name, name.rsplit("/", 1)[-1])]
+        fits = exact or [name for name in names if given.lower() in name.lower()]
+        if len(fits) == 1:
+            chosen[fits[0]] = values
+        else:
+            what = f"fits {listed(fits)}" if fits else f"fits none of {listed(names)}"
+            problems.append(f"--models: {given!r} {what}")
+    return [row | chosen.get(str(row.get(key)), {}) for row in rows], problems
+
+
+def loaded(path: Path, text: str) -> Any:
+    """The JSON of a file. Raises InputError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise InputError(f"{path}: lists or objects in more than {DEEPEST} others") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def number(value: Any) -> float | None:
+    """A number, or None for what is none (`N/A`, true, NaN)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if found == found and abs(found) != float("inf") else None
+
+
+def listed(names: Iterable[Any], most: int = 5) -> str:
+    """`a, b, c`, and how many more."""
+    names = list(dict.fromkeys(map(str, names)))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def at(data: Any, *path: str) -> Any:
+    """data[a][b]..., or None where that is not there."""
+    for key in path:
+        if not isinstance(data, Mapping) or key not in data:
+            return None
+        data = data[key]
+    return data
