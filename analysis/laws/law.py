@@ -89,6 +89,7 @@ class Law:
     absolute: bool = False
     alike: Mapping[str, str] = MappingProxyType({})
     under: Law | None = None
+    unscaled: tuple[str, ...] = ()
 
     if TYPE_CHECKING:
         # Attributes of some laws, properties of others: to a type checker, what may only be read.
@@ -370,6 +371,7 @@ class FormulaLaw(Law):
     constants in the table's units, and the fit leaves the inputs in them. alike: input -> the input whose
     unit it shares, as unique_tokens shares that of tokens; they are centred together. under: the law whose
     parameters are the first of these, and which this is but for what the others do; starts come from it.
+    unscaled: inputs that are counts, of which 1 means something, and are not centred: experts, streams.
     """
 
     name: str
@@ -381,6 +383,7 @@ class FormulaLaw(Law):
     absolute: bool = False
     alike: Mapping[str, str] = field(default_factory=dict)
     under: Law | None = None
+    unscaled: tuple[str, ...] = ()
 
     def evaluate(self, theta: np.ndarray, x: np.ndarray) -> JetEvaluation:
         plain = dict(zip(self.inputs, np.exp(x), strict=True))

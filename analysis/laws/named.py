@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from analysis.errors import InputError
-from analysis.laws import axes
+from analysis.laws import axes, varied
 from analysis.laws.axes import broken_power_law, power_law
 from analysis.laws.coupled import KAPLAN, CoupledLaw
 from analysis.laws.law import FormulaLaw, Law, Parameter, SumLaw, Term, coefficient, tidy_formula
@@ -92,6 +92,8 @@ _ALL: tuple[Law, ...] = (
     low_precision(CHINCHILLA),
     low_precision(CHINCHILLA, ("bits_weights", "bits_activations", "bits_attention")),
     quantised(CHINCHILLA),
+    *varied.on(CHINCHILLA),
+    *varied.LAWS,
     *axes.LAWS,
     sigmoid_link(),
     logit_link(),
@@ -106,6 +108,7 @@ TERMS: dict[str, Callable[[Law], Law]] = {
     "batch": lambda base: mistuned(base, "batch_tokens"),
     "precision": low_precision,
     "quantised": quantised,
+    **varied.TERMS,
 }
 
 

@@ -84,6 +84,7 @@ def mistuned(base: Law, axis: str = "learning_rate") -> FormulaLaw:
         base.absolute,
         base.alike,
         base,
+        unscaled=base.unscaled,
     )
 
 
@@ -127,6 +128,7 @@ def low_precision(base: Law, axes: Sequence[str] = ("bits",)) -> FormulaLaw:
         base.absolute,
         base.alike,
         base,
+        unscaled=base.unscaled,
     )
 
 
@@ -157,6 +159,7 @@ def quantised(base: Law, axis: str = "bits_after") -> FormulaLaw:
         base.absolute,
         base.alike,
         base,
+        unscaled=base.unscaled,
     )
 
 

@@ -18,6 +18,8 @@ def centred(rows: Sample, law: Law, rho: Rho) -> tuple[np.ndarray, np.ndarray, d
     middle = logs.mean(axis=1) * (not law.absolute)
     for name, other in law.alike.items():
         middle[law.inputs.index(name)] = middle[law.inputs.index(other)]
+    for name in law.unscaled:
+        middle[law.inputs.index(name)] = 0.0
     target = np.log(rows.loss)
     level = 0.0 if rho.raw or law.absolute else float(target.mean())
     centre = dict(zip(law.inputs, middle.tolist(), strict=True)) | {"loss": level}

@@ -50,6 +50,12 @@ _ALIASES: Mapping[str, tuple[str, str]] = {
 }
 ALIASES = {role: tuple(tuple(tier.split()) for tier in tiers) for role, tiers in _ALIASES.items()}
 NEEDED = ("params", "tokens", "flops", "loss")
+# Inputs that laws with terms take besides; `--columns` may name or compute them.
+_COVARIATES = (
+    "learning_rate batch_tokens bits bits_weights bits_activations bits_attention bits_after experts streams "
+    "vocab_params width depth share share_1 share_2 share_3 share_4 arm task_loss"
+)
+COVARIATES = frozenset(_COVARIATES.split())
 # Words in a name that looks like a loss and is none: an interval's end, a share, another quantity.
 _NO_LOSS = re.compile(
     r"reducible|lower|upper|std|stderr|error|delta|weight|scale|aux|zloss|balanc|router|spike|grad|ratio|rank|pred|fit"
@@ -138,8 +144,9 @@ def assign(
     notes = []
     roles: dict[str, str] = {}
     for role, column in wanted.items():
-        if role not in ALIASES:
-            problems.append(f"{source}: column map: no role {role!r}{nearest(role, ALIASES)}")
+        if role not in ALIASES and role not in COVARIATES:
+            known = (*ALIASES, *sorted(COVARIATES))
+            problems.append(f"{source}: column map: no role {role!r}{nearest(role, known)}")
             continue
         try:
             parse(column, columns)

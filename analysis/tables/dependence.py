@@ -69,5 +69,7 @@ def _neighbours(rows: Sample, residual: np.ndarray, groups: np.ndarray) -> float
     if pair.sum() < PAIRS:
         return None
     before, after = size[order][:-1][pair], size[order][1:][pair]
-    correlation = float(np.mean(before * after)) / float(np.mean(size**2))
+    # Of these pairs alone: over the variance of all rows it could exceed 1.
+    spread = np.sqrt(float(np.mean(before**2)) * float(np.mean(after**2)))
+    correlation = float(np.mean(before * after)) / spread if spread > 0 else 0.0
     return correlation if correlation > max(CORRELATED, 2.6 / np.sqrt(pair.sum())) else None

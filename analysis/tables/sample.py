@@ -109,6 +109,8 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     notes += _untrained(runs, keep, loss)
     if not runs.store and (text := doubled_names({k: v[keep] for k, v in runs.columns.items()})):
         notes.append(Note("doubled_names", text))
+    if "unique_tokens" not in inputs:
+        notes += _repeated(runs, keep, out)
     clusters, clustered_by = _clusters(runs, keep, out)
     if not clustered_by and not runs.store:
         clusters, clustered_by, said = _told(runs, keep, out, loss)
@@ -128,6 +130,27 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         _groups(runs, keep, out),
         None if stated is None else stated[keep],
     )
+
+
+def _repeated(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> list[Note]:
+    """Rows that saw their data more than once, by a column of unique tokens or of epochs."""
+    unique = runs.role("unique_tokens")
+    name = next((name for name in runs.columns if normal(name) in ("epoch", "epochs", "numepochs")), None)
+    if unique is not None and "tokens" in inputs:
+        with np.errstate(all="ignore"):
+            epochs = inputs["tokens"] / numbers(unique)[keep]
+    elif name is not None:
+        epochs = numbers(runs.columns[name])[keep]
+    else:
+        return []
+    rows = keep[np.isfinite(epochs) & (epochs > 1.01)]
+    if not len(rows):
+        return []
+    text = (
+        f"{len(rows)} of {len(keep)} rows repeat their data, up to {np.nanmax(epochs):.3g} epochs: this "
+        "law takes repeated tokens for fresh ones; data-constrained has a term for them (unique_tokens)"
+    )
+    return [Note("repeated_data", text)]
 
 
 # A loss this near to that of guessing evenly among the tokens is one of a model that has learned nothing.
@@ -199,6 +222,9 @@ def _values(runs: Runs, role: str) -> np.ndarray | None:
     values = runs.role(role)
     if values is None and role not in ALIASES:
         values = runs.columns.get(role)
+        if values is None and role.startswith("exp_") and (plain := runs.columns.get(role[4:])) is not None:
+            # A covariate that may be zero or negative enters a law by its exponential.
+            values = np.exp(np.clip(numbers(plain), -200, 200))
     return None if values is None else numbers(values)
 
 

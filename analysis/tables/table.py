@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
-from analysis.tables.columns import IN_MEMORY, NEEDED, assign, nearest, spoken
+from analysis.tables.columns import COVARIATES, IN_MEMORY, NEEDED, assign, nearest, spoken
 from analysis.tables.files import columns_of
 from analysis.tables.formulas import evaluate
 from analysis.tables.limits import LIMITS, ReadLimits
@@ -191,7 +191,7 @@ def table(
     roles, said = assign(searched if not asked.get("flops") else raw, asked, source)
     notes += [] if store else said
     out = dict(raw)
-    for role in NEEDED:
+    for role in (*NEEDED, *COVARIATES.intersection(roles)):
         if role in roles:
             out[role] = evaluate(roles[role], raw)
     _small(out, roles, notes)

@@ -27,7 +27,6 @@ _GOLDS = (
     "answer_idx",
     "answer_index",
     "target",
-    "correct",
 )
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

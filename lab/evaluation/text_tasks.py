@@ -87,7 +87,8 @@ def run(
     targets = [
         write.target(doc, shape.thoughts and task.output_type != "multiple_choice") for doc in task.docs
     ]
-    remarks = _cut(task, shape, dataset.context, pieces, targets)
+    new = _length(task, shape, targets)
+    remarks = _cut(task, shape, dataset.context, pieces, targets, new)
     nats, right, counts = _likelihoods(params, config, dataset, prompts, targets)
     clusters = [task.doc_to_cluster(doc) if task.doc_to_cluster else i for i, doc in enumerate(task.docs)]
     N = len(task.docs)
@@ -104,19 +105,28 @@ def run(
     if task.output_type == "multiple_choice":
         found |= _choices(task, params, config, dataset, prompts, write)
     if task.output_type == "generate_until":
-        found |= _generated(task, params, config, dataset, prompts, shape)
+        found |= _generated(task, params, config, dataset, prompts, shape, new)
     scores = metrics.ItemScores(**found)
     return replace(scores, remarks=(*task.remarks, *remarks, *_always_one(task, scores)))
 
 
-def _cut(task: TextTask, shape: Shape, context: int, pieces, targets) -> list[tuple[str, str]]:
+# Tokens generated beyond the longest answer, so that one that goes on is seen to go on.
+_BEYOND = 4
+
+
+def _length(task: TextTask, shape: Shape, targets) -> int:
+    """Tokens to generate: without working before it, an answer needs no more room than the longest one."""
+    return task.max_new if shape.thoughts else min(task.max_new, max(map(len, targets)) + _BEYOND)
+
+
+def _cut(task: TextTask, shape: Shape, context: int, pieces, targets, new: int) -> list[tuple[str, str]]:
     """How many prompts lose their beginning, and how many of their solved examples; a remark for each.
 
     Raises InputError where no item keeps one solved example: its score would be that of no shots at all.
     """
     cut = lost = bare = short = 0
     for parts, target in zip(pieces, targets, strict=True):
-        answer = task.max_new if task.output_type == "generate_until" else len(target)
+        answer = new if task.output_type == "generate_until" else len(target)
         room = max(context + 1 - answer, 1)
         if sum(map(len, parts)) <= room:
             continue
@@ -181,8 +191,8 @@ def _always_one(task: TextTask, scores: metrics.ItemScores) -> list[tuple[str, s
     shown = most if len(most) < 30 else f"{most[:27]}..."
     text = (
         f"{scores.task}: {share:.0%} of the answers are {shown!r}, which is right for {right:.0%}: the model "
-        "does not tell the items apart, and its score is the share of that answer; ask with other choices, or "
-        "without letters"
+        "does not tell the items apart, and its score is the share of that answer; ask with other choices, "
+        "or without letters"
     )
     return [("always_one", text)]
 
@@ -269,9 +279,9 @@ def _choices(task, params, config, dataset, prompts, write: _Writer) -> dict:
     }
 
 
-def _generated(task, params, config, dataset, prompts, shape: Shape) -> dict:
+def _generated(task, params, config, dataset, prompts, shape: Shape, length: int) -> dict:
     texts: list[str] = []
-    kept = max(dataset.context - task.max_new, 1)
+    kept = max(dataset.context - length, 1)
     for first in range(0, len(prompts), _ROWS):
         batch = [prompt[-kept:] for prompt in prompts[first : first + _ROWS]]
         new = generate(
@@ -281,7 +291,7 @@ def _generated(task, params, config, dataset, prompts, shape: Shape) -> dict:
             dataset.vocab_size,
             dataset.tokenizer.end,
             dataset.context,
-            task.max_new,
+            length,
         )
         texts += [dataset.tokenizer.decode(tokens) for tokens in new]
     read = [_read(text, task, shape) for text in texts]

@@ -71,6 +71,26 @@ def train(argv: list[str]) -> int:
     return tyro.cli(command, args=argv, prog="lab train")
 
 
+def _differing(spec: dict, config: RunConfig) -> str:
+    """`model.width 32 there, 64 here`: the keys in which the run of a folder differs from what is asked."""
+
+    def flat(values: dict, prefix: str = "") -> dict:
+        out = {}
+        for key, value in values.items():
+            out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return out
+
+    there, here = (
+        flat(json.loads(json.dumps(spec.get("config", {})))),
+        flat(json.loads(json.dumps(asdict(config)))),
+    )
+    names = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    if not names:
+        return "made of other data or by another version"
+    told = [f"{key} {there.get(key)!r} there, {here.get(key)!r} here" for key in names[:6]]
+    return "; ".join(told) + (f" and {len(names) - 6} more keys" if len(names) > 6 else "")
+
+
 def _predict(config: RunConfig, how: Execution, chip: str, as_json: bool) -> int:
     from lab.machine import chips, devices
 
@@ -119,7 +139,15 @@ def _train(
     run_id = config.run_id(dataset.digest)
     spec = folder.spec()
     if spec and spec["run_id"] != run_id:
-        raise InputError(f"{out}: holds run {spec['run_id']} of another configuration; choose another folder")
+        raise InputError(
+            f"{out}: holds run {spec['run_id']} of another configuration, {_differing(spec, config)}; "
+            "choose another folder"
+        )
+    if dataset.unique_tokens and config.tokens > 1.01 * dataset.unique_tokens:
+        warn(
+            f"{config.tokens / dataset.unique_tokens:.3g} epochs: {config.tokens:,} tokens of "
+            f"{dataset.unique_tokens:,} unique ones; repeated tokens are worth less (arXiv 2305.16264)"
+        )
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     signal.signal(signal.SIGINT, lambda *_: stopped.append(1))

@@ -14,7 +14,7 @@ from sweeps.exchange.found import Found, Remark, listed, size_in
 _LINE = re.compile(r"^(?P<run>.+) - (?P<metric>[^-].*)$")
 _ENDS = ("__MIN", "__MAX")
 # `lr=3e-4`, `N: 70M` in the name of a run or a group.
-_SAID = re.compile(r"([A-Za-z][\w/.]*)\s*[=:]\s*(\d[\d_.]*(?:[eE][+-]?\d+)?[kKmMbBtT]?)(?![\w.])")
+_SAID = re.compile(r"([A-Za-z][\w/.]*)\s*[=:]\s*(\d[\d_.]*(?:[eE][+-]?\d+)?[kKmMbBtT]?)(?![A-Za-z0-9.])")
 _TOKENS = re.compile(r"tokens|tok_seen", re.IGNORECASE)
 _LOSS = re.compile(r"loss|nll|xent|entropy|bpb|ppl|perplexity", re.IGNORECASE)
 # A line that ends before this share of the longest may be of a run that stopped.

@@ -10,6 +10,7 @@ from sweeps.quantities import short
 from sweeps.study.prior import Prior
 from sweeps.study.schema import Grid
 
+UNEQUAL = 1.2  # of one IsoFLOP level, how far FLOPs as they are spent may differ
 _USUAL_RATES = (1e-5, 0.3)  # of AdamW and Muon here, from billions of params to thousands
 
 
@@ -65,6 +66,20 @@ def _of_oddities(cells: list[Cell]):
             f"{len(short_runs)} of {len(cells)} runs never stay at their peak rate: the warmup of "
             f"{short_runs[0].optimizer.warmup_tokens} tokens lasts until their cooldown or their end"
         )
+    cut_off = [cell.config for cell in cells if cell.config.optimizer.warmup_tokens > cell.config.tokens]
+    if cut_off:
+        least = min(config.tokens for config in cut_off)
+        yield (
+            f"{len(cut_off)} of {len(cells)} runs are shorter than their warmup of "
+            f"{short(cut_off[0].optimizer.warmup_tokens)} tokens (the shortest has {short(least)}): they "
+            "warm up faster than the others, or never reach their rate"
+        )
+    depths = {cell.config.model.layers for cell in cells if cell.config.model.parametrization == "mup"}
+    if len(depths) > 1:
+        yield (
+            f"muP carries a rate over widths, not over depths, and depths grow from {min(depths)} to "
+            f"{max(depths)} layers: parametrization completep does both (arXiv 2505.01618)"
+        )
     deep = max(cells, key=lambda cell: cell.config.model.layers / cell.config.model.width)
     if deep.config.model.layers > deep.config.model.width:
         yield f"{deep.config.model.layers} layers of width {deep.config.model.width}: deeper than wide"
@@ -106,6 +121,17 @@ def _of_valleys(cells: list[Cell], prior: Prior, grid: Grid):
         )
         if len(sizes) < 5:
             yield f"{flops:.3g} FLOPs have {len(sizes)} sizes; a minimum wants 5 or more"
+        spent = [
+            c.flops["flops_exact"]
+            for c in cells
+            if abs(6 * (c.params.total - c.params.embedding) * c.config.tokens / flops - 1) < 0.02
+        ]
+        if spent and max(spent) > UNEQUAL * min(spent):
+            yield (
+                f"{flops:.3g} FLOPs: at equal 6 params tokens its sizes spend FLOPs that differ by a factor "
+                f"of {max(spent) / min(spent):.3g} (attention and head weigh more in narrow models): the "
+                "valley is one of unequal compute"
+            )
         best = prior.optimal_params(flops)
         if len(sizes) >= 3 and not sizes[1] <= best <= sizes[-2]:
             yield (

@@ -265,7 +265,8 @@ def test_prompts_that_do_not_fit_are_counted_and_few_shots_never_cut_to_none(wor
     assert "1 of 7 prompts do not fit the context of 64 tokens" in said[1]
     assert "1 lose a part of the question itself" in said[1]
     assert not text_tasks.run(task(), *world, text_tasks.Shape(2)).remarks
-    (said,) = text_tasks.run(task(), *world, text_tasks.Shape(6)).remarks
+    polite = task(doc_to_text=lambda doc: f"please {doc['q']}")
+    (said,) = text_tasks.run(polite, *world, text_tasks.Shape(6)).remarks
     assert "7 of 7 prompts do not fit" in said[1]
     assert "solved examples in all; 0 of them keep none" in said[1]
     wordy = task(doc_to_text=lambda doc: "z" * 60 + doc["q"])

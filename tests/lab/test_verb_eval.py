@@ -88,7 +88,7 @@ def test_scores_come_out_again_with_all_that_is_known(trained, capsys, tmp_path)
 
 def test_other_tasks_forms_and_a_file_without_code(trained, capsys, tmp_path):
     path = tmp_path / "mine.jsonl"
-    path.write_text("".join(f'{{"prompt": "a{n:03d}+001=", "answer": "{(n + 1) % 10}"}}\n' for n in range(5)))
+    path.write_text("".join(f'{{"prompt": "{n}+1=", "answer": "{(n + 1) % 10}"}}\n' for n in range(5)))
     found = scored(
         capsys, trained.path, "--tasks", "addition-2", path, "--shots", 2, "--limit", 20, "--generate"
     )

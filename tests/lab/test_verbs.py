@@ -43,7 +43,7 @@ def test_train_says_what_came_of_it_and_trains_once(trained):
 
 def test_another_configuration_does_not_go_into_the_same_folder(trained):
     done = lab("train", "--out", trained[0], *TRAIN, "--seed", "1", code=2)
-    assert "of another configuration" in done.stderr
+    assert "of another configuration, seed 0 there, 1 here; choose another folder" in done.stderr
 
 
 def test_two_devices_give_the_loss_of_one(trained, tmp_path):

@@ -567,7 +567,8 @@ def test_from_results_of_four_sizes_to_verdicts_and_figures(tmp_path, capsys):
     assert "arc_easy 0.25 (four answers" in out
     assert "arc_easy / acc:" in out
     assert (tmp_path / "figures").is_dir()
-    assert any(file.suffix == ".svg" and "arc_easy" in file.name for file in (tmp_path / "figures").iterdir())
+    figures = sorted(file.name for file in (tmp_path / "figures").iterdir() if file.suffix == ".svg")
+    assert len(figures) == 2, figures
     wide = write(
         tmp_path / "w.csv", "model,params,arc_easy,piqa\na,7e7,26.0,-100\nb,1.6e8,29,55\nc,4e8,38,60\n"
     )
@@ -607,3 +608,14 @@ def test_fit_says_what_it_left_out_and_both_exponents(tmp_path, capsys):
     assert "excluded  1 rows: loss is missing or not a number (row 3)" in out
     assert "'N_total' could be it too" in out
     assert "by 'N_total' as params alpha 0.34 becomes" in out
+
+
+def test_repeated_data_are_told_by_a_fit(tmp_path, capsys):
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 5)))
+    loss = 1.7 + 400 / n**0.34 + 410 / d**0.28
+    for head, more in (("unique_tokens", np.full(len(d), 4.7e9)), ("epochs", d / 4.7e9)):
+        lines = [f"{a},{b},{c},{e}" for a, b, c, e in zip(n, d, loss, more, strict=True)]
+        path = write(tmp_path / "t.csv", "\n".join([f"N,D,loss,{head}", *lines]))
+        assert fit([str(path), "--law", "chinchilla", "--bootstrap", "0"]) == 0
+        out = capsys.readouterr().out
+        assert "10 of 25 rows repeat their data, up to 21.3 epochs" in out

@@ -178,6 +178,28 @@ PLANTED = [
         },
         "the minimum is expected at",
     ),
+    (
+        {
+            "design": "isoflop",
+            "flops": [1e10],
+            "valley": {"tokens_per_param": 1.0, "spread": 6.0},
+            "shape": {"head_width": 2},
+            "data": {**DATA, "context": 512},
+        },
+        "its sizes spend FLOPs that differ by a factor of",
+    ),
+    (
+        {
+            **WIDE,
+            "sizes": [{"width": 8 * n, "layers": n} for n in (1, 2, 3, 4)],
+            "model": {"parametrization": "mup"},
+        },
+        "depths grow from 1 to 4 layers: parametrization completep does both",
+    ),
+    (
+        {**WIDE, "optimizer": {"warmup_tokens": 30_000}},
+        "16 of 32 runs are shorter than their warmup of 30k tokens (the shortest has 10k)",
+    ),
 ]
 
 

@@ -56,6 +56,8 @@ def test_nested_terms_keep_their_names_and_their_base(law):
 def test_gradient_and_hessian_are_exact(law):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(len(law.inputs), 7))
+    counted = [law.inputs.index(name) for name in law.unscaled]
+    x[counted] = np.abs(x[counted])  # counts are 1 or more
     theta = np.array([rng.uniform(0.2, 0.9) for _ in law.parameters])
     step = 1e-5
     outer, inner = np.zeros((1, 7)), rng.normal(size=(1, 7))
@@ -78,8 +80,11 @@ def test_public_and_inner_parameters_agree(law):
     rng = np.random.default_rng(1)
     centre = {name: rng.uniform(10, 20) for name in law.inputs} | {"loss": 1.1}
     centre |= {name: centre[other] for name, other in law.alike.items()}
+    centre |= dict.fromkeys(law.unscaled, 0.0)
     theta = np.array([rng.uniform(0.2, 0.9) for _ in law.parameters])
     x = rng.normal(size=(len(law.inputs), 5))
+    counted = [law.inputs.index(name) for name in law.unscaled]
+    x[counted] = np.abs(x[counted])  # counts are 1 or more
     public = {name: values[0] for name, values in law.to_public(theta[None], centre).items()}
     inputs = {name: np.exp(row + centre[name]) for name, row in zip(law.inputs, x, strict=True)}
     np.testing.assert_allclose(
