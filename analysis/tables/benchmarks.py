@@ -125,6 +125,12 @@ NOT_MEASURED = (-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0)
 _SIZES = re.compile(r"^(params|tokens|flops|loss|loss_nats|seed|model|name|items|family|n|d|c)$")
 
 
+def is_score(values: np.ndarray) -> bool:
+    """Whether numbers could be scores: between 0 and 100, codes aside."""
+    good = values[np.isfinite(values) & ~np.isin(values, NOT_MEASURED)]
+    return bool(len(good)) and bool((good >= 0).all() and (good <= 100).all())
+
+
 def melted(
     columns: Mapping[str, np.ndarray], tasks: tuple[str, ...] = ()
 ) -> tuple[dict[str, np.ndarray], list[Note]] | None:
@@ -146,6 +152,14 @@ def melted(
     rest = {name: values for name, values in columns.items() if name not in tasks}
     shown = ", ".join(tasks[:6]) + (f" and {len(tasks) - 6} more" if len(tasks) > 6 else "")
     notes = [Note("melted", f"{len(tasks)} columns are tasks, a row a score: {shown}")]
+    beside = [
+        name
+        for name, values in rest.items()
+        if not _SIZES.match(name.lower()) and values.dtype.kind in "fiu" and is_score(numbers(values))
+    ]
+    if beside:
+        text = f"columns of numbers that are not taken for tasks: {', '.join(beside[:8])}; --tasks names all"
+        notes.append(Note("columns_left", text))
     parts, percent, coded, empty = [], [], {}, 0
     for name in tasks:
         score = numbers(columns[name])

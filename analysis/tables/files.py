@@ -148,7 +148,7 @@ def _json(path: Path, limits: ReadLimits, said: list[Note]) -> dict[str, np.ndar
             text = file.read()
         lines = [line for line in text.splitlines() if line.strip()]
         by_line = _suffix(path) == ".jsonl" or (len(lines) > 1 and _objects(lines[:2]))
-        data = [json.loads(line) for line in lines] if by_line else json.loads(text)
+        data = _each(path, lines) if by_line else json.loads(text)
     except InputError:
         raise
     except RecursionError:
@@ -233,6 +233,17 @@ def _leaves(data: Mapping[str, Any], path: tuple[str, ...], depth: int):
         yield path, dict(data)
     else:
         yield (*path, "", ""), {}  # of another depth than any other: no table
+
+
+def _each(path: Path, lines: Sequence[str]) -> list[Any]:
+    """The value of each line. ValueError that names the line which is none."""
+    found = []
+    for index, line in enumerate(lines, 1):
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}: line {index}: {error.msg} at column {error.colno}") from None
+    return found
 
 
 def _objects(lines: Sequence[str]) -> bool:

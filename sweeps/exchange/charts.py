@@ -24,7 +24,15 @@ _EARLY = 0.98
 def is_chart(head: str) -> bool:
     """Whether the first line of a CSV is that of a chart."""
     names = next(csv.reader([head]), [])
-    return any(name.endswith("__MIN") and name[:-5] in names for name in names)
+    if any(name.endswith("__MIN") and name[:-5] in names for name in names):
+        return True
+    found = [match["metric"] for name in names[1:] if (match := _LINE.match(name))]
+    return (
+        len(found) > 1
+        and len(found) == len(names) - 1
+        and len(set(found)) == 1
+        and bool(_LOSS.search(found[0]))
+    )
 
 
 def read(path: Path, text: str, per_step: float | None, every: bool = False) -> Found:

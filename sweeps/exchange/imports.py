@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -25,17 +25,12 @@ from analysis.verbs.options import Reading
 from lab.errors import InputError
 from lab.files import writing
 from lab.strict import nearest
-from sweeps.exchange import charts, evaluations, event_files, run_logs, training_logs, wandb_files
-from sweeps.exchange.found import Found, Remark, listed, loaded, sized
+from sweeps.exchange import charts, evaluations, event_files, kinds, training_logs, wandb_files
+from sweeps.exchange.found import Found, Remark, listed, sized
 
-Format = Literal[
-    "auto", "table", "wandb", "chart", "tensorboard", "log", "scores",
-    "nanogpt", "nanochat", "llmc", "modded",
-]  # fmt: skip
 ROLES = ("params", "tokens", "flops", "loss", "seed", "status", "held_out", "unique_tokens", "name")
 _SCORES = ("model", "task", "metric", "score", "stderr", "correct", "items", "chance", "shots")
 _FIRST = ("name", "model", "params", "tokens", "flops", "loss", "seed", "status", *_SCORES[1:])
-_TABLES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".md", ".markdown", ".html", ".htm", ".txt")
 _NAMES = ("name", "run", "run_name", "Name", "run name", "model", "Model")
 
 
@@ -43,7 +38,7 @@ def import_(argv: list[str]) -> int:
     def command(
         files: tyro.conf.Positional[tuple[Path, ...]],
         out: Path,
-        format: Format = "auto",
+        format: kinds.Format = "auto",
         columns: str = "",
         params: float | None = None,
         tokens_per_step: float | None = None,
@@ -129,7 +124,7 @@ def _models(text: str, limits: ReadLimits) -> dict[str, dict]:
 
 def read(
     path: Path,
-    format: Format,
+    format: kinds.Format,
     given: training_logs.Given,
     every: bool,
     limits: ReadLimits,
@@ -151,26 +146,22 @@ def read(
         return event_files.read(path, limits.max_bytes, every)
     suffix = Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
     text = None if suffix == ".parquet" else _text(path, limits)
-    kind = guess(path, suffix, text) if format == "auto" else format
+    kind = kinds.guess(path, suffix, text) if format == "auto" else format
     if kind == "scores":
         return evaluations.read(path, text or "", subtasks)
     if kind == "chart":
         return charts.read(path, text or "", given.tokens_per_step, every)
     if kind == "log":
-        return _log(path, suffix, text or "", given, every)
+        return kinds.read_log(path, suffix, text or "", given, every)
     if kind == "table":
         return _table(path, limits, tasks)
-    rows = training_logs.read(path, text or "", kind, given, every)
-    return Found(rows, _of_log(path, rows))
+    rows = training_logs.read(path, text or "", kind, given, every=True)
+    return Found(rows if every else rows[-1:], kinds.remarks_of_log(path, rows))
 
 
-def _of_log(path: Path, rows: list[dict]) -> tuple[Remark, ...]:
-    gone = [row["name"] for row in rows[-1:] if row.get("status") == "diverged"]
-    text = f"{path.name}: its loss ends in NaN or Infinity; the row is diverged and fitted by nobody"
-    return (Remark("diverged", text),) if gone else ()
-
-
-def _folder(path: Path, format: Format, given, every: bool, limits: ReadLimits, subtasks: bool) -> Found:
+def _folder(
+    path: Path, format: kinds.Format, given, every: bool, limits: ReadLimits, subtasks: bool
+) -> Found:
     """Offline runs of wandb, event files of TensorBoard, or results of a harness below a folder."""
     if format in ("auto", "wandb") and (format == "wandb" or any(path.rglob("*.wandb"))):
         return Found(wandb_files.read(path, limits.max_bytes))
@@ -197,51 +188,11 @@ def _text(path: Path, limits: ReadLimits) -> str:
         raise InputError(*getattr(error, "problems", [f"{path}: {error}"])) from None
 
 
-def guess(path: Path, suffix: str, text: str | None) -> Format:
-    """What a file is, by its name and what it says."""
-    text = text or ""
-    if suffix == ".csv" and charts.is_chart(text.lstrip("\ufeff").split("\n", 1)[0]):
-        return "chart"
-    if suffix == ".jsonl":
-        first = run_logs.lines_of(text[: 1 << 16]) or []
-        if first and evaluations.is_samples(first[0]):
-            return "scores"
-        return "log" if run_logs.is_steps(first) else "table"
-    if suffix == ".json" and text.lstrip()[:1] in ("{", "["):
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError):
-            return "table"  # whose reader says what is wrong
-        if evaluations.is_results(data):
-            return "scores"
-        logs = data if isinstance(data, list) else [data]
-        if logs and all(map(run_logs.is_log, logs)):
-            return "log"
-        return "log" if isinstance(data, list) and run_logs.is_steps(data) else "table"
-    if suffix in _TABLES and suffix != ".txt":
-        return "table"
-    kind = training_logs.guess(text)
-    if kind is None and suffix == ".txt":
-        return "table"
-    if kind is None:
-        raise InputError(f"{path}: is neither a table ({', '.join(_TABLES)}) nor a known log; give --format")
-    return kind
-
-
-def _log(path: Path, suffix: str, text: str, given: training_logs.Given, every: bool) -> Found:
-    data = run_logs.lines_of(text) if suffix == ".jsonl" else loaded(path, text)
-    if data is None:
-        raise InputError(f"{path}: its lines are not all JSON")
-    if isinstance(data, list) and data and all(map(run_logs.is_log, data)):
-        parts = [run_logs.read(path, one, given, every) for one in data]
-        return Found([r for p in parts for r in p.rows], tuple(one for p in parts for one in p.remarks))
-    return run_logs.read(path, data, given, every)
-
-
 def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
     # the reader of the analysis: what it takes, `lab fit` takes
     from analysis import read as read_table
 
+    doubt: list[Remark] = []
     try:
         runs = read_table(path, {}, limits)
         frame, notes = dict(runs.columns), list(runs.notes)
@@ -253,6 +204,7 @@ def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
             raise InputError(*error.problems) from None
         notes = []
         frame = _plain(path, limits, notes)
+        doubt = [Remark("ambiguous", problem) for problem in ambiguous]
     wide = benchmarks.melted(frame, tasks)
     if wide is not None:
         frame, said = wide
@@ -267,7 +219,7 @@ def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
     rows = [dict(zip(names, row, strict=True)) for row in values]
     remarks = [Remark(note.code, f"{path.name}: {note.text}") for note in notes if note.code not in _USUAL]
     scores = wide is not None or {"task", "score"} <= set(names)
-    return Found(rows, (*remarks, *_unfit(path, rows)), scores)
+    return Found(rows, (*doubt, *remarks, *_unfit(path, rows)), scores)
 
 
 # Said by `lab fit` of any table, and by the names of the columns that are written.
@@ -319,6 +271,8 @@ def together(
     rows, problems = mapped(rows, columns, path, known)
     if problems:
         raise InputError(*problems)
+    # What was in doubt and is now said is in doubt no more.
+    remarks = [one for one in remarks if one.code != "ambiguous" or not columns]
     if scores and all(row.get("model") is not None for row in rows):
         rows = [row if row.get("metric") is not None else row | {"metric": "accuracy"} for row in rows]
         found = evaluations.joined(rows, models, lambda name: metric_of(name) is not None)
@@ -348,9 +302,15 @@ def _twice(rows: list[dict]) -> list[Remark]:
     return [Remark("doubled_names", text)] if text else []
 
 
+def _guessed(row: Mapping) -> bool:
+    """Whether a score is a share of right answers, which guessing has too."""
+    kind = metric_of(str(row.get("metric", "accuracy")))
+    return kind is None or kind.proportion
+
+
 def _chance(rows: list[dict]) -> list[Remark]:
     """Which levels of guessing are known, and which have to be said."""
-    tasks = sorted({str(row["task"]) for row in rows if row.get("chance") is None})
+    tasks = sorted({str(row["task"]) for row in rows if row.get("chance") is None and _guessed(row)})
     levels = benchmarks.known_levels(tasks)
     remarks = []
     if levels:

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -42,13 +43,22 @@ def read(path: Path, text: str, kind: Log, given: Given, every: bool = False) ->
         InputError: where the log lacks what a row needs, naming the option that gives it.
     """
     readers = {"nanogpt": _nanogpt, "nanochat": _nanochat, "llmc": _llmc, "modded": _modded}
+    sizes = set(re.findall(rf"number of parameters: {_NUMBER}|num_parameters\s*\|\s*{_NUMBER}", text))
+    if len(sizes) > 1 and not given.params:
+        shown = " and ".join(sorted({first or second for first, second in sizes}))
+        raise InputError(f"{path}: holds the logs of several runs ({shown} parameters); cut it, a file a run")
     rows = readers[kind](path, text, given)
     return rows if every else rows[-1:]
 
 
+def went_back(rows: list[dict]) -> int:
+    """How often the tokens of all evaluations fall: a run taken up again, or two runs in one file."""
+    return sum(b["tokens"] < a["tokens"] for a, b in pairwise(rows))
+
+
 def _nanogpt(path: Path, text: str, given: Given) -> list[dict]:
     """`number of parameters: 10.65M`, `tokens per iteration will be: 16,384`, `step 250: ... val loss 2`."""
-    steps = re.findall(rf"^step {_STEP}: train loss {_NUMBER}, val loss {_NUMBER}", text, re.M)
+    steps = re.findall(rf"^step {_STEP}: train loss {_LOSS}, val loss {_LOSS}", text, re.M)
     if not steps:
         raise InputError(f"{path}: no line `step N: train loss X, val loss Y`; is it a log of nanoGPT?")
     # printed in millions with two digits, without position embeddings
@@ -82,7 +92,7 @@ def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
 
     Params are the matrices and the head, which its own scaling laws count; the log prints them by group.
     """
-    steps = re.findall(rf"^Step {_STEP} \| Validation bpb: {_NUMBER}", text, re.M)
+    steps = re.findall(rf"^Step {_STEP} \| Validation bpb: {_LOSS}", text, re.M)
     if not steps:
         raise InputError(f"{path}: no line `Step N | Validation bpb: X`; is it a log of nanochat?")
     groups = {
@@ -119,7 +129,7 @@ def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
             "params_total": groups.get("total"),
             "flops_exact": flops and flops * int(step) * per_step,
             "core_metric": float(core[step]) if step in core else None,
-            "status": "ok",
+            "status": "ok" if math.isfinite(float(bpb)) else "diverged",
         }
         for step, bpb in steps
         if int(step) > 0

@@ -619,3 +619,37 @@ def test_repeated_data_are_told_by_a_fit(tmp_path, capsys):
         assert fit([str(path), "--law", "chinchilla", "--bootstrap", "0"]) == 0
         out = capsys.readouterr().out
         assert "10 of 25 rows repeat their data, up to 21.3 epochs" in out
+
+
+def test_charts_without_ranges_and_logs_of_several_runs(tmp_path, import_):
+    text = "Step,run-70M - val/loss,run-160M - val/loss\n100,4,3.9\n200,3.5,3.3\n"
+    rows, said, _ = import_(write(tmp_path / "c.csv", text), "--tokens-per-step", "1000")
+    assert rows["loss"].tolist() == [3.5, 3.3]
+    assert "run-70M" in said["params_from_name"]
+    head = "tokens per iteration will be: 1,000\nnumber of parameters: 10.65M\n"
+    log = f"{head}step 500: train loss 3, val loss 3.1\n"
+    path = write(tmp_path / "two.log", log + log.replace("10.65", "20.65"))
+    with pytest.raises(InputError, match=r"several runs \(10.65 and 20.65 parameters\)"):
+        imports.import_([str(path), "--out", str(tmp_path / "t.csv")])
+    again = log + "step 250: train loss 3.5, val loss 3.6\nstep 600: train loss nan, val loss nan\n"
+    rows, said, _ = import_(write(tmp_path / "again.log", again))
+    assert (rows["tokens"][0], rows["status"][0]) == (600_000, "diverged")
+    assert "go back 1 times" in said["logged_twice"]
+    assert "NaN" in said["diverged"]
+
+
+def test_what_is_in_doubt_is_told_and_perplexities_ask_for_no_chance(tmp_path, import_):
+    _, said, _ = import_(
+        write(tmp_path / "t.csv", "N,D,val_loss,eval_loss\n1e7,1e9,3,3.5\n2e7,1e9,2.9,3.4\n")
+    )
+    assert "could both be loss" in said["ambiguous"]
+    data = harness("p/gpt-70m", scores={"piqa": (0.5, 0.01)})
+    data["results"]["wikitext"] = {"word_perplexity,none": 30.0, "word_perplexity_stderr,none": "N/A"}
+    _, said, _ = import_(write(tmp_path / "r.json", data))
+    assert "chance_unknown" not in said
+    _, said, _ = import_(
+        write(tmp_path / "w.csv", "model,params,piqa,arc_easy,Avg\na,7e7,50,26,38\nb,2e8,55,29,42\n")
+    )
+    assert "not taken for tasks: Avg" in said["columns_left"]
+    with pytest.raises(AnalysisError, match="line 2: Unterminated string"):
+        read(write(tmp_path / "t.jsonl", '{"N": 1, "D": 2, "loss": 3}\n{"N'))
