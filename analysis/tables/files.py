@@ -17,7 +17,7 @@ from analysis.errors import InputError
 from analysis.notes import Note
 from analysis.tables.columns import is_known
 from analysis.tables.limits import DEPTH, LIMITS, ReadLimits, deeper
-from analysis.tables.markup import of_html, of_markdown, one_of
+from analysis.tables.markup import LARGEST, of_html, of_markdown, one_of
 from analysis.tables.units import decimal_commas, number, numbers, pointed
 
 # Identifiers such as 12e4567890ab read as numbers; these columns never are.
@@ -182,6 +182,8 @@ def _marked(path: Path, limits: ReadLimits, said: list[Note]) -> dict[str, np.nd
     """A table of a Markdown or HTML file."""
     with limits.text(path, errors="replace") as file:
         text = file.read()
+    if len(text) > LARGEST:
+        raise InputError(f"{path}: more than {LARGEST:,} characters of Markdown or HTML; cut its table out")
     tables = list((of_html if _suffix(path) in (".html", ".htm") else of_markdown)(text))
     found = one_of(tables, is_known, said)
     if found is None:

@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 from analysis.notes import Note
 from analysis.text import rows_text
 
+# Characters of a cell that patterns are held against, and of a page: their time grows with a power of them.
+_LONGEST, LARGEST = 500, 1 << 22
 # What writers put for a cell that has no value.
 _NOTHING = frozenset(
     ["", "-", "--", "---", "—", "–", "n/a", "na", "none", "null", "tbd", "?", "x", "nan", "not run"]
@@ -65,6 +67,8 @@ def plain(cell: str) -> str:
     `**3.36**` is 3.36 and 10⁻³ is 10^-3; words stay, and what is struck out: `3.36 (partial)` and `~~3.36~~`
     are no numbers.
     """
+    if len(cell) > _LONGEST:
+        return cell.strip()
     cell = _LINK.sub(r"\1", cell).replace("<br>", " ").replace("<br/>", " ")
     cell = re.sub(r"<sup>(-?\d+)</sup>", r"^\1", cell)
     cell = re.sub(r"</?[A-Za-z][^>]*>", "", _NOTE.sub("", cell.strip()))

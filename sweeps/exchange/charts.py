@@ -17,6 +17,8 @@ _ENDS = ("__MIN", "__MAX")
 _SAID = re.compile(r"([A-Za-z][\w/.]*)\s*[=:]\s*(\d[\d_.]*(?:[eE][+-]?\d+)?[kKmMbBtT]?)(?![A-Za-z0-9.])")
 _TOKENS = re.compile(r"tokens|tok_seen", re.IGNORECASE)
 _LOSS = re.compile(r"loss|nll|xent|entropy|bpb|ppl|perplexity", re.IGNORECASE)
+# Characters of a name that are looked at for sizes.
+_LONGEST = 300
 # A line that ends before this share of the longest may be of a run that stopped.
 _EARLY = 0.98
 
@@ -152,7 +154,7 @@ def _completed(path: Path, rows: list[dict], axis: str, per_step, remarks: list[
 def _from_name(run: str) -> dict[str, float]:
     """`N=70M, lr: 3e-4` in a name, as columns."""
     found = {}
-    for key, value in _SAID.findall(run):
+    for key, value in _SAID.findall(run[:_LONGEST]):
         scale = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}.get(value[-1].lower(), 1.0)
         number = _float(value.rstrip("kKmMbBtT").replace("_", ""))
         if number is not None:

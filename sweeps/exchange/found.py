@@ -43,6 +43,7 @@ def size_in(name: str) -> float | None:
     A letter before the digits makes them something else: `d512`, `v2b`, `8x7B`. Tokens (`300B tokens`) are no
     size, and `1_4b` may be 1.4 or 4 billion.
     """
+    name = name[:300]
     if re.search(r"\d_\d+[kmbt]", name, re.IGNORECASE):
         return None
     name = re.sub(r"\d+(?:\.\d+)?\s?[kmbtKMBT][\s_-]?(?:tokens?|toks?)\b", "", name)
