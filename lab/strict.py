@@ -66,6 +66,42 @@ def build(cls, data: Mapping, where: str, key: str = ""):
     return value
 
 
+# What other tools call our keys, and keys that are looked for in another table than theirs.
+_MEANT = {
+    "optimizer.learning_rate": "lr learning_rate max_lr peak_lr base_lr",
+    "optimizer.weight_decay": "wd weight_decay",
+    "optimizer.warmup_tokens": "warmup warmup_steps warmup_iters warmup_tokens",
+    "optimizer.final_fraction": "min_lr final_lr",
+    "optimizer.schedule": "lr_schedule scheduler schedule decay",
+    "optimizer.clip": "grad_clip gradient_clipping max_grad_norm clip",
+    "model.width": "d_model n_embd hidden_size embed_dim dim width",
+    "model.layers": "n_layer n_layers num_layers num_hidden_layers depth layers",
+    "model.heads": "n_head n_heads num_heads num_attention_heads heads",
+    "model.mlp_ratio": "d_ff ffn_dim intermediate_size mlp_ratio",
+    "model.tied": "tie_embeddings tie_word_embeddings tied",
+    "data.context": "block_size seq_len seq_length sequence_length context_length max_seq_len context",
+    "data.source": "dataset dataset_path data_path path file files source",
+    "data.tokenizer": "vocab vocab_size tokenizer",
+    "data.text_field": "field key column text_key text_column text_field",
+    "data.rates": "weights mixture mix proportions rates",
+    "data.max_tokens": "unique_tokens max_tokens",
+    "data.val_fraction": "val_split validation_fraction val_fraction",
+    "batch": "batch_size global_batch_size batch",
+    "precision": "dtype precision",
+    "grids.tokens": "steps max_steps iters max_iters train_steps budget",
+    "grids.epochs": "num_epochs n_epochs epoch epochs",
+    "grids.seeds": "seed",
+}
+_HOME = {name: key for key, names in _MEANT.items() for name in names.split()}
+
+
+def nearest_key(name: str, valid) -> str:
+    """The end of an error line about a key: the one that is meant, also of another table, else `nearest`."""
+    home = _HOME.get(str(name).rpartition(".")[2].lower())
+    here = [key for key in (home, home.rpartition(".")[2]) if key in valid] if home else []
+    return f"did you mean {here[0] if here else home}?" if home and name != home else nearest(name, valid)
+
+
 def nearest(name: str, valid) -> str:
     """The end of an error line: the nearest valid name, or all of them."""
     valid = sorted(map(str, valid))
@@ -117,7 +153,7 @@ def _dataclass(cls, data, where, key, problems):
     before = len(problems)
     for name in data:
         if name not in known:
-            problems.append(f"{where}: {_join(key, name)}: no such key; {nearest(name, known)}")
+            problems.append(f"{where}: {_join(key, name)}: no such key; {nearest_key(name, known)}")
     values = {}
     for name, field in known.items():
         if name in data:

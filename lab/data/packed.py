@@ -70,6 +70,11 @@ def validation(
         spans: those of each token of the stream, where the id does not tell them; with neither of the two
             no window has a count of bytes.
     """
+    if 0 < len(tokens) <= context:
+        raise InputError(
+            f"{name}: {len(tokens)} tokens, the part held out for validation, are less than one sequence of "
+            f"{context}; a larger data.val_fraction or a data.context below {len(tokens)} mends it"
+        )
     held_out = windows(tokens, context, None, f"{name} (the part held out for validation)")
     chosen = np.linspace(0, held_out.unique - 1, min(at_most, held_out.unique)).round().astype(np.int64)
     inputs, targets = held_out.take(chosen)

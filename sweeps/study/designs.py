@@ -5,12 +5,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import product
-from typing import Literal, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 from lab.config import Batch, ModelConfig, OptimizerConfig, RunConfig
-from lab.data import DataConfig
+from lab.data import DataConfig, Dataset
 from lab.errors import InputError
-from lab.strict import beyond, build, nearest
+from lab.strict import beyond, build, nearest_key
 from lab.training import recipes
 from sweeps.study import ladders
 from sweeps.study.schema import Grid, Size, Study, flat
@@ -67,10 +67,10 @@ class _ByText:
 
 
 @cache
-def _vocab_of(key: _ByText) -> int:
+def _loaded(key: _ByText) -> Dataset:
     from lab.data import load
 
-    return load(key.config).vocab_size
+    return load(key.config)
 
 
 def vocab_size(config: DataConfig) -> int:
@@ -78,7 +78,7 @@ def vocab_size(config: DataConfig) -> int:
     from lab.data import tokenizer_of
 
     known = tokenizer_of(config)
-    return _vocab_of(_ByText(config)) if known is None else known.vocab_size
+    return _loaded(_ByText(config)).vocab_size if known is None else known.vocab_size
 
 
 class _Grid:
@@ -236,7 +236,15 @@ class _Grid:
             return
         key = grid.budget
         values = budgets or getattr(grid, key)
-        if key != "tokens":
+        if key == "epochs":
+            unique = _loaded(_ByText(base.data)).unique_tokens
+            if unique is None:
+                self.problems.append(
+                    f"{self.at}.epochs: {base.data.label} has no end: say tokens, or data.max_tokens"
+                )
+                return
+            values = [max(1, round(value * unique)) for value in values]
+        elif key != "tokens":
             params = self._params(base)
             per = grid.optimal_tokens_per_param if key == "multiples" else 1.0
             values = [
@@ -318,10 +326,17 @@ def _under(table: str, factors: Mapping[str, object]) -> dict[str, object]:
     return {k.partition(".")[2]: v for k, v in factors.items() if k.startswith(f"{table}.")}
 
 
+def is_whole(key: str) -> bool:
+    """Whether a factor takes whole numbers."""
+    table, _, name = key.rpartition(".")
+    hint = get_type_hints(_TABLES[table]).get(name) if table in _TABLES else None
+    return key == "batch" or hint is int or int in get_args(hint)
+
+
 def _problem_of_factor(key: str) -> str:
     valid = {"batch", "precision"}
     for table, cls in _TABLES.items():
         valid |= {f"{table}.{f.name}" for f in fields(cls) if not is_dataclass(get_type_hints(cls)[f.name])}
     if key in valid or key.rpartition(".")[0] in ("data.rates", "data.tasks"):
         return ""
-    return f"no such key; {nearest(key, valid)}"
+    return f"no such key; {nearest_key(key, valid)}"

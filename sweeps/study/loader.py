@@ -8,7 +8,7 @@ from lab.errors import InputError
 from lab.files import read_text
 from lab.strict import build
 from sweeps.study import overrides
-from sweeps.study.designs import points
+from sweeps.study.designs import is_whole, points
 from sweeps.study.schema import BUDGETS, Study
 
 
@@ -86,6 +86,24 @@ def parse(data: Mapping, where: str, vocab: Callable[[DataConfig], int] | None =
     return study
 
 
+def _expanded_factors(factors: Mapping, where: str, at: str, key: str, problems: list[str]) -> dict:
+    """Factors with their ranges written out, whole numbers where the key takes those."""
+    found = {}
+    for name, values in factors.items():
+        inner = f"{key}.{name}" if key else name
+        if isinstance(values, Mapping) and {"start", "count"} & set(values):
+            try:
+                found[name] = overrides.expand_range(values, where, f"{at}.{inner}", is_whole(inner))
+            except InputError as error:
+                problems.extend(error.problems)
+                found[name] = []
+        elif isinstance(values, Mapping):
+            found[name] = _expanded_factors(values, where, at, inner, problems)
+        else:
+            found[name] = values
+    return found
+
+
 def _expanded(data: Mapping, where: str) -> dict:
     """``data`` with its ranges written out; what is no grid is left for the loader to refuse."""
     grids = data.get("grids")
@@ -104,6 +122,8 @@ def _expanded(data: Mapping, where: str) -> dict:
                 except InputError as error:
                     problems.extend(error.problems)
                     new[key] = []
+        if isinstance(new, dict) and isinstance(new.get("factors"), Mapping):
+            new["factors"] = _expanded_factors(new["factors"], where, f"grids[{i}].factors", "", problems)
         found.append(new)
     if problems:
         raise InputError(*problems)

@@ -11,7 +11,8 @@ from sweeps.study.prior import Prior
 
 Design = Literal["grid", "isoflop", "ladder", "trunk_branch", "factorial"]
 _SHAPE, _PRIOR = Shape(), Prior()
-BUDGETS = ("tokens", "tokens_per_param", "flops", "multiples")
+BUDGETS = ("tokens", "tokens_per_param", "flops", "multiples", "epochs")
+_ANY = tuple(key for key in BUDGETS if key != "multiples")
 # What a plan takes seconds for, and a store of runs can hold: lab/model/accounting.py counts each shape.
 MOST_CELLS = 100_000
 MOST_SHAPES = 512
@@ -71,6 +72,7 @@ class Grid:
     tokens_per_param: tuple[Ratio, ...] = ()
     flops: tuple[Flops, ...] = ()  # 6 params tokens
     multiples: tuple[Ratio, ...] = ()  # ladder: of the compute-optimal tokens
+    epochs: tuple[Ratio, ...] = ()  # times through the unique tokens of the data
     optimal_tokens_per_param: Ratio = 20.0  # ladder: what is compute-optimal (2203.15556)
     factors: Mapping[str, object] = field(default_factory=dict)  # key -> values, each crossed with the others
     seeds: tuple[Seed, ...] = (0,)
@@ -121,7 +123,7 @@ class Grid:
             yield given[1], f"replaces {given[0]}, which is given too; give one of them"
         if not self.params and not self.valley and self.shape != _SHAPE:
             yield "shape", "is a rule for params or a valley, and neither is given"
-        allowed = {"isoflop": ("flops",), "ladder": ("multiples",)}.get(self.design, BUDGETS[:3])
+        allowed = {"isoflop": ("flops",), "ladder": ("multiples",)}.get(self.design, _ANY)
         budgets = [key for key in BUDGETS if getattr(self, key)]
         for key in budgets:
             if key not in allowed:

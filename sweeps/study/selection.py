@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lab.config import RunConfig
 from lab.errors import InputError
-from lab.strict import nearest
+from lab.strict import nearest_key
 
 _PARAMS = ("params", "flops")
 _FACTS: dict[str, Callable[[RunConfig], object]] = {
@@ -43,7 +43,7 @@ class Selection:
         problems, chosen = [], [True] * len(cells)
         for key, wanted in self.where.items():
             if key not in facts:
-                problems.append(f"{self.at}.{key}: no such key; {nearest(key, facts)}")
+                problems.append(f"{self.at}.{key}: no such key; {nearest_key(key, facts)}")
                 continue
             values = [facts[key](cell) for cell in cells]
             listed = wanted if isinstance(wanted, list | tuple) else [wanted]

@@ -1,6 +1,8 @@
 """Verbs that train nothing: init, plan, status."""
 
 import json
+import os
+import re
 import sys
 import time
 from importlib.resources import files
@@ -20,15 +22,27 @@ _EXAMPLES = {"grid": "example"}  # file of a design, where it is not of the same
 
 
 def init(argv: list[str]) -> int:
-    def command(path: StudyFile = Path("study.toml"), design: Design = "grid") -> int:
+    def command(
+        path: StudyFile = Path("study.toml"),
+        design: Design = "grid",
+        source: str = "",
+        tokenizer: str = "",
+        text_field: str = "text",
+    ) -> int:
         """Write a commented study file to start from.
 
         Args:
             path: where to write it; a file that is there is not replaced.
             design: a law of sizes and tokens (grid, trunk_branch), minima at equal compute (isoflop),
                 multiples of the compute-optimal tokens (ladder), effects of hyperparameters (factorial).
+            source: a text of your own that it trains on, a file or folder; it is read, and what was done to
+                it is said.
+            tokenizer: of that text: bytes (the default), bpe:4096 or another size, or a tokenizer.json.
+            text_field: key of .jsonl, column of .parquet.
         """
         text = example(design)
+        if source:
+            text = _with_source(text, path, source, tokenizer, text_field)
         try:
             create(path, text.encode())
         except FileExistsError:
@@ -37,6 +51,32 @@ def init(argv: list[str]) -> int:
         return 0
 
     return tyro.cli(command, args=argv, prog="lab init")
+
+
+def _with_source(text: str, path: Path, source: str, tokenizer: str, text_field: str) -> str:
+    """The study of a design with another text. Raises InputError where that cannot be read."""
+    from lab.data import DataConfig
+    from lab.verbs.common import load_data
+    from sweeps.study.overrides import to_toml
+
+    dataset = load_data(DataConfig(source, tokenizer=tokenizer, text_field=text_field))
+    if dataset.unique_tokens is None:
+        raise InputError(f"--source: {source}: is made up, no text; say so in [data] of the study")
+
+    def seen(name: str) -> str:
+        place = Path(name)
+        if not place.exists() or place.is_absolute():
+            return name
+        return Path(os.path.relpath(place, path.absolute().parent)).as_posix()
+
+    keys = {"source": seen(source)}
+    if tokenizer:
+        keys["tokenizer"] = seen(tokenizer)
+    if text_field != "text":
+        keys["text_field"] = text_field
+    head = f"# {dataset.unique_tokens:,} tokens to train on; more: lab data inspect {source}"
+    lines = to_toml(keys).rstrip("\n")
+    return re.sub(r'(?m)^source = "python-docs"$', lambda _: f"{head}\n{lines}", text, count=1)
 
 
 def example(design: str) -> str:

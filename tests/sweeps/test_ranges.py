@@ -82,7 +82,7 @@ def ranged():
     for cls, at, beside in TABLES:
         hints = typing.get_type_hints(cls, include_extras=True)
         for field in fields(cls):
-            if is_dataclass(field.type) or field.name == "tasks":
+            if is_dataclass(field.type) or field.name in ("tasks", "rates"):
                 continue
             for kind, within in numbers(hints[field.name]):
                 listed = typing.get_origin(hints[field.name]) is tuple
@@ -95,8 +95,9 @@ def with_value(at, beside, name, value, listed) -> dict:
         data["grids"][0].update(copy.deepcopy(WITH[beside]))
         if name == "stop":
             data["grids"][0]["tokens"].pop("times", None)
-    if name in ("tokens_per_param", "flops"):
+    if name in ("tokens_per_param", "flops", "epochs"):
         data["grids"][0].update(tokens=[])
+        data["data"]["max_tokens"] = 60  # epochs are of what has an end
     table = data
     for step in at:
         table = table[step] if isinstance(step, int) else table.setdefault(step, {})
