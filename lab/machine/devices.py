@@ -1,5 +1,7 @@
 """What must be settled before jax starts: virtual devices, threads, XLA flags, the compilation cache."""
 
+import importlib.util
+import json
 import os
 import platform
 import subprocess
@@ -7,15 +9,16 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 from lab import python
 from lab.errors import InputError
 from lab.private import cache_folder
 
-# On CPU, dots are fused with their neighbours by the YNN library (1.2 to 1.4 times faster steps), and sums
-# are not rewritten as trees of windows (1.1 times; their rounding is that of a plain sum).
+# On CPU alone, since plugins of other platforms may not know the flags: dots are fused with their neighbours
+# by the YNN library (1.2 to 1.4 times faster steps), and sums are not rewritten as trees of windows (1.1
+# times; their rounding is that of a plain sum).
 _CPU_FLAGS = (
     "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT",
     "--xla_disable_hlo_passes=tree_reduction_rewriter",
@@ -37,11 +40,98 @@ def configure(cpu_devices: int = 1, cores: tuple[int, ...] | None = None) -> Non
         os.sched_setaffinity(0, cores)
     given = os.environ.get("XLA_FLAGS", "")
     flags = [given]
-    for flag in (*_CPU_FLAGS, f"--xla_force_host_platform_device_count={cpu_devices}"):
+    ours = _CPU_FLAGS if (os.environ.get(PLATFORM) or found().platform) == "cpu" else ()
+    for flag in (*ours, f"--xla_force_host_platform_device_count={cpu_devices}"):
         if flag.split("=")[0] not in given:
             flags.append(flag)
     os.environ["XLA_FLAGS"] = " ".join(filter(None, flags))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # cache notices of XLA are not for the user
+
+
+PLATFORM = "LAB_PLATFORM"  # what a process found is told to those it starts on the same machine
+_LOOK = """
+import json
+import jax
+devices = jax.local_devices()
+print(json.dumps([[d.platform, d.device_kind, str(getattr(d, "compute_capability", ""))] for d in devices]))
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The accelerators of this process, as jax sees them; none where the CPU is its platform.
+
+    Attributes:
+        names: of each, as :attr:`variable` takes them: those the user left visible.
+        variable: the environment variable that leaves a process some of them.
+    """
+
+    platform: str = "cpu"
+    kind: str = ""
+    names: tuple[str, ...] = ()
+    variable: str = ""
+
+    def only(self, name: str) -> dict[str, str]:
+        """The environment of a process that is to have this one alone."""
+        alone = {self.variable: name}
+        if self.platform == "tpu":  # a chip by itself is a slice of one process
+            alone |= {"TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1", "TPU_PROCESS_BOUNDS": "1,1,1"}
+        return alone
+
+
+def found() -> Found:
+    """What jax has here, asked in a child process that has ended: jax takes memory, or a whole TPU, for as
+    long as the process that asked lives. Where no plugin of another platform is installed, nobody is asked.
+
+    Raises:
+        InputError: where jax fails, with the last line of what it said.
+    """
+    return _ask() if _has_plugin() else Found()
+
+
+def _has_plugin() -> bool:
+    wanted = os.environ.get("JAX_PLATFORMS", "").split(",")
+    if wanted[0] == "cpu":
+        return False
+    modules = ("jax_plugins", "libtpu")
+    return any(map(importlib.util.find_spec, modules)) or bool(entry_points(group="jax_plugins"))
+
+
+@cache
+def _ask() -> Found:
+    environment = python.environment() | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    call = python.command("-c", _LOOK)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=300, env=environment)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no message"]
+        raise InputError(f"jax finds no device: {said[-1]}; JAX_PLATFORMS=cpu goes without accelerators")
+    there = json.loads(done.stdout.strip().splitlines()[-1])
+    platform, kind, capability = there[0]
+    if platform == "cpu":
+        return Found()
+    if platform == "tpu":
+        variable = "TPU_VISIBLE_CHIPS"
+    else:
+        variable = "HIP_VISIBLE_DEVICES" if capability.startswith("gfx") else "CUDA_VISIBLE_DEVICES"
+    left = [name for name in os.environ.get(variable, "").split(",") if name]
+    names = left if len(left) == len(there) else [str(i) for i in range(len(there))]
+    return Found(platform, kind, tuple(names), variable)
+
+
+def check_promised(accelerators: int | None) -> None:
+    """Raises InputError, one line, where this process sees other accelerators than it was given."""
+    if accelerators is None:
+        return
+    import jax
+
+    devices = jax.local_devices()
+    count = 0 if devices[0].platform == "cpu" else len(devices)
+    if count != accelerators:
+        kinds = ", ".join(sorted({device.device_kind for device in devices}))
+        raise InputError(
+            f"devices: this worker was given {accelerators} accelerators and sees {count} ({kinds}); "
+            "what the engine grants and what the node makes visible should agree"
+        )
 
 
 def enable_compilation_cache() -> Path:
@@ -134,9 +224,11 @@ def check_precision(precision: str) -> None:
     """
     import jax
 
+    from lab.model import kernels
+
     device = jax.local_devices()[0]
-    generation = float(getattr(device, "compute_capability", None) or 8.0)
-    if precision == "bfloat16" and device.platform == "gpu" and generation < 8.0:
+    told = kernels.capability(device)
+    if precision == "bfloat16" and device.platform == "gpu" and told is not None and told < (8, 0):
         raise InputError(f"precision: bfloat16 is not supported by {device.device_kind}; should be float32")
 
 

@@ -6,6 +6,7 @@ save, whether to stop) is agreed upon, because a process that goes another way w
 """
 
 import os
+import re
 from dataclasses import dataclass
 
 from lab.errors import InputError
@@ -50,7 +51,7 @@ def parse(text: str, environment=os.environ) -> Cluster | None:
                     f"SLURM_STEP_NUM_TASKS: should be a whole number, is {said(tasks)}; "
                     "--distributed off does not ask for it"
                 )
-            return Cluster() if int(tasks) > 1 else None
+            return Cluster(processes=int(tasks)) if int(tasks) > 1 else None
         where = "LAB_"
     else:
         given = dict(part.strip().partition("=")[::2] for part in text.split(","))
@@ -74,6 +75,44 @@ def _name(where: str, key: str) -> str:
     return key.upper() if where == "LAB_" else key
 
 
+def local_devices(environment=os.environ) -> tuple[int, ...]:
+    """Positions, among the devices that are visible, of those that are this process's own; none: all are.
+
+    jax by itself gives a Slurm task the one whose position is its number on the node, so a task that was
+    given a whole node of eight would use one.
+
+    Raises:
+        InputError: where the visible devices cannot be divided among the tasks of the node.
+    """
+    tasks = _tasks_on_node(environment)
+    if tasks == 1:
+        return ()
+    me = int(environment.get("SLURM_LOCALID", 0))
+    variables = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+    visible = next((environment[name].split(",") for name in variables if environment.get(name)), None)
+    if visible is None:
+        return (me,)
+    if len(visible) == 1:  # Slurm bound a device to each task
+        return ()
+    if len(visible) % tasks:
+        raise InputError(
+            f"--distributed: {len(visible)} visible devices cannot be divided among {tasks} tasks of a node; "
+            "give Slurm one task a node, or one a device (--gpus-per-task=1)"
+        )
+    each = len(visible) // tasks
+    return tuple(range(me * each, (me + 1) * each))
+
+
+def _tasks_on_node(environment) -> int:
+    """From SLURM_STEP_TASKS_PER_NODE, as 2(x3),1: of the node with SLURM_NODEID."""
+    counts: list[int] = []
+    for part in environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split(","):
+        found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip())
+        counts += [int(found[1])] * int(found[2] or 1) if found else [1]
+    node = environment.get("SLURM_NODEID", "0")
+    return counts[int(node)] if node.isdigit() and int(node) < len(counts) else counts[0]
+
+
 def start(cluster: Cluster | None) -> None:
     """Join the others; before anything asks jax for devices. Returns when all have come.
 
@@ -82,6 +121,7 @@ def start(cluster: Cluster | None) -> None:
     """
     if cluster is None:
         return
+    mine = local_devices()
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -91,6 +131,7 @@ def start(cluster: Cluster | None) -> None:
             cluster.coordinator,
             cluster.processes,
             cluster.process,
+            mine,  # said, also where it is empty: jax would ask Slurm
             coordinator_bind_address=cluster.coordinator,
         )
     except (ValueError, RuntimeError) as error:

@@ -160,7 +160,7 @@ class Dense(nn.Module):
         kernel_IxO = self.param("kernel", nn.initializers.normal(self.std), shape)
         if scale_I is not None:
             kernel_IxO = scale_I[:, None] * kernel_IxO
-        multiply = narrowing if shape[0] > shape[1] else jnp.matmul
+        multiply = narrowing if shape[0] > shape[1] and kernels.turns_gradients() else jnp.matmul
         return multiply(x_NxI.astype(self.dtype), kernel_IxO.astype(self.dtype))
 
 

@@ -1,5 +1,6 @@
 """Which attention a platform runs: its own kernel where there is one for the shape, else ours."""
 
+import re
 from typing import Literal
 
 import jax
@@ -25,6 +26,15 @@ def attention(dtype, head_width: int, platform: str, capability: tuple[int, int]
 def here(dtype, head_width: int) -> Kernel:
     """:func:`attention` on the default device."""
     device = jax.devices()[0]
-    found = str(getattr(device, "compute_capability", "0.0"))
-    major, _, minor = found.partition(".")
-    return attention(dtype, head_width, device.platform, (int(major or 0), int(minor or 0)))
+    return attention(dtype, head_width, device.platform, capability(device) or (0, 0))
+
+
+def capability(device) -> tuple[int, int] | None:
+    """Of an NVIDIA GPU, as 9.0; None of anything else, such as AMD's gfx942."""
+    found = re.fullmatch(r"(\d+)\.(\d+)", str(getattr(device, "compute_capability", "")))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def turns_gradients() -> bool:
+    """Whether products are faster with gradients computed as transposed ones: XLA's CPU compiler alone."""
+    return jax.default_backend() == "cpu"

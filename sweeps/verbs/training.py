@@ -17,7 +17,15 @@ import tyro
 from lab.errors import InputError
 from lab.machine.provenance import Detail
 from sweeps.arguments import Json, Places, Sets, StudyFile
-from sweeps.work.engines.launch import CREW_BROKEN, DONE, INTERRUPTED, NO_STORE, STORE_FAULT, Launch
+from sweeps.work.engines.launch import (
+    CREW_BROKEN,
+    DONE,
+    INTERRUPTED,
+    NO_STORE,
+    STORE_FAULT,
+    WRONG_DEVICES,
+    Launch,
+)
 from sweeps.work.engines.options import Engine, EngineOptions
 
 _LOCAL = EngineOptions()
@@ -137,6 +145,7 @@ def worker(argv: list[str]) -> int:
         part: str | None = None,
         store_id: str | None = None,
         distributed: str = "off",
+        accelerators: int | None = None,
         provenance: Detail = "names",
     ) -> int:
         """One worker: claims cells of a study in a store until none is left. Engines start these.
@@ -152,12 +161,13 @@ def worker(argv: list[str]) -> int:
             store_id: what the store must be called; another or none means that this machine does not see it.
             distributed: one worker over several processes: coordinator=HOST:PORT,processes=N,process=I; or
                 auto, as jax finds them; or off.
+            accelerators: how many this process was given; with others in sight it does not begin.
             provenance: names, or full: what specs tell of this machine.
         """
         from lab.machine import devices
 
         devices.configure(cpu_devices, cores or None)
-        work = partial(_work, study, out, parent, events, part, store_id, provenance)
+        work = partial(_work, study, out, parent, events, part, store_id, provenance, accelerators)
         return work() if distributed == "off" else _work_together(distributed, work)
 
     return tyro.cli(command, args=argv, prog="lab worker")
@@ -185,6 +195,7 @@ def _work(
     part: str | None,
     store_id: str | None,
     detail: Detail,
+    accelerators: int | None = None,
 ) -> int:
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
@@ -196,9 +207,18 @@ def _work(
     if store_id is not None and not disk.is_seen(out, store_id):
         print(f"error: {socket.gethostname()} does not see the store at {out}", file=sys.stderr)
         return NO_STORE
+    from lab.machine import devices, distributed, provenance
+
+    try:
+        devices.check_promised(accelerators)
+    except InputError as error:
+        if as_events:
+            print(json.dumps({"kind": "fault", "run_id": "", "text": str(error)}), flush=True)
+        else:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        return WRONG_DEVICES
     made = plan_of(study)
 
-    from lab.machine import devices, distributed, provenance
     from lab.runs.loop import Interrupted
     from sweeps.store.store import Store
     from sweeps.work import multihost

@@ -1,5 +1,8 @@
-"""The compilation cache: counted, and found again by a second process."""
+"""What this machine has, asked of jax in another process; the compilation cache."""
 
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -22,7 +25,13 @@ def test_a_host_that_rejects_entries_is_seen(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("platform", "generation", "refused"),
-    [("gpu", "7.5", True), ("gpu", "8.0", False), ("tpu", None, False), ("cpu", None, False)],
+    [
+        ("gpu", "7.5", True),
+        ("gpu", "8.0", False),
+        ("gpu", "gfx942", False),  # AMD's names are no numbers
+        ("tpu", None, False),
+        ("cpu", None, False),
+    ],
 )
 def test_a_type_without_units_is_refused(platform, generation, refused, monkeypatch):
     device = SimpleNamespace(platform=platform, compute_capability=generation, device_kind="Old 2000")
@@ -32,6 +41,67 @@ def test_a_type_without_units_is_refused(platform, generation, refused, monkeypa
         pytest.raises(InputError, match="bfloat16 is not supported by Old 2000") if refused else nullcontext()
     ):
         devices.check_precision("bfloat16")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """``asked(program)``: what is found where another platform's plugin is installed and jax says this."""
+
+    def ask(program: str, **environment: str):
+        monkeypatch.setattr(devices, "_has_plugin", lambda: True)
+        monkeypatch.setattr(devices, "_LOOK", program)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        devices._ask.cache_clear()
+        return devices.found()
+
+    yield ask
+    devices._ask.cache_clear()
+
+
+def test_what_is_there_is_what_jax_says_in_a_process_that_has_ended(asked):
+    two = 'print(\'[["gpu", "H100", "9.0"], ["gpu", "H100", "9.0"]]\')'
+    # as in a container with /dev/nvidia3 and /dev/nvidia5 alone, whose devices are jax's first and second
+    assert asked(two) == devices.Found("gpu", "H100", ("0", "1"), "CUDA_VISIBLE_DEVICES")
+    assert asked(two, CUDA_VISIBLE_DEVICES="GPU-a1,GPU-b2").names == ("GPU-a1", "GPU-b2")
+    amd = asked('print(\'[["gpu", "MI300X", "gfx942"]]\')')
+    assert amd.only("0") == {"HIP_VISIBLE_DEVICES": "0"}
+    chips = asked("print('[' + ', '.join(4 * ['[\"tpu\", \"TPU v5 lite\", \"\"]']) + ']')")
+    assert chips.names == ("0", "1", "2", "3")
+    assert chips.only("2")["TPU_VISIBLE_CHIPS"] == "2"
+
+
+def test_jax_itself_is_asked_and_a_plugin_without_a_device_is_a_cpu(asked):
+    assert asked(devices._LOOK, JAX_PLATFORMS="cpu") == devices.Found()
+
+
+def test_jax_that_finds_nothing_is_one_line(asked):
+    with pytest.raises(InputError, match="jax finds no device: the TPU is in use"):
+        asked("raise SystemExit('the TPU is in use')")
+
+
+def test_where_no_plugin_is_installed_nobody_is_asked(monkeypatch):
+    monkeypatch.setattr(devices, "_ask", None)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert devices.found() == devices.Found()
+
+
+@pytest.mark.parametrize(("platform", "there"), [("cpu", True), ("gpu", False), ("tpu", False)])
+def test_flags_for_cpus_are_given_to_cpus_alone(platform, there):
+    program = (
+        "from lab.machine import devices; devices.configure(); import os; print(os.environ['XLA_FLAGS'])"
+    )
+    environment = os.environ | {devices.PLATFORM: platform, "XLA_FLAGS": ""}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert ("ynn_fusion" in done.stdout) == there, done.stderr
+    assert "device_count=1" in done.stdout
+
+
+def test_a_worker_that_sees_other_devices_than_it_was_given_says_so():
+    devices.check_promised(None)
+    devices.check_promised(0)
+    with pytest.raises(InputError, match=r"was given 8 accelerators and sees 0 \(cpu\)"):
+        devices.check_promised(8)
 
 
 def test_compilations_are_counted(tmp_path):

@@ -1,5 +1,6 @@
 """Two processes with real collectives train one model: the losses of one process, one run folder."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -90,12 +91,48 @@ def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(tmp_path, 
 def test_how_processes_are_told_to_find_each_other():
     assert distributed.parse("", {}) is None
     assert distributed.parse("off", {"SLURM_STEP_NUM_TASKS": "8"}) is None
-    assert distributed.parse("", {"SLURM_STEP_NUM_TASKS": "8"}) == distributed.Cluster()
+    assert distributed.parse("", {"SLURM_STEP_NUM_TASKS": "8"}) == distributed.Cluster(processes=8)
     assert distributed.parse("", {"SLURM_STEP_NUM_TASKS": "1"}) is None
     said = {"LAB_COORDINATOR": "a:1", "LAB_PROCESSES": "4", "LAB_PROCESS": "3"}
     assert distributed.parse("", said) == distributed.Cluster("a:1", 4, 3)
     assert distributed.parse("coordinator=a:1,processes=4,process=3", {}) == distributed.parse("", said)
     assert not distributed.parse("", said).is_primary
+
+
+def test_devices_of_a_slurm_task_are_those_of_its_node_divided_by_its_tasks():
+    def mine(tasks, me, visible=None, node="0"):
+        told = {"SLURM_STEP_TASKS_PER_NODE": tasks, "SLURM_LOCALID": str(me), "SLURM_NODEID": node}
+        return distributed.local_devices(told | ({"CUDA_VISIBLE_DEVICES": visible} if visible else {}))
+
+    eight = "0,1,2,3,4,5,6,7"
+    assert mine("1(x2)", 0, eight) == (), "one task a node: all its devices"
+    assert mine("8(x2)", 3, eight) == (3,)
+    assert mine("2", 1, eight) == (4, 5, 6, 7)
+    assert mine("8", 3, "3") == (), "bound by Slurm"
+    assert mine("4,1", 0, eight, node="1") == ()
+    assert mine("2", 1) == (1,), "nothing is said of what is visible: as jax has it"
+    assert distributed.local_devices({}) == ()
+    with pytest.raises(InputError, match="8 visible devices cannot be divided among 3 tasks of a node"):
+        mine("3", 0, eight)
+
+
+@pytest.mark.slow
+def test_tasks_of_a_slurm_step_without_accelerators_find_each_other(tmp_path, own_devices):
+    step = {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+    }
+    tasks = [
+        start(
+            tmp_path / "run", own_devices | step | {"SLURM_PROCID": i, "SLURM_LOCALID": i}, "--mesh", "data=4"
+        )
+        for i in ("0", "1")
+    ]
+    assert finish(tasks) == [0, 0]
+    assert RunFolder(tmp_path / "run").result()["row"]["status"] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from lab.config import ModelConfig, RunConfig
-from lab.model import decoder
+from lab.model import decoder, kernels
 
 V = 37
 # One program each: called as they are, every operation of every shape would be compiled by itself.
@@ -150,3 +151,37 @@ def test_the_mask_of_documents_leaves_programs_and_ids_of_others_alone():
     ]
     assert "cumsum" not in programs[0]
     assert "cumsum" in programs[1]
+
+
+@pytest.mark.parametrize(("positions", "masked"), [(1, False), (63, False), (130, False), (130, True)])
+def test_the_accelerators_attention_is_that_of_the_blocks(positions, masked, monkeypatch):
+    """``jax.nn.dot_product_attention`` as accelerators run it, on this machine: values and gradients."""
+    shape = (2, positions, 3, 8)
+    q, k, v, up = (jax.random.normal(jax.random.key(i), shape) for i in range(4))
+    documents_BxT = None if not masked else jnp.arange(positions) // 50 * jnp.ones((2, 1), jnp.int32)
+    found = {}
+    for kernel in ("blocks", "xla"):
+        monkeypatch.setattr(kernels, "here", lambda dtype, width, kernel=kernel: kernel)
+        out, back = jax.vjp(lambda *qkv: decoder.attend_causal(*qkv, documents_BxT), q, k, v)
+        found[kernel] = (out, *back(up))
+    for ours, theirs in zip(found["blocks"], found["xla"], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_only_cpus_turn_gradients(monkeypatch):
+    def program():
+        config = ModelConfig(width=8, layers=1, heads=1)
+        params = decoder.init(jax.random.key(0), config, 16)
+        tokens = jnp.zeros((1, 4), jnp.int32)
+        return str(jax.make_jaxpr(jax.grad(lambda p: decoder.apply(p, tokens, config, 16).sum()))(params))
+
+    assert "optimization_barrier" in program()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert "optimization_barrier" not in program()
+
+
+def test_what_amd_calls_its_generations_is_no_number():
+    amd = SimpleNamespace(platform="gpu", compute_capability="gfx90a:sramecc+")
+    assert kernels.capability(amd) is None
+    assert kernels.capability(SimpleNamespace(compute_capability="9.0")) == (9, 0)
+    assert kernels.attention("bfloat16", 64, "gpu", (0, 0)) == "xla"

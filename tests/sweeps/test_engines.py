@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import InputError
+from lab.machine.devices import Found
 from sweeps.store import disk
 from sweeps.store.store import Store
 from sweeps.work.engines import local
@@ -17,23 +18,27 @@ from sweeps.work.engines.options import EngineOptions
 from sweeps.work.engines.watch import _last_line
 
 
-def test_one_slot_an_accelerator_that_the_user_left_visible(tmp_path, monkeypatch):
-    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl"):
-        (tmp_path / name).write_text("")
-    assert local.accelerators({}, tmp_path) == ["0", "1", "2"]
-    assert local.accelerators({"CUDA_VISIBLE_DEVICES": "2,0"}, tmp_path) == ["2", "0"]
-    for hidden in ({"CUDA_VISIBLE_DEVICES": ""}, {"CUDA_VISIBLE_DEVICES": "-1"}, {"JAX_PLATFORMS": "cpu"}):
-        assert local.accelerators(hidden, tmp_path) == []
-    monkeypatch.setattr(local, "accelerators", lambda environment: ["2", "0"])
+def test_one_slot_an_accelerator_that_jax_sees(monkeypatch):
     monkeypatch.setattr(local, "available_cores", lambda: tuple(range(8)))
+    there = Found("gpu", "H100", ("2", "0"), "CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(local, "found", lambda: there)
     places = local.slots("serial", None)
-    assert [slot.accelerator for slot in places] == ["2", "0"]
+    assert [slot.environment for slot in places] == [{"CUDA_VISIBLE_DEVICES": name} for name in ("2", "0")]
     assert sorted(core for slot in places for core in slot.cores) == list(range(8))
     assert len(local.slots("serial", 5)) == 2, "an accelerator is not shared"
 
 
+def test_each_chip_of_a_tpu_host_is_one_workers_own(monkeypatch):
+    monkeypatch.setattr(local, "available_cores", lambda: tuple(range(96)))
+    there = Found("tpu", "TPU v5e", ("0", "1", "2", "3"), "TPU_VISIBLE_CHIPS")
+    monkeypatch.setattr(local, "found", lambda: there)
+    places = local.slots("serial", None)
+    assert [slot.environment["TPU_VISIBLE_CHIPS"] for slot in places] == ["0", "1", "2", "3"]
+    assert all(slot.environment["TPU_PROCESS_BOUNDS"] == "1,1,1" for slot in places)
+
+
 def test_one_slot_a_core_and_all_cores_for_a_mapped_pack(monkeypatch):
-    monkeypatch.setattr(local, "accelerators", lambda environment: [])
+    monkeypatch.setattr(local, "found", lambda: Found())
     monkeypatch.setattr(local, "available_cores", lambda: (3, 5))
     assert [slot.cores for slot in local.slots("serial", None)] == [(3,), (5,)]
     assert [slot.cores for slot in local.slots("serial", 3)] == [(3,), (5,), (3,)]

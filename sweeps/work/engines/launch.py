@@ -7,8 +7,8 @@ from lab import python
 from lab.machine.provenance import Detail
 
 # How `lab worker` ends. 2 is a usage error, 130 an interruption after which everything is saved.
-DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, INTERRUPTED = 0, 1, 3, 4, 5, 130
-_EXPECTED = (DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, INTERRUPTED)
+DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, WRONG_DEVICES, INTERRUPTED = 0, 1, 3, 4, 5, 6, 130
+_EXPECTED = (DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, WRONG_DEVICES, INTERRUPTED)
 
 NO_SHARED_FOLDER = (
     "workers must share the store's folder. Where machines share none, train a part of the study on each "

@@ -11,11 +11,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from lab import python
-from lab.machine.devices import available_cores
+from lab.machine.devices import PLATFORM, available_cores, found
 from sweeps.work.engines.launch import DONE, INTERRUPTED, SOME_FAILED, Launch, crashed
 
 _REPLACEMENTS = 3  # a slot whose workers keep dying is given up
@@ -23,11 +22,11 @@ _REPLACEMENTS = 3  # a slot whose workers keep dying is given up
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a worker runs: its cores, its virtual devices, and its accelerator if there is one."""
+    """Where a worker runs: its cores, its virtual devices, and its accelerator if there are any."""
 
     cores: tuple[int, ...]
     cpu_devices: int = 1
-    accelerator: str | None = None  # as CUDA_VISIBLE_DEVICES names it
+    environment: dict[str, str] = field(default_factory=dict)  # that leaves it one accelerator alone
 
 
 def slots(pack: str, workers: int | None) -> list[Slot]:
@@ -38,21 +37,12 @@ def slots(pack: str, workers: int | None) -> list[Slot]:
     cores = available_cores()
     if pack not in ("serial", "auto"):
         return [Slot(cores, cpu_devices=len(cores))]
-    if names := accelerators(os.environ):
+    there = found()
+    if names := there.names:
         count = min(workers or len(names), len(names))
-        return [Slot(cores[i::count] or cores, accelerator=names[i]) for i in range(count)]
+        return [Slot(cores[i::count] or cores, environment=there.only(names[i])) for i in range(count)]
     count = workers or len(cores)
     return [Slot((cores[i % len(cores)],)) for i in range(count)]
-
-
-def accelerators(environment, devices: Path = Path("/dev")) -> list[str]:
-    """Names of the accelerators this process may use: those the user left visible, without asking jax,
-    which would take their memory here."""
-    found = [path.name.removeprefix("nvidia") for path in sorted(devices.glob("nvidia[0-9]*"))]
-    if not found or environment.get("JAX_PLATFORMS") == "cpu":
-        return []
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    return found if visible is None else [name for name in visible.split(",") if name not in ("", "-1")]
 
 
 def run(launch: Launch, places: list[Slot], tell: Callable[[dict], None]) -> int:
@@ -115,9 +105,8 @@ def run(launch: Launch, places: list[Slot], tell: Callable[[dict], None]) -> int
 def _spawn(launch: Launch, slot: Slot) -> subprocess.Popen:
     launch = replace(launch, cpu_devices=slot.cpu_devices)
     command = launch.command("--events", "--parent", os.getpid(), "--cores", *slot.cores)
-    environment = python.environment()
-    if slot.accelerator is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = slot.accelerator
+    command += ["--accelerators", "1"] if slot.environment else []
+    environment = python.environment() | {PLATFORM: found().platform} | slot.environment
     # a session of its own: Ctrl-C reaches this process alone, which tells the workers once
     return subprocess.Popen(
         command,

@@ -140,12 +140,13 @@ def submit(launch: Launch, options: SlurmOptions) -> list[str]:
             "--engine slurm: submitit is not installed; pip install --require-hashes -r requirements-dev.lock"
         ) from None
     most = array_limit()
+    command = launch.command(*(("--accelerators", options.gpus) if options.gpus else ()))
     jobs = []
     for first in range(0, options.workers, most):
         workers = min(most, options.workers - first)
         array = _executor(launch, options, workers)
         try:
-            found = array.submit_array([Task(launch.command(), options.cpus) for _ in range(workers)])
+            found = array.submit_array([Task(command, options.cpus) for _ in range(workers)])
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise InputError(f"--engine slurm: sbatch refused: {_words(error)}") from None
         jobs.append(found[0].job_id.split("_")[0])
