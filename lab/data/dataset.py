@@ -65,6 +65,7 @@ class Dataset:
         entropy_rate: exact nats a scored token where the source is known, else None.
         source_validation: of a mixture of texts: its windows of each, by name.
         text_validation: windows of the text alone, where tasks are mixed with one.
+        held_tokens: of a text: the whole stream that the validation windows are taken from.
         facts: counts for people (`lab data inspect`): documents, duplicates dropped, split, cache place,
         ...
     """
@@ -79,6 +80,7 @@ class Dataset:
     tests: dict[str, AbilitySet] = field(default_factory=dict, repr=False)
     text_validation: Validation | None = field(default=None, repr=False)
     source_validation: dict[str, Validation] = field(default_factory=dict, repr=False)
+    held_tokens: np.ndarray | None = field(default=None, repr=False)
     facts: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property

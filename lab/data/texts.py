@@ -104,6 +104,7 @@ def _dataset(config, tokenizer, digest_of, content, tokens, held_tokens, spans, 
         entropy_rate=None,
         rows=rows,
         fixed_validation=validation,
+        held_tokens=held_tokens,
         facts=shown,
     )
 

@@ -194,10 +194,13 @@ def rows(
     arrays: list[np.ndarray], context: int, max_tokens: int | None, mark, start: int, name: str
 ) -> TokenRows:
     """All windows of the streams, or the first `max_tokens`. Raises InputError where there is none."""
+    longest = max(map(len, arrays), default=0)
     arrays = [a for a in arrays if len(a) > context]
     unique = sum((len(a) - 1) // context for a in arrays)
     if not unique:
-        raise InputError(f"{name}: no stream in it has more tokens than one sequence of {context}")
+        raise InputError(
+            f"{name}: no stream in it has more tokens than one sequence of {context}; the longest has {longest:,}"
+        )
     if max_tokens is not None:
         unique = min(unique, max_tokens // context)
     return TokenRows(tuple(arrays), context, unique, mark, start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,8 @@ from tyro.conf import FlagCreatePairsOff, Positional
 from lab.data.config import DataConfig
 from lab.data.dataset import Dataset
 from lab.data.load import load
+from lab.data.packed import Windows
+from lab.errors import InputError
 from lab.tokenizers import Tokenizer
 from lab.verbs.common import Progress
 
@@ -27,9 +30,25 @@ class Options:
     action: Positional[Literal["inspect", "ngram"]]
     """inspect: bytes, documents, duplicates, split, tokens, digest, samples; ngram: loss of a modified
     Kneser-Ney model of the training split on the validation windows"""
-    source: Positional[str]
-    """python-docs, python-code, synthetic, abilities, or a file or directory (.txt .md .rst .jsonl .jsonl.gz
-    .parquet)"""
+    source: Positional[tuple[str, ...]]
+    """python-docs, python-code, synthetic, abilities, or files or folders of your own: .txt .md .rst, code,
+    .jsonl (.gz .zst), .parquet, what `save_to_disk` wrote, ids in .bin or .npy"""
+    tokenizer: str = ""
+    """bytes, bpe:4096 (learned from the text), a tokenizer.json, ids:50257 for .bin and .npy"""
+    text_field: str = "text"
+    """key of .jsonl, column of .parquet"""
+    include: tuple[str, ...] = ()
+    """names of the files of a folder that are read: '*.py'"""
+    mark: int | None = None
+    """of .bin and .npy: the id between two documents"""
+    mix: tuple[str, ...] = ()
+    """a mixture in place of a source: name=path=rate, for example web=web.jsonl=3 code=src=1"""
+    tokens: float | None = None
+    """of a training run: how many epochs that is"""
+    near: int = 2000
+    """training documents among which near-duplicates of held-out ones are looked for (extra hf); 0: none"""
+    picture: Path | None = None
+    """draw lengths of documents and frequencies of tokens: a .svg, .png or .pdf"""
     context: int = 0
     """tokens a sequence; 0: what fits the source"""
     max_tokens: int | None = None
@@ -66,18 +85,37 @@ class Options:
                 rates[name] = float(rate or 1)
             except ValueError:
                 rates[name] = rate  # DataConfig reports it, together with all other problems
-        if self.source == "abilities" and not rates:
+        if self.source == ("abilities",) and not rates:
             rates = dict.fromkeys(TASKS, 1.0)
-        named = {field.name for field in fields(self)} & {field.name for field in fields(DataConfig)} - {
-            "tasks"
-        }
-        return DataConfig(tasks=rates, **{name: getattr(self, name) for name in named})
+        named = {field.name for field in fields(self)} & {field.name for field in fields(DataConfig)}
+        given = {name: getattr(self, name) for name in named - {"tasks", "source"}}
+        if self.mix:
+            given |= self._mixture()
+        else:
+            given["source"] = self.source[0] if len(self.source) == 1 else self.source
+        return DataConfig(tasks=rates, **given)
+
+    def _mixture(self) -> dict:
+        if self.source:
+            raise InputError(f"--mix: replaces the source, and {' '.join(self.source)} is given too")
+        sources, rates = {}, {}
+        for entry in self.mix:
+            name, _, rest = entry.partition("=")
+            place, _, rate = rest.rpartition("=") if "=" in rest else (rest, "", "1")
+            try:
+                sources[name], rates[name] = place, float(rate)
+            except ValueError:
+                raise InputError(f"--mix {entry}: should be name=path=rate, as in code=src=0.25") from None
+        return {"sources": sources, "rates": rates}
 
 
 def data(argv: list[str]) -> int:
     """The verb. Returns exit code 0; raises InputError for bad input."""
     options = tyro.cli(Options, args=argv, prog="lab data", description=Options.__doc__)
-    dataset = load(options.config(), progress=Progress(options.source))
+    if not options.source and not options.mix:
+        raise InputError("lab data: name a source: python-docs, or a file or folder of your own")
+    config = options.config()
+    dataset = load(config, progress=Progress(config.label))
     if options.action == "ngram":
         from lab.evaluation.ngram import baseline
 
@@ -87,6 +125,17 @@ def data(argv: list[str]) -> int:
         }
     else:
         facts = inspect(dataset)
+        if options.tokens is not None:
+            facts["epochs"] = epochs(dataset, options.tokens)
+        if options.near > 0 and isinstance(dataset.rows, Windows):
+            from lab.data.overlap import near_duplicates
+
+            facts["near_duplicates"] = near_duplicates(dataset, options.near)
+        if options.picture is not None:
+            from lab.data.picture import draw
+
+            draw(dataset, options.picture)
+            facts["picture"] = str(options.picture)
     if options.json:
         print(json.dumps(facts, allow_nan=False))
         return 0
@@ -98,6 +147,13 @@ def data(argv: list[str]) -> int:
         elif value is not None:
             print(f"{name:24} {_shown(value)}")
     return 0
+
+
+def epochs(dataset: Dataset, tokens: float) -> float | dict[str, float] | None:
+    """Times that a run goes through the data, or each text of a mixture. None: they have no end."""
+    if of := dataset.facts.get("unique_tokens_of"):
+        return {name: tokens * dataset.config.shares[name] / unique for name, unique in of.items()}
+    return tokens / dataset.unique_tokens if dataset.unique_tokens else None
 
 
 def inspect(dataset: Dataset) -> dict:
