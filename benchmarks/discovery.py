@@ -5,8 +5,8 @@
 DIR holds the tables of Lin et al. 2025 (arXiv 2507.21184) as its repository once had them, a folder a task:
 data_constrained, domain_mixture, lr, moe, rectified, vocab, each `..._scaling_law/`; those that are not there
 are left out and said so (parallel streams and the U-shaped task were never in it). Splits are the
-publication's. Laws and settings are those of `lab laws` and `lab fit` as they stand; nothing was chosen by what
-is held out.
+publication's. Laws and settings are those of `lab laws` and `lab fit` as they stand; nothing was chosen by
+what is held out.
 """
 
 from __future__ import annotations
