@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
+from collections.abc import Callable, Iterator, Mapping
+from html import unescape
 
+from analysis.errors import InputError
 from analysis.notes import Note
 from analysis.text import rows_text
 
@@ -102,86 +103,97 @@ def _cells(line: str) -> list[str]:
     return [plain(cell) for cell in re.split(r"(?<!\\)\|", line)]
 
 
+_TAG = re.compile(r"<(/?)(table|tr|td|th|sup)\b([^<>]{0,300})>", re.IGNORECASE)
+_SPAN = re.compile(r"(colspan|rowspan)\s*=\s*[\"']?(\d{1,3})", re.IGNORECASE)
+_CELLS = 1000  # of a row of a page, cells that span others counted for each
+
+
 def of_html(text: str) -> Iterator[Table]:
-    """The tables of a page that have a row of heads; cells that span columns or rows stand in each."""
-    reader = _Reader()
-    reader.feed(text)
-    reader.close()
-    for rows in reader.tables:
+    """The tables of a page that have a row of heads; cells that span columns or rows stand in each.
+
+    Only tags of tables are looked at, each up to the next sign of a tag, so that a page takes the time of its
+    length whatever is in it (the standard library's parser does not). Raises InputError for endless rows.
+    """
+    tables = _Tables()
+    at = 0
+    text = _without_comments(text)
+    for tag in _TAG.finditer(text):
+        tables.text(text[at : tag.start()])
+        tables.tag(tag[2].lower(), bool(tag[1]), {k.lower(): int(v) for k, v in _SPAN.findall(tag[3])})
+        at = tag.end()
+    tables.text(text[at:])
+    for rows in tables.closed():
         if len(rows) > 1:
             yield rows[0], rows[1:]
 
 
-class _Reader(HTMLParser):
+def _without_comments(text: str) -> str:
+    parts = text.split("<!--")
+    return parts[0] + "".join(part.partition("-->")[2] for part in parts[1:])
+
+
+class _Tables:
     """Rows of cells of every table; what stands in an inner table belongs to the inner one."""
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tables: list[list[list[str]]] = []
-        self.open: list[list[list[str]]] = []
+        self.done: list[list[list[str]]] = []
+        self.open: list[tuple[list[list[str]], dict[int, tuple[int, str]]]] = []
         self.cell: list[str] | None = None
-        self.spans: dict[int, tuple[int, str]] = {}
-        self.columns = 1
-        self.rows = 1
+        self.size = (1, 1)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "table":
-            self.open.append([])
-            self.spans = {}
-        elif tag == "tr" and self.open:
-            self._end()
-            self.open[-1].append([])
+    def text(self, text: str) -> None:
+        if self.cell is not None and text:
+            self.cell.append(text)
+
+    def tag(self, name: str, closes: bool, spans: Mapping[str, int]) -> None:
+        if name == "sup":
+            if self.cell is not None and not closes:
+                self.cell.append("^" if re.search(r"(?:10|2)\s*$", "".join(self.cell[-3:])[-20:]) else " ")
+            return
+        if name == "table" and not closes:
+            self.cell = None
+            self.open.append(([], {}))
+        if not self.open:
+            return
+        self._end()
+        if name == "table" and closes:
+            self.done.append(self.open.pop()[0])
+        elif name == "tr" and not closes:
+            self.open[-1][0].append([])
             self._spanned()
-        elif tag in ("td", "th") and self.open:
-            self._end()
-            if not self.open[-1]:
-                self.open[-1].append([])
-            said = dict(attrs)
-            self.columns, self.rows = (_span(said.get(name)) for name in ("colspan", "rowspan"))
+        elif name in ("td", "th") and not closes:
+            if not self.open[-1][0]:
+                self.open[-1][0].append([])
+            self.size = tuple(min(max(spans.get(one, 1), 1), 100) for one in ("colspan", "rowspan"))
             self.cell = []
-        elif tag == "sup" and self.cell is not None:
-            self.cell.append("^" if re.search(r"(?:10|2)\s*$", "".join(self.cell)) else " ")
 
-    def handle_data(self, data: str) -> None:
-        if self.cell is not None:
-            self.cell.append(data)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th", "tr"):
-            self._end()
-        elif tag == "table" and self.open:
-            self._end()
-            self.tables.append([row for row in self.open.pop() if row])
-
-    def close(self) -> None:
-        super().close()
+    def closed(self) -> list[list[list[str]]]:
+        """All tables, also those that a torn page leaves open, without empty rows."""
         while self.open:
             self._end()
-            self.tables.append([row for row in self.open.pop() if row])
+            self.done.append(self.open.pop()[0])
+        return [[row for row in rows if row] for rows in self.done]
 
     def _end(self) -> None:
-        if self.cell is None or not self.open:
+        if self.cell is None:
             return
-        text = plain(" ".join("".join(self.cell).split()))
-        row = self.open[-1][-1]
-        for _ in range(self.columns):
-            if self.rows > 1:
-                self.spans[len(row)] = (self.rows - 1, text)
-            row.append(text)
+        written = re.sub(r"<[^<>]{0,1000}>", "", "".join(self.cell))
+        text = plain(" ".join(unescape(written).split()))
+        rows, spans = self.open[-1]
+        for _ in range(self.size[0]):
+            if self.size[1] > 1:
+                spans[len(rows[-1])] = (self.size[1] - 1, text)
+            rows[-1].append(text)
         self.cell = None
         self._spanned()
 
     def _spanned(self) -> None:
         """Cells of rows above that reach into this one."""
-        row = self.open[-1][-1]
-        while (span := self.spans.get(len(row))) is not None and span[0] > 0 and self.cell is None:
+        rows, spans = self.open[-1]
+        while (span := spans.pop(len(rows[-1]), None)) is not None:
             left, text = span
-            if left == 1:
-                del self.spans[len(row)]
-            else:
-                self.spans[len(row)] = (left - 1, text)
-            row.append(text)
-
-
-def _span(value: str | None) -> int:
-    return min(max(int(value), 1), 100) if value and value.isdigit() and len(value) < 4 else 1
+            if left > 1:
+                spans[len(rows[-1])] = (left - 1, text)
+            rows[-1].append(text)
+        if len(rows[-1]) > _CELLS:
+            raise InputError(f"a row of a table of the page has more than {_CELLS:,} cells")

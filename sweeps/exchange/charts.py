@@ -25,7 +25,10 @@ _EARLY = 0.98
 
 def is_chart(head: str) -> bool:
     """Whether the first line of a CSV is that of a chart."""
-    names = next(csv.reader([head]), [])
+    try:
+        names = next(csv.reader([head]), [])
+    except csv.Error:
+        return False
     if any(name.endswith("__MIN") and name[:-5] in names for name in names):
         return True
     found = [match["metric"] for name in names[1:] if (match := _LINE.match(name))]

@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from analysis.tables import benchmarks
-from analysis.tables.columns import parse_map
+from analysis.tables.columns import ALIASES, normal, parse_map
 from analysis.tables.formulas import FormulaError, parse
 from analysis.tables.limits import LIMITS, ReadLimits
 from analysis.tables.sample import FINISHED
@@ -271,6 +271,10 @@ def together(
     rows, problems = mapped(rows, columns, path, known)
     if problems:
         raise InputError(*problems)
+    renamed = [name for name in (rows[0] if rows else ()) if name.endswith("_original")]
+    if columns and renamed:
+        text = f"not chosen, and so under another name: {listed(renamed)}"
+        remarks.append(Remark("renamed", text))
     # What was in doubt and is now said is in doubt no more.
     remarks = [one for one in remarks if one.code != "ambiguous" or not columns]
     if scores and all(row.get("model") is not None for row in rows):
@@ -354,11 +358,16 @@ def mapped(
         for role, f in formulas.items()
     }
     taken = {formula.text for formula in formulas.values() if formula.whole}
+    rivals = {alias for role in roles if role in ALIASES for alias in ALIASES[role][0]}
     found = []
     for index, row in enumerate(rows):
         new = {role: values[index] for role, values in made.items()}
-        # a column of that name that was not chosen would be taken for the role
-        new |= {(f"{k}_original" if k in roles else k): v for k, v in row.items() if k not in taken}
+        # a column under a name of the role that was not chosen would be taken for it, or dispute it
+        new |= {
+            (f"{k}_original" if k in roles or normal(k) in rivals else k): v
+            for k, v in row.items()
+            if k not in taken
+        }
         found.append(new)
     return found, []
 

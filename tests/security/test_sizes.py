@@ -92,6 +92,25 @@ def test_pathological_cells_and_names_are_read_in_bounds(tmp_path):
         assert line.endswith("rows"), f"{path.name}: {line}"
 
 
+PAGES = {
+    "tags.html": "<table><tr><td>" + "<a " * 500_000,
+    "tables.html": "<table>" * 200_000,
+    "raised.html": "<table><tr><td>" + "2<sup>" * 100_000,
+    "spans.html": "<table>" + "<tr><td colspan=100 rowspan=100>" * 50_000,
+    "comments.html": "<!--" * 500_000,
+    "rules.md": "|" * 400_000 + "\n" + "|-" * 400_000 + "\n",
+    "large.md": "x" * 5_000_000,
+}
+
+
+def test_pathological_pages_are_read_in_bounds(tmp_path):
+    """Before: unclosed tags took the standard library's parser the square of their number."""
+    for name, text in PAGES.items():
+        (tmp_path / name).write_text(text)
+    for name, line in zip(PAGES, in_bounds(*(tmp_path / name for name in PAGES)), strict=True):
+        assert line.startswith("refused"), f"{name}: {line}"
+
+
 def bombs(folder):
     import numpy as np
     import pyarrow as pa

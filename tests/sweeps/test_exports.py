@@ -9,7 +9,7 @@ import pytest
 
 from analysis import fit, read
 from lab.errors import InputError
-from sweeps.exchange import exports, imports, wandb_files
+from sweeps.exchange import event_files, exports, imports, wandb_files
 from sweeps.store.store import Store
 
 
@@ -73,6 +73,8 @@ def test_tensorboard_files_hold_every_series_and_result(store, tmp_path):
     assert found["train/loss_nats", 40] == pytest.approx(1.0)
     assert found["result/loss_nats", 40] == pytest.approx(3.0)
     assert found["result/copy/exact_match", 40] == pytest.approx(0.25)
+    row = next(row for row in event_files.read(out).rows if row["name"] == "000000000001")
+    assert (row["result/loss_nats"], row["train/loss_nats"], row["step"]) == (3.0, 1.0, 40)
 
 
 def test_wandb_runs_are_offline_and_read_back_without_its_server(store, tmp_path):

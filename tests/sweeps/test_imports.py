@@ -618,7 +618,7 @@ def test_repeated_data_are_told_by_a_fit(tmp_path, capsys):
         path = write(tmp_path / "t.csv", "\n".join([f"N,D,loss,{head}", *lines]))
         assert fit([str(path), "--law", "chinchilla", "--bootstrap", "0"]) == 0
         out = capsys.readouterr().out
-        assert "10 of 25 rows repeat their data, up to 21.3 epochs" in out
+        assert "15 of 25 rows repeat their data, up to 21.3 epochs" in out
 
 
 def test_charts_without_ranges_and_logs_of_several_runs(tmp_path, import_):
@@ -638,11 +638,15 @@ def test_charts_without_ranges_and_logs_of_several_runs(tmp_path, import_):
     assert "NaN" in said["diverged"]
 
 
-def test_what_is_in_doubt_is_told_and_perplexities_ask_for_no_chance(tmp_path, import_):
-    _, said, _ = import_(
-        write(tmp_path / "t.csv", "N,D,val_loss,eval_loss\n1e7,1e9,3,3.5\n2e7,1e9,2.9,3.4\n")
-    )
-    assert "could both be loss" in said["ambiguous"]
+def test_what_is_in_doubt_is_told_and_perplexities_ask_for_no_chance(tmp_path, import_, capsys):
+    path = write(tmp_path / "t.csv", "N,D,val_loss,eval_loss\n1e7,1e9,3,3.5\n2e7,1e9,2.9,3.4\n")
+    assert imports.import_([str(path), "--out", str(tmp_path / "o.csv")]) == 0
+    assert "ambiguous: " in (out := capsys.readouterr().out)
+    assert "could both be loss" in out
+    rows, said, _ = import_(path, "--columns", "loss=val_loss")
+    assert "ambiguous" not in said
+    assert "eval_loss_original" in said["renamed"]
+    assert rows["loss"].tolist() == [3.0, 2.9]
     data = harness("p/gpt-70m", scores={"piqa": (0.5, 0.01)})
     data["results"]["wikitext"] = {"word_perplexity,none": 30.0, "word_perplexity_stderr,none": "N/A"}
     _, said, _ = import_(write(tmp_path / "r.json", data))

@@ -5,6 +5,7 @@ import pytest
 
 import analysis as sl
 from analysis.tables.formulas import DEEPEST, FormulaError, evaluate, parse
+from analysis.universes.multiverse import counts
 
 COLUMNS = {
     "batch": np.array([256.0, 512.0]),
@@ -183,3 +184,19 @@ def test_sizes_of_published_models_have_units_in_names_and_texts(tmp_path):
     path.write_text("Model,Model Size (B),Pretraining Data Size (T),FLOPs (1E21),loss\na,7,1.2,50.4,2.0\n")
     runs = sl.read(path)
     assert [runs.columns[role][0] for role in ("params", "tokens", "flops")] == [7e9, 1.2e12, 50.4e21]
+
+
+def test_the_multiverse_counts_params_in_every_way_that_the_table_has():
+    n = np.geomspace(1e7, 1e9, 4)
+    table = {
+        "N": n,
+        "N_total": 1.3 * n,
+        "n_active": 0.5 * n,
+        "layers": n / 1e6,
+        "D": 20 * n,
+        "loss": 3 - 0 * n,
+    }
+    found = counts(sl.as_runs(table))
+    assert {name: values[0] / n[0] for name, values in found.items()} == pytest.approx(
+        {"N": 1.0, "N_total": 1.3, "n_active": 0.5}
+    )

@@ -10,6 +10,7 @@ import time
 import numpy as np
 
 import analysis as sl
+from analysis.isoflops.show import isoflop_text
 
 SURFACES = {
     "chinchilla": {"E": 1.817218, "A": 477.826, "B": 2143.42, "alpha": 0.347311, "beta": 0.367172},
@@ -109,6 +110,7 @@ def test_points_that_do_not_count_are_named():
     assert len(said) == 2
     assert said[0].endswith("row 13")
     assert said[1].endswith("row 40")
+    assert all(text in isoflop_text(result) for text in said), "what is in JSON is in the text"
 
 
 def main(simulations=100, only=None):
