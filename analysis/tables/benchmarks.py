@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
+from analysis.tables.columns import is_known
 from analysis.tables.units import numbers
 
 
@@ -155,7 +156,10 @@ def melted(
     beside = [
         name
         for name, values in rest.items()
-        if not _SIZES.match(name.lower()) and values.dtype.kind in "fiu" and is_score(numbers(values))
+        if not _SIZES.match(name.lower())
+        and not is_known(name)
+        and values.dtype.kind in "fiu"
+        and is_score(numbers(values))
     ]
     if beside:
         text = f"columns of numbers that are not taken for tasks: {', '.join(beside[:8])}; --tasks names all"

@@ -28,7 +28,7 @@ _ALIASES: Mapping[str, tuple[str, str]] = {
         "datasetsize datasize tokenstrained trainedtokens numtraintokens tokensconsumed consumedtokens "
         "consumedtraintokens "
         "pretrainingtokens pretraintokens pretrainingdatasize pretrainingdata trainingdatasize traindatasize "
-        "trainingsettokens tokenstotal",
+        "trainingsettokens tokenstotal toks trainingtoks traintoks",
         "t data tokenbudget goaltraintokens totaltraintokens dtokens",
     ),
     "flops": (
@@ -60,7 +60,7 @@ COVARIATES = frozenset(_COVARIATES.split())
 _NO_LOSS = re.compile(
     r"reducible|lower|upper|std|stderr|error|delta|weight|scale|aux|zloss|balanc|router|spike|grad|ratio|rank|pred|fit"
 )
-_LOSS = r"loss$|^loss|crossentropy$|xent$|nll$"
+_LOSS = r"loss(?:val|valid|validation|eval|test)?$|^loss|crossentropy$|xent$|nll$"
 _HELD_BACK = re.compile(r"val|eval|test|held|dev(?![a-z])")
 _BITS = re.compile(r"(bpb|bpc|bitsperbyte|bitsperchar|bitspercharacter|bitspertoken)$")
 _PERPLEXITY = re.compile(r"(ppl|perplexity)$")

@@ -206,11 +206,22 @@ def _nested(data: Mapping[str, Any], said: list[Note]) -> list[dict[str, Any]] |
         return lists[0][1]
     leaves = list(_leaves(data, (), 0))
     depths = {len(path) for path, _ in leaves}
-    if lists or len(leaves) < 2 or len(depths) != 1 or depths == {1}:
+    series = any(isinstance(value, list) for _, leaf in leaves for value in leaf.values())
+    if lists or len(leaves) < 2 or len(depths) != 1 or (depths == {1} and not series):
         return None
     levels = [f"level_{i + 1}" for i in range(depths.pop())]
+    rows = []
+    for path, leaf in leaves:
+        lengths = {len(value) for value in leaf.values() if isinstance(value, list)}
+        if len(lengths) > 1:
+            return None
+        for index in range(lengths.pop() if lengths else 1):
+            row = {key: value[index] if isinstance(value, list) else value for key, value in leaf.items()}
+            rows.append(dict(zip(levels, path, strict=True)) | row)
     said.append(Note("levels", f"names that lie in one another are columns: {', '.join(levels)}"))
-    return [dict(zip(levels, path, strict=True)) | leaf for path, leaf in leaves]
+    if series:
+        said.append(Note("series", "lists of one length in an object are a row for each place in them"))
+    return rows
 
 
 def _lists(data: Any, path: str, depth: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -228,13 +239,16 @@ def _leaves(data: Mapping[str, Any], path: tuple[str, ...], depth: int):
     """(names, object) of the innermost objects; a number alone is an object of a value."""
     if depth > DEPTH or not data:
         return
-    if all(isinstance(value, Mapping) for value in data.values()):
+    inner = [value for value in data.values() if isinstance(value, Mapping)]
+    if len(inner) == len(data):
         for key, value in data.items():
             yield from _leaves(value, (*path, str(key)), depth + 1)
-    elif path and not any(isinstance(value, Mapping | list) for value in data.values()):
-        yield path, dict(data)
-    else:
-        yield (*path, "", ""), {}  # of another depth than any other: no table
+        return
+    flat = not inner and not any(
+        isinstance(one, Mapping | list) for value in data.values() if isinstance(value, list) for one in value
+    )
+    # What is no leaf has a depth of its own, so that the whole is no table.
+    yield (path, dict(data)) if flat and path else (("",) * (DEPTH + 1 + depth), {})
 
 
 def _each(path: Path, lines: Sequence[str]) -> list[Any]:

@@ -21,6 +21,7 @@ _NUMBER = re.compile(
 _POWER = re.compile(
     r"^\s*(10|2|e)\s*(?:\^|\*\*)\s*([+-]?\d+(?:\.\d+)?)\s*(?:flops?|tokens?)?\s*$", re.IGNORECASE
 )
+_SPACED = re.compile(r"^[+-]?\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:\.\d+)?$")
 _UNIT = re.compile(
     r"^(.*[^\s_(\[,])[\s_,]*(?:[\s_(\[,])\s*(?:in\s+)?(k|m|b|g|t|thousands?|millions?|mln|billions?|bn|trillions?|1e\d+)"
     r"(?:\s*(?:params?|parameters|tokens?))?\s*[)\]]?$",
@@ -57,6 +58,8 @@ def number(value: Any) -> float:
         return float("nan")
     if power := _POWER.match(value):
         return _power(float(power[2]), {"10": 10.0, "2": 2.0}.get(power[1], np.e))
+    if _SPACED.match(value):  # 1 000 000, as many languages part thousands
+        value = re.sub(r"[ \u00a0\u202f]", "", value)
     match = _NUMBER.match(value)
     if match is None:
         return float("nan")

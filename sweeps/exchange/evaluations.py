@@ -7,16 +7,25 @@ BIG-bench (a model's results of a task). What a harness could not compute or did
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lab.errors import InputError
-from sweeps.exchange.found import Found, Remark, at, listed, loaded, number, read_off, size_in, sized
+from sweeps.exchange import harnesses
+from sweeps.exchange.found import (
+    NOT_MEASURED,
+    Found,
+    Remark,
+    at,
+    listed,
+    loaded,
+    number,
+    read_off,
+    size_in,
+    sized,
+)
 
-# What harnesses and tables write for a score that was not measured.
-NOT_MEASURED = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))
-_FILTERS = ("none", "get-answer", "flexible-extract", "strict-match", "custom-extract", "score-first")
 _NO_SCORES = frozenset(("alias", "name", "sample_len", "sample_count", " ", "samples"))
 
 
@@ -52,9 +61,9 @@ def read(path: Path, text: str, subtasks: bool = False) -> Found:
     if kind == "harness":
         return _harness(path, data, subtasks)
     if kind == "bigbench":
-        return _bigbench(path, data)
+        return harnesses.bigbench(path, data)
     if kind == "helm":
-        return _helm(path, data)
+        return harnesses.helm(path, data)
     raise InputError(f"{path}: holds no results of an evaluation that are known here")
 
 
@@ -237,88 +246,6 @@ def _samples(path: Path, text: str) -> Found:
             rows.append(row | {"stderr": None, "items": float(len(own)), "correct": right, "filter": label})
     if not rows:
         raise InputError(f"{path}: no metric that is 0 or 1 on every item")
-    return Found(rows, tuple(remarks), scores=True)
-
-
-# --- HELM, BIG-bench ------------------------------------------------------------------------------------
-
-
-def _helm(path: Path, data: Sequence[Mapping]) -> Found:
-    """`stats.json` of a run: mean and count of each measure; scenario and model are in the folder's name."""
-    folder = path.parent.name
-    scenario = re.split(r"[:,]", folder, maxsplit=1)[0]
-    subject = re.search(r"(?:subject|task|dataset)=([^,]+)", folder)
-    model = re.search(r"model=([^,]+)", folder)
-    name = model[1].replace("_", "/", 1) if model else folder
-    task = f"{scenario}/{subject[1]}" if subject else scenario
-    rows, left = [], []
-    for one in data:
-        what = one["name"]
-        if what.get("perturbation") or what.get("split") not in ("test", None):
-            left.append(f"{what['name']} ({at(what, 'perturbation', 'name') or what.get('split')})")
-            continue
-        score, count = number(one.get("mean")), number(one.get("count"))
-        if score is None and number(one.get("sum")) is not None and count:
-            score = number(one["sum"]) / count
-        if score is None:
-            left.append(f"{what['name']} has no mean")
-            continue
-        row = {"model": name, "params": size_in(name), "task": task, "metric": what["name"], "score": score}
-        # Means of runs: their count is that of instances where a run is one row an instance.
-        rows.append(row | {"stderr": None, "items": number(one.get("num_instances"))})
-    remarks = []
-    if left:
-        text = (
-            f"{path.name}: left out {len(left)} measures off the test split or without mean: {listed(left)}"
-        )
-        remarks.append(Remark("no_score", text))
-    instances = next(
-        (r["score"] for r in rows if r["metric"] in ("num_references_instances", "num_instances")), None
-    )
-    rows = [row | {"items": row["items"] or instances} for row in rows]
-    if rows and rows[0]["params"] is not None:
-        remarks.append(read_off(path, rows[0]["params"], name))
-    if not rows:
-        raise InputError(f"{path}: no measure of the test split with a mean")
-    return Found(rows, tuple(remarks), scores=True)
-
-
-def _bigbench(path: Path, data: Mapping) -> Found:
-    """A model's results of a task: `scores` by shots, with the level of guessing (`low_score`) beside."""
-    model = data.get("model") if isinstance(data.get("model"), Mapping) else {}
-    name = " ".join(str(model[key]) for key in ("model_family", "model_name") if model.get(key)) or path.stem
-    task = str(at(data, "task", "task_name") or data.get("task_name") or path.parent.name)
-    params = number(model.get("non_embedding_params")) or number(model.get("total_params"))
-    remarks = []
-    if number(model.get("non_embedding_params")) and number(model.get("total_params")):
-        text = f"{path.name}: params is non_embedding_params; total_params is another column"
-        remarks.append(Remark("two_params", text))
-    rows, failed = [], []
-    for score in data["scores"]:
-        for metric, value in score["score_dict"].items():
-            found = number(value)
-            if found is None or found in NOT_MEASURED:
-                failed.append(f"{metric} is {value!r}")
-                continue
-            preferred = metric == score.get("preferred_score")
-            low = number(score.get("low_score")) if preferred else None
-            label = str(score.get("subtask_description") or "")
-            own = task if label in ("", task) else f"{task}/{label[:60]}"
-            row = {"model": name, "params": params, "task": own, "metric": metric, "score": found}
-            more = {"total_params": number(model.get("total_params"))}
-            rows.append(
-                row
-                | more
-                | {"stderr": None, "items": None, "chance": low, "shots": score.get("number_of_shots")}
-            )
-    if failed:
-        remarks.append(
-            Remark(
-                "no_score", f"{path.name}: left out {len(failed)} values that are no scores: {listed(failed)}"
-            )
-        )
-    if not rows:
-        raise InputError(f"{path}: none of its scores is a number")
     return Found(rows, tuple(remarks), scores=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,8 @@ from typing import Any
 
 from lab.errors import InputError
 
+# What harnesses and tables write for a score that was not measured.
+NOT_MEASURED = frozenset((-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0))
 DEEPEST = 32  # lists and objects of JSON in one another
 
 _SIZE = re.compile(
@@ -99,6 +102,46 @@ def number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if found == found and abs(found) != float("inf") else None
+
+
+def objects_in_cells(path: Path, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Remark]]:
+    """Rows with columns of objects (`{"n_params": 1e7}`, as JSON or Python writes it) as columns of values.
+
+    What is in an object goes under its own name, and under `column.name` where that is taken.
+    """
+    names = [
+        name
+        for name in (rows[0] if rows else ())
+        if all(_object(row.get(name)) is not None for row in rows[:20]) and str(name) != "losses"
+    ]
+    if not names:
+        return rows, []
+    out = []
+    for row in rows:
+        new = {name: value for name, value in row.items() if name not in names}
+        for name in names:
+            for key, value in (_object(row.get(name)) or {}).items():
+                if isinstance(value, str | int | float | bool) and not str(key).startswith("_"):
+                    new[str(key) if str(key) not in new else f"{name}.{key}"] = value
+        out.append(new)
+    text = f"{path.name}: what is in the objects of {listed(names)} is columns; lists in them are not read"
+    return out, [Remark("objects", text)]
+
+
+def _object(value: Any) -> dict | None:
+    """The object of a cell; numbers, texts and lists in it, nothing that runs."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if not isinstance(value, str) or not value.startswith("{") or len(value) > 100_000:
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
 
 
 def listed(names: Iterable[Any], most: int = 5) -> str:

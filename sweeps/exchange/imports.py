@@ -3,10 +3,7 @@
 docs/tables.md lists the formats. What a reader left out, renamed or guessed is printed (`remarks` in JSON).
 """
 
-import csv
-import io
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from analysis.tables import benchmarks
-from analysis.tables.columns import ALIASES, normal, parse_map
+from analysis.tables.columns import ALIASES, assign, normal, parse_map
 from analysis.tables.formulas import FormulaError, parse
 from analysis.tables.limits import LIMITS, ReadLimits
 from analysis.tables.sample import FINISHED
@@ -23,14 +20,13 @@ from analysis.text import no_formula
 from analysis.thresholds.metrics import find as metric_of
 from analysis.verbs.options import Reading
 from lab.errors import InputError
-from lab.files import writing
 from lab.strict import nearest
-from sweeps.exchange import charts, evaluations, event_files, kinds, training_logs, wandb_files
-from sweeps.exchange.found import Found, Remark, listed, sized
+from sweeps.exchange import charts, evaluations, event_files, harnesses, kinds, training_logs, wandb_files
+from sweeps.exchange.found import Found, Remark, listed, objects_in_cells, sized
+from sweeps.exchange.written import clean, write
 
 ROLES = ("params", "tokens", "flops", "loss", "seed", "status", "held_out", "unique_tokens", "name")
-_SCORES = ("model", "task", "metric", "score", "stderr", "correct", "items", "chance", "shots")
-_FIRST = ("name", "model", "params", "tokens", "flops", "loss", "seed", "status", *_SCORES[1:])
+_SCORES = ("task", "metric", "score", "stderr", "correct", "items", "chance", "shots")
 _NAMES = ("name", "run", "run_name", "Name", "run name", "model", "Model")
 
 
@@ -87,7 +83,7 @@ def import_(argv: list[str]) -> int:
         if problems:
             raise InputError(*problems)
         found = together(parts, _models(models, limits), parse_map(columns), files[0])
-        names = write(found.rows, out, raw)
+        names = write(found.rows, out, (lambda value: value) if raw else no_formula)
         verb = "thresholds" if found.scores else "fit"
         told = {"out": str(out), "rows": len(found.rows), "columns": names, "next": f"lab {verb} {out}"}
         if as_json:
@@ -217,9 +213,36 @@ def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
     names = list(frame)
     values = zip(*(list(frame[name]) for name in names), strict=True)
     rows = [dict(zip(names, row, strict=True)) for row in values]
+    if (scored := harnesses.printed(path, rows)) is not None:
+        return scored
+    rows, opened = objects_in_cells(path, rows)
+    names = list(rows[0]) if rows else names
     remarks = [Remark(note.code, f"{path.name}: {note.text}") for note in notes if note.code not in _USUAL]
     scores = wide is not None or {"task", "score"} <= set(names)
-    return Found(rows, (*doubt, *remarks, *_unfit(path, rows)), scores)
+    if not scores and not doubt:
+        doubt += _lacking(path, rows)
+    return Found(rows, (*doubt, *opened, *remarks, *_unfit(path, rows)), scores)
+
+
+def _lacking(path: Path, rows: list[dict]) -> list[Remark]:
+    """That no column is recognised as what a law needs: nothing of the table is fitted as it stands."""
+    import numpy as np
+
+    if not rows:
+        return []
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    raw = {str(name): np.array([row.get(name) for row in rows], object) for name in names}
+    try:
+        roles, _ = assign(raw, {}, str(path))
+    except ValueError:
+        return []
+    lacking = [role for role in ("params", "tokens", "loss") if role not in roles]
+    if "flops" in roles and len(lacking) == 1 and lacking[0] != "loss":
+        lacking = []
+    if not lacking:
+        return []
+    text = f"{path.name}: no column is recognised for {' and '.join(lacking)}: name them with --columns"
+    return [Remark("roles_missing", text)]
 
 
 # Said by `lab fit` of any table, and by the names of the columns that are written.
@@ -267,7 +290,7 @@ def together(
     if len({part.scores for part in parts}) > 1:
         raise InputError("files: some hold runs, some scores of tasks; import them apart")
     scores = parts[0].scores
-    known = (*ROLES, *_SCORES, "loss_nats", "cluster") if scores else ROLES
+    known = (*ROLES, *_SCORES, "model", "loss_nats", "cluster") if scores else ROLES
     rows, problems = mapped(rows, columns, path, known)
     if problems:
         raise InputError(*problems)
@@ -276,7 +299,7 @@ def together(
         text = f"not chosen, and so under another name: {listed(renamed)}"
         remarks.append(Remark("renamed", text))
     # What was in doubt and is now said is in doubt no more.
-    remarks = [one for one in remarks if one.code != "ambiguous" or not columns]
+    remarks = [one for one in remarks if one.code not in ("ambiguous", "roles_missing") or not columns]
     if scores and all(row.get("model") is not None for row in rows):
         rows = [row if row.get("metric") is not None else row | {"metric": "accuracy"} for row in rows]
         found = evaluations.joined(rows, models, lambda name: metric_of(name) is not None)
@@ -354,7 +377,7 @@ def mapped(
     wanted = {name for formula in formulas.values() for name in formula.columns}
     raw = {name: np.array([row.get(name) for row in rows], object) for name in wanted}
     made = {
-        role: raw[f.text].tolist() if f.whole else [_clean(v) for v in f.of(raw).tolist()]
+        role: raw[f.text].tolist() if f.whole else [clean(v) for v in f.of(raw).tolist()]
         for role, f in formulas.items()
     }
     taken = {formula.text for formula in formulas.values() if formula.whole}
@@ -370,44 +393,3 @@ def mapped(
         }
         found.append(new)
     return found, []
-
-
-def write(rows: list[dict], out: Path, raw: bool = False) -> list[str]:
-    """A CSV or Parquet table; columns that people read first come first. Returns their names.
-
-    Raises:
-        InputError: for another format, or no rows.
-    """
-    if out.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError(f"--out {out}: should end in .csv or .parquet")
-    if not rows:
-        raise InputError(f"--out {out}: nothing to write, the files hold no rows")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    names = [n for n in _FIRST if n in names] + [n for n in names if n not in _FIRST]
-    columns = {name: [_clean(row.get(name)) for row in rows] for name in names}
-    if out.suffix.lower() == ".csv":
-        with writing(out) as binary:
-            file = io.TextIOWrapper(binary, "utf-8", newline="")
-            writer = csv.writer(file, lineterminator="\n")
-            plain = (lambda value: value) if raw else no_formula
-            writer.writerow(map(plain, names))
-            writer.writerows(map(plain, row) for row in zip(*columns.values(), strict=True))
-            file.detach()  # flushed, and left open
-        return names
-    import pyarrow
-    import pyarrow.parquet
-
-    for name, values in columns.items():
-        if len({type(v) for v in values if v is not None and not isinstance(v, int | float)}) > 0:
-            columns[name] = [None if v is None else str(v) for v in values]
-    with writing(out) as file:
-        pyarrow.parquet.write_table(pyarrow.table(columns), file)
-    return names
-
-
-def _clean(value):
-    """Plain Python values; what is missing is missing."""
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

@@ -35,11 +35,13 @@ def is_steps(rows: Sequence[Any]) -> bool:
         return False
     steps = [key for key in own[0] if _STEP.match(str(key))]
     losses = [row for row in own if any(_LOSS.search(str(key)) for key in row)]
-    sized = any(_SIZE.match(str(key)) for row in own[:50] for key in row)
-    if not steps or not losses or sized:
+    sizes = {str(value) for row in own[:1000] for key, value in row.items() if _SIZE.match(str(key))}
+    if not steps or not losses or len(sizes) > 1:
         return False
     values = [row.get(steps[0]) for row in own]
     known = [value for value in values if isinstance(value, int | float)]
+    if sizes:  # a size may stand on each line of a log: of one run it never changes, and steps only rise
+        return len(known) >= _FEWEST and all(a < b for a, b in pairwise(known))
     return len(known) >= _FEWEST and len(set(known)) > 1
 
 

@@ -657,3 +657,39 @@ def test_what_is_in_doubt_is_told_and_perplexities_ask_for_no_chance(tmp_path, i
     assert "not taken for tasks: Avg" in said["columns_left"]
     with pytest.raises(AnalysisError, match="line 2: Unterminated string"):
         read(write(tmp_path / "t.jsonl", '{"N": 1, "D": 2, "loss": 3}\n{"N'))
+
+
+def test_shapes_that_eyes_found(tmp_path, import_):
+    """Each of these was once a table of nothing, or of something else, without a word."""
+    runs = {"a-10M": {"params": 1e7, "tokens": [1e8, 2e8], "loss": [4, 3.8]}}
+    runs["b-20M"] = {"params": 2e7, "tokens": [1e8, 2e8], "loss": [3.9, 3.7]}
+    found = read(write(tmp_path / "series.json", {"runs": runs}))
+    assert found.columns["params"].tolist() == [1e7, 1e7, 2e7, 2e7]
+    assert found.columns["loss"].tolist() == [4, 3.8, 3.9, 3.7]
+    assert {"levels", "series"} <= {note.code for note in found.notes}
+    cells = 'Name,config,summary\nr1,"{""n_params"": 1e7}","{\'loss\': 3.5, \'tokens\': 1e9, \'x\': [1]}"\n'
+    rows, said, _ = import_(
+        write(tmp_path / "cells.csv", cells + cells.split("\n")[1].replace("r1", "r2") + "\n")
+    )
+    assert (rows["n_params"].tolist(), rows["loss"].tolist()) == ([1e7, 1e7], [3.5, 3.5])
+    assert "config, summary" in said["objects"]
+    shown = (
+        "|Tasks|Version|Filter|n-shot|Metric|  |Value|  |Stderr|\n|--|--|--|--:|--|--|--:|--|--:|\n"
+        "|arc_easy|1|none|0|acc|↑|0.4394|±|0.0102|\n| | |none|0|acc_norm|↑|0.3986|±|0.01|\n"
+        "|piqa|1|none|0|acc|↑|N/A|±|N/A|\n"
+    )
+    rows, said, _ = import_(write(tmp_path / "gpt-70m.md", shown))
+    assert rows["task"].tolist() == ["arc_easy", "arc_easy"]
+    assert (rows["params"][0], rows["stderr"][0]) == (7e7, 0.0102)
+    assert "piqa/acc" in said["no_score"]
+    steps = [{"step": s, "params": 1e7, "tokens": s * 1000, "loss": 5 - s / 100} for s in (100, 200, 300)]
+    rows, said, _ = import_(write(tmp_path / "r1.jsonl", "\n".join(map(json.dumps, steps))))
+    assert (rows["loss"].tolist(), rows["tokens"].tolist()) == ([2.0], [300_000])
+    assert "3 steps of one run" in said["last_step"]
+    _, said, _ = import_(write(tmp_path / "odd.csv", "Modell,Verlust\na,3.5\nb,3.1\n"))
+    assert "params and tokens and loss" in said["roles_missing"]
+    path = write(tmp_path / "t.csv", 'size,toks,Final loss (val)\n7B,"1 000 000",2.1\n8x7B,2e6,1.9\n')
+    columns = read(path).columns
+    assert columns["tokens"].tolist() == [1e6, 2e6]
+    assert columns["loss"].tolist() == [2.1, 1.9]
+    assert np.isnan(columns["params"][1])
