@@ -6,6 +6,7 @@ mesh must be known before jax is told how many virtual devices there are.
 
 from dataclasses import dataclass, field
 from math import prod
+from typing import Literal
 
 from lab.config import RunConfig
 from lab.errors import InputError
@@ -69,6 +70,7 @@ class Execution:
     mesh: MeshShape = field(default_factory=MeshShape)
     accumulate: int = 1  # parts of a batch, one after another; gradients are summed
     remat: bool = False  # keep a layer's input alone, and compute the layer again on the way back
+    memory: Literal["check", "ignore"] = "check"  # refuse what the prediction says cannot fit, or go on
 
     def problems(self, config: RunConfig):
         """Lines for what does not divide."""

@@ -30,6 +30,11 @@ class Chip:
     link: float
     source: str
 
+    @property
+    def platform(self) -> str:
+        """As jax calls it."""
+        return "gpu" if self.source.startswith("NVIDIA") else "tpu"
+
 
 CHIPS = {
     # 32-bit products round their inputs by default: to TF32 on these GPUs, to bfloat16 on TPUs.
@@ -90,7 +95,7 @@ def predict(config: RunConfig, vocab: int, name: str, how: Execution) -> Predict
     tokens = config.batch_tokens
     forward = accounting.forward_flops(c, vocab, config.data.context, causal=False) * tokens
     products = forward * (4 if how.remat else 3) / (mesh.devices * peak * UTILISATION)
-    held = memory.breakdown(config, vocab, "mesh", how=how, platform="accelerator")
+    held = memory.breakdown(config, vocab, "mesh", how=how, platform=chip.platform)
     traffic = 2 * held.state + 2 * held.gradients + 2 * held.activations * how.accumulate
     params = accounting.count_params(c, vocab).total
     own = params / tensor  # of one tensor group

@@ -76,7 +76,7 @@ def empty_cache(config: ModelConfig, batch: int, positions: int) -> Cache:
 class Decoder(nn.Module):
     config: ModelConfig
     vocab: int
-    dtype: jnp.dtype = jnp.float32  # of activations; parameters stay float32
+    dtype: jnp.dtype = jnp.float32  # of activations; parameters and logits are float32
     window: int = 0  # positions seen back from each, with a cache; without one, all
     remat: bool = False  # keep only each layer's input for the backward pass, and compute the layer again
     shards: int = 1  # devices that share the heads of a layer: see lab.training.mesh.view
@@ -102,16 +102,17 @@ class Decoder(nn.Module):
             x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past, document_BxT)
             self.sow("intermediates", f"stream_{layer}", x_NxM)  # nothing unless activations() asks
             grown.append(kept)
-        x_NxM, scale_M = self.norm("norm_final", x_NxM)
+        # logits in float32 whatever the activations: 16 bits round by more than losses are told apart
+        x_NxM, scale_M = Norm(jnp.float32, name="norm_final")(x_NxM)
         if c.tied:
             # the table has unit rows at initialisation; 1/M gives the logits the size of an untied head's
-            logits_NxV = table.attend(x_NxM * scale_M.astype(self.dtype)) / c.width
+            logits_NxV = jnp.dot(x_NxM * scale_M, table.embedding.T) / c.width
         else:
-            logits_NxV = Dense(self.vocab, parametrization.head_std(c), self.dtype, name="head")(
+            logits_NxV = Dense(self.vocab, parametrization.head_std(c), jnp.float32, name="head")(
                 x_NxM, scale_M
             )
             logits_NxV = scaled(logits_NxV, parametrization.multipliers(c).logits)
-        logits_BxTxV = logits_NxV.astype(jnp.float32).reshape(B, T, self.vocab)
+        logits_BxTxV = logits_NxV.reshape(B, T, self.vocab)
         if cache is None:
             return logits_BxTxV, None
         keys, values = zip(*grown, strict=True)

@@ -63,8 +63,10 @@ def breakdown(
 
     Args:
         devices: those of ``data`` and ``vmap``; ``mesh`` has its own.
-        platform: on a CPU, recomputation saves nothing: the compiler finds the layers computed twice, and
-            keeps the first result.
+        platform: that of jax: ``cpu``, ``gpu``, ``tpu``. It decides which attention runs, and so what is
+            kept of the scores: the seen half of the square; with NVIDIA's kernel (from Ampere on) nothing;
+            else two whole squares. On a CPU, recomputation saves nothing: the compiler finds the layers computed twice,
+            and keeps the first result.
     """
     params = accounting.count_params(config.model, vocab)
     data, fsdp, tensor = how.mesh.sizes if mode == "mesh" else (1, 1, 1)
@@ -80,7 +82,11 @@ def breakdown(
     # the backward pass. Parts of a batch are summed into gradients of their own.
     gathered = 2 * params.total / tensor if fsdp > 1 else divided
     gradients = gathered + (divided if how.accumulate > 1 else 0)
-    kept = _activations(config, vocab, how.remat and platform != "cpu", tensor) * config.batch_tokens / parts
+    kernel = kernels.attention(config.precision, config.model.head_width, platform, (8, 0))
+    if kernel == "cudnn" and config.model.document_mask:
+        kernel = "xla"
+    again = how.remat and platform != "cpu"
+    kept = _activations(config, vocab, again, tensor, kernel) * config.batch_tokens / parts
     return Memory(
         state=round(4 * together * divided * (1 + moments)),
         gradients=round(4 * together * gradients),
@@ -127,6 +133,8 @@ def check(config: RunConfig, vocab: int, mode: str, runs: int = 1, how: Executio
     The prediction is an estimate, and stops no run that may fit: only one that needs more than there is even
     if the prediction is too high by :data:`FACTOR`.
     """
+    if how.memory == "ignore":
+        return
     import jax
 
     devices = jax.local_devices()
@@ -143,11 +151,11 @@ def refusal(config: RunConfig, needed: int, free: int, device: str, mode: str) -
         f"memory: {needed / 1e9:.3g} GB a device needed (width {config.model.width}, "
         f"layers {config.model.layers}, batch {config.batch}, context {config.data.context}, mode {mode}), "
         f"{free / 1e9:.3g} GB free on {device}; lower the batch or the width, or use --accumulate, "
-        f"--mesh fsdp=N{'' if device == 'cpu' else ', --remat'}"
+        f"--mesh fsdp=N{'' if device == 'cpu' else ', --remat'}; --memory ignore tries it all the same"
     )
 
 
-def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int) -> float:
+def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int, kernel: kernels.Kernel) -> float:
     """Bytes a token."""
     c, T = config.model, config.data.context
     M, F = c.width, c.hidden
@@ -156,11 +164,16 @@ def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int) -> flo
     whole = 5 * M
     heads = (3 + 2 + 2 * c.qk_norm) * M  # projected, rotated, normalised
     hidden = (4 if c.mlp == "gated" else 2) * F
-    scores = c.heads * (T + min(T, kernels.QUERY_BLOCK)) / 2
-    layer = size * (whole + (heads + hidden) / tensor) + 4 * scores / tensor
+    scores = {  # bytes that a layer keeps
+        "blocks": 4 * c.heads * (T + min(T, kernels.QUERY_BLOCK)) / 2,
+        "xla": (4 + size) * c.heads * T,  # the weights, and in the type of the values
+        "cudnn": 4 * c.heads,  # the logarithm of each row's sum
+    }[kernel]
+    layer = size * (whole + (heads + hidden) / tensor) + scores / tensor
     logits = 2 * 4 * vocab / tensor
     layers = size * M * c.layers + layer if remat else layer * c.layers
-    return layers + logits + 2 * size * M
+    passing = 8 * c.heads * T / tensor if kernel == "xla" else 0  # two squares while a gradient is computed
+    return layers + logits + passing + 2 * size * M
 
 
 def _bound(config: RunConfig, vocab: int) -> float:

@@ -48,9 +48,10 @@ def view(params, *, model: ModelConfig, mesh: Mesh, dtype):
     heads, so each device finds the three parts of its own heads; :mod:`lab.model.decoder` splits them so.
     """
     shards = mesh.shape["tensor"]
+    in_float32 = [("embed", "embedding") if model.tied else ("head", "kernel")]  # what makes the logits
 
     def one(path, p):
-        if p.ndim == 2:
+        if p.ndim == 2 and _end(path) not in in_float32:
             p = p.astype(dtype)  # before it travels; the product would do it after
         if _end(path) == ("qkv", "kernel") and shards > 1:
             M = model.width

@@ -70,7 +70,10 @@ def choose(config: RunConfig, vocab: int, runs: int, steps: int) -> Choice:
     devices = jax.local_devices()
     modes = candidates(runs, len(devices))
     free = memory.available(devices[0], len(devices))
-    if free is not None and memory.predict(config, vocab, "vmap", len(devices), runs) > free:
+    if (
+        free is not None
+        and memory.predict(config, vocab, "vmap", len(devices), runs, platform=devices[0].platform) > free
+    ):
         modes = tuple(mode for mode in modes if mode != "vmap")
     if len(modes) == 1:
         return Choice(modes[0], {}, {}, "one run, or no memory for more at once")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -29,6 +29,7 @@ def train(argv: list[str]) -> int:
         mesh: str = "",
         accumulate: int = 1,
         remat: bool = False,
+        memory: Literal["check", "ignore"] = "check",
         distributed: str = "",
         predict: str = "",
         provenance: Detail = "names",
@@ -46,6 +47,7 @@ def train(argv: list[str]) -> int:
                 batch; fsdp: parts of the batch and of all matrices; tensor: heads and hidden units.
             accumulate: cut each batch into this many parts, one after the other.
             remat: keep only the input of each layer, and compute layers again in the backward pass.
+            memory: check: refuse what by a prediction from the shapes cannot fit; ignore: try it anyway.
             distributed: coordinator=HOST:PORT,processes=N,process=I; auto: as Slurm or the TPU pod says;
                 off. By default LAB_COORDINATOR, LAB_PROCESSES and LAB_PROCESS, or Slurm where a step has
                 several tasks.
@@ -56,7 +58,7 @@ def train(argv: list[str]) -> int:
         """
         # tables check themselves; through the loader all problems come out at once
         config = build(RunConfig, asdict(config), "lab train")
-        how = Execution(MeshShape.parse(mesh), accumulate, remat)
+        how = Execution(MeshShape.parse(mesh), accumulate, remat, memory)
         how.check(config)
         if mesh and devices > 1:
             raise InputError("--devices: is the same as --mesh data=N; give one of them")

@@ -147,6 +147,7 @@ class RunOptions:
     pack: Literal["serial", "auto", "devices", "pmap", "vmap"] = "serial"
     retries: Annotated[int, Within(0, 1000)] = 1  # attempts after the first failure of a cell
     checkpoint_seconds: Annotated[float, Within(0.0, 604_800.0)] = 30.0  # between two; at most a week
+    memory: Literal["check", "ignore"] = "check"  # whether a run that by prediction cannot fit is refused
     # lowest and highest draw a device, for the estimate of energy
     watts: tuple[Annotated[float, Within(0.0, 1e5)], ...] = ()
 

@@ -16,6 +16,7 @@ from lab.runs.loop import Hooks, run
 from lab.runs.spectator import folder_of_process
 from sweeps.plan.cells import Plan
 from sweeps.store.store import Node, Store
+from sweeps.study.schema import RunOptions
 
 _IDLE, _OVER = -1, -2
 
@@ -36,11 +37,11 @@ class Crew:
         distributed.from_primary(_OVER)
 
 
-def how() -> Execution:
+def how(options: RunOptions) -> Execution:
     """Each batch spread over the devices of all processes."""
     import jax
 
-    return Execution(mesh=MeshShape(data=jax.device_count()))
+    return Execution(mesh=MeshShape(data=jax.device_count()), memory=options.memory)
 
 
 def follow(plan: Plan, store: Store, should_stop: Callable[[], bool]) -> None:
@@ -56,4 +57,4 @@ def follow(plan: Plan, store: Store, should_stop: Callable[[], bool]) -> None:
             job = store.node(found[number]).job
             job = replace(job, folder=folder_of_process(job.folder.path, job.folder.root))
             with contextlib.suppress(InputError):  # found by each process alone; the first one records it
-                run([job], plan.dataset(job.config), "mesh", hooks, how())
+                run([job], plan.dataset(job.config), "mesh", hooks, how(plan.study.run))

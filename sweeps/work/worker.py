@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.errors import InputError
+from lab.execution import Execution
 from lab.machine import speed
 from lab.runs import claims
 from lab.runs.loop import Hooks, Interrupted, Lost, Progress, commit_diverged, run
@@ -200,11 +201,12 @@ class Worker:
         return True
 
     def _run(self, pack: list[Claimed], dataset, hooks: Hooks) -> float | None:
-        jobs = [node.job for node, _ in pack]
+        jobs, options = [node.job for node, _ in pack], self.plan.study.run
         if self.crew:
             self.crew.start(pack[0][0])
-            return run(jobs, dataset, "mesh", hooks, how())
-        return run(jobs, dataset, self.plan.study.run.pack if len(jobs) > 1 else "serial", hooks)
+            return run(jobs, dataset, "mesh", hooks, how(options))
+        mode = options.pack if len(jobs) > 1 else "serial"
+        return run(jobs, dataset, mode, hooks, Execution(memory=options.memory))
 
     def _tell_done(self, node: Node, text: str) -> None:
         self.frontier.close(node)

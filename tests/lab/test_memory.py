@@ -15,7 +15,7 @@ from lab.errors import InputError
 from lab.evaluation import evaluate
 from lab.execution import Execution, MeshShape
 from lab.machine import chips
-from lab.model import accounting, memory
+from lab.model import accounting, kernels, memory
 from lab.runs import loop
 from lab.runs.folder import RunFolder
 from lab.runs.job import Job
@@ -77,6 +77,29 @@ def test_prediction_and_compiler_agree_over_a_mesh(name, shape):
     compiled = program.lower(state, tokens, tokens, np.int32(1), optimizer.hyper(config)).compile()
     predicted = memory.breakdown(config, V, "mesh", how=how).training
     assert 1 / memory.FACTOR < memory.measured(compiled) / predicted < memory.FACTOR
+
+
+@pytest.mark.parametrize(("context", "precision"), [(512, "float32"), (512, "bfloat16"), (128, "float32")])
+def test_the_whole_square_of_other_accelerators_is_predicted(context, precision, monkeypatch):
+    """Their attention runs here too: what it keeps is compared on this machine's compiler."""
+    model = ModelConfig(width=32, layers=2, heads=4, mlp_ratio=1.0)
+    data = DataConfig(source="synthetic", context=context)
+    config = replace(BASE, model=model, data=data, batch=4, precision=precision)
+    monkeypatch.setattr(kernels, "here", lambda dtype, width: "xla")
+    predicted = memory.breakdown(config, V, platform="tpu").training
+    found = memory.measured(compiled(config, Execution()))
+    assert 1 / memory.FACTOR < found / predicted < memory.FACTOR
+
+
+def test_a_kernel_that_keeps_no_scores_is_not_charged_for_them():
+    def activations(platform, **changes):
+        return memory.breakdown(replace(LARGE, **changes), 32_000, platform=platform).activations
+
+    square = LARGE.model.layers * LARGE.model.heads * LARGE.data.context * LARGE.batch_tokens
+    assert activations("cpu") - activations("gpu") == pytest.approx(4 * square / 2, rel=0.1)
+    assert activations("tpu") - activations("gpu") == pytest.approx(6 * square, rel=0.1)
+    masked = replace(LARGE.model, document_mask=True)
+    assert activations("gpu", model=masked) == activations("tpu", model=masked)
 
 
 # Shapes whose peaks lie in different places: the MLP, attention with blocks of queries, the logits.
@@ -155,7 +178,8 @@ def test_what_each_way_of_computing_saves():
     assert whole.state == 12 * ((params.total - params.vectors) // 4 + params.vectors)
     assert memory.breakdown(BASE, V, "vmap", devices=1, runs=8).state == 8 * plain.state
     again = Execution(remat=True)
-    assert memory.breakdown(BASE, V, how=again, platform="gpu").training < 0.6 * plain.training
+    kept, computed = (memory.breakdown(BASE, V, how=h, platform="gpu") for h in (Execution(), again))
+    assert computed.training < 0.6 * kept.training
     assert memory.breakdown(BASE, V, how=again).training == plain.training, "the compiler for CPUs undoes it"
     assert memory.predict(BASE, V, how=Execution(accumulate=4)) < plain.total
 
@@ -169,6 +193,13 @@ def test_a_run_that_cannot_fit_is_refused_before_it_is_compiled(synthetic, tmp_p
     assert line.startswith("memory: 0.0")
     assert "lower the batch" in line
     assert not (tmp_path / "x").exists()
+
+
+def test_the_refusal_can_be_ignored(monkeypatch):
+    monkeypatch.setattr(memory, "_free_ram", lambda: 10**6)
+    with pytest.raises(InputError, match="--memory ignore tries it all the same"):
+        memory.check(BASE, V, "serial")
+    memory.check(BASE, V, "serial", how=Execution(memory="ignore"))
 
 
 def test_free_memory_of_a_device():

@@ -153,6 +153,18 @@ def test_the_mask_of_documents_leaves_programs_and_ids_of_others_alone():
     assert "cumsum" in programs[1]
 
 
+def test_logits_are_float32_under_activations_of_16_bits(config, params):
+    x = jax.random.randint(jax.random.key(1), (2, 24), 0, V)
+    # rounded as accelerators do: XLA's CPU compiler leaves out what it may
+    rounding = {"xla_allow_excess_precision": False}
+    as_accelerators = jax.jit(
+        lambda p, x: decoder.apply(p, x, config, V, jnp.bfloat16), compiler_options=rounding
+    )
+    logits = np.asarray(as_accelerators(params, x))
+    rounded = logits.astype(jnp.bfloat16).astype(np.float32)
+    assert (logits != rounded).mean() > 0.9, "a head of 16 bits gives nothing between its own values"
+
+
 @pytest.mark.parametrize(("positions", "masked"), [(1, False), (63, False), (130, False), (130, True)])
 def test_the_accelerators_attention_is_that_of_the_blocks(positions, masked, monkeypatch):
     """``jax.nn.dot_product_attention`` as accelerators run it, on this machine: values and gradients."""
