@@ -104,12 +104,12 @@ def writing(path: Path, root: Path | None = None) -> Iterator[BinaryIO]:
             try:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                _flush(file.fileno())
                 os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 os.unlink(temporary, dir_fd=folder)  # on a full disk, what is half written must go first
                 raise
-        os.fsync(folder)
+        _flush(folder)
 
 
 def write_bytes(path: Path, content: bytes, root: Path | None = None) -> None:
@@ -136,11 +136,11 @@ def create(path: Path, content: bytes, root: Path | None = None) -> None:
             try:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                _flush(file.fileno())
             except BaseException:
                 os.unlink(name, dir_fd=folder)
                 raise
-        os.fsync(folder)
+        _flush(folder)
 
 
 def append(path: Path, content: bytes, root: Path | None = None) -> None:
@@ -163,7 +163,16 @@ def make_folder(path: Path, root: Path) -> None:
 def sync_folder(path: Path, root: Path) -> None:
     """Flush the names in a folder to the disk."""
     with _folder(Path(path) / "_", root) as folder:
-        os.fsync(folder)
+        _flush(folder)
+
+
+def _flush(handle: int) -> None:
+    """To the disk, where the file system can; `lab run` and `lab train` tell where it cannot."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            raise
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ FLOORS = {
     "lab": (
         ("errors", "draws", "terminal"),
         ("files", "strict", "private", "python"),
+        ("file_system",),
         ("tokenizers",),
         ("abilities",),
         ("data",),

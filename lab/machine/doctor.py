@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lab import python
+from lab import file_system, files, python
 from lab.machine import devices
 
 _PACKAGE = "scaling-law-lab"
@@ -137,37 +137,27 @@ def _disk(out: Path) -> Iterator[Check]:
 
 
 def _semantics(folder: Path, place: Path) -> Check:
-    """What claims and commits rest on: exclusive links, atomic replacing, appending, fsync."""
+    """What claims and commits rest on (:mod:`lab.file_system`), and appending."""
     kind = _file_system(place)
     mend = (
         "keep stores on a local or POSIX file system: --out DIR; parts can be brought together by lab merge"
     )
-    first, second, target = (folder / name for name in ("first", "second", "target"))
-    first.write_text("1")
-    second.write_text("2")
+    target = folder / "target"
     try:
-        os.link(first, target)
-        try:
-            os.link(second, target)
-            return Check("files", "fail", f"{kind}: two links took one name: claims are not exclusive", mend)
-        except FileExistsError:
-            pass
-        os.replace(second, target)
-        if target.read_text() != "2" or second.exists():
-            return Check("files", "fail", f"{kind}: a file replaced another only in part", mend)
+        offers = file_system.look(folder)
+        if not (offers.exclusive and offers.rename):
+            return Check("files", "fail", f"{kind}: no exclusive creation, or no renaming", mend)
         started = time.perf_counter()
-        with open(target, "a") as file:
-            file.write("3")
-            file.flush()
-            os.fsync(file.fileno())
-        handle = os.open(folder, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+        for content in ("2", "3"):
+            files.append(target, content.encode())
+        files.write_text(folder / "timed", "")
         seconds = time.perf_counter() - started
         if target.read_text() != "23":
             return Check("files", "fail", f"{kind}: what was appended is not there", mend)
     except OSError as error:
-        return Check("files", "fail", f"{kind}: no exclusive links or no fsync: {error.strerror}", mend)
+        return Check("files", "fail", f"{kind}: {error.strerror}", mend)
+    if notes := offers.notes():
+        return Check("files", "warn", f"{kind}: {'; '.join(notes)}", mend)
     text = f"{kind}: exclusive links, atomic replacing and fsync work ({seconds * 1e3:.1f} ms a commit)"
     if seconds > _SLOW_FSYNC:
         return Check("files", "warn", text, "commits are slow here; a local disk and lab merge are faster")

@@ -65,8 +65,8 @@ def breakdown(
         devices: those of ``data`` and ``vmap``; ``mesh`` has its own.
         platform: that of jax: ``cpu``, ``gpu``, ``tpu``. It decides which attention runs, and so what is
             kept of the scores: the seen half of the square; with NVIDIA's kernel (from Ampere on) nothing;
-            else two whole squares. On a CPU, recomputation saves nothing: the compiler finds the layers computed twice,
-            and keeps the first result.
+            else two whole squares. On a CPU, recomputation saves nothing: the compiler finds the layers
+            computed twice, and keeps the first result.
     """
     params = accounting.count_params(config.model, vocab)
     data, fsdp, tensor = how.mesh.sizes if mode == "mesh" else (1, 1, 1)

@@ -72,7 +72,7 @@ class Checkpoints:
         files.write_text(staged / _COMMITTED, _SAID, staged)
         file_digests.write(staged)
         os.rename(staged, target)
-        _sync(self.folder)
+        files.sync_folder(self.folder, self.folder)
 
     def restore(self, step: int, like):
         """The tree of ``step`` as host arrays, in the structure, shapes and types of ``like``.
@@ -137,14 +137,6 @@ class Checkpoints:
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / str(step)).rename(going)
             shutil.rmtree(going, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _digest(tree) -> np.ndarray:

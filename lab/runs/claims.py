@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab import files
+from lab import file_system, files
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
@@ -118,8 +118,14 @@ def take(
     # complete before it is visible: a link is exclusive, and its content is never half there
     temporary = _private(path)
     try:
-        files.create(temporary, json.dumps(_as_dict(claim)).encode(), root)
-        os.link(temporary, path)
+        content = json.dumps(_as_dict(claim)).encode()
+        files.create(temporary, content, root)
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in file_system.NO_LINKS:
+                raise
+            files.create(path, content, root)  # exclusive too; who reads it half written waits
     except FileExistsError:
         return None
     finally:
@@ -145,7 +151,7 @@ def _clear(held: Claim) -> bool:
     cleared = found is not None and (found.owner, found.attempt) == (held.owner, held.attempt)
     if not cleared:  # it had been taken over since we read it: put the new one back
         with contextlib.suppress(FileExistsError):
-            os.link(aside, held.path)
+            file_system.put(aside, held.path)
     aside.unlink(missing_ok=True)
     return cleared
 

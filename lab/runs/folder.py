@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lab import files
+from lab import file_system, files
 from lab.runs import contents
 
 RESULT, SPEC, FAILURE, DIVERGED = "result.json", "spec.json", "failure.json", "diverged.json"
@@ -145,7 +145,7 @@ class RunFolder:
         try:
             check()
             try:
-                os.link(staged, self.path / RESULT)
+                file_system.put(staged, self.path / RESULT)
             except FileExistsError:
                 if self.read(RESULT).state == "torn":
                     os.replace(staged, self.path / RESULT)

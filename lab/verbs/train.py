@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from lab import file_system
 from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
@@ -154,6 +155,10 @@ def _train(
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
     primary = distributed.is_primary()
+    if primary and folder.result() is None:
+        out.mkdir(parents=True, exist_ok=True)
+        for note in file_system.check(out):
+            warn(f"note: {note}")
     done = folder.result() is not None
     distributed.wait("looked for a result")  # nobody commits one before all have looked
     if not done:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lab import files
+from lab import file_system, files
 from lab.errors import InputError
 from lab.runs import claims, contents
 from lab.runs.folder import FAILURE, RESULT, RunFolder, completed_steps
@@ -179,10 +179,14 @@ class Store:
         (self.run(run_id).path / FAILURE).unlink(missing_ok=True)
 
 
-def check_writable(root: Path) -> None:
-    """Fail before training, not after: the folder must take files.
+def check_writable(root: Path) -> list[str]:
+    """Fail before training, not after: the folder must take files, on a file system that can keep a store.
+
+    Returns:
+        notes on what is gone without, a line each.
 
     Raises:
+        InputError: where the file system lacks what a store cannot go without.
         OSError: with the system's reason.
         Refused: where runs/ or studies/ is a link.
     """
@@ -190,3 +194,4 @@ def check_writable(root: Path) -> None:
     for name in ("runs", "studies"):
         files.make_folder(root / name, root)
     disk.probe(root)
+    return file_system.check(root)

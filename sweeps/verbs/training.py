@@ -82,7 +82,8 @@ def _run(
 
     on.check()
     part = Part.parse(on.part) if on.part else None
-    check_writable(out)
+    for note in check_writable(out):
+        print(f"note: {note}", file=sys.stderr, flush=True)
     made = plan_of(study_path, sets, allowed)
     store = Store(out)
     found = [*made.trunks, *made.cells]

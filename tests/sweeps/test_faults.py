@@ -347,6 +347,15 @@ def test_machines_without_a_shared_folder_train_parts_that_are_copied_and_merged
     assert files(tmp_path / "all") == before, "nothing was left to train"
 
 
+def test_a_store_without_hard_links_ends_with_the_same_bits(tiny, calm, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert work(tiny, tmp_path) == 0
+    assert digest.runs(tmp_path) == calm
+
+
 def wait_for(sign, *processes) -> None:
     while not sign():
         assert all(process.poll() is None for process in processes), "it ended too early"
