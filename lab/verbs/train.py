@@ -74,6 +74,16 @@ def train(argv: list[str]) -> int:
     return tyro.cli(command, args=argv, prog="lab train")
 
 
+def _repeats(tokens: int, unique: int | None) -> str:
+    """What to say where a run sees its data more than once; nothing where it does not."""
+    if not unique or tokens <= 1.01 * unique:
+        return ""
+    return (
+        f"{tokens / unique:.3g} epochs: {tokens:,} tokens of {unique:,} unique ones; repeated tokens are "
+        "worth less (arXiv 2305.16264)"
+    )
+
+
 def _differing(spec: dict, config: RunConfig) -> str:
     """`model.width 32 there, 64 here`: the keys in which the run of a folder differs from what is asked."""
 
@@ -146,11 +156,8 @@ def _train(
             f"{out}: holds run {spec['run_id']} of another configuration, {_differing(spec, config)}; "
             "choose another folder"
         )
-    if dataset.unique_tokens and config.tokens > 1.01 * dataset.unique_tokens:
-        warn(
-            f"{config.tokens / dataset.unique_tokens:.3g} epochs: {config.tokens:,} tokens of "
-            f"{dataset.unique_tokens:,} unique ones; repeated tokens are worth less (arXiv 2305.16264)"
-        )
+    if said := _repeats(config.tokens, dataset.unique_tokens):
+        warn(said)
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     signal.signal(signal.SIGINT, lambda *_: stopped.append(1))

@@ -54,3 +54,10 @@ def test_the_package_arrows_go_one_way():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_train_says_how_often_it_sees_its_data():
+    from lab.verbs.train import _repeats
+
+    assert _repeats(2_100_000, 100_000).startswith("21 epochs: 2,100,000 tokens of 100,000 unique ones")
+    assert _repeats(100_000, 100_000) == _repeats(10**9, None) == ""
