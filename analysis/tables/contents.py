@@ -11,7 +11,8 @@ from typing import Any
 # The columns of a row. Results: the same run has them equal on any machine of one kind. Circumstances: where,
 # when and how it was computed; two machines that agree on the results have trained the same run.
 _RESULTS = """
-run_id status seed source width layers heads head_width mlp mlp_ratio tied qk_norm context parametrization
+run_id status seed source tokenizer document_mask
+width layers heads head_width mlp mlp_ratio tied qk_norm context parametrization
 algorithm params_total params_embedding params_head
 params_matrices params_vectors tokens unique_tokens batch_tokens entropy_rate_nats learning_rate weight_decay
 flops_6nd flops_exact flops_chinchilla flops_palm flops_kaplan loss_nats loss_se bits_per_byte train_loss_nats
@@ -21,10 +22,12 @@ _CIRCUMSTANCES = """
 trunk pack device device_seconds compile_seconds cache_hits cache_misses attempts energy_joules energy_source
 git_commit
 """
-_TEXT = "run_id status source mlp parametrization algorithm reason trunk pack device energy_source git_commit"
+_TEXT = """
+run_id status source tokenizer mlp parametrization algorithm reason trunk pack device energy_source git_commit
+"""
 RESULTS, CIRCUMSTANCES = frozenset(_RESULTS.split()), frozenset(_CIRCUMSTANCES.split())
 TEXT = frozenset(_TEXT.split())
-_FLAGS = frozenset(("tied", "qk_norm"))
+_FLAGS = frozenset(("tied", "qk_norm", "document_mask"))
 _NUMBERS = (RESULTS | CIRCUMSTANCES) - TEXT - _FLAGS
 _LOG_TEXT = ("kind", "task", "measure")
 _LOG_NUMBERS = ("tokens", "loss_nats", "grad_norm", "value", "device_seconds", "compile_seconds")

@@ -291,7 +291,7 @@ def _lines_before(path: Path, start: int) -> int:
 
 def _of_lines(path: Path, field: str, start: int, stop: int) -> Iterator[str]:
     problems: list[str] = []
-    place = start
+    place, good = start, False
     for number, raw in enumerate(_raw_lines(path, start, stop), 1):
         if number == 1 and start == 0:
             raw = raw.removeprefix(codecs.BOM_UTF8)
@@ -312,12 +312,15 @@ def _of_lines(path: Path, field: str, start: int, stop: int) -> Iterator[str]:
             else:
                 text = value.get(field) if isinstance(value, dict) else None
                 if isinstance(text, str):
+                    good = True
                     if text.strip():
                         yield text
                     continue
                 keys = _keys(value, field)
                 said = f"no string under the key {field!r} ({keys})"
             problems.append(f"{path}, line {_lines_before(path, start) + number}: {said}")
+        if len(problems) >= MOST_PROBLEMS and not good and all("no string under" in p for p in problems):
+            raise InputError(f"{problems[0]}, and so on: no line so far has one")
         if len(problems) >= MOST_PROBLEMS:
             problems.append(f"{path}: stopped after {MOST_PROBLEMS} bad lines")
             break

@@ -199,7 +199,8 @@ def rows(
     unique = sum((len(a) - 1) // context for a in arrays)
     if not unique:
         raise InputError(
-            f"{name}: no stream in it has more tokens than one sequence of {context}; the longest has {longest:,}"
+            f"{name}: no stream in it has more tokens than one sequence of {context}; the longest has "
+            f"{longest:,}"
         )
     if max_tokens is not None:
         unique = min(unique, max_tokens // context)

@@ -11,6 +11,7 @@ The data need no state of their own: a batch is a function of the step.
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import jax
@@ -369,6 +370,8 @@ def _row(job: Job, dataset: Dataset) -> dict:
         "trunk": job.trunk.path.name if job.trunk else None,
         "source": config.data.label,
         **{f"mix_{name}": share for name, share in config.data.shares.items()},
+        "tokenizer": Path(config.data.tokenizer).name,
+        "document_mask": config.model.document_mask,
         "width": config.model.width,
         "layers": config.model.layers,
         "heads": config.model.heads,

@@ -76,6 +76,8 @@ def _with_source(text: str, path: Path, source: str, tokenizer: str, text_field:
         keys["text_field"] = text_field
     head = f"# {dataset.unique_tokens:,} tokens to train on; more: lab data inspect {source}"
     lines = to_toml(keys).rstrip("\n")
+    if tokenizer not in ("", "bytes"):
+        text = text.replace("tokens a sequence; a token is a byte", "tokens a sequence")
     return re.sub(r'(?m)^source = "python-docs"$', lambda _: f"{head}\n{lines}", text, count=1)
 
 

@@ -245,3 +245,10 @@ def test_arrays_of_another_kind_are_refused_in_a_line(tmp_path, array, problem):
     with pytest.raises(InputError, match=problem) as refused:
         load(DataConfig(str(tmp_path / "a.npy"), context=8, tokenizer="ids:500"))
     assert len(refused.value.problems) == 1
+
+
+def test_a_key_that_no_line_has_is_said_once(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(lines("content"))
+    with pytest.raises(InputError, match="no line so far has one") as refused:
+        load(DataConfig(str(tmp_path / "a.jsonl"), context=8))
+    assert len(refused.value.problems) == 1
