@@ -1,13 +1,14 @@
 """Items of evaluations in the shapes that people have, as prompt and answer, or prompt, choices and gold.
 
 Read are `question` or `input` for the prompt (after a `passage`, where there is one); `choices`, `options`,
-`endings`, texts with labels (`{"text": [...], "label": [...]}`), or one key a letter (A, B, C, D); the right
-one as a number from 0, a letter, a label or its text, under `gold`, `answer`, `label`, `answerKey`, `target`.
+`endings`, texts with labels (`{"text": [...], "label": [...]}`), a key a letter or number (A, option1); the
+right one as a number from 0, a letter, a label or its text, under `gold`, `answer`, `label`, `answerKey`.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from lab.strict import nearest
 
 FIELDS = ("prompt", "answer", "choices", "gold", "split", "cluster", "rationale")
-_PROMPTS = ("prompt", "question", "query", "input", "ctx", "sentence", "problem", "stem")
+_PROMPTS = ("prompt", "question", "query", "input", "ctx", "sentence", "problem", "stem", "goal")
 _PASSAGES = ("passage", "context", "article", "support", "background")
 _CHOICES = ("choices", "options", "endings", "answers", "candidates")
 _GOLDS = (
@@ -28,6 +29,8 @@ _GOLDS = (
     "answer_index",
     "target",
 )
+_WORKED = "####"
+_NUMBERED = re.compile(r"^(sol|option|choice|ending|opt)_?(\d)$")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -50,6 +53,10 @@ class Shapes:
 
 def shaped(doc: Mapping[str, Any], shapes: Shapes) -> tuple[dict[str, Any], list[str]]:
     """(the item with our fields, what is wrong with it). What was renamed or left aside goes to shapes."""
+    if isinstance(
+        doc.get("question"), Mapping
+    ):  # {"question": {"stem": ..., "choices": [...]}, "answerKey": ...}
+        doc = {name: value for name, value in doc.items() if name != "question"} | dict(doc["question"])
     out = {name: doc[name] for name in ("split", "cluster", "rationale") if name in doc}
     used, problems = set(out), []
     prompt = next((name for name in _PROMPTS if name in doc), None)
@@ -74,6 +81,12 @@ def shaped(doc: Mapping[str, Any], shapes: Shapes) -> tuple[dict[str, Any], list
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = f"{value:g}" if isinstance(value, float) else str(value)
             shapes.said["number"] = "answers that are numbers are taken as texts"
+        if isinstance(value, str) and _WORKED in value and "rationale" not in out:
+            # Word problems with their working: what stands behind the sign is the answer.
+            out["rationale"], _, value = (part.strip() for part in value.rpartition(_WORKED))
+            shapes.said["worked"] = (
+                f"the answer is what stands behind {_WORKED}, its rationale what is before"
+            )
         if gold == "gold":
             out["gold"] = value
         else:
@@ -110,6 +123,10 @@ def _choices(doc: Mapping[str, Any]) -> tuple[Any, list[str], set[str]]:
         letters = [letter for letter in _LETTERS[:10] if isinstance(doc.get(letter), str | int | float)]
         if len(letters) > 1 and letters == list(_LETTERS[: len(letters)]):
             return [str(doc[letter]) for letter in letters], letters, set(letters)
+        numbered = sorted((match[2], name) for name in doc if (match := _NUMBERED.match(name)))
+        if len(numbered) > 1:
+            names = [name for _, name in numbered]
+            return [str(doc[name]) for name in names], [number for number, _ in numbered], set(names)
         return None, [], set()
     value = doc[name]
     if isinstance(value, Mapping) and isinstance(value.get("text"), list):
@@ -127,7 +144,8 @@ def _index(gold: Any, choices: Any, labels: list[str]) -> tuple[Any, str]:
     if not isinstance(choices, list):
         return gold, ""
     text = str(gold).strip() if isinstance(gold, str | int) and not isinstance(gold, bool) else None
-    if text is not None and labels and text in labels:
+    # A number that is no text counts places, also where the labels are digits.
+    if text is not None and labels and text in labels and not (isinstance(gold, int) and labels[0].isdigit()):
         return labels.index(text), "a label"
     if isinstance(gold, str):
         if gold in choices:

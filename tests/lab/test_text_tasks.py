@@ -227,6 +227,15 @@ XY = ["x", "y"]
         ),
         ({"question": "q", "options": {"A": "x", "B": "y"}, "answer_idx": "B"}, "q", ["x", "y"], 1),
         ({"passage": "p", "question": "q", "choices": ["no", "yes"], "label": 1}, "p\nq", ["no", "yes"], 1),
+        ({"goal": "q", "sol1": "x", "sol2": "y", "label": 1}, "q", ["x", "y"], 1),
+        ({"sentence": "q", "option1": "x", "option2": "y", "answer": "1"}, "q", ["x", "y"], 0),
+        (
+            {"question": {"stem": "q", "choices": [{"text": "x", "label": "A"}, {"text": "y", "label": "B"}]}}
+            | {"id": "i", "answerKey": "B"},
+            "q",
+            ["x", "y"],
+            1,
+        ),
     ],
 )
 def test_items_in_the_shapes_that_people_have(tmp_path, doc, prompt, choices, gold):
@@ -245,6 +254,9 @@ def test_free_answers_numbers_from_one_and_paraphrases(tmp_path):
     )
     assert [doc["answer"] for doc in made.docs] == ["4", "s"]
     assert "numbers" in dict(made.remarks)["number"]
+    (made,) = user_tasks.read(written(tmp_path, {"question": "2+2*3?", "answer": "2*3 is 6\n#### 8"}))
+    assert (made.docs[0]["answer"], made.docs[0]["rationale"]) == ("8", "2*3 is 6")
+    assert "worked" in dict(made.remarks)
     docs = [{"question": f"q{n}", "choices": ["x", "y", "z"], "answer": 1 + n % 3} for n in range(6)]
     (made,) = user_tasks.read(written(tmp_path, *docs))
     assert [doc["gold"] for doc in made.docs] == [0, 1, 2, 0, 1, 2]
