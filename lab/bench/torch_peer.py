@@ -54,7 +54,7 @@ class GPT(nn.Module):
                 nn.init.normal_(p, std=0.02)
 
     def forward(self, inputs, targets):
-        x = self.table(inputs) + self.positions(torch.arange(inputs.shape[1]))
+        x = self.table(inputs) + self.positions(torch.arange(inputs.shape[1], device=inputs.device))
         for block in self.blocks:
             x = block(x)
         logits = self.head(self.norm(x))

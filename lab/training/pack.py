@@ -85,7 +85,9 @@ class Pack:
                 return meshes.fresh(state, self.vocab, self.mesh)
             return meshes.put(state, self.mesh)
         states = [train.initial_state(s, self.vocab) if isinstance(s, RunConfig) else s for s in states]
-        if self.mode in ("pmap", "data", "vmap"):
+        if self.mode == "vmap":  # where the program leaves them: host arrays would be another program's
+            return jax.device_put(_stack(states), _over_runs(self.devices))
+        if self.mode in ("pmap", "data"):
             return _stack(states * len(self.devices) if self.mode == "data" else states)
         # a copy for each leaf: donated buffers must not be shared, neither between leaves nor with the caller
         return [
@@ -193,6 +195,12 @@ class _Mapped:
 
 
 @cache
+def _over_runs(devices: tuple) -> NamedSharding:
+    line = jax.make_mesh((len(devices),), ("runs",), axis_types=(AxisType.Auto,), devices=devices)
+    return NamedSharding(line, PartitionSpec("runs"))
+
+
+@cache
 def program(model, precision, vocab: int, mode: Mode, devices, how: Execution):
     body = partial(
         train.chunk,
@@ -209,8 +217,8 @@ def program(model, precision, vocab: int, mode: Mode, devices, how: Execution):
         return jax.pmap(body, "data", in_axes=(0, 0, 0, None, None), devices=devices, donate_argnums=0)
     if mode == "vmap":
         body = jax.vmap(body, in_axes=(0, None, None, None, 0))
-        line = jax.make_mesh((len(devices),), ("runs",), axis_types=(AxisType.Auto,), devices=devices)
-        each, same = (NamedSharding(line, PartitionSpec(*axes)) for axes in (("runs",), ()))
+        each = _over_runs(devices)
+        same = NamedSharding(each.mesh, PartitionSpec())
         return jax.jit(
             body, in_shardings=(each, same, same, same, each), out_shardings=each, donate_argnums=0
         )

@@ -38,7 +38,7 @@ from lab.runs import loop
 from lab.runs.checkpoint import Checkpoints
 from lab.runs.folder import RunFolder
 from lab.runs.job import Job
-from lab.training import mesh, pack, train
+from lab.training import mesh, optimizer, pack, train
 
 
 class Death(BaseException):
@@ -302,6 +302,17 @@ def test_a_state_meets_only_the_data_of_its_step(tmp_path):
         another = replace(job, folder=RunFolder(tmp_path / "another"))
         with pytest.raises(RuntimeError, match="state is at step 0, its data at step 20"):
             loop.run([another], DATA)
+
+
+@pytest.mark.parametrize(("mode", "runs"), [("vmap", 1), ("vmap", 2)])
+def test_the_second_call_of_a_pack_finds_the_program_of_the_first(mode, runs):
+    pack.program.cache_clear()
+    found = pack.Pack(CONFIG, VOCAB, mode, runs)
+    placed, sizes = found.put([CONFIG] * runs), []
+    for step in (0, 20):
+        placed, _ = found.advance(placed, *DATA.batches(step, 20, 4), 20, [optimizer.hyper(CONFIG)] * runs)
+        sizes.append(found._program._cache_size())
+    assert sizes == [1, 1]
 
 
 def main(deaths: int, seed: int, only: str) -> None:

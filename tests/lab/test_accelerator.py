@@ -1,0 +1,35 @@
+"""The one command for an accelerator runs whole on a CPU, at toy sizes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.slow
+def test_every_part_runs_on_a_cpu_and_every_check_holds(own_devices):
+    call = [sys.executable, "-m", "benchmarks.accelerator", "--toy"]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=600, env=own_devices)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr[-2000:]
+    checks = {line["check"]: line["holds"] for line in lines if "check" in line}
+    assert len(checks) == 6
+    assert all(checks.values())
+    assert [line["pack"] for line in lines if "pack" in line] == [1, 2]
+    (shape,) = (line for line in lines if "speed" in line and "peer" not in line)
+    assert 0 < shape["share_of_gemm_peak"]
+    (beside,) = (line for line in lines if "peer" in line)
+    assert beside.get("tokens_per_s", 1) > 0
+    assert lines[-1]["all_checks_hold"]
+
+
+def test_what_finds_no_time_is_named(capsys):
+    from benchmarks import accelerator
+
+    clock = accelerator.Clock(0.0)
+    accelerator.packs(accelerator.TOY, clock)
+    accelerator.shapes(accelerator.TOY, clock, 1e12)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == len(accelerator.TOY.packs) + 2
+    assert all(line["left_out"] == "no time left" for line in lines)
