@@ -44,6 +44,16 @@ def beyond(fit: Fit, params: ArrayLike, tokens: ArrayLike, flops: ArrayLike | No
     return [note for _, note in sorted(found, key=lambda one: -one[0])]
 
 
+def beyond_levels(flops: float, low: float, high: float) -> list[Note]:
+    """What must be said of a budget beside levels of compute from low to high."""
+    factor = max(flops / high, low / flops)
+    if factor <= NEAR:
+        return []
+    side = "times the largest" if flops > high else "times below the smallest"
+    text = f"{flops:.3g} FLOPs are {factor:.3g} {side} of the levels with a minimum ({low:.3g} to {high:.3g})"
+    return [Note(CODES[factor <= FAR["flops"]], text)]
+
+
 def refuse_far(notes: Sequence[Note], far: bool) -> None:
     """Raises InputError for what lies far beyond the runs, unless `far`."""
     problems = [note.text for note in notes if note.code == CODES[0]]

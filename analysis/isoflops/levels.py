@@ -43,7 +43,9 @@ def levels_of(rows: Sample, source: str) -> tuple[list[Level], bool, list[Note]]
     if len(kept) >= 2 and covered >= 0.5 * len(rows):
         said = []
         if covered < len(rows):
-            text = f"{len(rows) - covered} rows belong to no level of at least {SIZES} sizes"
+            taken = np.concatenate([one.rows for one in kept])
+            left = shown(np.setdiff1d(rows.rows, taken))
+            text = f"{len(rows) - covered} rows belong to no level of at least {SIZES} sizes: {left}"
             said.append(Note("rows_off_levels", text))
         return kept, False, said
     made = _interpolated(rows)
@@ -59,6 +61,12 @@ def levels_of(rows: Sample, source: str) -> tuple[list[Level], bool, list[Note]]
         f"{source}: no compute level has {SIZES} sizes: no runs of equal flops, and too few sizes share a "
         f"range of compute to interpolate between"
     )
+
+
+def shown(rows: np.ndarray) -> str:
+    """The first of some rows of the table, in words; -1 is an interpolated point."""
+    names = ["an interpolated one" if row < 0 else f"row {row}" for row in rows.tolist()[:8]]
+    return ", ".join(names) + (", ..." if len(rows) > 8 else "")
 
 
 def sizes_of(params: np.ndarray) -> int:

@@ -6,21 +6,22 @@ refused, compute is never rounded to labels, and the parabola's bias is measured
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from analysis.errors import InputError
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import interval
-from analysis.intervals.freedom import student
 from analysis.intervals.resample import WEBB
+from analysis.isoflops.bias import bias_of, spent_at
 from analysis.isoflops.curves import LIGHT, METHODS, CurveFit, robust_weights
-from analysis.isoflops.levels import Level, levels_of, sizes_of
+from analysis.isoflops.levels import Level, levels_of, shown, sizes_of
+from analysis.isoflops.lines import USABLE, line_through, power_law, slopes_of
 from analysis.isoflops.results import Approach, Curve, Envelope, IsoFlop, Minimum, PowerLaw
-from analysis.laws.frontier import optimum, separable, spends_compute
+from analysis.laws.frontier import separable, spends_compute
 from analysis.notes import Note
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import as_runs
@@ -77,43 +78,21 @@ def minima_of(
         rich = [sizes_of(one.params) >= NEEDED["cubic"] for one in levels]
         method = "cubic" if np.mean(rich) > 0.5 else "parabola"
     rng = np.random.default_rng(seed)
-    curves, drawn = [], []
     signs = rng.choice(
         np.concatenate([-WEBB, WEBB]), size=(bootstrap, 1 + max(g.clusters.max() for g in levels))
     )
     levels = [_moved(one, law) for one in levels]
     steady = powers or (_powers(law) if law is not None and separable(law.law) is not None else None)
     weights = robust_weights([(_log_sizes(one)[1], one.loss) for one in levels], steady)
-    for one, weight in zip(levels, weights, strict=True):
-        curve, minima = _curve(one, weight, method, law, powers, signs, level)
-        curves.append(curve)
-        drawn.append(minima)
-    good = [index for index, curve in enumerate(curves) if curve.minimum is not None]
-    flops = np.array([curves[index].flops for index in good])
-    best = [
-        np.array([getattr(curves[index].minimum, name) for index in good]) for name in ("params", "tokens")
-    ]
-    draws = np.array([drawn[index] for index in good]).reshape(len(good), bootstrap)
-    # The noise is known from the points that the curves leave free: few levels of five sizes leave few.
-    used = (np.unique(levels[i].clusters[weights[i] >= LIGHT]).size - FACTORS[method] for i in good)
-    spread = float(student(max(sum(used), 1), level))
-    # Along a level tokens fall as params rise: where a minimum moves up, its tokens move down by as much.
-    mirrored = np.log(best[0] * best[1])[:, None] - draws
-    params_law, tokens_law = (
-        _power(flops, values, moved, level, spread)
-        for values, moved in zip(best, (draws, mirrored), strict=True)
-    )
-    corrected = None
-    biases = [found.bias for i in good if (found := curves[i].minimum) is not None and found.bias is not None]
-    if law is not None and len(good) > 1 and len(biases) == len(good):
-        bias = np.array(biases)
-        corrected = _power(flops, best[0] * np.exp(-bias), draws - bias[:, None], level, spread)
-    approaches = () if law is None else _approaches(law, params_law, corrected, method, rows)
+    lines = _through(levels, weights, method, law, powers, signs, level)
+    plain = None if method == "parabola" else _through(levels, weights, "parabola", law, None, signs, level)
+    approaches = () if law is None else _approaches(law, lines, plain, method, rows)
+    said = [] if law is None else _unsure(law, lines, bootstrap)
     return IsoFlop(
-        curves=tuple(curves),
-        params_law=params_law,
-        tokens_law=tokens_law,
-        corrected_law=corrected,
+        curves=tuple(lines.curves),
+        params_law=lines.params,
+        tokens_law=lines.tokens,
+        corrected_law=lines.corrected,
         approaches=approaches,
         method=method,
         interpolated=interpolated,
@@ -122,42 +101,74 @@ def minima_of(
         draws=bootstrap,
         points=len(rows),
         excluded=rows.excluded,
-        warnings=(*_remarks(curves, good), *_disagreement(approaches)),
+        warnings=(
+            *_remarks(lines.curves, lines.good),
+            *said,
+            *_disagreement(approaches),
+            *_shapes(lines, plain, method, level),
+        ),
         notes=(*rows.notes, *notes),
     )
 
 
-def _power(
-    flops: np.ndarray, values: np.ndarray, draws: np.ndarray, level: float, spread: float
-) -> PowerLaw | None:
-    """The power law through the minima; its interval from the draws of log values (levels, draws), `spread`
-    times as wide.
-    """
-    if len(flops) < 2:
-        return None
-    exponent, coefficient = power_law(flops, values)
-    pair = None
-    if draws.shape[1] and len(flops) > 2:
-        x = np.log(flops) - np.log(flops).mean()
-        seen = np.isfinite(draws)
-        count = seen.sum(axis=0)
-        y, weight = np.where(seen, draws, 0.0), seen * 1.0
-        middle = (weight * x[:, None]).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-300)
-        moved = (x[:, None] - middle) * seen
-        slopes = (weight * moved * y).sum(axis=0) / np.maximum((weight * moved**2).sum(axis=0), 1e-300)
-        usable = slopes[count >= 3]
-        pair = interval(exponent, usable, level, spread) if len(usable) > 20 else None
-    return PowerLaw(exponent, coefficient, pair)
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """What one method makes of the levels. good: the curves with a minimum; draws, off (good, draws): log
+    params of their minima, and the bias by draws of the law (0 without one)."""
+
+    curves: list[Curve]
+    good: list[int]
+    params: PowerLaw | None
+    tokens: PowerLaw | None
+    corrected: PowerLaw | None
+    flops: np.ndarray
+    draws: np.ndarray
+    off: np.ndarray
 
 
-def power_law(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, float]:
-    """(exponent, coefficient) of y = coefficient x^exponent by (weighted) least squares on the logs."""
-    log_x, log_y = np.log(x), np.log(y)
-    weight = np.ones(len(log_x)) if weight is None else np.asarray(weight, float)
-    middle_x, middle_y = np.average(log_x, weights=weight), np.average(log_y, weights=weight)
-    moved = log_x - middle_x
-    exponent = float((weight * moved * (log_y - middle_y)).sum() / (weight * moved**2).sum())
-    return exponent, float(np.exp(middle_y - exponent * middle_x))
+def _through(
+    levels: Sequence[Level],
+    weights: Sequence[np.ndarray],
+    method: str,
+    law: Fit | None,
+    powers: tuple[float, float] | None,
+    signs: np.ndarray,
+    level: float,
+) -> Lines:
+    """The curves of one method with the power laws through their minima."""
+    found = [_curve(*pair, method, law, powers, signs, level) for pair in zip(levels, weights, strict=True)]
+    curves = [curve for curve, _, _ in found]
+    good = [index for index, curve in enumerate(curves) if curve.minimum is not None]
+    flops = np.array([curves[index].flops for index in good])
+    params, tokens = (
+        np.array([getattr(curves[index].minimum, name) for index in good]) for name in ("params", "tokens")
+    )
+    draws = np.array([found[index][1] for index in good]).reshape(len(good), len(signs))
+    freedom = _freedom([levels[i] for i in good], [weights[i] for i in good], FACTORS[method])
+    # Along a level tokens fall as params rise: where a minimum moves up, its tokens move down by as much.
+    mirrored = np.log(params * tokens)[:, None] - draws
+    lines = [
+        line_through(flops, values, moved, level, freedom)
+        for values, moved in ((params, draws), (tokens, mirrored))
+    ]
+    biases = [one.bias for i in good if (one := curves[i].minimum) is not None and one.bias is not None]
+    corrected, off = None, np.zeros_like(draws)
+    if law is not None and len(good) > 1 and len(biases) == len(good):
+        off = np.array([found[index][2] for index in good]).reshape(len(good), len(signs))
+        corrected = line_through(flops, params * np.exp(-np.array(biases)), draws - off, level, freedom)
+    return Lines(curves, good, lines[0], lines[1], corrected, flops, draws, off)
+
+
+def _freedom(levels: Sequence[Level], weights: Sequence[np.ndarray], factors: int) -> int:
+    """How many points tell the noise: those that the curves leave free; where levels share clusters, trunks
+    or interpolated sizes, no more than there are clusters less one."""
+    counted = [np.unique(one.clusters[weight >= LIGHT]) for one, weight in zip(levels, weights, strict=True)]
+    if not counted:
+        return 1
+    free = sum(len(some) - factors for some in counted)
+    every = np.unique(np.concatenate(counted))
+    shared = len(every) < sum(map(len, counted))
+    return max(min(free, len(every) - 1) if shared else free, 1)
 
 
 def _powers(law: Fit | None) -> tuple[float, float]:
@@ -170,16 +181,15 @@ def _powers(law: Fit | None) -> tuple[float, float]:
 
 
 def _approaches(
-    law: Fit, minima: PowerLaw | None, corrected: PowerLaw | None, method: str, rows: Sample
+    law: Fit, lines: Lines, plain: Lines | None, method: str, rows: Sample
 ) -> tuple[Approach, ...]:
     """Approaches 3, 2 and 1 of arXiv 2203.15556 side by side, where the table gives them."""
     out = []
     if law.allocation is not None:
         out.append(Approach(f"law ({law.law.name})", law.allocation.params_exponent, law.allocation.interval))
-    if minima is not None:
-        out.append(Approach(f"minima ({method})", minima.exponent, minima.interval))
-    if corrected is not None:
-        out.append(Approach("minima, bias taken off", corrected.exponent, corrected.interval))
+    named = {f"minima ({method})": lines.params, "minima, bias taken off": lines.corrected}
+    named |= {} if plain is None else {"minima (parabola)": plain.params}
+    out += [Approach(name, one.exponent, one.interval) for name, one in named.items() if one is not None]
     if (line := envelope_of(rows).params_law) is not None:
         out.append(Approach("envelope", line.exponent))
     return tuple(out)
@@ -203,6 +213,40 @@ def _disagreement(approaches: tuple[Approach, ...]) -> list[Note]:
     return [Note("approaches_disagree", text)]
 
 
+def _unsure(law: Fit, lines: Lines, bootstrap: int) -> list[Note]:
+    """The interval of a corrected exponent by a law without draws says so."""
+    if not bootstrap or law.draws or lines.corrected is None:
+        return []
+    text = "the law was fitted without draws: the interval with its bias taken off takes that bias as known"
+    return [Note("bias_taken_as_known", text)]
+
+
+def _shapes(lines: Lines, plain: Lines | None, method: str, level: float) -> list[Note]:
+    """The exponent by this method and by a parabola, where they part by more than noise lets them.
+
+    Both come from the same draws of the runs, so their difference is known better than either.
+    """
+    if plain is None or lines.params is None or plain.params is None:
+        return []
+    mine, other = lines.corrected or lines.params, plain.params
+    gap = mine.exponent - other.exponent
+    if abs(gap) <= APART or not plain.draws.shape[1]:
+        return []
+    apart = slopes_of(lines.flops, lines.draws - lines.off).slope - slopes_of(plain.flops, plain.draws).slope
+    apart = apart[np.isfinite(apart)]
+    if len(apart) <= USABLE:
+        return []
+    low, high = interval(gap, apart, level)
+    if low <= 0 <= high:
+        return []
+    who = f"{method}, bias taken off" if lines.corrected is not None else method
+    text = (
+        f"the exponent by {who}, is {mine.exponent:.3f} and by a parabola {other.exponent:.3f}, further "
+        f"apart ({gap:+.3f} [{low:.3f}, {high:.3f}]) than noise explains: it rests on the curve's shape"
+    )
+    return [Note("curves_disagree", text)]
+
+
 def _log_sizes(one: Level) -> tuple[float, np.ndarray]:
     """(centre, log(params / centre) (n,))"""
     centre = float(np.exp(np.log(one.params).mean()))
@@ -217,8 +261,9 @@ def _curve(
     powers: tuple[float, float] | None,
     signs: np.ndarray,
     level: float,
-) -> tuple[Curve, np.ndarray]:
-    """The curve of a level, and its bootstrap's log best params (draws,), NaN where a draw has none."""
+) -> tuple[Curve, np.ndarray, np.ndarray]:
+    """The curve of a level, and its bootstrap's log best params and the bias in them (draws,), NaN where a
+    draw has none."""
     centre, x = _log_sizes(one)
     none = np.full(len(signs), np.nan)
     curve = Curve(
@@ -226,20 +271,19 @@ def _curve(
     )  # fmt: skip
     off = weight < LIGHT
     if off.any():
-        rows = ", ".join(
-            "an interpolated one" if row < 0 else f"row {row}" for row in one.rows[off].tolist()[:5]
-        )
-        text = f"{off.sum()} of {len(off)} points lie far off the level's curve and do not count: {rows}"
-        curve = replace(curve, notes=(*curve.notes, Note("outliers", text)))
+        text = f"{off.sum()} of {len(off)} points lie far off the level's curve and do not count: "
+        curve = replace(curve, notes=(*curve.notes, Note("outliers", text + shown(one.rows[off]))))
     sizes = sizes_of(one.params[~off])
     if sizes < NEEDED[method]:
-        return replace(curve, refusal=f"{sizes} sizes; {method} needs {NEEDED[method]}"), none
+        # Here, where the reason is read, and not only among the level's notes.
+        lost = "".join(f"; {note.text}" for note in curve.notes)
+        return replace(curve, refusal=f"{sizes} sizes; {method} needs {NEEDED[method]}{lost}"), none, none
     shape = CurveFit(method if method in ("cubic", "law") else "parabola", x, weight, powers)
     curve = replace(curve, parabola=tuple(shape.coefficients(one.loss).tolist()), powers=powers)
     valley = CurveFit(method, x, weight) if method == "akima" else shape
     at, why = valley.minimum(one.loss)
     if why:
-        return replace(curve, refusal=why), none
+        return replace(curve, refusal=why), none, none
     draws = none
     pair = None
     if len(signs):
@@ -248,17 +292,19 @@ def _curve(
         inside = np.isfinite(draws)
         if inside.mean() < 0.5:
             why = "fewer than half of the bootstrap draws have an inner minimum"
-            return replace(curve, refusal=why), none
+            return replace(curve, refusal=why), none, none
         draws = draws + np.log(centre)
         pair = tuple(np.exp(interval(np.log(centre) + at, draws, level)))
     params = centre * float(np.exp(at))
-    bias = None if law is None else _bias(one, valley, law, centre)
+    bias, biases = None, np.zeros(len(signs))
+    if law is not None:
+        bias, biases = bias_of(one, valley, law, centre, len(signs))
     loss = float(valley.value(one.loss, at))
-    found = Minimum(params, one.flops / float(_spent(one, params)) / params, loss, pair, bias)
+    found = Minimum(params, one.flops / float(spent_at(one, params)) / params, loss, pair, bias)
     notes = list(curve.notes)
     if not x.min() + MARGIN * np.ptp(x) <= at <= x.max() - MARGIN * np.ptp(x):
         notes.append(Note("off_centre", "the minimum lies in the outer tenth of the sizes"))
-    return replace(curve, minimum=found, notes=tuple(notes)), draws
+    return replace(curve, minimum=found, notes=tuple(notes)), draws, biases
 
 
 def _moved(one: Level, law: Fit | None) -> Level:
@@ -275,32 +321,6 @@ def _moved(one: Level, law: Fit | None) -> Level:
     if not np.isfinite(factor).all():
         return one
     return replace(one, loss=one.loss * factor, tokens=there["tokens"], spent=np.full(len(ratio), one.flops))
-
-
-def _spent(one: Level, params: ArrayLike) -> np.ndarray:
-    """FLOPs for each of params times tokens at these sizes: 6, or what the table's compute says it was."""
-    log_n, first = np.unique(np.log(one.params), return_inverse=True)
-    ratio = np.log(one.spent / (one.params * one.tokens))
-    return np.exp(np.interp(np.log(params), log_n, np.bincount(first, ratio) / np.bincount(first)))
-
-
-def _bias(one: Level, valley: CurveFit, law: Fit, centre: float) -> float | None:
-    """What the method does to the law's own losses at these sizes: log(its minimum / the law's optimum)."""
-
-    def loss(params: np.ndarray) -> np.ndarray:
-        tokens = one.flops / (_spent(one, params) * params)
-        return law.law.loss(law.params, {"params": params, "tokens": tokens, "flops": 6 * params * tokens})
-
-    at, why = valley.minimum(loss(one.params))
-    ratio = one.spent / (one.params * one.tokens)
-    if np.ptp(ratio) < 1e-6 * ratio.mean():
-        true = float(optimum(law.law, law.params, one.flops * 6 / float(ratio.mean())))
-    else:
-        # Where the share of attention or of a head changes with size, the optimum has no closed form.
-        grid = np.linspace(np.log(one.params.min()) - 1, np.log(one.params.max()) + 1, 4001)
-        lowest = int(np.argmin(loss(np.exp(grid))))
-        true = float(grid[lowest]) if 0 < lowest < len(grid) - 1 else float("nan")
-    return None if why or not np.isfinite(true) else float(np.log(centre) + at - true)
 
 
 def _remarks(curves: list[Curve], good: list[int]) -> list[Note]:

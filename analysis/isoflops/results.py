@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from analysis.errors import InputError
+from analysis.fits.reach import CODES, beyond_levels
 from analysis.intervals.bootstrap import Interval
 from analysis.isoflops.curves import basis
 from analysis.notes import Excluded, Note
@@ -73,15 +75,53 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How well a line through log minima is known: variances of its height at log flops = centre and of its
+    slope, their covariance, and Student's factor on the normal interval."""
+
+    centre: float
+    height: float
+    both: float
+    slope: float
+    factor: float
+
+
+@dataclass(frozen=True)
 class PowerLaw:
-    """y = coefficient * flops^exponent; interval is the exponent's."""
+    """y = coefficient * flops^exponent; interval is the exponent's. scatter: the standard deviation of the
+    log minima about the line; None without draws."""
 
     exponent: float
     coefficient: float
     interval: Interval | None = None
+    spread: Spread | None = None
+    scatter: float | None = None
 
     def __call__(self, flops: ArrayLike) -> np.ndarray:
         return self.coefficient * np.asarray(flops, float) ** self.exponent
+
+    def bounds(self, flops: ArrayLike, level: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """(low, high) of y at flops by the line's own uncertainty; None where it has no draws."""
+        if self.spread is None:
+            return None
+        from scipy.special import ndtri
+
+        away = np.log(np.asarray(flops, float)) - self.spread.centre
+        variance = self.spread.height + 2 * away * self.spread.both + away**2 * self.spread.slope
+        half = self.spread.factor * ndtri(0.5 + level / 2) * np.sqrt(np.maximum(variance, 0.0))
+        return self(flops) * np.exp(-half), self(flops) * np.exp(half)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The size and tokens that the minima foretell for a budget; the intervals are those of the line, None
+    where it has no draws."""
+
+    flops: float
+    params: float
+    tokens: float
+    params_interval: Interval | None
+    tokens_interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -99,7 +139,8 @@ class IsoFlop:
 
     interpolated: the levels were made by interpolating each size's losses along tokens.
     corrected_law: of params, with the method's bias against a fitted law taken off; None without a law.
-    approaches: with a law, the exponents by the law, these minima, and the envelope of the runs.
+    approaches: with a law, the exponents by the law, these minima, a parabola's, and the runs' envelope.
+    best: the optima of budgets that were asked for.
     """
 
     curves: tuple[Curve, ...]
@@ -116,11 +157,40 @@ class IsoFlop:
     notes: tuple[Note, ...] = ()
     corrected_law: PowerLaw | None = None
     approaches: tuple[Approach, ...] = ()
+    best: tuple[Best, ...] = ()
 
     @property
     def exponent(self) -> float | None:
         """Of compute-optimal params in flops."""
         return None if self.params_law is None else self.params_law.exponent
+
+    def at(self, flops: float) -> Best:
+        """The compute-optimal run of `flops`, along the power law through the minima, bias taken off where a
+        law measured it. Raises InputError without two minima, or for flops that are not positive."""
+        if not (np.isfinite(flops) and flops > 0):
+            raise InputError(f"at: {flops:g} is not a positive number of FLOPs")
+        if self.params_law is None or self.tokens_law is None:
+            raise InputError("an optimum at other budgets needs at least two minima")
+        law = self.corrected_law or self.params_law
+        params = float(law(flops))
+        # Along a level tokens fall as params rise.
+        product = float(self.params_law(flops) * self.tokens_law(flops))
+        pair = law.bounds(flops, self.level)
+        return Best(
+            flops,
+            params,
+            product / params,
+            None if pair is None else (float(pair[0]), float(pair[1])),
+            None if pair is None else (product / float(pair[1]), product / float(pair[0])),
+        )
+
+    def asked(self, budgets: Sequence[float]) -> IsoFlop:
+        """The same with `best`, the optima of these budgets, and what must be said of those far out."""
+        found = tuple(self.at(flops) for flops in budgets)
+        levels = [curve.flops for curve in self.curves if curve.minimum is not None]
+        said = [note for one in found for note in beyond_levels(one.flops, min(levels), max(levels))]
+        said.sort(key=lambda note: CODES.index(note.code))
+        return replace(self, best=found, warnings=(*said, *self.warnings))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -130,6 +200,7 @@ class IsoFlop:
             "tokens": None if self.tokens_law is None else asdict(self.tokens_law),
             "params_corrected": None if self.corrected_law is None else asdict(self.corrected_law),
             "approaches": [asdict(one) for one in self.approaches],
+            "best": [asdict(one) for one in self.best],
             "level": self.level,
             "resampled": self.resampled,
             "draws": self.draws,

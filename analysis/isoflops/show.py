@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from analysis.fits.reach import first, others
 from analysis.isoflops.results import IsoFlop
 from analysis.text import number, pair, remarks, table
 
@@ -44,21 +45,34 @@ def isoflop_text(result: IsoFlop) -> str:
         exponents = [one.exponent for one in result.approaches]
         laws.append(f"  exponent of params by approach: {'; '.join(beside)}")
         laws.append(f"  they differ by up to {max(exponents) - min(exponents):.3f}")
+    budgets = [
+        (
+            f"{one.flops:.3g}",
+            number(one.params),
+            pair(one.params_interval),
+            number(one.tokens),
+            pair(one.tokens_interval),
+        )
+        for one in result.best
+    ]
+    level = f"{100 * result.level:g} %"
     made = ", levels interpolated" if result.interpolated else ""
     return "\n".join(
         part
         for part in (
+            first(result.warnings),
             f"IsoFLOP minima by {result.method}: {result.points} runs{made}",
             "",
-            table(rows, ("flops", "points", "params", f"{100 * result.level:g} %", "tokens", "loss", "bias")),
+            table(rows, ("flops", "points", "params", level, "tokens", "loss", "bias")),
             "",
             *laws,
+            *([table(budgets, ("best at flops", "params", level, "tokens", level))] if budgets else []),
             *(
                 f"  level     {curve.flops:.3g}: {note.text}"
                 for curve in result.curves
                 for note in curve.notes
             ),
-            remarks(result.warnings, result.excluded, result.notes),
+            remarks(others(result.warnings), result.excluded, result.notes),
         )
         if part or part == ""
-    ).rstrip()
+    ).strip("\n")

@@ -155,7 +155,7 @@ plots.specification(many) if many is not None else None
 # %%
 path = published("isoflop_optima.csv")
 if path is not None:
-    from analysis.isoflops.minima import power_law
+    from analysis.isoflops.lines import power_law
 
     frame = sl.read(path).frame
     keys = ["hparams", "warmup", "decay", "param_count", "val"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.isoflops.minima import power_law
+from analysis.isoflops.lines import power_law
 from analysis.replicate.checks import Check, Picture, Replication, near
 from analysis.replicate.data import Folder
 from analysis.replicate.sources import PORIAN

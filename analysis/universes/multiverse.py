@@ -19,7 +19,8 @@ from analysis.errors import InputError
 from analysis.fits.fitting import Settings, fit_sample
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import Interval
-from analysis.isoflops.minima import envelope_of, minima_of, power_law
+from analysis.isoflops.lines import power_law
+from analysis.isoflops.minima import envelope_of, minima_of
 from analysis.laws.law import Law
 from analysis.laws.named import find
 from analysis.notes import Note

@@ -5,6 +5,7 @@ Each takes the arguments after its name and returns the exit code. What was aske
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -75,6 +76,10 @@ class ForecastOptions(LawOptions):
     """Of the tokens of the runs to predict so many are distinct; more are repeated, and worth less."""
     far: bool = False
     """Answer also beyond 1,000 times the fitted compute, or 100 times the params or tokens."""
+    register: Path | None = None
+    """Also write the forecast of the runs asked for, sealed and dated, to a new file; none may be trained."""
+    score: Path | None = None
+    """Instead: score the forecast that was registered in this file by the runs of the table."""
     rollout: Literal["params", "tokens", "flops"] | None = None
     """Also fit growing windows along this axis and score each on what lies beyond."""
 
@@ -96,6 +101,12 @@ class IsoFlopOptions(TableOptions):
     """Seed of the bootstrap."""
     include_held_out: bool = False
     """Use the rows that are marked as held out too."""
+    at: tuple[float, ...] = ()
+    """Also the compute-optimal params and tokens of these budgets in FLOPs, along the line of the minima."""
+    far: bool = False
+    """Answer also beyond 1,000 times the levels' compute."""
+    plot: Path | None = None
+    """Also draw the curves with their minima: isoflop.svg, .pdf, .png and .csv into this folder."""
 
 
 def fit(argv: list[str]) -> int:
@@ -164,6 +175,8 @@ def forecast(argv: list[str]) -> int:
     from analysis.audits.show import forecast_text, rollout_text
     from analysis.fits.reach import refuse_far
 
+    if options.score is not None:
+        return _score(options)
     asked, unique = _asked(options)
     runs = read_table(options)
     shared = {name: getattr(options, name) for name in ("law", "objective", "delta")}
@@ -183,6 +196,11 @@ def forecast(argv: list[str]) -> int:
         calibrate=options.calibrate,
     )
     refuse_far(result.warnings, options.far)
+    if options.register is not None:
+        from analysis.audits.register import record_of, write_record
+
+        write_record(options.register, record_of(result, runs))
+        print(f"registered in {options.register}", file=sys.stderr)
     if options.rollout is None:
         return show(options, result, forecast_text)
     rolled = rollout(runs, options.rollout, **{**shared, "law": result.fit.law})
@@ -190,6 +208,19 @@ def forecast(argv: list[str]) -> int:
         return print_json({**result.to_dict(), "rollout": rolled.to_dict()})
     print(forecast_text(result), rollout_text(rolled), sep="\n\n")
     return 0
+
+
+def _score(options: ForecastOptions) -> int:
+    """`lab forecast TABLE --score FILE`."""
+    from analysis.audits.register import read_record, scored
+    from analysis.audits.show import scored_text
+
+    if options.register is not None or options.params or options.points is not None:
+        raise InputError(
+            "--score scores what was registered: --register, --params and --points make new ones"
+        )
+    record = read_record(options.score)
+    return show(options, scored(record, read_table(options)), scored_text)
 
 
 def _asked(options: ForecastOptions):
@@ -216,12 +247,13 @@ def _asked(options: ForecastOptions):
 def isoflop(argv: list[str]) -> int:
     """`lab isoflop TABLE`."""
     options = tyro.cli(IsoFlopOptions, args=argv, prog="lab isoflop")
+    from analysis.fits.reach import refuse_far
     from analysis.isoflops.minima import isoflop as minima
     from analysis.isoflops.show import isoflop_text
 
     runs = read_table(options)
     law = _law_or_none(runs, options)
-    result = minima(
+    found = minima(
         runs,
         options.method,
         law,
@@ -230,6 +262,13 @@ def isoflop(argv: list[str]) -> int:
         options.seed,
         not options.include_held_out,
     )
+    result = found.asked(options.at)
+    refuse_far(result.warnings, options.far)
+    if options.plot is not None:
+        from analysis.plots import isoflop_curves, save
+
+        for path in save(isoflop_curves(result), options.plot):
+            print(path, file=sys.stderr)
     return show(options, result, isoflop_text)
 
 
