@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.audits.blend import about, blended, weights_of
-from analysis.audits.conformal import misses, widening
+from analysis.audits.blend import about
+from analysis.audits.misses import misses, widening
 from analysis.audits.mistuned import Rung, find_mistuned
 from analysis.audits.predictions import AXES, flops_of
-from analysis.audits.ranking import CANDIDATES
+from analysis.audits.ranking import CANDIDATES, rank
 from analysis.audits.results import Rollout
 from analysis.audits.rollouts import roll
 from analysis.errors import InputError
@@ -55,11 +55,11 @@ class Standing:
 
 @dataclass(frozen=True)
 class NextScale:
-    """The compute-optimal run at `factor` times the table's compute: its loss and conformal interval.
+    """The compute-optimal run at `factor` times the table's compute: its loss and interval.
 
-    The place is the best law's, the loss that of all laws together, weighed by their held-out errors.
-    bootstrap: the interval that the best law alone would give; widened: the factor from earlier misses, None
-    where no window could be scored.
+    The place is the best law's, the loss that of `forecast`: all laws together, weighed by their earlier
+    forecasts. bootstrap: the interval that the leading law alone would give; widened: the factor from earlier
+    misses, None where no window could be scored.
     """
 
     factor: float
@@ -172,9 +172,8 @@ def audit(
     fitted = fit_sample(rows, best, runs.source, settings)
     found = find_mistuned(fitted, rows.clusters, alpha)
     without = _without(rows, found, best, rho, runs)
-    weights = weights_of([standings[0].mean_abs_error_percent * one.relative for one in standings])
-    ranked = [find_among(tried, one.law) for one in standings]
-    ahead = _next(rows, fitted, settings, runs, factor, ranked, weights) if bootstrap else None
+    usable = [law for law in tried if law.name in rolled]
+    ahead = _next(rows, fitted, settings, runs, factor, usable) if bootstrap else None
     warnings = (*_said(found, fitted, without), *_grown(rolled[best.name]), *fitted.warnings)
     rollouts = tuple(rolled[best.name].values())
     return Audit(fitted, standings, rollouts, ahead, found, without, level, warnings)
@@ -251,9 +250,9 @@ def _next(
     runs: Runs,
     factor: float,
     laws: Sequence[Law],
-    weights: Sequence[float],
 ) -> NextScale | None:
-    """The run that the law would choose at `factor` times the compute; the corner where it has none."""
+    """The run that the law would choose at `factor` times the compute; the corner where it has none. Its loss
+    and interval are those of `forecast`, which blends the laws by their own earlier forecasts."""
     law = fitted.law
     flops = factor * float(flops_of(rows).max())
     log_n = float(optimum(law, fitted.params, flops)) if spends_compute(law) else float("nan")
@@ -266,13 +265,13 @@ def _next(
     if not set(law.inputs) <= inputs.keys():
         return None
     level = settings.level
-    own = prediction_interval(fitted, inputs, level, True)
-    together = len(laws) > 1
-    blend = blended(rows, laws, weights, settings, runs.source) if together else None
-    values = (law.loss(fitted.params, inputs), *own) if blend is None else about(blend, inputs, *own, level)
-    loss, low, high = (float(value[0]) for value in values)
-    earlier = misses(rows, law, settings, runs, laws if together else (), weights)
-    widened = widening(earlier, level, factor, blend is not None)
+    ranked = rank(rows, rows.where(np.zeros(len(rows), bool)), runs, settings, laws)
+    leader = ranked.blend.laws[0][0]
+    leads = fitted if leader is law else fit_sample(rows, leader, runs.source, settings)
+    own = prediction_interval(leads, inputs, level, True)
+    loss, low, high = (float(value[0]) for value in about(ranked.blend, inputs, *own, level))
+    together = len(ranked.blend.laws) > 1
+    widened = widening(misses(ranked.past, settings, runs.source), level, factor, together)
     stretch = widened or 1.0
     wide = (loss * (low / loss) ** stretch, loss * (high / loss) ** stretch)
     alone = (float(own[0][0]), float(own[1][0]))

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.errors import InputError
-from analysis.fits.fitting import Settings, fit_sample, without_draws
 from analysis.laws.law import Law
 from analysis.laws.repeated import loss_at
-from analysis.tables.sample import Sample
 
 # Earlier errors below a tenth of a percent are chance among a few cells, and prefer no law.
 LUCK = 0.1
@@ -59,22 +56,6 @@ def weights_of(errors: Sequence[float | None]) -> tuple[float, ...]:
     worst = max(known, default=0.0)
     raw = [((worst if error is None else error) + LUCK) ** -4.0 for error in errors]
     return tuple(one / sum(raw) for one in raw)
-
-
-def blended(
-    rows: Sample, laws: Sequence[Law], weights: Sequence[float], settings: Settings, source: str
-) -> Blend | None:
-    """The laws fitted to `rows`; those they do not determine are left out. None without any."""
-    found, kept = [], []
-    for law, weight in zip(laws, weights, strict=True):
-        try:
-            found.append((law, fit_sample(rows, law, source, without_draws(settings)).params))
-        except InputError:
-            continue
-        kept.append(weight)
-    if not found or sum(kept) <= 0:
-        return None
-    return Blend(tuple(found), tuple(weight / sum(kept) for weight in kept))
 
 
 def about(

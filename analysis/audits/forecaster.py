@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.audits.blend import Blend
-from analysis.audits.conformal import Misses, widening
+from analysis.audits.misses import Misses, widening
 from analysis.audits.predictions import predicted
 from analysis.audits.results import Prediction
 from analysis.errors import InputError
@@ -30,6 +30,10 @@ class Forecaster:
     top: float
     level: float
 
+    @property
+    def together(self) -> bool:
+        return self.blend is not None and len(self.blend.laws) > 1
+
     def factors(self, flops: np.ndarray) -> np.ndarray:
         """By how much the interval of a run of `flops` is stretched (n,): at least 1, NaN where no earlier
         window could tell."""
@@ -37,7 +41,7 @@ class Forecaster:
         out = np.full(np.shape(flops), np.nan)
         for index, spent in np.ndenumerate(flops):
             if self.earlier is not None:
-                factor = widening(self.earlier, self.level, spent / self.top, self.blend is not None)
+                factor = widening(self.earlier, self.level, spent / self.top, self.together)
                 # Earlier misses are in units of intervals that were not calibrated.
                 out[index] = np.nan if factor is None else max(1.0, factor / known)
         return out

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from analysis.audits.blend import Blend, blended
-from analysis.audits.conformal import FACTORS, Misses, misses
+from analysis.audits.blend import Blend
 from analysis.audits.forecaster import Forecaster
-from analysis.audits.leading import fit_leading
+from analysis.audits.leading import lead
+from analysis.audits.misses import Misses, misses
 from analysis.audits.predictions import cells_of, flops_of, score_of
 from analysis.audits.results import Cell, Forecast, Score
+from analysis.audits.windows import parted, past_of
 from analysis.errors import InputError
 from analysis.fits.calibration import calibrated
 from analysis.fits.fitting import Settings, fit_sample
@@ -26,6 +27,10 @@ from analysis.notes import Note
 from analysis.solve.objectives import objective as make_objective
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import as_runs
+
+# What is held out where nothing says so: ten times the fitted compute is the distance at which forecasts are
+# compared, less where the table is small.
+FACTORS = (10.0, 5.0, 3.0, 2.0)
 
 
 def forecast(
@@ -68,28 +73,27 @@ def forecast(
         )
     settings = Settings(rho, bootstrap, method, level, seed, beside(runs))
     first = settings if law != "auto" else replace(settings, bootstrap=0)
-    fitted, held, rule = _split(rows, holdout_factor, bool(at), chosen, first, runs.source)
+    fitted, kept, held, rule, split = _split(rows, holdout_factor, bool(at), chosen, first, runs.source)
     blend: Blend | None = None
-    laws: tuple[Law, ...] = ()
-    weights: tuple[float, ...] = ()
+    past = None
     if law == "auto":
-        fitted = fit_leading(rows.where(~held, "held out"), runs, settings, rows.where(held))
-        assert fitted.leading is not None
-        rivals, chosen = fitted.leading.rivals, fitted.law
-        laws, weights = tuple(find(one.law) for one in rivals), tuple(one.weight for one in rivals)
-        blend = blended(rows.where(~held), laws, weights, settings, runs.source)
+        fitted, ranked = lead(kept, runs, settings, held)
+        blend, past = ranked.blend, ranked.past
     if calibrate:
         fitted = calibrated(fitted, calibrate, bootstrap, method, seed)
-    earlier = misses(rows.where(~held), chosen, settings, runs, laws, weights) if fitted.draws else None
-    ahead = Forecaster(fitted, blend, earlier, float(flops_of(rows)[~held].max()), level)
-    cells = cells_of(fitted, rows.where(held), runs, level, blend)
+    earlier = None
+    if fitted.draws:
+        past = past or past_of(kept, [chosen], settings, runs.source)
+        earlier = misses(past, settings, runs.source)
+    ahead = Forecaster(fitted, blend, earlier, float(flops_of(kept).max()), level)
+    cells = cells_of(fitted, held, runs, level, blend)
     factors = ahead.factors(np.array([cell.flops for cell in cells]))
     cells = [_widen(cell, factor) for cell, factor in zip(cells, factors, strict=True)]
-    score = score_of(cells, rows.where(~held))
+    score = score_of(cells, kept)
     asked, said = _asked(ahead, at, unique_tokens)
     factors = np.append(factors, ahead.factors(np.array([cell.flops for cell in asked])))
     widened = float(np.nanmax(factors)) if np.isfinite(factors).any() else None
-    said = [*said, *_unscored(fitted, earlier), *_scored(score, level), *fitted.warnings]
+    said = [*said, *split, *_unscored(fitted, earlier), *_scored(score, level), *fitted.warnings]
     return Forecast(
         fitted, (*cells, *asked), score, rule, level, tuple(said), widened,
         () if fitted.leading is None else fitted.leading.rivals, ahead,
@@ -158,33 +162,46 @@ def _widen(cell: Cell, factor: float) -> Cell:
 
 def _split(
     rows: Sample, factor: float | None, asked: bool, law: Law, settings: Settings, source: str
-) -> tuple[Fit, np.ndarray, str]:
-    """(the fit, which rows are held out, the rule in words)."""
+) -> tuple[Fit, Sample, Sample, str, list[Note]]:
+    """(the fit, the rows it may see, the rows held out, the rule in words, what to say of it)."""
 
-    def fitted(held: np.ndarray) -> Fit:
-        return fit_sample(rows.where(~held, "held out"), law, source, settings)
+    def fitted(kept: np.ndarray, held: np.ndarray) -> tuple[Fit, Sample]:
+        reached = rows.where(kept | held, "of a trunk that reaches into the held-out rows")
+        part = reached.where(~held[kept | held], "held out")
+        return fit_sample(part, law, source, settings), part
 
     if rows.held_out.any() and factor is None:
-        return (
-            fitted(rows.held_out),
-            rows.held_out,
-            "rows that the table marks as held out",
-        )
+        held = rows.held_out
+        found, part = fitted(~held, held)
+        said = []
+        if not np.array_equal(parted(rows, held), ~held):
+            text = (
+                f"rows that are held out share clusters ({rows.clustered_by}) with fitted ones, and so their "
+                "luck: new ones would be missed by more"
+            )
+            said.append(Note("trunks_split", text))
+        return found, part, rows.where(held), "rows that the table marks as held out", said
     flops = flops_of(rows)
     if factor is None and asked:
         nothing = np.zeros(len(rows), bool)
-        return fitted(nothing), nothing, "nothing: all rows were fitted"
+        return *fitted(~nothing, nothing), rows.where(nothing), "nothing: all rows were fitted", []
     problems: tuple[str, ...] = ()
     for trial in FACTORS if factor is None else (factor,):
         held = flops > flops.max() / trial
+        kept = parted(rows, held)
         try:
-            found = fitted(held)
+            found, part = fitted(kept, held)
         except InputError as error:
             problems = problems or error.problems
             continue
-        return found, held, f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
+        rule = f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
+        if (kept | held).all():
+            return found, part, rows.where(held), rule, []
+        rule += "; fitted are no rows of a trunk that reaches there"
+        return found, part, rows.where(held), rule, []
     # A table that determines no law as a whole says more by its own faults than by those of its part.
-    fitted(np.zeros(len(rows), bool))
+    every = np.ones(len(rows), bool)
+    fitted(every, ~every)
     raise InputError(*problems, "a smaller --holdout-factor leaves more rows to fit")
 
 

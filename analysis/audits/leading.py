@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.audits.ranking import rank
+from analysis.audits.ranking import Ranked, candidates, rank
 from analysis.audits.results import Rival
 from analysis.errors import InputError
 from analysis.fits.calibration import calibrated
@@ -17,7 +17,7 @@ from analysis.fits.kept import beside
 from analysis.fits.leading import Leading
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import Interval
-from analysis.laws.named import LAWS, find
+from analysis.laws.named import LAWS
 from analysis.solve.objectives import objective as make_objective
 from analysis.tables.sample import Sample, sample
 from analysis.tables.table import Runs, as_runs
@@ -62,11 +62,16 @@ def leading_fit(
 def fit_leading(rows: Sample, runs: Runs, settings: Settings, held: Sample | None = None) -> Fit:
     """The fit of `rows` by the law that leads on them. `held`: rows that the rivals' held-out errors are
     reported on; they play no part in the choice."""
+    return lead(rows, runs, settings, held)[0]
+
+
+def lead(rows: Sample, runs: Runs, settings: Settings, held: Sample | None = None) -> tuple[Fit, Ranked]:
+    """`fit_leading`, and the ranks and earlier forecasts by which its law was chosen."""
     nothing = rows.where(np.zeros(len(rows), bool))
-    rivals = rank(rows, nothing if held is None else held, runs, settings)
-    law = find(rivals[0].law)
-    made = fit_sample(rows, law, runs.source, settings)
-    return replace(made, leading=_leading(rivals, _chinchilla(made, rows, runs, settings)))
+    ranked = rank(rows, nothing if held is None else held, runs, settings, candidates())
+    made = fit_sample(rows, ranked.blend.laws[0][0], runs.source, settings)
+    chinchilla = _chinchilla(made, rows, runs, settings)
+    return replace(made, leading=_leading(ranked.rivals, chinchilla)), ranked
 
 
 def _chinchilla(made: Fit, rows: Sample, runs: Runs, settings: Settings) -> Fit | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.audits.blend import weights_of
-from analysis.audits.predictions import cells_of, flops_of
+from analysis.audits.blend import Blend, weights_of
+from analysis.audits.predictions import cells_of
 from analysis.audits.results import Rival
+from analysis.audits.windows import Past, past_of
 from analysis.errors import InputError
 from analysis.fits.fitting import Settings, fit_sample, without_draws
 from analysis.laws.law import Law
@@ -17,51 +19,51 @@ from analysis.tables.sample import Sample
 from analysis.tables.table import Runs
 
 CANDIDATES = ("chinchilla", "chinchilla-tied", "kaplan", "coupled")
-# The fitted runs' own last third and half of log compute play the future.
-SPLITS = (3.0, 2.0)
 
 
-def rank(
-    fitted: Sample, held: Sample, runs: Runs, settings: Settings, names: Sequence[str] = CANDIDATES
-) -> tuple[Rival, ...]:
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """The laws by their mean error in the windows before, and what was said from these; both are of the same
+    laws, those that the rows determine. rivals and blend: the leading law first."""
+
+    rivals: tuple[Rival, ...]
+    blend: Blend
+    past: Past
+
+
+def candidates() -> tuple[Law, ...]:
+    return tuple(LAWS[name] for name in CANDIDATES)
+
+
+def rank(fitted: Sample, held: Sample, runs: Runs, settings: Settings, laws: Sequence[Law]) -> Ranked:
     """The laws by their mean error one step earlier; those that could not be tried so come last.
 
     Errors on `held` are reported and play no part in the order. Raises InputError when no law can be fitted.
     """
-    tried = []
+    whole = {}
     problems: list[str] = []
-    flops = flops_of(fitted)
-    for name in names:
-        law = LAWS[name]
+    for law in laws:
         try:
-            whole = fit_sample(fitted, law, runs.source, without_draws(settings))
+            whole[law] = fit_sample(fitted, law, runs.source, without_draws(settings))
         except InputError as error:
             problems += error.problems
-            continue
-        earlier = []
-        for split in SPLITS:
-            late = flops > flops.max() / split
-            if late.any():
-                earlier += _errors(fitted.where(~late), fitted.where(late), law, runs, settings)
-        beyond = [cell.error_percent for cell in cells_of(whole, held, runs, 0.9)]
-        tried.append((name, len(law.names), whole.objective.value, _mean(earlier), _mean(beyond)))
-    if not tried:
+    if not whole:
         raise InputError(*dict.fromkeys(problems))
-    tried.sort(key=lambda one: float("inf") if one[3] is None else one[3])
-    weights = weights_of([one[3] for one in tried])
-    return tuple(Rival(*one, weight) for one, weight in zip(tried, weights, strict=True))
-
-
-def _mean(errors: list[float]) -> float | None:
-    """Mean size, or None without errors or where a prediction is no finite number."""
-    mean = float(np.mean(np.abs(errors))) if errors else float("nan")
-    return mean if np.isfinite(mean) else None
-
-
-def _errors(early: Sample, late: Sample, law: Law, runs: Runs, settings: Settings) -> list[float]:
-    """Errors in percent on `late` of the law fitted to `early`; none where it cannot be fitted."""
-    try:
-        fitted = fit_sample(early, law, runs.source, without_draws(settings))
-    except InputError:
-        return []
-    return [cell.error_percent for cell in cells_of(fitted, late, runs, 0.9)]
+    past = past_of(fitted, tuple(whole), settings, runs.source)
+    errors = past.errors(-1)
+    weights = dict(zip(whole, weights_of(errors), strict=True))
+    earlier = dict(zip(whole, errors, strict=True))
+    order = sorted(whole, key=lambda law: np.inf if earlier[law] is None else earlier[law])
+    rivals = []
+    for law in order:
+        beyond = [
+            abs(cell.error_percent)
+            for cell in cells_of(whole[law], held, runs, 0.9)
+            if cell.error_percent is not None
+        ]
+        mean = float(np.mean(beyond)) if beyond and np.isfinite(beyond).all() else None
+        rivals.append(
+            Rival(law.name, len(law.names), whole[law].objective.value, earlier[law], mean, weights[law])
+        )
+    blend = Blend(tuple((law, whole[law].params) for law in order), tuple(weights[law] for law in order))
+    return Ranked(tuple(rivals), blend, past)

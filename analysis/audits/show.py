@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.audits.audit import Audit
+from analysis.audits.register import Scored
 from analysis.audits.results import Forecast, Rollout
 from analysis.fits.reach import first, others
 from analysis.fits.show import calibration_text, why_text
@@ -60,6 +61,44 @@ def forecast_text(result: Forecast) -> str:
         remarks(others(result.warnings)),
     )
     return "\n".join(part for part in parts if part)
+
+
+def scored_text(result: Scored) -> str:
+    """A registered forecast beside what came."""
+    rows = [
+        (
+            cell.name,
+            number(cell.params),
+            number(cell.tokens),
+            f"{cell.predicted:.4f}",
+            f"[{cell.low:.4f}, {cell.high:.4f}]",
+            f"{cell.measured:.4f}",
+            f"{cell.error_percent:+.2f} %",
+            "yes" if cell.inside else "no",
+        )
+        for cell in result.cells
+    ]
+    head = (
+        "run",
+        "params",
+        "tokens",
+        "predicted",
+        f"{100 * result.level:g} %",
+        "measured",
+        "error",
+        "inside",
+    )
+    return "\n".join(
+        part
+        for part in (
+            f"forecast registered {result.registered}, led by {result.law}",
+            table(rows, head),
+            f"  {result.inside} of {len(result.cells)} inside, mean error "
+            f"{result.mean_abs_error_percent:.2f} %",
+            remarks(result.warnings),
+        )
+        if part
+    )
 
 
 def rollout_text(result: Rollout) -> str:
@@ -126,15 +165,13 @@ def _ahead(result: Audit) -> str:
     level = f"{100 * result.level:g} %"
     low, high = ahead.interval
     own = f"[{ahead.bootstrap[0]:.4f}, {ahead.bootstrap[1]:.4f}]"
-    why = f"the best law alone says {own}; with how far the laws part, and no earlier window to score it by"
+    why = f"the leading law alone says {own}; with how far laws part, and no earlier window to score by"
     if ahead.widened is not None:
-        why = (
-            f"the best law alone says {own}; with how far the laws part, and {ahead.widened:.2g} times that "
-        )
+        why = f"the leading law alone says {own}; with how far laws part, and {ahead.widened:.2g} times that "
         why += "for what the same forecast missed at earlier scales"
     return (
         f"  next scale, {ahead.factor:g} x the compute: {number(ahead.params)} params, "
-        f"{number(ahead.tokens)} tokens, loss {ahead.loss:.4f}, {level} conformal interval "
+        f"{number(ahead.tokens)} tokens, loss {ahead.loss:.4f}, {level} interval "
         f"[{low:.4f}, {high:.4f}]\n  ({why})"
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.audits.conformal import Misses, widening
+from analysis.audits.misses import Misses, widening
 from analysis.downstreams.fitting import Fitted, draws_of, fit_way, losses_of
 from analysis.errors import InputError
 from analysis.tables.sample import Sample
@@ -65,7 +65,7 @@ class Mixture:
         """(low, high): the draws of all ways in proportion to their weights, stretched to what was missed.
 
         Each way's draws stand about its own prediction, so that the ways' distance from each other is in the
-        interval. Earlier misses are taken to each run's distance as those of losses are (`conformal`).
+        interval. Earlier misses are taken to each run's distance as those of losses are (`misses`).
         """
         middle, apart = _middle([(p.fitted, p.weight) for p in self.parts], params, tokens)
         rng = np.random.default_rng(seed)

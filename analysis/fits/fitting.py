@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from analysis.laws.named import find
 from analysis.notes import Note
 from analysis.solve.centre import centred
 from analysis.solve.estimator import Optimum
+from analysis.solve.nearby import nearby
 from analysis.solve.objectives import Rho
 from analysis.solve.objectives import objective as make_objective
 from analysis.solve.search import distinct_optima, search
@@ -105,11 +106,29 @@ def fit_sample(rows: Sample, law: Law, source: str, settings: Settings | None = 
     return settings.kept.fit(rows, law, source, settings, lambda: _fitted(rows, law, source, settings))
 
 
-def _fitted(rows: Sample, law: Law, source: str, settings: Settings) -> Fit:
+def fit_window(
+    rows: Sample, law: Law, source: str, settings: Settings, known: Sequence[Mapping[str, float]] = ()
+) -> Fit:
+    """`fit_sample` for a fit that is only scored: searched from few starts and from `known` values of the
+    parameters, at a corner without kinks, and not kept."""
+    return _fitted(rows, law, source, replace(settings, kept=None), known)
+
+
+def _fitted(
+    rows: Sample,
+    law: Law,
+    source: str,
+    settings: Settings,
+    known: Sequence[Mapping[str, float]] | None = None,
+) -> Fit:
     rho, draws, method, level = settings.rho, settings.bootstrap, settings.method, settings.level
     refuse(rows, law, source)
     x, target, centre = centred(rows, law, rho)
-    searched = search(law, x, target, rho)
+    if known is None:
+        searched = search(law, x, target, rho)
+    else:
+        near = [law.to_inner(values, centre) for values in known]
+        searched = nearby(law, x, target, rho, np.reshape(near, (len(near), len(law.names))))
     found = _held(law, searched, centre)
     best = lowest(found)
     said: tuple[Note, ...] = ()
@@ -123,7 +142,7 @@ def _fitted(rows: Sample, law: Law, source: str, settings: Settings) -> Fit:
         text = f"the objective is {lower:.1e} lower where factors exceed what numbers hold; that was left out"
         said = (*said, Note("beyond_numbers", text))
     theta, value = found.theta[best], float(found.value[best])
-    invariance = invariances(law, x, target, rho, theta, value, centre)
+    invariance = invariances(law, x, target, rho, theta, value, centre) if known is None else {}
     certificate = certify(law, x, target, rho, found, best, centre, invariance)
     params = {name: float(values[0]) for name, values in _public(law, x, theta[None], centre)[0].items()}
     loss = law.loss(params, rows.inputs)

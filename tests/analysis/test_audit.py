@@ -9,7 +9,7 @@ import pytest
 
 import analysis as sl
 from analysis.audits.blend import Blend, about
-from analysis.audits.conformal import Misses, widening
+from analysis.audits.misses import Misses, widening
 from analysis.audits.mistuned import find_mistuned, rungs_of
 from analysis.laws.law import FormulaLaw, Parameter
 from analysis.tables.sample import sample

@@ -1,0 +1,112 @@
+"""Earlier forecasts: the laws fitted below growing limits of compute, and what they said of the runs beyond.
+
+Each window is the same forecast one scale earlier. What a later one takes from the earlier ones, ranks and
+weights of laws, it takes from runs below its own limit alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.audits.predictions import flops_of
+from analysis.errors import InputError
+from analysis.fits.fitting import Settings, fit_window, without_draws
+from analysis.laws.law import Law
+from analysis.laws.repeated import loss_at
+from analysis.tables.sample import Sample
+
+# Each window ends at half the compute of the next. Fewer late rows say nothing; with that many windows the
+# last begins at a sixty-fourth of the compute, where few tables still determine a law.
+SHARE, ENOUGH, MOST = 2.0, 3, 6
+# The windows that weigh a forecast's laws: the two before it. What failed five scales ago may hold now.
+WEIGHING = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """early, late (n,): the rows that are fitted and those that play the future; distance: the highest late
+    compute over the highest early one."""
+
+    early: np.ndarray
+    late: np.ndarray
+    distance: float
+
+
+def parted(rows: Sample, late: np.ndarray) -> np.ndarray:
+    """The rows (n,) that may be fitted when `late` (n,) play the future: none of a cluster that reaches into
+    it. Branches of one trunk share its luck, and would foretell each other's."""
+    if not rows.clustered_by:
+        return ~late
+    reaching = np.bincount(rows.clusters, late) > 0
+    return ~late & ~reaching[rows.clusters]
+
+
+def windows_of(rows: Sample) -> tuple[Window, ...]:
+    """Windows by falling limit; those that hold the same rows as the one before, or next to none, are left
+    out."""
+    flops = flops_of(rows)
+    found: list[Window] = []
+    for step in range(1, MOST + 1):
+        late = flops > flops.max() / SHARE**step
+        early = parted(rows, late)
+        if late.sum() < ENOUGH or not early.any() or (found and np.array_equal(early, found[-1].early)):
+            continue
+        found.append(Window(early, late, float(flops[late].max() / flops[early].max())))
+    return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """What `laws` said from each of `windows`. logs (windows, laws, n): log losses that were predicted for
+    all rows, NaN where a law could not be fitted; values: the parameters behind them, None there."""
+
+    rows: Sample
+    windows: tuple[Window, ...]
+    laws: tuple[Law, ...]
+    logs: np.ndarray
+    values: tuple[tuple[Mapping[str, float] | None, ...], ...]
+
+    def errors(self, stage: int) -> list[float | None]:
+        """Mean size of each law's errors in percent, in the windows before `stage` on the rows that `stage`
+        was fitted to; stage -1 is the forecast from all rows. None without a finite one."""
+        seen = np.ones(len(self.rows), bool) if stage < 0 else self.windows[stage].early
+        sizes: list[list[np.ndarray]] = [[] for _ in self.laws]
+        for index in range(stage + 1, min(stage + 1 + WEIGHING, len(self.windows))):
+            scored = self.windows[index].late & seen
+            with np.errstate(all="ignore"):
+                ratio = np.exp(self.logs[index][:, scored]) / self.rows.loss[scored]
+            for law, row in enumerate(ratio):
+                if scored.any() and not np.isnan(self.logs[index][law]).all():
+                    sizes[law].append(100 * np.abs(row - 1))
+        means = [float(np.mean(np.concatenate(parts))) if parts else np.nan for parts in sizes]
+        return [mean if np.isfinite(mean) else None for mean in means]
+
+
+def past_of(rows: Sample, laws: Sequence[Law], settings: Settings, source: str) -> Past:
+    """Every law fitted to every window, from the shortest on: each begins where the one before it ended."""
+    windows = windows_of(rows)
+    logs = np.full((len(windows), len(laws), len(rows)), np.nan)
+    values: list[list[Mapping[str, float] | None]] = [[None] * len(laws) for _ in windows]
+    plain = without_draws(settings)
+    for column, law in enumerate(laws):
+        known: list[Mapping[str, float]] = []
+        for index in reversed(range(len(windows))):
+            try:
+                fitted = fit_window(rows.where(windows[index].early), law, source, plain, known)
+            except InputError:
+                continue
+            known = [fitted.params]
+            values[index][column] = fitted.params
+            with np.errstate(all="ignore"):
+                logs[index, column] = np.log(loss_at(law, fitted.params, rows.inputs))
+    kept = [index for index in range(len(windows)) if any(one is not None for one in values[index])]
+    return Past(
+        rows,
+        tuple(windows[index] for index in kept),
+        tuple(laws),
+        logs[kept],
+        tuple(tuple(values[index]) for index in kept),
+    )
