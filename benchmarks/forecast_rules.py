@@ -1,9 +1,10 @@
-"""`python -m benchmarks.forecast_rules [TABLES]`: which rule forecasts best, on planted tables alone.
+"""`python -m benchmarks.forecast_rules [choose | judge [TABLES]]`: which rule forecasts best, on planted
+tables alone.
 
 The choice of `analysis.audits`: by which power of earlier errors laws weigh, over how many windows, and what
-widens the interval. Tables have seeds 0, 1, ...; those that judge the rule (`benchmarks.forecast_coverage`)
-begin at 1000. All tables of a truth and design are fitted at once, so a table costs hundredths of a second:
-intervals of single laws are the delta method's, where the forecast itself draws a bootstrap.
+widens the interval. Tables have seeds 0, 1, ...; those that judge the rule begin at 1000. All tables of a
+truth and design are fitted at once, so a table costs hundredths of a second: intervals of single laws are the
+delta method's, where the forecast itself draws a bootstrap.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -138,11 +140,15 @@ class Rule:
 
     power: float = 4.0
     luck: float = 0.1
-    windows: int = 2
-    doubt: float = 0.5
-    widen: str = "median"
-    most: int = 3
+    windows: int = 1
+    doubt: float = 1.0
+    widen: str = "mean"
+    most: int = 2
     walk: bool = True
+
+
+# What the rule was before it was chosen here.
+BEFORE = Rule(windows=2, doubt=0.5, widen="median", most=3)
 
 
 def _weights(one: Trial, stage: int, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
@@ -229,15 +235,42 @@ def show(trials: dict[tuple[str, str], Trial], rules: Sequence[Rule]) -> None:
         )
 
 
-def main(tables: int = 60) -> None:
-    trials = {key: trial(*key, range(tables)) for key in CELLS}
+def grid() -> list[Rule]:
+    """The rules that were compared."""
+    return [
+        Rule(power, 0.1, windows, doubt, widen, most)
+        for power, windows, doubt, widen, most in product(
+            (2, 4, 8, np.inf), (1, 2), (0.5, 1.0), ("median", "mean", "square", "max"), (1, 2, 3, 5)
+        )
+        if most > 1 or widen == "mean"
+    ]
+
+
+def beside_chinchilla(trials: dict[tuple[str, str], Trial], rule: Rule) -> None:
+    """Of each truth and design: what is held, half-widths and errors, Chinchilla's law alone and the rule."""
+    print("truth       design        held, half width, mean error in percent: Chinchilla alone, the forecast")
+    for (truth, design), one in trials.items():
+        late = one.stages[0].window.late
+        off = np.abs(one.stages[0].logs[:, 0][:, late] - one.loss[:, late])
+        own = one.stages[0].halves[:, 0][:, late]
+        inside, half, error = forecasts(one, rule)
+        said = [
+            f"{held.mean():.2f} {100 * np.exp(np.log(wide).mean()):5.2f} {100 * np.abs(miss).mean():5.2f}"
+            for held, wide, miss in ((off <= own, own, off), (inside, half, error))
+        ]
+        print(f"{truth:12}{design:14}{said[0]}   {said[1]}")
+
+
+def main(what: str = "choose", tables: int = 40) -> None:
+    """`choose` compares rules on seeds 0, 1, ...; `judge` shows the chosen one on seeds 1000, 1001, ..."""
+    first = 0 if what == "choose" else 1000
+    trials = {key: trial(*key, range(first, first + tables)) for key in CELLS}
     print("power luck windows doubt widen most walk")
-    show(trials, [Rule(power=p, luck=k) for p in (0, 1, 2, 4, 8, np.inf) for k in (0.1, 0.3)])
-    show(trials, [Rule(windows=count) for count in (1, 3, 5)])
-    show(trials, [Rule(doubt=power) for power in (0.25, 1.0)])
-    ways = ("none", "median", "mean", "square", "max", "nearest")
-    show(trials, [Rule(widen=way, most=most) for way in ways for most in (1, 2, 3, 5)])
+    if what == "choose":
+        show(trials, grid())
+    show(trials, [BEFORE, Rule(power=0), Rule(widen="none"), Rule()])
+    beside_chinchilla(trials, Rule())
 
 
 if __name__ == "__main__":
-    main(*(int(one) for one in sys.argv[1:2]))
+    main(*sys.argv[1:2], *(int(one) for one in sys.argv[2:3]))

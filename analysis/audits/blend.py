@@ -28,8 +28,6 @@ class Blend:
     def predict(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(log loss, standard deviation of it among the laws), each (points,).
 
-        The point leans on the laws that forecast best, by the inverse fourth power of their errors; the doubt
-        is counted about it with the roots of those weights, since a few earlier windows rank laws badly.
         A law whose prediction is no finite number somewhere says nothing there.
         """
         with np.errstate(all="ignore"):
@@ -37,10 +35,9 @@ class Blend:
         finite = np.isfinite(logs)
         weights = np.where(finite, np.array(self.weights)[:, None], 0.0)
         weights = weights / np.maximum(weights.sum(axis=0), 1e-300)
-        milder = np.sqrt(weights) / np.maximum(np.sqrt(weights).sum(axis=0), 1e-300)
         logs = np.where(finite, logs, 0.0)
         middle = (weights * logs).sum(axis=0)
-        apart = np.sqrt((milder * (logs - middle) ** 2).sum(axis=0))
+        apart = np.sqrt((weights * (logs - middle) ** 2).sum(axis=0))
         return np.where(finite.any(axis=0), middle, np.nan), apart
 
 

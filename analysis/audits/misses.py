@@ -18,8 +18,8 @@ from analysis.fits.fitting import Settings, fit_window
 from analysis.fits.prediction import prediction_interval
 
 DRAWS = 100
-# Windows beyond the third repeat what the first ones said, at the price of a bootstrap each.
-MOST = 3
+# The nearest windows widen: those further back forecast from so little that their intervals hold anything.
+MOST = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def widening(found: Misses, level: float, distance: float, together: bool = Fals
     square root of log compute, as if the law's error were a walk along it. A law that forecasts alone has its
     form's error in no interval but through these misses: the largest counts. Where laws forecast `together`
     their distance is in the interval already; what it misses beyond that is as likely to be more as less than
-    in an earlier window, and the median is taken. None where no window could be scored: then nothing but the
+    in an earlier window, and the mean is taken. None where no window could be scored: then nothing but the
     bootstrap stands behind the interval.
     """
     if not found.distances:
@@ -91,4 +91,4 @@ def widening(found: Misses, level: float, distance: float, together: bool = Fals
         rank = min(int(np.ceil((len(scores) + 1) * level)), len(scores)) - 1
         further = np.log(max(distance, 1.0)) / np.log(max(reach, 1.01))
         factors.append(float(scores[rank]) * np.sqrt(max(further, 1.0)))
-    return max(1.0, float(np.median(factors)) if together else max(factors))
+    return max(1.0, float(np.mean(factors)) if together else max(factors))
