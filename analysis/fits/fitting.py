@@ -127,8 +127,8 @@ def _fitted(
     if known is None:
         searched = search(law, x, target, rho)
     else:
-        near = [law.to_inner(values, centre) for values in known]
-        searched = nearby(law, x, target, rho, np.reshape(near, (len(near), len(law.names))))
+        held = [law.to_inner(values, centre) for values in known]
+        searched = nearby(law, x, target, rho, np.reshape(held, (len(held), len(law.names))))
     found = _held(law, searched, centre)
     best = lowest(found)
     said: tuple[Note, ...] = ()
