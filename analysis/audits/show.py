@@ -8,7 +8,13 @@ from analysis.audits.results import Forecast, Rollout
 from analysis.fits.reach import first, others
 from analysis.fits.show import calibration_text, why_text
 from analysis.laws.law import tidy_formula
+from analysis.notes import Excluded
 from analysis.text import number, remarks, table
+
+
+def _left_out(result: Forecast) -> list[Excluded]:
+    """Rows that were not fitted, but for those that are forecast and stand in the table."""
+    return [one for one in result.fit.excluded if not one.reason.startswith("held out")]
 
 
 def forecast_text(result: Forecast) -> str:
@@ -58,7 +64,7 @@ def forecast_text(result: Forecast) -> str:
         summary,
         laws,
         calibration_text(result.fit),
-        remarks(others(result.warnings)),
+        remarks(others(result.warnings), _left_out(result)),
     )
     return "\n".join(part for part in parts if part)
 

@@ -37,7 +37,7 @@ def multiverse_text(result: Multiverse) -> str:
         "",
         table(rows, ("choice", "analyses", "mean", "of variance", "moves")) if rows else "",
         "",
-        remarks(result.warnings),
+        remarks(result.warnings, result.baseline.excluded),
     ]
     return "\n".join(parts).rstrip()
 

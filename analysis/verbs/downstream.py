@@ -9,9 +9,10 @@ import tyro
 from analysis.downstreams.downstream import fit_downstream
 from analysis.downstreams.laws import WAYS
 from analysis.downstreams.results import Downstream
+from analysis.downstreams.score_column import scored
 from analysis.errors import InputError
 from analysis.text import number, pair, remarks, table
-from analysis.verbs.options import TableOptions, read_table, show
+from analysis.verbs.options import TableOptions, print_json, read_table
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,13 @@ def downstream(argv: list[str]) -> int:
     at = () if options.params is None else ((options.params, options.tokens),)
     ways = [name.strip() for name in options.ways.split(",") if name.strip()]
     settings = (options.bootstrap, options.level, options.seed, at, options.holdout_factor)
-    result = fit_downstream(read_table(options), options.score, options.chance, ways, *settings)
-    return show(options, result, downstream_text)
+    runs = read_table(options)
+    result = fit_downstream(runs, options.score, options.chance, ways, *settings)
+    left = scored(runs, options.score)[0].excluded
+    if options.json:
+        return print_json({**result.to_dict(), "excluded": [row.to_dict() for row in left]})
+    print("\n".join(part for part in (downstream_text(result), remarks((), left)) if part))
+    return 0
 
 
 def downstream_text(result: Downstream) -> str:

@@ -17,7 +17,7 @@ from analysis.notes import Note
 from analysis.tables.columns import rival_params
 from analysis.tables.formulas import evaluate
 from analysis.tables.table import Runs, read
-from analysis.text import number
+from analysis.text import number, remarks
 from analysis.verbs.options import LawOptions, TableOptions, print_json, read_table, show
 
 if TYPE_CHECKING:
@@ -158,13 +158,16 @@ def allocate(argv: list[str]) -> int:
         options.max_params, options.memory, options.latency, options.bandwidth, options.bytes_per_param
     )
     limits = Limits(options.unique_tokens, options.inference_tokens, size, why)
+    fitted = _fit(options)
     if limits == Limits() and options.loss is None:
-        allocation = best(_fit(options), options.flops)
-        refuse_far(allocation.warnings, options.far)
-        return show(options, allocation, allocation_text)
-    limited = plan(_fit(options), options.flops, options.loss, limits)
-    refuse_far(limited.warnings, options.far)
-    return show(options, limited, plan_text)
+        found, text = best(fitted, options.flops), allocation_text
+    else:
+        found, text = plan(fitted, options.flops, options.loss, limits), plan_text
+    refuse_far(found.warnings, options.far)
+    if options.json:
+        return print_json({**found.to_dict(), "excluded": [row.to_dict() for row in fitted.excluded]})
+    print("\n".join(part for part in (text(found), remarks((), fitted.excluded)) if part))
+    return 0
 
 
 def forecast(argv: list[str]) -> int:

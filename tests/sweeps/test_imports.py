@@ -693,3 +693,36 @@ def test_shapes_that_eyes_found(tmp_path, import_):
     assert columns["tokens"].tolist() == [1e6, 2e6]
     assert columns["loss"].tolist() == [2.1, 1.9]
     assert np.isnan(columns["params"][1])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fit",),
+        ("fit", "--multiverse"),
+        ("isoflop",),
+        ("allocate", "--flops", "1e20"),
+        ("forecast", "--params", "2e9", "--tokens", "1e11"),
+        ("audit",),
+        ("downstream", "--score", "score"),
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_every_verb_names_the_rows_it_left_out(tmp_path, capsys, arguments):
+    from importlib import import_module
+
+    from lab.__main__ import VERBS
+
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(1e9, 1e11, 6)))
+    loss = (1.7 + 400 / n**0.34 + 410 / d**0.28) * np.exp(
+        0.002 * np.random.default_rng(0).standard_normal(36)
+    )
+    lines = [f"{a},{b},{c},{1 / c}" for a, b, c in zip(n, d, loss, strict=True)]
+    lines[3] = f"{n[3]},{d[3]},nan,.3"
+    path = write(tmp_path / "t.csv", "\n".join(["N,D,loss,score", *lines]))
+    verb, *options = arguments
+    fast = ["--bootstrap", "0"]
+    verbs = {name: entry[0] for group in VERBS.values() for name, entry in group.items()}
+    module, function = verbs[verb].split(":")
+    assert not getattr(import_module(module), function)([str(path), *options, *fast])
+    assert "loss is missing or not a number (row 3)" in capsys.readouterr().out
