@@ -87,7 +87,10 @@ def local_devices(environment=os.environ) -> tuple[int, ...]:
     tasks = _tasks_on_node(environment)
     if tasks == 1:
         return ()
-    me = int(environment.get("SLURM_LOCALID", 0))
+    told = environment.get("SLURM_LOCALID", "0")
+    if not (told.isascii() and told.isdigit()):
+        raise InputError(f"SLURM_LOCALID: should be a whole number, is {said(told)}")
+    me = int(told)
     variables = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
     visible = next((environment[name].split(",") for name in variables if environment.get(name)), None)
     if visible is None:

@@ -114,6 +114,8 @@ def test_devices_of_a_slurm_task_are_those_of_its_node_divided_by_its_tasks():
     assert distributed.local_devices({}) == ()
     with pytest.raises(InputError, match="8 visible devices cannot be divided among 3 tasks of a node"):
         mine("3", 0, eight)
+    with pytest.raises(InputError, match="SLURM_LOCALID: should be a whole number, is 'x'"):
+        mine("2", "x", eight)
 
 
 @pytest.mark.slow
