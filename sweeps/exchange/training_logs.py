@@ -45,7 +45,8 @@ def read(path: Path, text: str, kind: Log, given: Given, every: bool = False) ->
     readers = {"nanogpt": _nanogpt, "nanochat": _nanochat, "llmc": _llmc, "modded": _modded}
     sizes = set(re.findall(rf"number of parameters: {_NUMBER}|num_parameters\s*\|\s*{_NUMBER}", text))
     if len(sizes) > 1 and not given.params:
-        shown = " and ".join(sorted({first or second for first, second in sizes}))
+        named = sorted({(first or second)[:16] for first, second in sizes})
+        shown = " and ".join(named[:3]) + (", ..." if len(named) > 3 else "")
         raise InputError(f"{path}: holds the logs of several runs ({shown} parameters); cut it, a file a run")
     rows = readers[kind](path, text, given)
     return rows if every else rows[-1:]
