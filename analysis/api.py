@@ -86,14 +86,17 @@ def _predict_interval(
     tokens: ArrayLike | None = None,
     level: float | None = None,
     new_run: bool = True,
+    noise: ArrayLike | None = None,
     **inputs: ArrayLike,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) arrays for the loss of a new run, or with new_run=False for the law itself.
+    """(low, high) arrays for the loss of a new run, or with new_run=False for the law itself. noise: the standard
+    error that the new run's loss will have, in the loss's unit, where the table states that of its rows;
+    without it the new run is as noisy as the typical row.
 
-    Raises InputError when the fit was made without a bootstrap.
+    Raises InputError when the fit was made without a bootstrap, and for noise where the table states none.
     """
     where = inputs_of(self.law, params, tokens, inputs)
-    return prediction_interval(self, where, level or self.level, new_run)
+    return prediction_interval(self, where, level or self.level, new_run, noise)
 
 
 def _law_contour(self: Fit, **options: Any) -> Any:

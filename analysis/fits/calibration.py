@@ -102,15 +102,18 @@ def ratios(
 def simulated_noise(residual, rows: Sample, rho: Rho, width: int, count: int, rng) -> np.ndarray:
     """(count, n) draws of noise like the residuals (n,), with the same dependence within clusters."""
     size = len(residual)
+    # A quiet row never gets a loud one's residual: what is shuffled is in units of each row's stated noise.
+    unit = np.ones(size) if rho.scale is None else rho.scale
+    residual = residual * unit
     middle = residual.mean() if rho.name == "squared" else np.median(residual)
     scaled = (residual - middle) * np.sqrt(size / max(size - width, 1))
     if not rows.clustered_by:
-        return scaled[rng.integers(size, size=(count, size))]
+        return scaled[rng.integers(size, size=(count, size))] / unit
     groups = rows.clusters
     means = np.bincount(groups, scaled) / np.bincount(groups)
     own = scaled - means[groups]
     shared = means[rng.integers(len(means), size=(count, len(means)))][:, groups]
-    return shared + own[rng.integers(size, size=(count, size))]
+    return (shared + own[rng.integers(size, size=(count, size))]) / unit
 
 
 def _quantities(law: Law, params, far, flops: float) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from analysis.fits.calibration import calibrated
 from analysis.fits.certify import certify, invariances
 from analysis.fits.identify import refuse, remarks
 from analysis.fits.kept import Kept, beside
-from analysis.fits.noise import weighted
+from analysis.fits.noise import Stated, weighted
 from analysis.fits.profile import by_profile
 from analysis.fits.results import Exponents, Fit, Objective
 from analysis.intervals.bootstrap import bootstrap, interval
@@ -132,8 +132,9 @@ def _fitted(
     found = _held(law, searched, centre)
     best = lowest(found)
     said: tuple[Note, ...] = ()
+    stated: Stated | None = None
     if rows.noise is not None:
-        rho, said = weighted(rho, rows, law, target - law.log_loss(found.theta[best][None], x)[0])
+        rho, stated, said = weighted(rho, rows, law, target - law.log_loss(found.theta[best][None], x)[0])
         searched = search(law, x, target, rho)
         found = _held(law, searched, centre)
         best = lowest(found)
@@ -158,6 +159,9 @@ def _fitted(
         rows, dependence = dependent(rows, residual)
         said = (*said, *dependence)
     scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
+    if stated is not None:
+        # As a row of typical noise would have them.
+        scaled = scaled / stated.factor(rows.noise, rows.loss)
     near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]
     begin = found.theta[near]
     resampled, spread, drawn = bootstrap(
@@ -200,6 +204,7 @@ def _fitted(
         resampled=resampled,
         spread=spread,
         noise=scaled,
+        stated=stated,
         source=source,
         rows=rows,
         rho=rho,

@@ -22,6 +22,7 @@ import numpy as np
 from analysis import files
 from analysis.errors import InputError
 from analysis.fits.leading import Leading, Rival
+from analysis.fits.noise import Stated
 from analysis.fits.results import Basin, Calibration, Certificate, Exponents, Fit, Objective
 from analysis.intervals.freedom import Freedom
 from analysis.laws.law import Law
@@ -37,7 +38,7 @@ CLASSES = {
     one.__name__: one
     for one in (
         *(Basin, Calibration, Certificate, Excluded, Exponents, Fit, Freedom, Leading, Note),
-        *(Objective, Rho, Rival, Sample),
+        *(Objective, Rho, Rival, Sample, Stated),
     )
 }
 # Fits of more rows are not kept: reading them would take as long as it saves.

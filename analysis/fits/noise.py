@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,9 +15,22 @@ from analysis.tables.sample import Sample
 MEDIAN = 0.6744897501960817
 
 
-def weighted(rho: Rho, rows: Sample, law: Law, residual: np.ndarray) -> tuple[Rho, tuple[Note, ...]]:
+@dataclass(frozen=True)
+class Stated:
+    """What stated noise comes to, all relative to the loss. typical: the median row's, with what was added; added: the
+    standard deviation that was added to every row's."""
+
+    typical: float
+    added: float
+
+    def factor(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """The noise of runs at `loss` with standard errors `error`, over the typical row's."""
+        return np.hypot(error / loss, self.added) / self.typical
+
+
+def weighted(rho: Rho, rows: Sample, law: Law, residual: np.ndarray) -> tuple[Rho, Stated, tuple[Note, ...]]:
     """The objective with each residual in units of its own noise (times the typical noise, so that Huber's
-    corner keeps its meaning), and what to say about the noise.
+    corner keeps its meaning), what the noise is, and what to say about it.
 
     residual (n,) of the log loss, of an unweighted fit. A stated error rarely holds all noise: an evaluation
     error knows nothing of seeds. So one variance is added to all rows, the one with which the standardised
@@ -50,4 +63,5 @@ def weighted(rho: Rho, rows: Sample, law: Law, residual: np.ndarray) -> tuple[Rh
         said.append(Note("noise_overstated", text))
     unit = rows.loss if rho.raw else 1.0
     scale = total * unit
-    return replace(rho, scale=np.median(scale) / scale), tuple(said)
+    noise = Stated(typical, float(np.sqrt(extra)))
+    return replace(rho, scale=np.median(scale) / scale), noise, tuple(said)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.fits.leading import Leading
+from analysis.fits.noise import Stated
 from analysis.intervals.bootstrap import Interval
 from analysis.intervals.freedom import Freedom
 from analysis.laws.law import Law
@@ -144,7 +145,8 @@ class Fit:
     resampled: what the bootstrap drew, in words; draws: the bootstrap's parameter values, name -> (draws,).
     spread: factor by which intervals are widened about the estimate (1 = none), or, for few clusters, what
     gives it for each quantity (`analysis.intervals.freedom`).
-    noise: residuals of the log loss, scaled up for the fitted parameters: the scatter of one new run.
+    noise: residuals of the log loss, scaled up for the fitted parameters: the scatter of one new run; where
+    rows state their noise, of a run whose noise is the typical one. stated: what that is.
     points: number of rows fitted. data: the rows fitted, name -> (points,): row (index in the table), the
     law's inputs, params, tokens, flops, loss, fitted, residual (log measured minus log fitted). calibration:
     how often such intervals held the truth on this design, where that was asked for. rows, rho: what was
@@ -167,6 +169,7 @@ class Fit:
     resampled: str = "nothing"
     spread: float | Freedom = 1.0
     noise: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    stated: Stated | None = None
     source: str = ""
     calibration: Calibration | None = None
     rows: Sample | None = None
@@ -191,6 +194,7 @@ class Fit:
             tokens: ArrayLike | None = None,
             level: float | None = None,
             new_run: bool = True,
+            noise: ArrayLike | None = None,
             **inputs: ArrayLike,
         ) -> tuple[np.ndarray, np.ndarray]: ...
 

@@ -8,7 +8,15 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.intervals.freedom import Freedom, student
-from analysis.intervals.resample import FEW, asymptotic, draws_of_rows, draws_wild, pairs, shares
+from analysis.intervals.resample import (
+    FEW,
+    asymptotic,
+    draws_linear,
+    draws_of_rows,
+    draws_wild,
+    pairs,
+    shares,
+)
 from analysis.laws.law import Law
 from analysis.solve.estimator import Optimum
 from analysis.solve.objectives import Rho
@@ -18,7 +26,7 @@ Interval = tuple[float, float]
 # From here on Student's t and the normal differ by less than a percent.
 MANY = 150
 METHODS = ("auto", "clusters", "wild", "rows", "profile")
-# Above this many rows the draws are those of the asymptotic normal distribution.
+# Above this many rows nothing is fitted again: the law is straight over what so many leave open.
 HUGE = 20_000
 
 
@@ -36,6 +44,9 @@ def bootstrap(
     if not draws:
         empty = Optimum(np.zeros((0, len(theta))), np.zeros(0), np.zeros(0), np.zeros(0, bool))
         return "nothing", 1.0, empty
+    if len(rows) > HUGE and count < MANY:
+        drawn, freedom = draws_linear(law, x, target, rho, theta, rows.clusters, draws, seed)
+        return f"nothing: draws from the covariance of {unit} (CR2), t by quantity", freedom, drawn
     if len(rows) > HUGE:
         drawn = asymptotic(law, x, target, rho, theta, rows.clusters, draws, seed)
         return f"nothing: normal draws from the covariance by {unit} (sandwich)", 1.0, drawn
@@ -52,7 +63,7 @@ def bootstrap(
     drawn = draws_of_rows(law, x, target, rho, optima, pairs(rows.clusters, draws, seed))
     if not smooth or count >= MANY:
         return f"{unit} with replacement", 1.0, drawn
-    freedom = max(count - len(theta), (count + 3) // 2)
+    freedom = max(count - len(theta), 1)
     text = f"{unit} with replacement, t with {freedom} degrees of freedom"
     return text, float(student(freedom, level)), drawn
 
