@@ -89,9 +89,9 @@ def _predict_interval(
     noise: ArrayLike | None = None,
     **inputs: ArrayLike,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) arrays for the loss of a new run, or with new_run=False for the law itself. noise: the standard
-    error that the new run's loss will have, in the loss's unit, where the table states that of its rows;
-    without it the new run is as noisy as the typical row.
+    """(low, high) arrays for the loss of a new run, or with new_run=False for the law itself. noise: the
+    standard error that the new run's loss will have, in the loss's unit, where the table states that of its
+    rows; without it the new run is as noisy as the typical row.
 
     Raises InputError when the fit was made without a bootstrap, and for noise where the table states none.
     """

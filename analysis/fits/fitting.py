@@ -195,6 +195,7 @@ def _fitted(
         excluded=rows.excluded,
         warnings=(
             *said,
+            *_clusters(rows, law),
             *_unseen(law, x, theta),
             *remarks(rows, law, certificate, residual, value, lost, gone.mean(axis=0)),
         ),
@@ -212,6 +213,17 @@ def _fitted(
     if method != "profile":
         return result
     return by_profile(result)
+
+
+def _clusters(rows: Sample, law: Law) -> tuple[Note, ...]:
+    count = int(rows.clusters.max()) + 1
+    if not rows.clustered_by or count >= len(law.names):
+        return ()
+    text = (
+        f"{count} clusters ({rows.clustered_by}) are fewer than the {len(law.names)} parameters of "
+        f"{law.name}: what the law does between them cannot be told from their noise; no interval holds that"
+    )
+    return (Note("few_clusters", text),)
 
 
 def _held(law: Law, found: Optimum, centre: Mapping[str, float]) -> Optimum:

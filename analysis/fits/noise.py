@@ -17,8 +17,8 @@ MEDIAN = 0.6744897501960817
 
 @dataclass(frozen=True)
 class Stated:
-    """What stated noise comes to, all relative to the loss. typical: the median row's, with what was added; added: the
-    standard deviation that was added to every row's."""
+    """What stated noise comes to, all relative to the loss. typical: the median row's, with what was added;
+    added: the standard deviation that was added to every row's."""
 
     typical: float
     added: float

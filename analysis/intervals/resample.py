@@ -116,8 +116,8 @@ def draws_wild(
 def draws_linear(
     law: Law, x, target, rho: Rho, theta, clusters, draws: int, seed: int
 ) -> tuple[Optimum, Freedom]:
-    """`draws_wild` without refits, for so many rows that the law is straight over their noise: normal draws from the
-    covariance that CR2 residuals of the clusters have, and how far to widen what follows from them.
+    """`draws_wild` without refits, for so many rows that the law is straight over their noise: normal draws
+    from the covariance that CR2 residuals of the clusters have, and how far to widen what follows from them.
 
     How many rows there are is no matter: eight runs of three thousand checkpoints each are eight. Residuals
     are cut at 1.345 of their spread, and a smaller corner than that costs what it costs under normal noise
@@ -152,8 +152,8 @@ def inside(corner: float) -> float:
 
 
 def variance_of(corner: float) -> float:
-    """The variance of an M-estimate with this corner, in standard deviations of normal noise, over that of one with
-    1.345 without its division by `inside`: what draws of residuals cut there have yet to be multiplied by."""
+    """The variance under normal noise of an M-estimate with this corner, in standard deviations of the noise,
+    over that of one with 1.345."""
 
     def squares(at: float) -> float:
         density = np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi)
