@@ -315,8 +315,8 @@ def planted_coverage(tables, first, draws=60):
 
 
 def test_the_forecasts_rule_holds_what_comes_where_chinchilla_does_not():
-    """90 % nominal over 40 tables each of Kaplan's joint form and of trunks that share noise, on seeds that the
-    rule was not chosen on; not by width either, for a run alone scatters by half a percent."""
+    """90 % nominal over 40 tables each of Kaplan's joint form and of trunks that share noise, on seeds that
+    the rule was not chosen on; not by width either, for a run alone scatters by half a percent."""
     for truth in ("joint", "trunks"):
         one = trial(truth, "grid x 3.3", range(1000, 1040))
         inside, half, _ = forecasts(one, Rule())
