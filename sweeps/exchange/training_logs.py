@@ -43,10 +43,11 @@ def read(path: Path, text: str, kind: Log, given: Given, every: bool = False) ->
         InputError: where the log lacks what a row needs, naming the option that gives it.
     """
     readers = {"nanogpt": _nanogpt, "nanochat": _nanochat, "llmc": _llmc, "modded": _modded}
-    sizes = set(re.findall(rf"number of parameters: {_NUMBER}|num_parameters\s*\|\s*{_NUMBER}", text))
+    found = re.findall(rf"number of parameters: {_NUMBER}|num_parameters\s*\|\s*{_NUMBER}", text)
+    # what has more digits than any model has parameters is no count
+    sizes = {size for pair in found for size in pair if 0 < len(size) < 20}
     if len(sizes) > 1 and not given.params:
-        named = sorted({(first or second)[:16] for first, second in sizes})
-        shown = " and ".join(named[:3]) + (", ..." if len(named) > 3 else "")
+        shown = " and ".join(sorted(sizes)[:3]) + (", ..." if len(sizes) > 3 else "")
         raise InputError(f"{path}: holds the logs of several runs ({shown} parameters); cut it, a file a run")
     rows = readers[kind](path, text, given)
     return rows if every else rows[-1:]
