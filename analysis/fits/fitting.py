@@ -159,7 +159,7 @@ def _fitted(
         rows, dependence = dependent(rows, residual)
         said = (*said, *dependence)
     scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
-    if stated is not None:
+    if stated is not None and rows.noise is not None:
         # As a row of typical noise would have them.
         scaled = scaled / stated.factor(rows.noise, rows.loss)
     near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]
