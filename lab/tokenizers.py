@@ -156,6 +156,8 @@ class SubwordTokenizer:
             ) from None
         made.no_truncation()
         made.no_padding()
+        if getattr(made.model, "dropout", None):
+            made.model.dropout = None  # the same text would give other tokens every time
         if not made.get_vocab_size():
             raise InputError(f"{self.where}: its vocabulary is empty")
         return made
@@ -212,6 +214,12 @@ class SubwordTokenizer:
         for token, i in self._made.get_vocab(with_added_tokens=True).items():
             sizes[i] = len(token.encode()) if token in of_added else len(token)
         return sizes
+
+    @property
+    def special(self) -> list[int]:
+        """Ids of its own marks, as <|endoftext|>."""
+        added = json.loads(self.json).get("added_tokens") or []
+        return [token["id"] for token in added if token.get("special")]
 
     def encode(self, text: str) -> np.ndarray:
         """int32 ids, without <start> and <end>."""

@@ -112,7 +112,8 @@ def held_out(group_D: np.ndarray, bytes_D: np.ndarray, val_fraction: float, name
     if len(groups) < 2:
         raise InputError(
             f"{name}: all text is one document, so none can be held out for validation; "
-            "separate documents by blank lines (.txt), lines (.jsonl) or files (directory)"
+            "separate documents by blank lines (.txt), lines (.jsonl) or files (directory), or let "
+            'data.split = "file" hold out the end of a lone text'
         )
     bytes_G = np.bincount(group_of_D, weights=bytes_D).astype(np.int64)
     budget = val_fraction * bytes_G.sum()

@@ -167,10 +167,14 @@ def main(argv: list[str]) -> int:
     folder, workers, worker = Path(argv[0]), int(argv[1]), int(argv[2])
     parent = os.getppid()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the workers fill the cores
-    problems = work(folder, workers, worker, lambda: os.getppid() != parent)
-    if problems:
-        write_json(folder / f"problems-{worker}.json", problems)
-        return 2
+    try:
+        problems = work(folder, workers, worker, lambda: os.getppid() != parent)
+        if problems:
+            write_json(folder / f"problems-{worker}.json", problems)
+            return 2
+    except OSError as error:  # a full disk, on which no file of problems fits either
+        print(f"error: {folder}: {error.strerror or error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -42,7 +42,7 @@ FORMAT = 1
 MERGED = 1 << 22  # tokens merged at a time
 PARALLEL = 1 << 26  # bytes of text from which on several processes are worth their start
 MOST_WORKERS = 16
-_CHECKED = 1 << 26  # bytes of shards whose digests are compared at every load
+_CHECKED = 1 << 26  # bytes of a file whose digest is compared at every load; of a larger one if its time changed
 Progress = Callable[[int, int], None]
 
 
@@ -81,27 +81,45 @@ def read(folder: Path) -> Shards | None:
         return None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         return None
+    times = facts.get("times", {})
+    met = {}  # times of the large files
     for name, size in facts["sizes"].items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
             return None
-        if name in facts["digests"] and size <= _CHECKED:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != facts["digests"][name]:
-                    return None
+        if size > _CHECKED:
+            met[name] = path.stat().st_mtime_ns
+            if met[name] == times.get(name):
+                continue
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != facts["digests"].get(name):
+                return None
+    if met != times:  # built just now, or copied: compared once
+        facts["times"] = met
+        with contextlib.suppress(OSError, InputError):
+            write_json(folder / "facts.json", facts)
     return Shards(folder, facts)
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One process at a time builds in a folder; the lock ends with its process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """One process at a time builds in a folder; the lock ends with its process, however that ends.
+
+    Raises InputError, naming the folder, for what the disk refuses meanwhile.
+    """
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: token shards cannot be built there ({error.strerror or error}); "
+            "the environment variable SCALING_LAB_DATA names another place"
+        ) from None
 
 
 def build(
@@ -125,6 +143,8 @@ def build(
             return found
         work = folder / "parts"
         work.mkdir(exist_ok=True)
+        for left in (*folder.glob(".*.tmp"), *work.glob(".*.tmp")):  # of a build that was killed
+            left.unlink()
         if documents is None:
             plan.write(work, tokenizer)
             _run(work, plan, progress)
@@ -244,6 +264,7 @@ class _Merge:
         done = 0
         with contextlib.ExitStack() as stack:
             sides = [_Side(self.folder, side, stack) for side in ("train", "validation")]
+            span_digest = hashlib.sha256()
             spans = (
                 stack.enter_context(writing(self.folder / "validation.spans")) if self.with_spans else None
             )
@@ -265,7 +286,9 @@ class _Merge:
                     if isinstance(t, ByteTokenizer):
                         text.update(tokens)
                     if spans and is_held:
-                        spans.write(np.concatenate([[0], widths[row_part][a:b], [0]]).astype("<u4").tobytes())
+                        framed = np.concatenate([[0], widths[row_part][a:b], [0]]).astype("<u4")
+                        spans.write(framed)
+                        span_digest.update(framed)
                     done += 1
             facts = [side.close() for side in sides]
         if isinstance(t, ByteTokenizer):
@@ -274,6 +297,7 @@ class _Merge:
             digest = text.hexdigest()
         else:
             said = [f"{f['digests'][name]}" for f in facts for name in sorted(f["digests"])]
+            said += [span_digest.hexdigest()] if self.with_spans else []
             digest = hashlib.sha256(" ".join(("shards/1", *said)).encode()).hexdigest()
         whole = {"sizes": {}, "digests": {}, "digest": digest}
         for f in facts:
@@ -282,6 +306,7 @@ class _Merge:
         if self.with_spans:
             path = self.folder / "validation.spans"
             whole["sizes"]["validation.spans"] = path.stat().st_size
+            whole["digests"]["validation.spans"] = span_digest.hexdigest()
         return whole
 
     def _tokens(self, k: int, a: int, b: int) -> np.ndarray:

@@ -41,7 +41,7 @@ def load(
     """The data set of a configuration that names one text."""
     if config.kind in PACKAGE_SOURCES and isinstance(tokenizer, ByteTokenizer):
         return _in_memory(config, tokenizer, digest_of, cache, progress)
-    if config.kind == "files" and any(token_files.is_of_tokens(Path(place)) for place in config.places):
+    if config.kind == "files" and _holds_ids(config):
         return _of_ids(config, tokenizer, digest_of, cache)
     if isinstance(tokenizer, IdTokenizer):
         raise InputError(f"{config.label}: is a text; {config.tokenizer!r} is for ids in .bin and .npy")
@@ -132,22 +132,22 @@ def _sharded(config: DataConfig, tokenizer, digest_of: Digest, cache, progress) 
 
 def _shards(config: DataConfig, tokenizer, cache, progress):
     """Shards of a text, the files they are of, or the built-in corpus."""
-    root = _root(cache)
     told = progress and (lambda done, total: progress(done, total, "bytes"))
     if config.kind in PACKAGE_SOURCES:
         corpus, _ = _package(config.source, cache, progress)
         plan = parts.Plan((), config.text_field, config.val_fraction, True)
         key = shards.key_of(corpus.digest, config.val_fraction, tokenizer.digest)
         pairs = zip(corpus.group_D.tolist(), documents_of(corpus), strict=True)
-        made = shards.build(root / key, plan, tokenizer, config.source, True, pairs, told)
+        made = shards.read(_named(cache) / key)
+        made = made or shards.build(_root(cache) / key, plan, tokenizer, config.source, True, pairs, told)
         return made, None, corpus
     found = files.find(tuple(map(Path, config.places)), config.split, config.include)
     options = [config.text_field, config.val_fraction, config.dedupe]
     key = shards.key_of(found.stamps, found.hows, options, tokenizer.digest)
     subwords = isinstance(tokenizer, SubwordTokenizer)
-    if (made := shards.read(root / key)) is None:
+    if (made := shards.read(_named(cache) / key)) is None:
         plan = parts.Plan(tuple(files.jobs(found)), config.text_field, config.val_fraction, subwords)
-        made = shards.build(root / key, plan, tokenizer, config.label, config.dedupe, None, told)
+        made = shards.build(_root(cache) / key, plan, tokenizer, config.label, config.dedupe, None, told)
     return made, found, None
 
 
@@ -161,10 +161,15 @@ def _elsewhere() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="scaling-law-lab-")
 
 
-def _root(cache: Path | None) -> Path:
-    """Where shards are kept: `SCALING_LAB_DATA`, the cache, or a folder of this process alone."""
+def _named(cache: Path | None) -> Path:
+    """Where shards are looked for, though nothing can be written there: `SCALING_LAB_DATA`, or the cache."""
     named = os.environ.get("SCALING_LAB_DATA")
-    folder = Path(named) if named and cache is None else (cache or cache_folder()) / "corpora"
+    return Path(named) if named and cache is None else (cache or cache_folder()) / "corpora"
+
+
+def _root(cache: Path | None) -> Path:
+    """Where shards are built: there, or in a folder of this process alone."""
+    folder = _named(cache)
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
@@ -218,12 +223,12 @@ def trained_bpe(configs: list[DataConfig], size: int, cache: Path | None, progre
 
     What may be held out is left out: documents whose hash lies among the first 1.5 `val_fraction`.
     """
-    root = _root(cache)
     sources = [_documents(config, cache, progress) for config in configs]
     key = shards.key_of("bpe", size, [stamp for stamp, _, _ in sources], configs[0].val_fraction)
-    kept = root / f"bpe-{size}-{key}.json"
+    kept = _named(cache) / f"bpe-{size}-{key}.json"
     if kept.is_file():
         return read(kept)
+    kept = _root(cache) / kept.name
     limit = int(min(1.5 * configs[0].val_fraction, 0.99) * 2**64)
     total = sum(size_ for _, size_, _ in sources)
     share = min(1.0, BPE_BYTES / max(total, 1))
@@ -260,7 +265,7 @@ def _documents(config: DataConfig, cache, progress):
     if config.kind in PACKAGE_SOURCES:
         corpus, _ = _package(config.source, cache, progress)
         return corpus.digest, len(corpus.text), lambda: (raw.decode() for raw in documents_of(corpus))
-    if any(token_files.is_of_tokens(Path(place)) for place in config.places):
+    if _holds_ids(config):
         raise InputError(f"{config.label}: holds ids, no text from which a vocabulary could be learned")
     found = files.find(tuple(map(Path, config.places)), config.split, config.include)
 
@@ -273,12 +278,20 @@ def _documents(config: DataConfig, cache, progress):
     return stamp, sum(path.stat().st_size for path in found.files), documents
 
 
+def _holds_ids(config: DataConfig) -> bool:
+    """Whether a place holds ids. A folder of which `include` names files is read as text."""
+    places = [Path(place) for place in config.places]
+    return any(token_files.is_of_tokens(p) and not (config.include and p.is_dir()) for p in places)
+
+
 def _of_ids(config: DataConfig, tokenizer, digest_of: Digest, cache: Path | None) -> Dataset:
     """Ids as they lie in their files."""
     train, held = token_files.find(tuple(map(Path, config.places)))
     label = config.label
     stamp = hashlib.sha256(json.dumps([str(s.path.resolve()) for s in (*train, *held)]).encode())
-    found = token_files.survey([*train, *held], _root(cache) / f"ids-{stamp.hexdigest()[:16]}.json")
+    name = f"ids-{stamp.hexdigest()[:16]}.json"
+    known = _named(cache) / name
+    found = token_files.survey([*train, *held], known if known.is_file() else _root(cache) / name)
     if config.tokenizer == "bytes":
         raise InputError(
             f"{label}: holds ids, the largest is {max(found['largest']):,}; say of which vocabulary: "
@@ -315,6 +328,9 @@ def _of_ids(config: DataConfig, tokenizer, digest_of: Digest, cache: Path | None
         "train_windows": rows.unique,
     }
     sizes = tokenizer.bytes_of_token
+    if isinstance(tokenizer, SubwordTokenizer) and sizes is not None:
+        sizes = sizes.copy()
+        sizes[tokenizer.special] = 0  # in ids they are marks, no text
     contents = (*found["digests"], json.dumps([config.mark, len(train), size]), tokenizer.digest)
     return Dataset(
         config=config,

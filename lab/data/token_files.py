@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lab.data.dataset import Validation
+from lab.data.files import ABOUT, LINES, TABLE, TEXT, TOKENS
 from lab.errors import InputError
 from lab.files import opened, read_json, write_json
 
@@ -39,11 +40,12 @@ class Stream:
 
 
 def is_of_tokens(place: Path) -> bool:
-    """Whether the place is a token file, or a folder of nothing else that is known."""
+    """Whether the place is a token file, or a folder of no text but the README and code that made them."""
     if place.is_dir():
         names = [path.name.lower() for path in place.iterdir() if path.is_file()]
-        return any(n.endswith((".bin", ".npy")) for n in names) and not any(
-            n.endswith((".txt", ".jsonl", ".parquet", ".gz", ".zst", ".arrow")) for n in names
+        names = [name for name in names if not name.startswith((".", *ABOUT))]
+        return any(n.endswith(TOKENS) for n in names) and not any(
+            n.endswith((*TEXT, *LINES, *TABLE, ".arrow")) for n in names
         )
     return place.name.lower().endswith((".bin", ".npy"))
 
@@ -54,7 +56,7 @@ def find(places: tuple[Path, ...]) -> tuple[list[Stream], list[Stream]]:
         path
         for place in places
         for path in (
-            sorted(p for p in place.iterdir() if p.name.lower().endswith((".bin", ".npy")))
+            sorted(p for p in place.iterdir() if p.name.lower().endswith(TOKENS) and p.name[0] != ".")
             if place.is_dir()
             else [place]
         )
@@ -77,7 +79,8 @@ def _stream(path: Path) -> Stream:
             size = path.stat().st_size
             if path.name.lower().endswith(".npy"):
                 return _numpy(path, file)
-            head = np.frombuffer(file.read(12), "<i4") if size >= 12 else np.zeros(3, "<i4")
+            begin = file.read(_HEADER)
+            head = np.frombuffer(begin, "<i4") if len(begin) == _HEADER else np.zeros(256, "<i4")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if int(head[0]) in _LLM_C and size >= _HEADER:
@@ -94,6 +97,17 @@ def _stream(path: Path) -> Stream:
         raise InputError(f"{path}: holds items of an evaluation (llm.c), no text to train on")
     if size == 0 or size % 2:
         raise InputError(f"{path}: has {size:,} bytes; uint16 tokens without a header take an even number")
+    if head[0] and not head[3:].any():
+        raise InputError(
+            f"{path}: begins like a header of llm.c with the magic number {head[0]:,}; "
+            f"known are {', '.join(map(str, _LLM_C))}"
+        )
+    few = np.frombuffer(begin, "<u2")
+    if len(few) >= 64 and few[::2].any() and not few[1::2].any():
+        raise InputError(
+            f"{path}: without a header it should hold uint16, and every second one is 0, as of uint32; "
+            "save it as .npy"
+        )
     return Stream(path, np.dtype("<u2"), 0, size // 2)
 
 

@@ -181,6 +181,40 @@ def test_ids_with_their_tokenizer_have_bytes(tmp_path):
     assert (data.fixed_validation.bytes_W == 16).all()
 
 
+def test_marks_of_a_tokenizer_are_no_text_in_ids(tmp_path):
+    made = pytest.importorskip("tokenizers")
+    letters = sorted(made.pre_tokenizers.ByteLevel.alphabet())
+    one = made.Tokenizer(made.models.BPE(dict(zip(letters, range(256), strict=True)), []))
+    one.pre_tokenizer = made.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    one.add_special_tokens(["<|endoftext|>"])
+    one.save(str(tmp_path / "t.json"))
+    ids = IDS % 256
+    ids[::8] = 256
+    np.save(tmp_path / "a.npy", ids)
+    data = load(DataConfig(str(tmp_path / "a.npy"), context=16, tokenizer=str(tmp_path / "t.json")))
+    assert (data.fixed_validation.bytes_W == 14).all()
+    assert data.bytes_per_token == pytest.approx(7 / 8, abs=0.01)
+
+
+@pytest.mark.parametrize("extra", ["w.bin", "w.npy"])
+def test_a_folder_of_texts_with_an_array_beside_them_is_text(tmp_path, extra):
+    for n, text in enumerate(TEXTS):
+        (tmp_path / f"{n}.md").write_text(text)
+    whole = load(DataConfig(str(tmp_path), context=8)).digest
+    (tmp_path / extra).write_bytes(b"odd")
+    assert load(DataConfig(str(tmp_path), context=8)).digest == whole
+    assert load(DataConfig(str(tmp_path), context=8, include=("*.md",))).digest == whole
+
+
+def test_code_beside_ids_is_read_where_it_is_asked_for(tmp_path):
+    for n, text in enumerate(TEXTS):
+        (tmp_path / f"{n}.py").write_text(text)
+    (tmp_path / "train.bin").write_bytes(IDS.astype("<u2").tobytes())
+    assert load(DataConfig(str(tmp_path), context=8, tokenizer="ids:500")).unique_tokens < 4000
+    data = load(DataConfig(str(tmp_path), context=8, include=("*.py",)))
+    assert data.facts["documents"] == len(TEXTS)
+
+
 def bad(name, raw, problem, **config):
     return pytest.param(name, raw, config, problem, id=f"{name} {problem[:20]}")
 
@@ -217,6 +251,8 @@ def bad(name, raw, problem, **config):
             tokenizer="ids:500",
         ),
         bad("a.bin", header(IDS, 20240522, 1, "<u2"), "holds items of an evaluation", tokenizer="ids:500"),
+        bad("a.bin", header(IDS, 20240521, 1, "<u2"), "with the magic number 20,240,521", tokenizer="ids:65536"),
+        bad("a.bin", IDS.astype("<u4").tobytes(), "every second one is 0, as of uint32", tokenizer="ids:500"),
         bad("a.npy", b"\x93NUMPY", "no .npy file", tokenizer="ids:500"),
         bad("a.jsonl.zst", b"no zstd at all", "damaged zst file"),
         bad("a.jsonl.gz", gzip.compress(lines())[:-9], "damaged gz file"),

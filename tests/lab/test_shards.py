@@ -1,5 +1,6 @@
 """Token shards: the same whatever cuts, processes and deaths they were made by; mapped, not held."""
 
+import errno
 import json
 import os
 import random
@@ -77,6 +78,54 @@ def test_shards_that_are_torn_or_altered_are_made_again(corpus):
         assert tokens.read_bytes() == raw
     (folder / "facts.json").unlink()
     assert load(config, corpus / "cache").digest == digest
+
+
+def test_a_large_file_is_compared_when_its_time_changed(corpus, monkeypatch):
+    monkeypatch.setattr(shards, "_CHECKED", 0)
+    config = DataConfig(str(corpus / "a.jsonl"), context=16)
+    digest = load(config, corpus / "cache").digest
+    (folder,) = [path for path in (corpus / "cache" / "corpora").iterdir() if path.is_dir()]
+    tokens = folder / "train.tokens"
+    raw = tokens.read_bytes()
+    tokens.write_bytes(b"\0\0" + raw[2:])
+    assert load(config, corpus / "cache").digest == digest
+    assert tokens.read_bytes() == raw
+    os.utime(tokens, (1, 1))  # a copy: as it was, at another time
+    facts = (folder / "facts.json").read_bytes()
+    for _ in range(2):
+        assert shards.read(folder) is not None
+        again = (folder / "facts.json").read_bytes()
+        assert again != facts  # the new time is noted
+    monkeypatch.setattr(shards.hashlib, "file_digest", None)  # and nothing is compared any more
+    assert shards.read(folder) is not None
+
+
+def test_what_a_cache_that_cannot_be_written_holds_is_read(corpus, monkeypatch):
+    config = DataConfig(str(corpus / "a.jsonl"), context=16, tokenizer="bpe:280")
+    first = load(config, corpus / "cache")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    again = load(config, corpus / "cache")
+    assert again.facts["cache"] == first.facts["cache"]
+    assert again.digest == first.digest
+
+
+def test_what_a_killed_merge_left_is_cleared_away(corpus):
+    config = DataConfig(str(corpus / "a.jsonl"), context=16)
+    load(config, corpus / "cache")
+    (folder,) = [path for path in (corpus / "cache" / "corpora").iterdir() if path.is_dir()]
+    (folder / "facts.json").unlink()
+    (folder / ".0123.tmp").write_bytes(b"half")
+    load(config, corpus / "cache")
+    assert not (folder / ".0123.tmp").exists()
+
+
+def test_a_full_disk_names_the_folder(corpus, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(parts, "write_parts", full)
+    with pytest.raises(InputError, match=r"corpora.*: .*No space left on device.*SCALING_LAB_DATA"):
+        load(DataConfig(str(corpus / "a.jsonl"), context=16), corpus / "cache")
 
 
 def test_a_text_that_changed_is_read_again(corpus):

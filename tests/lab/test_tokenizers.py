@@ -104,6 +104,25 @@ def test_a_tokenizer_json_is_the_vocabulary_that_was_learned(source, tmp_path):
     assert isinstance(brought.tokenizer, SubwordTokenizer)
 
 
+def test_dropout_of_merges_is_off(source, tmp_path):
+    said = json.loads(load(DataConfig(source, context=4, tokenizer="bpe:300")).tokenizer.json)
+    said["model"]["dropout"] = 0.5
+    (tmp_path / "own.json").write_text(json.dumps(said))
+    config = DataConfig(source, context=4, tokenizer=str(tmp_path / "own.json"))
+    assert load(config, tmp_path / "a").digest == load(config, tmp_path / "b").digest
+
+
+def test_bytes_of_each_token_are_compared_and_in_the_digest(source, tmp_path):
+    config = DataConfig(source, context=3, tokenizer=str(word_pieces(tmp_path)), val_windows=1000)
+    first = load(config, tmp_path / "cache")
+    (spans,) = (tmp_path / "cache").rglob("validation.spans")
+    raw = spans.read_bytes()
+    spans.write_bytes(bytes(len(raw)))
+    again = load(config, tmp_path / "cache")
+    assert again.digest == first.digest
+    assert again.fixed_validation.bytes_W.sum() == first.fixed_validation.bytes_W.sum() > 0
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
