@@ -42,7 +42,7 @@ FORMAT = 1
 MERGED = 1 << 22  # tokens merged at a time
 PARALLEL = 1 << 26  # bytes of text from which on several processes are worth their start
 MOST_WORKERS = 16
-_CHECKED = 1 << 26  # bytes of a file whose digest is compared at every load; of a larger one if its time changed
+_CHECKED = 1 << 26  # bytes; a larger file is compared with its digest where its time changed, others always
 Progress = Callable[[int, int], None]
 
 

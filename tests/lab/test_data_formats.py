@@ -251,7 +251,7 @@ def bad(name, raw, problem, **config):
             tokenizer="ids:500",
         ),
         bad("a.bin", header(IDS, 20240522, 1, "<u2"), "holds items of an evaluation", tokenizer="ids:500"),
-        bad("a.bin", header(IDS, 20240521, 1, "<u2"), "with the magic number 20,240,521", tokenizer="ids:65536"),
+        bad("a.bin", header(IDS, 20240521, 1, "<u2"), "the magic number 20,240,521", tokenizer="ids:65536"),
         bad("a.bin", IDS.astype("<u4").tobytes(), "every second one is 0, as of uint32", tokenizer="ids:500"),
         bad("a.npy", b"\x93NUMPY", "no .npy file", tokenizer="ids:500"),
         bad("a.jsonl.zst", b"no zstd at all", "damaged zst file"),
