@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,7 @@ def known_levels(tasks) -> dict[str, Benchmark]:
 
 # What tables write for a score that was not measured.
 NOT_MEASURED = (-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0)
+_ERRORS = re.compile(r"^(.*\S)[ _](?:stderr|se|std_?err(?:or)?)$", re.IGNORECASE)
 _SIZES = re.compile(r"^(params|tokens|flops|loss|loss_nats|seed|model|name|items|family|n|d|c)$")
 
 
@@ -146,11 +147,17 @@ def melted(
     if not tasks:
         if {"task", "score"} & set(columns) or "metric" in columns:
             return None
-        tasks = tuple(name for name in columns if not _SIZES.match(name.lower()) and find(name) is not None)
-        tasks = tuple(name for name in tasks if np.isfinite(numbers(columns[name])).any())
+        named = [name for name in columns if not _SIZES.match(name.lower()) and not _error_of(name, columns)]
+        tasks = tuple(name for name in named if find(name) is not None)
+        tasks = tuple(name for name in tasks if np.isfinite(_scores(columns[name])[0]).any())
         if len(tasks) < 2:
             return None
-    rest = {name: values for name, values in columns.items() if name not in tasks}
+    errors = {task: name for name in columns if name not in tasks and (task := _error_of(name, tasks))}
+    rest = {
+        name: values
+        for name, values in columns.items()
+        if name not in tasks and name not in errors.values() and not (errors and name == "stderr")
+    }
     shown = ", ".join(tasks[:6]) + (f" and {len(tasks) - 6} more" if len(tasks) > 6 else "")
     notes = [Note("melted", f"{len(tasks)} columns are tasks, a row a score: {shown}")]
     beside = [
@@ -164,28 +171,72 @@ def melted(
     if beside:
         text = f"columns of numbers that are not taken for tasks: {', '.join(beside[:8])}; --tasks names all"
         notes.append(Note("columns_left", text))
-    parts, percent, coded, empty = [], [], {}, 0
+    parts, percent, coded, empty, unread = [], [], {}, 0, []
+    read = {name: _scores(columns[name]) for name in tasks}
+    small = _small_percentages(read)
     for name in tasks:
-        score = numbers(columns[name])
+        score, signed = read[name]
         code = np.isin(score, NOT_MEASURED)
         if code.any():
             coded[name] = int(code.sum())
         good = np.isfinite(score) & ~code
         empty += int((~np.isfinite(score)).sum())
-        if good.any() and score[good].max() > 1:
+        cells = columns[name][~np.isfinite(score)].tolist()
+        unread += [f"{name} {cell!r}" for cell in cells if isinstance(cell, str) and cell.strip()]
+        error = numbers(columns[errors[name]]) if name in errors else np.full(len(score), np.nan)
+        if name in small or signed or (good.any() and score[good].max() > 1):
             percent.append(name)
-            score = score / 100
-        parts.append((name, np.flatnonzero(good), score[good]))
+            score, error = score / 100, error / 100
+        parts.append((name, np.flatnonzero(good), score[good], error[good]))
     if percent:
         notes.append(Note("percent", f"divided by 100, as they are percentages: {', '.join(percent[:8])}"))
+    if small:
+        text = f"{', '.join(small[:8])}: at most 1 beside percentages: taken as percentages, so 0.5 is 0.5 %"
+        notes.append(Note("small_percent", text))
     if coded:
         said = ", ".join(f"{name} ({count})" for name, count in coded.items())
         text = f"{sum(coded.values())} scores are a code for not measured (such as -100) and left out: {said}"
         notes.append(Note("not_measured", text))
     if empty:
-        notes.append(Note("no_score", f"{empty} cells hold no number and are left out"))
-    rows = np.concatenate([index for _, index, _ in parts])
+        more = f": {', '.join(unread[:5])}{', ...' if len(unread) > 5 else ''}" if unread else ""
+        notes.append(Note("no_score", f"{empty} cells hold no number and are left out{more}"))
+    rows = np.concatenate([index for _, index, *_ in parts])
     out = {name: values[rows] for name, values in rest.items()}
-    out["task"] = np.array([name for name, index, _ in parts for _ in index], object)
-    out["score"] = np.concatenate([score for _, _, score in parts])
+    out["task"] = np.array([name for name, index, *_ in parts for _ in index], object)
+    out["score"] = np.concatenate([score for _, _, score, _ in parts])
+    if errors:
+        out["stderr"] = np.concatenate([error for *_, error in parts])
     return out, notes
+
+
+def _error_of(name: str, tasks: Collection[str]) -> str:
+    """The task whose errors a column holds (`piqa_stderr`), or nothing."""
+    found = _ERRORS.match(name)
+    return found[1] if found and found[1] in tasks else ""
+
+
+def _scores(values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Scores (rows,) of a column, and whether its cells are written with a per cent sign."""
+    score = numbers(values)
+    if values.dtype.kind != "O":
+        return score, False
+    cells = values.tolist()
+    signed = [isinstance(cell, str) and cell.strip().endswith("%") for cell in cells]
+    if not any(signed):
+        return score, False
+    return numbers(
+        np.array([c.strip()[:-1] if s else c for c, s in zip(cells, signed, strict=True)], object)
+    ), True
+
+
+def _small_percentages(read: Mapping[str, tuple[np.ndarray, bool]]) -> list[str]:
+    """Tasks with no score above 1 in a table of percentages, whose answers are written freely, so that models
+    may be right in under a per cent."""
+    tops = {}
+    for name, (score, signed) in read.items():
+        good = score[np.isfinite(score) & ~np.isin(score, NOT_MEASURED)]
+        tops[name] = (101.0 if signed else good.max()) if len(good) else np.nan
+    if not any(top > 1 for top in tops.values()):
+        return []
+    levels = {name: find(name) for name in read}
+    return [n for n, top in tops.items() if 0 < top <= 1 and levels[n] is not None and levels[n].chance == 0]

@@ -70,6 +70,8 @@ class ReadLimits:
             raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
         if len(content) > self.max_bytes:
             raise self.bytes(path, " when decompressed" if packed else "")
+        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            encoding = "utf-16"  # spreadsheets save it so as "Unicode text"
         return io.TextIOWrapper(io.BytesIO(content), encoding, **options)
 
     def parquet(self, path: Path, columns: list[str] | None = None, root: Path | None = None):

@@ -6,8 +6,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from html import unescape
 
+import numpy as np
+
 from analysis.errors import InputError
 from analysis.notes import Note
+from analysis.tables.columns import is_known
+from analysis.tables.units import number
 from analysis.text import rows_text
 
 # Characters of a cell that patterns are held against, and of a page: their time grows with a power of them.
@@ -21,7 +25,10 @@ _MARKS = re.compile(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|`|\\(?=[|*_])"
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _NOTE = re.compile(r"\[\^?\d+\]|<sup>.*?</sup>|[†‡§*]+$")
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-_POWER = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+# Only these are raised to powers; behind any other number a raised one is a footnote.
+_BASE = r"(?:(?<![\d.,]10)(?<=10)|(?<![\d.,]2)(?<=2))"
+_POWER = re.compile(_BASE + r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_RAISED = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹]+$")
 
 _ERROR = re.compile(r"^([-+]?[\d.,eE]+)\s*(?:±|\\pm|\+/-)\s*([\d.,eE]+)$")
 
@@ -71,12 +78,13 @@ def plain(cell: str) -> str:
     if len(cell) > _LONGEST:
         return cell.strip()
     cell = _LINK.sub(r"\1", cell).replace("<br>", " ").replace("<br/>", " ")
-    cell = re.sub(r"<sup>(-?\d+)</sup>", r"^\1", cell)
+    cell = re.sub(_BASE + r"<sup>(-?\d+)</sup>", r"^\1", cell)
     cell = re.sub(r"</?[A-Za-z][^>]*>", "", _NOTE.sub("", cell.strip()))
     cell = _MARKS.sub("", cell).strip().strip("$").strip()
     cell = cell.replace("\\times", "x").replace("\\cdot", "x").replace("−", "-")
     cell = re.sub(r"\^\{([^}]*)\}", r"^\1", cell)
     cell = _POWER.sub(lambda found: "^" + found[0].translate(_SUPERSCRIPT), cell)
+    cell = _RAISED.sub("", cell)
     return "" if cell.lower() in _NOTHING else cell
 
 
@@ -123,8 +131,24 @@ def of_html(text: str) -> Iterator[Table]:
         at = tag.end()
     tables.text(text[at:])
     for rows in tables.closed():
-        if len(rows) > 1:
+        if len(rows) > 2 and (both := _two_rows(rows[0], rows[1])):
+            yield both, rows[2:]
+        elif len(rows) > 1:
             yield rows[0], rows[1:]
+
+
+def _two_rows(upper: list[str], lower: list[str]) -> list[str]:
+    """The heads of both rows as one, where the upper one spans columns (`Size` over `Params`, `Tokens`)."""
+    if len(upper) != len(lower) or len(set(upper)) == len(upper) or len(set(lower)) < len(lower):
+        return []
+    spanned = {name for name in upper if upper.count(name) > 1}
+    pairs = list(zip(upper, lower, strict=True))
+    if any(one == two or np.isfinite(number(two)) for one, two in pairs if one in spanned):
+        return []
+    heads = [
+        (two if is_known(two) else f"{one} {two}".strip()) if one in spanned else one for one, two in pairs
+    ]
+    return heads if all(one == two for one, two in pairs if one not in spanned) else []
 
 
 def _without_comments(text: str) -> str:
@@ -147,8 +171,10 @@ class _Tables:
 
     def tag(self, name: str, closes: bool, spans: Mapping[str, int]) -> None:
         if name == "sup":
-            if self.cell is not None and not closes:
-                self.cell.append("^" if re.search(r"(?:10|2)\s*$", "".join(self.cell[-3:])[-20:]) else " ")
+            if self.cell is not None:
+                before = "".join(self.cell[-3:])[-20:]
+                base = re.search(r"(?<![\d.,])(?:10|2)\s*$", before)
+                self.cell.append("\x02" if closes else "^" if base else "\x01")
             return
         if name == "table" and not closes:
             self.cell = None
@@ -178,7 +204,8 @@ class _Tables:
         if self.cell is None:
             return
         written = re.sub(r"<[^<>]{0,1000}>", "", "".join(self.cell))
-        text = plain(" ".join(unescape(written).split()))
+        written = re.sub(r"(?<=\d)\s*\x01[^\x01\x02]{0,9}\x02", "", written)  # a footnote behind a number
+        text = plain(" ".join(unescape(re.sub(r"[\x01\x02]", " ", written)).split()))
         rows, spans = self.open[-1]
         for _ in range(self.size[0]):
             if self.size[1] > 1:

@@ -33,6 +33,9 @@ _DAYS = re.compile(r"^(.*?)(?:pf|petaflops?|pflops?)(?:s|per)?days?$")
 _COMPUTE = re.compile(r"compute$|budget$|flops?$")
 # Numbers with one comma, which parts thousands or is the point.
 _COMMA = re.compile(r"^\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*$")
+_THOUSANDS = re.compile(r"^\s*[+-]?\d{1,3},\d{3}\s*$")
+# Numbers whose points part thousands, with the comma that is their point.
+_DOTTED = re.compile(r"^\s*[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d+)?\s*$")
 PF_DAY = 1e15 * 86400
 
 
@@ -89,14 +92,24 @@ def labelled(values: Iterable[Any]) -> tuple[list[str], np.ndarray]:
 def decimal_commas(cells: Iterable[str]) -> bool:
     """Whether these cells of a file parted by semicolons write 3,21 for 3.21, as many languages do."""
     cells = [cell for cell in cells if cell and len(cell) <= _LONGEST]
-    return any(map(_COMMA.match, cells)) and not any(
-        "." in cell or cell.count(",") > 1 for cell in cells if _NUMBER.match(cell) or _COMMA.match(cell)
+    dotted = [cell for cell in cells if _DOTTED.match(cell)]
+    of_numbers = [cell for cell in cells if _NUMBER.match(cell) or _COMMA.match(cell)]
+    if any(cell.count(",") > 1 or ("." in cell and not _DOTTED.match(cell)) for cell in of_numbers):
+        return False
+    commas = [cell for cell in cells if _COMMA.match(cell)]
+    if not dotted:
+        return bool(commas)
+    # 1.234 beside 2,345 could be either; 1.234.567, 1.234,5 and 3,21 leave no doubt.
+    return any("," in cell or cell.count(".") > 1 for cell in dotted) or not all(
+        map(_THOUSANDS.match, commas or [""])
     )
 
 
 def pointed(cell: str) -> str:
-    """3,21 as 3.21; anything else as it is."""
-    return cell.replace(",", ".") if len(cell) <= _LONGEST and _COMMA.match(cell) else cell
+    """3,21 as 3.21 and 1.234.567,8 as 1234567.8; anything else as it is."""
+    if len(cell) > _LONGEST or not (_COMMA.match(cell) or _DOTTED.match(cell)):
+        return cell
+    return cell.replace(".", "").replace(",", ".")
 
 
 def unit_of(name: str) -> tuple[str, float]:

@@ -1,0 +1,87 @@
+"""Tables as programs and people of other languages write them, read without a loss that is silent."""
+
+import numpy as np
+import pytest
+
+import analysis as sl
+from analysis.tables.files import columns_of
+from analysis.tables.markup import of_html, plain
+from tests.sweeps.test_imports import import_, write  # noqa: F401
+
+N, D = (one.ravel() for one in np.meshgrid(np.geomspace(1e7, 1e9, 4), np.geomspace(2e8, 2e10, 4)))
+LOSS = 1.7 + 400 / N**0.34 + 410 / D**0.28
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_sheets_saved_as_unicode_text_are_read(tmp_path, encoding):
+    text = "\r\n".join(
+        ["N\tD\tloss", *(f'"{n:,.0f}"\t{d:.0f}\t{v:.4f}' for n, d, v in zip(N, D, LOSS, strict=True))]
+    )
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    (tmp_path / "a.tsv").write_bytes((mark + text).encode(encoding))
+    found = sl.read(tmp_path / "a.tsv").columns
+    assert np.allclose(found["params"], np.round(N))
+    assert np.allclose(found["loss"], LOSS, atol=1e-4)
+
+
+def test_points_part_thousands_where_commas_are_the_point(tmp_path):
+    rows = ["1.000.000;35.000;6,7805;v1.234", "20.000;1.234.567,5;3,21;x"]
+    raw = columns_of(write(tmp_path / "a.csv", "\n".join(["params;tokens;loss;note", *rows])))
+    assert raw["params"].tolist() == [1e6, 20000]
+    assert raw["tokens"].tolist() == [35000, 1234567.5]
+    assert raw["loss"].tolist() == [6.7805, 3.21]
+    assert raw["note"].tolist() == ["v1.234", "x"]
+    # Nothing says which of both is meant: neither is touched, and no row is read wrongly in silence.
+    raw = columns_of(write(tmp_path / "b.csv", "params;loss\n1.234;2,345\n2.345;3,456\n"))
+    assert raw["loss"].tolist() == ["2,345", "3,456"]
+
+
+def test_footnotes_are_no_powers():
+    assert [plain(t) for t in ("4.18<sup>2</sup>", "26.5¹", "3.1²", "12<sup>1</sup>")] == [
+        "4.18",
+        "26.5",
+        "3.1",
+        "12",
+    ]
+    assert [plain(t) for t in ("10<sup>-3</sup>", "10⁻³", "2⁻⁹", "6×10<sup>18</sup>", "6x10¹⁸")] == [
+        "10^-3",
+        "10^-3",
+        "2^-9",
+        "6×10^18",
+        "6x10^18",
+    ]
+    page = "<table><tr><th>a<th>b<tr><td>3.12<sup>1</sup><td>6×10<sup>18</sup></table>"
+    assert next(iter(of_html(page)))[1] == [["3.12", "6×10^18"]]
+
+
+def test_heads_of_two_rows_are_one(tmp_path):
+    head = (
+        "<tr><th rowspan=2>Model<th colspan=2>Size<th colspan=2>Loss<tr><th>Params<th>Tokens<th>train<th>val"
+    )
+    rows = "".join(f"<tr><td>m<td>{n}<td>{d}<td>9<td>{v}" for n, d, v in zip(N, D, LOSS, strict=True))
+    raw = columns_of(write(tmp_path / "a.html", f"<table>{head}{rows}</table>"))
+    assert list(raw) == ["Model", "Params", "Tokens", "Loss train", "Loss val"]
+    assert np.allclose(raw["Loss val"], LOSS)
+    runs = sl.read(tmp_path / "a.html", {"loss": "Loss val"})
+    assert np.allclose(runs.columns["params"], N)
+
+
+WIDE = """| Model | Params | HellaSwag (10-shot) | ARC-c | MMLU (5-shot) | HumanEval | PIQA |
+|---|---|---|---|---|---|---|
+| a-7M | 7M | 29.5 ± 0.5 | 24.5% | 26.5¹ | 0.1 | 55 |
+| a-20M | 20M | 34.9 ± 0.4 | 29.9% | 31.9 | 0.4 | <50 |
+| a-50M | 50M | 42.7 ± 0.3 | 37.7% | 39.7 | 0.6 | 61 |
+"""
+
+
+def test_wide_scores_keep_errors_percents_and_footnotes(tmp_path, import_):  # noqa: F811
+    rows, said, _ = import_(write(tmp_path / "wide.md", WIDE))
+    pairs = list(zip(rows["Model"], rows["task"], strict=True))
+    score, stderr = (dict(zip(pairs, rows[name], strict=True)) for name in ("score", "stderr"))
+    assert len(score) == len(pairs) == 14
+    assert stderr["a-7M", "HellaSwag (10-shot)"] == pytest.approx(0.005)
+    assert score["a-7M", "ARC-c"] == pytest.approx(0.245)
+    assert score["a-7M", "MMLU (5-shot)"] == pytest.approx(0.265)
+    assert score["a-50M", "HumanEval"] == pytest.approx(0.006)
+    assert "HumanEval" in said["small_percent"]
+    assert "PIQA '<50'" in said["no_score"]
