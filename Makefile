@@ -5,13 +5,14 @@ OUT    ?= runs/quickstart
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 
-.PHONY: quickstart test test-all setup lint lock clean
+.PHONY: quickstart test test-all setup figures lint lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart   set up, train a small grid on real text, fit, detect, write the report"
 	@echo "make test         set up, run the tests (before every commit)"
 	@echo "make test-all     the tests with long simulations, programs optimised as for users (every week)"
+	@echo "make figures      draw the figures of README and docs from the stores in runs/"
 	@echo "make lint         set up, check style and types"
 	@echo "make clean        remove the virtual environment"
 
@@ -46,6 +47,10 @@ test: $(VENV)/.dev
 # Also what is marked weekly; and programs compiled exactly as users get them, see tests/conftest.py.
 test-all: $(VENV)/.dev
 	@SCALING_LAB_OPTIMISED=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "" $(ARGS)
+
+# Draws what docs/figures.toml lists, for each study whose store is there.
+figures: $(VENV)/.core
+	@$(BIN)/python -m benchmarks.figures $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

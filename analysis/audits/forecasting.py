@@ -14,7 +14,7 @@ from analysis.audits.leading import lead
 from analysis.audits.misses import Misses, misses
 from analysis.audits.predictions import cells_of, flops_of, score_of
 from analysis.audits.results import Cell, Forecast, Score
-from analysis.audits.windows import parted, past_of
+from analysis.audits.windows import Past, parted, past_of
 from analysis.errors import InputError
 from analysis.fits.calibration import calibrated
 from analysis.fits.fitting import Settings, fit_sample
@@ -93,7 +93,7 @@ def forecast(
     asked, said = _asked(ahead, at, unique_tokens)
     factors = np.append(factors, ahead.factors(np.array([cell.flops for cell in asked])))
     widened = float(np.nanmax(factors)) if np.isfinite(factors).any() else None
-    said = [*said, *split, *_unscored(fitted, earlier), *_scored(score, level), *fitted.warnings]
+    said = [*said, *split, *_unscored(fitted, earlier, past), *_scored(score, level), *fitted.warnings]
     return Forecast(
         fitted, (*cells, *asked), score, rule, level, tuple(said), widened,
         () if fitted.leading is None else fitted.leading.rivals, ahead,
@@ -132,9 +132,15 @@ def _asked(
     return cells, [*said, *beyond(ahead.fit, params, tokens)]
 
 
-def _unscored(fitted: Fit, earlier: Misses | None) -> list[Note]:
-    """A forecast that nothing earlier stands behind says so."""
+def _unscored(fitted: Fit, earlier: Misses | None, past: Past | None) -> list[Note]:
+    """A forecast that nothing earlier stands behind, or only what shares its trunks, says so."""
     said = []
+    if past is not None and past.split and past.windows:
+        text = (
+            "earlier forecasts were scored on branches of trunks that they were fitted to, since every trunk "
+            "reaches the later rows: they share its luck, and runs of new trunks would be missed by more"
+        )
+        said.append(Note("windows_split_trunks", text))
     if fitted.leading is not None and not fitted.leading.scored:
         text = (
             "no law could be fitted to an earlier part of the runs and scored on a later one: "

@@ -7,7 +7,7 @@ weights of laws, it takes from runs below its own limit alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,14 +46,14 @@ def parted(rows: Sample, late: np.ndarray) -> np.ndarray:
     return ~late & ~reaching[rows.clusters]
 
 
-def windows_of(rows: Sample) -> tuple[Window, ...]:
+def windows_of(rows: Sample, split: bool = False) -> tuple[Window, ...]:
     """Windows by falling limit; those that hold the same rows as the one before, or next to none, are left
-    out."""
+    out. split: early rows may share a trunk with late ones."""
     flops = flops_of(rows)
     found: list[Window] = []
     for step in range(1, MOST + 1):
         late = flops > flops.max() / SHARE**step
-        early = parted(rows, late)
+        early = ~late if split else parted(rows, late)
         if late.sum() < ENOUGH or not early.any() or (found and np.array_equal(early, found[-1].early)):
             continue
         found.append(Window(early, late, float(flops[late].max() / flops[early].max())))
@@ -63,13 +63,15 @@ def windows_of(rows: Sample) -> tuple[Window, ...]:
 @dataclass(frozen=True, eq=False)
 class Past:
     """What `laws` said from each of `windows`. logs (windows, laws, n): log losses that were predicted for
-    all rows, NaN where a law could not be fitted; values: the parameters behind them, None there."""
+    all rows, NaN where a law could not be fitted; values: the parameters behind them, None there. split: the
+    windows part trunks, since none that does not could be fitted."""
 
     rows: Sample
     windows: tuple[Window, ...]
     laws: tuple[Law, ...]
     logs: np.ndarray
     values: tuple[tuple[Mapping[str, float] | None, ...], ...]
+    split: bool = False
 
     def errors(self, stage: int) -> list[float | None]:
         """Mean size of each law's errors in percent, in the windows before `stage` on the rows that `stage`
@@ -88,8 +90,20 @@ class Past:
 
 
 def past_of(rows: Sample, laws: Sequence[Law], settings: Settings, source: str) -> Past:
-    """Every law fitted to every window, from the shortest on: each begins where the one before it ended."""
-    windows = windows_of(rows)
+    """Every law fitted to every window, from the shortest on: each begins where the one before it ended.
+
+    Where each size is one trunk that reaches the highest budgets, no early part is free of what comes: then
+    trunks are split, as the held-out rows of such a study split them, and `Past.split` says so.
+    """
+    found = _past(rows, windows_of(rows), laws, settings, source)
+    if found.windows or not rows.clustered_by:
+        return found
+    return replace(_past(rows, windows_of(rows, split=True), laws, settings, source), split=True)
+
+
+def _past(
+    rows: Sample, windows: tuple[Window, ...], laws: Sequence[Law], settings: Settings, source: str
+) -> Past:
     logs = np.full((len(windows), len(laws), len(rows)), np.nan)
     values: list[list[Mapping[str, float] | None]] = [[None] * len(laws) for _ in windows]
     plain = without_draws(settings)

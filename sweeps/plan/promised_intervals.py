@@ -45,14 +45,15 @@ class Expected:
         return {"law": self.law, **self.params, "noise": asdict(self.scatter), "source": self.source}
 
 
-# Printed by `lab plan sweeps/studies/quickstart.toml --prior runs/quickstart`, of the quick start's 44 fitted
-# runs of language (bytes of technical English, 7e3 to 7e4 params that multiply activations, 1.5e5 to 2.4e6
-# tokens). It says nothing of other data: give [prior] in the study, or a store with runs like those planned.
+# Printed by `lab plan sweeps/studies/quickstart.toml --prior runs/quickstart --json`, of the quick start's 14
+# fitted runs of language (bytes of technical English, 3e4 to 2e5 params that multiply activations, 6e5 to 5e6
+# tokens). They are of one seed: what seeds scatter is part of the law's own error. It says nothing of other
+# data: give [prior] in the study, or a store with runs like those planned.
 BUILT_IN = Expected(
-    "kaplan",
-    {"N_c": 4.052e5, "D_c": 2.695e7, "alpha_N": 0.1961, "alpha_D": 0.1828},
-    Scatter(model=0.0156, reach=3.1, trunk=0.0073, run=0.0096),
-    "the quick start's 44 runs of language",
+    "chinchilla-tied",
+    {"E": 1.195, "A": 119.0, "B": 1666.0, "alpha": 0.5844},
+    Scatter(model=0.0068, reach=0.45, trunk=0.0, run=0.0),
+    "the quick start's 14 runs of language",
 )
 
 

@@ -364,6 +364,22 @@ def test_a_trunk_is_never_split():
     assert "trunks_split" in {note.code for note in marked.warnings}
 
 
+def test_a_ladder_whose_every_trunk_reaches_the_end_is_scored_all_the_same():
+    """No early part of it is free of what comes. Before: no law was scored, and the first tried led."""
+    sizes, budgets = np.meshgrid(np.geomspace(3e4, 3e5, 5), [6e5, 1.2e6, 2.4e6, 4.8e6], indexing="ij")
+    loss = 1.2 + 120 / sizes**0.58 + 1700 / budgets**0.58
+    loss *= np.exp(0.003 * np.random.default_rng(0).standard_normal(loss.shape))
+    columns = {"params": sizes.ravel(), "tokens": budgets.ravel(), "loss": loss.ravel()}
+    columns |= {"cluster": np.repeat([f"trunk {n}" for n in range(5)], 4)}
+    columns |= {"held_out": (sizes * budgets > (sizes * budgets).max() / 4).ravel()}
+    found = sl.forecast(columns, bootstrap=100)
+    assert found.fit.leading.scored
+    assert found.fit.law.name.startswith("chinchilla")
+    assert {"trunks_split", "windows_split_trunks"} <= {note.code for note in found.warnings}
+    assert found.widened is not None
+    assert found.score.coverage == 1.0
+
+
 if __name__ == "__main__":
     import sys
 

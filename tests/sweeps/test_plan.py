@@ -272,7 +272,8 @@ def test_a_promise_is_what_studies_of_that_law_really_give():
     n, d, s = (axis.ravel() for axis in np.meshgrid(sizes, budgets, seeds))
     design = promised_intervals.Design("language", n, d, s)
     noise = Scatter(model=0.008, reach=2.0, trunk=0.004, run=0.005)
-    expected = promised_intervals.Expected("kaplan", promised_intervals.BUILT_IN.params, noise, "planted")
+    law = {"N_c": 4.052e5, "D_c": 2.695e7, "alpha_N": 0.1961, "alpha_D": 0.1828}
+    expected = promised_intervals.Expected("kaplan", law, noise, "planted")
     said = promised_intervals.promised(design, expected)
     draws = noise.draw(n, d, design.trunks, 5, np.random.default_rng(7))
     table = {"params": n, "tokens": d, "cluster": design.trunks}

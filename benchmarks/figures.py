@@ -1,0 +1,160 @@
+"""Draw the figures of README and docs from the stores of their studies, and record what they were drawn from.
+
+    python -m benchmarks.figures [STUDY ...]        (or: make figures)
+
+docs/figures.toml says which command draws which figure. A study whose store is not there is left alone. For a
+study with `tables`, its runs and ability scores are written there as CSV, and the block of README between the
+study's marks is written anew from them: `sentences` is what a test holds README to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+
+import analysis
+from analysis.fits.show import tidy_formula
+from analysis.tables.table import Runs
+from analysis.thresholds import detect
+
+ROOT = Path(__file__).parents[1]
+MANIFEST, RECORD = ROOT / "docs" / "figures.toml", ROOT / "docs" / "figures.json"
+# What README's sentences and a fit need of a run; names of machines and folders are nobody's business.
+RUNS = (
+    *("run_id", "study", "grid", "status", "seed", "held_out", "source", "width", "layers", "heads"),
+    *("params_total", "params_embedding", "params_head", "params_matrices", "params_vectors", "cluster"),
+    *("tokens", "unique_tokens", "batch_tokens", "learning_rate", "flops_6nd", "flops_exact"),
+    *("loss_nats", "loss_se", "bits_per_byte"),
+)
+SCORES = ("run_id", "task", "metric", "params", "seed", "score", "correct", "items", "chance", "se")
+EXPONENTS = ("E", "alpha", "beta", "alpha_N", "alpha_D", "gamma")
+SHOWN = {"exact_match": "exact match", "gold_nats": "nats"}
+
+
+def manifest() -> dict[str, Any]:
+    """docs/figures.toml."""
+    return tomllib.loads(MANIFEST.read_text())
+
+
+def main(wanted: list[str]) -> int:
+    told = manifest()
+    unknown = sorted(set(wanted) - set(told["studies"]))
+    if unknown:
+        print(f"no study {unknown[0]!r}; there are {', '.join(told['studies'])}", file=sys.stderr)
+        return 2
+    record = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
+    for name, study in told["studies"].items():
+        store = ROOT / study["store"]
+        if wanted and name not in wanted:
+            continue
+        if not store.is_dir():
+            print(f"{name}: no {study['store']}; lab run {study['study']} --out {study['store']} makes it")
+            continue
+        tables = _tables(store, study)
+        for one in told["figures"]:
+            if one["study"] == name:
+                command = ["lab", "plot", study["store"], one["figure"]]
+                _draw(command, one)
+                record[one["file"]] = {
+                    "sha256": digest(ROOT / one["file"]),
+                    "command": " ".join(command),
+                    "tables": tables,
+                }
+                print(one["file"])
+        if "tables" in study:
+            _write_block(ROOT / "README.md", name, sentences(ROOT / study["tables"]))
+    RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    return 0
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _draw(command: list[str], one: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", *command, "--out", folder], check=True, cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+        made = Path(folder) / f"{one.get('drawn', one['figure'])}.png"
+        (ROOT / one["file"]).write_bytes(made.read_bytes())
+
+
+def _tables(store: Path, study: dict[str, str]) -> dict[str, str]:
+    """The tables that figures are drawn from, written where the study says, and their digests."""
+    if "tables" not in study:
+        return {}
+    folder = ROOT / study["tables"]
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = analysis.read(store)
+    frames = {"runs.csv": runs.frame, "abilities.csv": runs.abilities}
+    out = {}
+    for name, columns in (("runs.csv", RUNS), ("abilities.csv", SCORES)):
+        frame = frames[name]
+        frame[[column for column in columns if column in frame]].to_csv(folder / name, index=False)
+        out[f"{study['tables']}/{name}"] = digest(folder / name)
+    return out
+
+
+def tables(folder: Path) -> tuple[Runs, pandas.DataFrame]:
+    """The runs of the language grid, and all ability scores, of a folder that `main` wrote."""
+    runs = analysis.read(folder / "runs.csv").where(grid="language")
+    return runs, pandas.read_csv(folder / "abilities.csv")
+
+
+def sentences(folder: Path) -> str:
+    """What README says of the quick start, from its tables alone."""
+    runs, scores = tables(folder)
+    foretold = analysis.forecast(runs)
+    fit, score = foretold.fit, foretold.score
+    exponents = ", ".join(
+        f"{name} {fit.params[name]:.2g} [{low:.2g}, {high:.2g}]"
+        for name, (low, high) in fit.intervals.items()
+        if name in EXPONENTS
+    )
+    size = math.expm1(float(np.median(np.abs(fit.data["residual"]))))
+    lines = [
+        f"- **A law**, {fit.law.name}: `{tidy_formula(fit.law, fit.params)}`, fitted to {fit.points} "
+        f"runs; half of them lie within {size:.1%} of it. {exponents} ({fit.level:.0%} intervals).",
+        f"- **A forecast** of {score.cells} runs at up to {score.compute_ratio:.2g} times the fitted "
+        f"compute: mean error {score.mean_abs_error_percent:.2g} %, {score.coverage:.0%} inside their "
+        f"{foretold.level:.0%} interval.",
+    ]
+    found = detect(scores)
+    for task in dict.fromkeys(one.task for one in found.series):
+        own = [one for one in found.series if one.task == task and one.metric in SHOWN]
+        words = ", ".join(
+            f"by {SHOWN[one.metric]} {one.verdict.upper()} (p {one.p_value:.2g})" for one in own
+        )
+        lines.append(f"- **`{task}`**: {words}.")
+    return "\n".join(lines) + "\n"
+
+
+def block(text: str, name: str) -> str:
+    """What stands between a study's marks in a page."""
+    begin, end = marks(name)
+    return text.split(begin, 1)[1].split(end, 1)[0]
+
+
+def marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: written by make figures -->\n", f"<!-- end of {name} -->"
+
+
+def _write_block(page: Path, name: str, said: str) -> None:
+    text = page.read_text()
+    begin, end = marks(name)
+    page.write_text(text.replace(begin + block(text, name) + end, begin + said + end))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""No figure of README or docs is stale, and README says of the quick start what its tables say."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from benchmarks import figures
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def shown() -> set[str]:
+    """Pictures that pages show, as paths from the root."""
+    found = set()
+    for page in PAGES:
+        for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text()):
+            found.add((page.parent / link).resolve().relative_to(ROOT).as_posix())
+    return found
+
+
+def test_every_picture_shown_is_drawn_by_the_manifest():
+    drawn = [one["file"] for one in figures.manifest()["figures"]]
+    assert sorted(drawn) == sorted(shown())
+
+
+def test_pictures_are_those_that_were_drawn_from_the_tables_that_are_here():
+    record = json.loads(figures.RECORD.read_text())
+    told = figures.manifest()
+    assert set(record) == {one["file"] for one in told["figures"]}
+    for file, made in record.items():
+        assert figures.digest(ROOT / file) == made["sha256"], f"{file} was changed by hand: make figures"
+        for table, digest in made["tables"].items():
+            assert figures.digest(ROOT / table) == digest, f"{table} is newer than {file}: make figures"
+
+
+def test_their_commands_name_figures_that_there_are():
+    from analysis.report.figures import KINDS
+
+    for made in json.loads(figures.RECORD.read_text()).values():
+        program, verb, _, figure = shlex.split(made["command"])
+        assert (program, verb) == ("lab", "plot")
+        assert figure in KINDS
+
+
+@pytest.mark.parametrize("name", [n for n, one in figures.manifest()["studies"].items() if "tables" in one])
+def test_readme_says_what_the_tables_say(name):
+    folder = ROOT / figures.manifest()["studies"][name]["tables"]
+    assert figures.block((ROOT / "README.md").read_text(), name) == figures.sentences(folder)
