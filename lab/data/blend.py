@@ -1,9 +1,9 @@
 """A mixture of texts at stated rates: each row is a window of one of them, and which is known by its number.
 
 In every `BLOCK` rows a source has its share, to within one row, at random places; each goes through epochs of
-its own, in an order of its own, as if it were trained on alone. The validation set has as many windows of each
-source whatever the rates, so that the losses of runs of different rates compare; each source is scored alone
-too.
+its own, in an order of its own, as if it were trained on alone. The validation set has as many windows of
+each source whatever the rates, so that the losses of runs of different rates compare; each source is scored
+alone too.
 """
 
 from __future__ import annotations
