@@ -12,6 +12,7 @@ import numpy as np
 
 from lab.errors import InputError
 
+AT_ONCE = 1 << 20  # documents, about, whose groups are summed at a time
 LONG_LINE = 24  # bytes; shorter lines repeat by chance ("Returns", "-------")
 
 
@@ -108,26 +109,42 @@ def held_out(group_D: np.ndarray, bytes_D: np.ndarray, val_fraction: float, name
     Groups are held out in the order of their hash while they fit into `val_fraction` of the bytes; at least
     one is. Raises InputError when there are fewer than two groups.
     """
-    groups, group_of_D = np.unique(group_D, return_inverse=True)
-    if len(groups) < 2:
+    if not len(group_D) or group_D.min() == group_D.max():
         raise InputError(
             f"{name}: all text is one document, so none can be held out for validation; "
             "separate documents by blank lines (.txt), lines (.jsonl) or files (directory), or let "
             'data.split = "file" hold out the end of a lone text'
         )
-    bytes_G = np.bincount(group_of_D, weights=bytes_D).astype(np.int64)
-    budget = val_fraction * bytes_G.sum()
-    held_G = np.zeros(len(groups), bool)
-    least = int(bytes_G.min())
-    for g, size in enumerate(bytes_G.tolist()):
-        if size <= budget:
-            held_G[g] = True
-            budget -= size
-        elif budget < least:
+    budget = val_fraction * int(bytes_D.sum(dtype=np.int64))
+    least = int(bytes_D.min())
+    held_D = np.zeros(len(group_D), bool)
+    # a range of the hashes at a time: documents may be many
+    borders = np.linspace(0, 2.0**64, len(group_D) // AT_ONCE + 2)[1:-1].astype(np.uint64)
+    for low, high in zip([None, *borders], [*borders, None], strict=True):
+        if budget < least:
             break
-    if not held_G.any():
-        held_G[np.argmin(bytes_G)] = True
-    return held_G[group_of_D]
+        inside = np.ones(len(group_D), bool) if low is None else group_D >= low
+        if high is not None:
+            inside &= group_D < high
+        chosen = np.flatnonzero(inside)
+        groups, group_of = np.unique(group_D[chosen], return_inverse=True)
+        bytes_G = _bytes_of_groups(group_of, bytes_D[chosen], len(groups))
+        held_G = np.zeros(len(groups), bool)
+        for g in np.flatnonzero(bytes_G <= budget).tolist():
+            if bytes_G[g] <= budget:
+                held_G[g] = True
+                budget -= int(bytes_G[g])
+            elif budget < least:
+                break
+        held_D[chosen] = held_G[group_of]
+    if not held_D.any():
+        groups, group_of = np.unique(group_D, return_inverse=True)
+        held_D = group_of == np.argmin(_bytes_of_groups(group_of, bytes_D, len(groups)))
+    return held_D
+
+
+def _bytes_of_groups(group_of_D: np.ndarray, bytes_D: np.ndarray, count: int) -> np.ndarray:
+    return np.bincount(group_of_D, weights=bytes_D, minlength=count).astype(np.int64)
 
 
 def hash64(text: str) -> int:

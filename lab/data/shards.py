@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -197,8 +198,17 @@ def _run(work: Path, plan: parts.Plan, progress: Progress | None) -> None:
         progress(total, total)
 
 
+class _Piece(NamedTuple):
+    """What of a part belongs to a slice of the hashes: documents, and their tokens."""
+
+    first: int
+    beyond: int
+    first_token: int
+    beyond_token: int
+
+
 class _Merge:
-    """All parts of a build as two streams of documents."""
+    """All parts of a build as two streams of documents. Of each document it holds 12 bytes throughout."""
 
     def __init__(self, work: Path, folder: Path, tokenizer, name: str, val_fraction: float, dedupe: bool):
         self.folder, self.tokenizer, self.name = folder, tokenizer, name
@@ -211,21 +221,26 @@ class _Merge:
             for i in range(record["parts"])
         ]
         self.stems = [work / name for name in names]
-        self.indexes = [_mapped(stem.with_name(f"{stem.name}.index"), INDEX) for stem in self.stems]
-        self.starts = [np.concatenate([[0], np.cumsum(i["tokens"], dtype=np.int64)]) for i in self.indexes]
         self.with_spans = isinstance(tokenizer, ByteTokenizer) is False and tokenizer.bytes_of_token is None
 
     def run(self) -> dict:
         read = sum(record["read"] for record in self.records)
         if not read:
             raise InputError(f"{self.name}: no text in it")
-        tokens = sum(int(starts[-1]) for starts in self.starts)
+        tokens = sum(int(self._index(k)["tokens"].sum(dtype=np.int64)) for k in range(len(self.stems)))
         borders = np.linspace(0, 2.0**64, tokens // MERGED + 2)[1:-1].astype(np.uint64)
-        cuts = [[0, *np.searchsorted(i["high"], borders).tolist(), len(i)] for i in self.indexes]
-        slices = [[(c[k], c[k + 1]) for c in cuts] for k in range(len(borders) + 1)]
-        kept = [self._kept(one)[0] for one in slices]
-        groups, sizes = (np.concatenate([k[name] for k in kept]) for name in ("group", "bytes"))
-        del kept
+        cuts, firsts = zip(*(self._cut(k, borders) for k in range(len(self.stems))), strict=True)
+        slices = [
+            [_Piece(c[j], c[j + 1], f[j], f[j + 1]) for c, f in zip(cuts, firsts, strict=True)]
+            for j in range(len(borders) + 1)
+        ]
+        groups, sizes = np.empty(read, "<u8"), np.empty(read, np.uint32)
+        count = 0
+        for one in slices:
+            rows, _, _ = self._kept(self._indexes(one))
+            groups[count : count + len(rows)], sizes[count : count + len(rows)] = rows["group"], rows["bytes"]
+            count += len(rows)
+        groups, sizes = groups[:count], sizes[:count]
         held = held_out(groups, sizes, self.val_fraction, self.name)
         held_bytes = int(sizes[held].sum(dtype=np.int64))
         facts = {
@@ -234,7 +249,7 @@ class _Merge:
             "around": sum(record["around"] for record in self.records),
             "documents": len(groups),
             "duplicates": read - len(groups),
-            "groups": len(np.unique(groups)),
+            "groups": 1 + int(np.count_nonzero(np.diff(np.sort(groups)))),
             "bytes": int(sizes.sum(dtype=np.int64)),
             "validation_bytes": held_bytes,
             "validation_documents": int(held.sum()),
@@ -243,12 +258,26 @@ class _Merge:
         }
         return facts | self._write(slices, held, groups, sizes, np.dtype(facts["dtype"]))
 
-    def _kept(self, one: list[tuple[int, int]]):
+    def _index(self, k: int, first: int = 0, count: int = -1) -> np.ndarray:
+        """Read, not mapped: pages of a mapping would count as this process's memory."""
+        stem = self.stems[k]
+        return np.fromfile(stem.with_name(f"{stem.name}.index"), INDEX, count, offset=first * INDEX.itemsize)
+
+    def _cut(self, k: int, borders: np.ndarray) -> tuple[list[int], list[int]]:
+        """Of a part: where the slices of the hashes begin, in documents and in tokens."""
+        index = self._index(k)
+        cuts = [0, *np.searchsorted(index["high"], borders).tolist(), len(index)]
+        return cuts, _from_zero(index["tokens"])[cuts].tolist()
+
+    def _indexes(self, one: list[_Piece]) -> list[np.ndarray]:
+        return [self._index(k, piece.first, piece.beyond - piece.first) for k, piece in enumerate(one)]
+
+    def _kept(self, indexes: list[np.ndarray]):
         """Documents of a slice of the hashes, in order, without duplicates: index, part and place of each."""
-        rows = np.concatenate([index[a:b] for index, (a, b) in zip(self.indexes, one, strict=True)])
-        counts = [b - a for a, b in one]
-        part = np.repeat(np.arange(len(one)), counts)
-        place = np.concatenate([np.arange(a, b) for a, b in one])
+        rows = np.concatenate(indexes)
+        counts = list(map(len, indexes))
+        part = np.repeat(np.arange(len(counts)), counts)
+        place = np.concatenate([np.arange(count) for count in counts])
         order = np.lexsort((rows["low"], rows["high"]))
         rows, part, place = rows[order], part[order], place[order]
         if self.dedupe and len(rows):
@@ -269,14 +298,13 @@ class _Merge:
                 stack.enter_context(writing(self.folder / "validation.spans")) if self.with_spans else None
             )
             for one in slices:
-                _, part, place = self._kept(one)
-                read = [self._tokens(k, a, b) for k, (a, b) in enumerate(one)]
-                base = [int(self.starts[k][a]) for k, (a, _) in enumerate(one)]
-                widths = [self._spans(k, a, b) for k, (a, b) in enumerate(one)] if spans else None
+                indexes = self._indexes(one)
+                _, part, place = self._kept(indexes)
+                starts = [_from_zero(index["tokens"]) for index in indexes]
+                read = [self._tokens(k, piece) for k, piece in enumerate(one)]
+                widths = [self._spans(k, piece) for k, piece in enumerate(one)] if spans else None
                 for row_part, row_place in zip(part.tolist(), place.tolist(), strict=True):
-                    starts = self.starts[row_part]
-                    a = int(starts[row_place]) - base[row_part]
-                    b = int(starts[row_place + 1]) - base[row_part]
+                    a, b = starts[row_part][row_place : row_place + 2].tolist()
                     tokens = read[row_part][a:b]
                     is_held = bool(held[done])
                     framed = np.empty(b - a + 2, dtype)
@@ -292,8 +320,12 @@ class _Merge:
                     done += 1
             facts = [side.close() for side in sides]
         if isinstance(t, ByteTokenizer):
-            text.update(np.cumsum(sizes, dtype="<i8"))
-            text.update(groups.astype("<u8"))
+            beyond = 0
+            for at in range(0, len(sizes), 1 << 20):
+                ends = beyond + np.cumsum(sizes[at : at + (1 << 20)], dtype="<i8")
+                text.update(ends)
+                beyond = int(ends[-1])
+            text.update(groups)
             digest = text.hexdigest()
         else:
             said = [f"{f['digests'][name]}" for f in facts for name in sorted(f["digests"])]
@@ -309,19 +341,21 @@ class _Merge:
             whole["digests"]["validation.spans"] = span_digest.hexdigest()
         return whole
 
-    def _tokens(self, k: int, a: int, b: int) -> np.ndarray:
-        return self._read(k, a, b, "tokens", parts.token_dtype(self.tokenizer))
+    def _tokens(self, k: int, piece: _Piece) -> np.ndarray:
+        return self._read(k, piece, "tokens", parts.token_dtype(self.tokenizer))
 
-    def _spans(self, k: int, a: int, b: int) -> np.ndarray:
-        return self._read(k, a, b, "spans", np.dtype("<u4"))
+    def _spans(self, k: int, piece: _Piece) -> np.ndarray:
+        return self._read(k, piece, "spans", np.dtype("<u4"))
 
-    def _read(self, k: int, a: int, b: int, what: str, dtype: np.dtype) -> np.ndarray:
-        """Read, not mapped: pages of a mapping would count as this process's memory."""
-        first, beyond = int(self.starts[k][a]), int(self.starts[k][b])
-        stem = self.stems[k]
-        return np.fromfile(
-            stem.with_name(f"{stem.name}.{what}"), dtype, beyond - first, offset=first * dtype.itemsize
-        )
+    def _read(self, k: int, piece: _Piece, what: str, dtype: np.dtype) -> np.ndarray:
+        path = self.stems[k].with_name(f"{self.stems[k].name}.{what}")
+        count = piece.beyond_token - piece.first_token
+        return np.fromfile(path, dtype, count, offset=piece.first_token * dtype.itemsize)
+
+
+def _from_zero(counts: np.ndarray) -> np.ndarray:
+    """Where each of some things begins, and the last one ends, int64."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 class _Side:

@@ -14,6 +14,7 @@ import pytest
 
 from lab import python
 from lab.data import DataConfig, files, load, order, parts, shards
+from lab.data import corpus as corpora
 from lab.draws import Draws
 from lab.errors import InputError
 
@@ -175,6 +176,19 @@ def test_what_a_killed_build_did_is_kept_and_the_digest_is_the_same(corpus, para
                 continue
     assert seen == before
     assert again.communicate()[0].strip() == whole
+
+
+def test_what_is_held_out_does_not_depend_on_how_many_groups_are_summed_at_once(monkeypatch):
+    draw = np.random.default_rng(0)
+    for some in range(40):
+        groups = draw.integers(0, 2**64 - 1, 30, dtype=np.uint64, endpoint=True)[draw.integers(0, 30, 60)]
+        sizes = (draw.pareto(0.7, 60) * 10 + 1).astype(np.uint32)
+        fraction = (0.01, 0.05, 0.2, 0.5)[some % 4]
+        monkeypatch.setattr(corpora, "AT_ONCE", 1 << 20)
+        whole = corpora.held_out(groups, sizes, fraction, "x")
+        assert whole.any()
+        monkeypatch.setattr(corpora, "AT_ONCE", 7)
+        np.testing.assert_array_equal(corpora.held_out(groups, sizes, fraction, "x"), whole)
 
 
 def test_processes_that_come_at_once_build_once_and_agree(corpus):
