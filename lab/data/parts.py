@@ -3,8 +3,6 @@
 A job (a file or a piece of one) becomes parts of `PART_BYTES` of text and, as its last act, a record of what
 it read: a job that has one is done, and a build that was killed goes on with the others. Jobs know nothing of
 each other, so several processes share them by number.
-
-    python -m lab.data.parts FOLDER WORKERS WORKER
 """
 
 from __future__ import annotations
@@ -163,7 +161,7 @@ def work(folder: Path, workers: int, worker: int, stopped: Callable[[], bool] = 
 
 
 def main(argv: list[str]) -> int:
-    """A worker process. It ends when the process that started it does."""
+    """A worker process, by FOLDER WORKERS WORKER. It ends when the process that started it does."""
     folder, workers, worker = Path(argv[0]), int(argv[1]), int(argv[2])
     parent = os.getppid()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the workers fill the cores
@@ -176,7 +174,3 @@ def main(argv: list[str]) -> int:
         print(f"error: {folder}: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

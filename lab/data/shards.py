@@ -169,7 +169,9 @@ def _run(work: Path, plan: parts.Plan, progress: Progress | None) -> None:
         if problems := parts.work(work, 1, 0):
             raise InputError(*problems)
         return
-    command = python.command("-m", "lab.data.parts", work, workers)
+    # not -m: it would warn that lab.data has this module already
+    code = "import sys; from lab.data import parts; sys.exit(parts.main(sys.argv[1:]))"
+    command = python.command("-c", code, work, workers)
     started = [
         subprocess.Popen([*command, str(i)], env=python.environment(), stdin=subprocess.DEVNULL)
         for i in range(workers)

@@ -120,6 +120,13 @@ def test_what_a_killed_merge_left_is_cleared_away(corpus):
     assert not (folder / ".0123.tmp").exists()
 
 
+def test_processes_that_tokenise_say_nothing_where_nothing_is_wrong(corpus, monkeypatch, capfd):
+    monkeypatch.setattr(files, "JOB_BYTES", 4000)
+    monkeypatch.setattr(shards, "PARALLEL", 0)
+    load(DataConfig(str(corpus / "a.jsonl"), context=16), corpus / "cache")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_full_disk_names_the_folder(corpus, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
