@@ -178,9 +178,23 @@ def assign(
             notes.append(Note("column_alias", f"{role} is {what}"))
     if (bits := roles.get("loss")) and _BITS.search(normal(bits)):
         notes.append(Note("loss_in_bits", f"{bits!r} is in bits: E, A and B are too"))
+    if "loss" not in wanted and (chosen := roles.get("loss")) and re.search(r"train", chosen.lower()):
+        notes += _held_back(chosen, columns)
     if problems:
         raise InputError(*problems)
     return roles, notes
+
+
+def _held_back(chosen: str, columns: Mapping[str, np.ndarray]) -> list[Note]:
+    """That a loss of training was taken beside a measure of held-out text in another unit."""
+    rules = (_BITS, _PERPLEXITY)
+    names = [name for name in columns if _HELD_BACK.search(name.lower())]
+    found = [formula for rule in rules for formula in _by_ending(names, rule)]
+    found = [formula for formula in found if np.isfinite(_values(formula, columns)).any()]
+    if not found:
+        return []
+    text = f"{chosen!r} is of training; {found[0]} is of text held out: --columns {shown('loss', found[0])}"
+    return [Note("training_loss", text)]
 
 
 def is_known(name: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Excluded, Note
-from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, spoken, suggested
+from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, shown, spoken, suggested
 from analysis.tables.names import doubled_names
 from analysis.tables.table import Runs
 from analysis.tables.trajectories import CHECKPOINTS, COPIES, MOST, UNFINISHED, checkpoints, copies, swept
@@ -106,7 +106,7 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     wanted = dict.fromkeys((*inputs, *(role for role in NEEDED if role != "loss")))
     out = {role: _values(runs, role)[keep] for role in wanted if _values(runs, role) is not None}
     loss = runs.columns["loss"][keep]
-    notes += _untrained(runs, keep, loss)
+    notes += _untrained(runs, keep, loss) + _perplexities(runs, loss)
     if not runs.store and (text := doubled_names({k: v[keep] for k, v in runs.columns.items()})):
         notes.append(Note("doubled_names", text))
     if "unique_tokens" not in inputs:
@@ -155,6 +155,22 @@ def _repeated(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) ->
 
 # A loss this near to that of guessing evenly among the tokens is one of a model that has learned nothing.
 GUESSING = 0.97
+
+
+# Guessing evenly among a million tokens costs 13.8 nats.
+MOST_NATS = 14.0
+
+
+def _perplexities(runs: Runs, loss: np.ndarray) -> list[Note]:
+    """Losses above that of guessing among the tokens of any vocabulary, which may be perplexities."""
+    if runs.store or not (loss > MOST_NATS).any():
+        return []
+    name = runs.roles.get("loss", "loss")
+    text = (
+        f"losses go up to {loss.max():.4g}, and guessing among a million tokens costs 13.8 nats: if they are "
+        f"perplexities, --columns {shown('loss', f'log({name})')}"
+    )
+    return [Note("perplexity", spoken(text, runs.source))]
 
 
 def _untrained(runs: Runs, keep: np.ndarray, loss: np.ndarray) -> list[Note]:

@@ -94,7 +94,8 @@ def _percent(frame, kinds) -> list[str]:
         elif (score > 1).mean() >= 0.5 and score.max() <= 100:
             top = f"{score.max():g}"
             problems.append(
-                f"{name}: scores go up to {top}: these are percentages; divide score (and stderr) by 100"
+                f"{name}: scores go up to {top}: these are percentages; divide score (and stderr) by 100, "
+                "as --columns score=score/100,stderr=stderr/100 does"
             )
             frame.loc[rows, "score"] /= 100  # said once, not once a row
     return problems

@@ -179,6 +179,7 @@ def _read(path: str, mapping: str, limits: ReadLimits, tasks: str = ""):
     it comes from; and what was left out or guessed."""
     from analysis.tables.benchmarks import NOT_MEASURED, melted
     from analysis.tables.columns import nearest, parse_map
+    from analysis.tables.formulas import FormulaError, evaluate
     from analysis.tables.table import read
 
     wanted = parse_map(mapping)
@@ -201,10 +202,14 @@ def _read(path: str, mapping: str, limits: ReadLimits, tasks: str = ""):
     for role, column in wanted.items():
         if role in _SIZE_ROLES:
             continue
-        if column not in frame:
-            problems.append(f"{path}: no column {column!r} for {role}{nearest(column, frame.columns)}")
-        else:
+        if column in frame:
             frame[role] = frame[column]
+            continue
+        try:
+            frame[role] = evaluate(column, {str(name): frame[name].to_numpy() for name in frame})
+        except FormulaError as error:
+            what = f"no column {error.unknown!r} for {role}" if error.unknown else f"{role}={column}: {error}"
+            problems.append(f"{path}: {what}{nearest(error.unknown, frame.columns) if error.unknown else ''}")
     if problems:
         raise InputError(*problems)
     if "loss_nats" not in frame and "loss" in frame:

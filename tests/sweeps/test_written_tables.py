@@ -6,6 +6,8 @@ import pytest
 import analysis as sl
 from analysis.tables.files import columns_of
 from analysis.tables.markup import of_html, plain
+from analysis.tables.sample import sample
+from analysis.verbs.thresholds import thresholds
 from tests.sweeps.test_imports import import_, write  # noqa: F401
 
 N, D = (one.ravel() for one in np.meshgrid(np.geomspace(1e7, 1e9, 4), np.geomspace(2e8, 2e10, 4)))
@@ -85,3 +87,33 @@ def test_wide_scores_keep_errors_percents_and_footnotes(tmp_path, import_):  # n
     assert score["a-50M", "HumanEval"] == pytest.approx(0.006)
     assert "HumanEval" in said["small_percent"]
     assert "PIQA '<50'" in said["no_score"]
+
+
+def test_losses_that_may_be_perplexities_are_told():
+    table = {"N": N, "D": D, "loss": np.exp(LOSS)}
+    said = {note.code: note.text for note in sample(sl.as_runs(table)).notes}
+    assert "log(loss)" in said["perplexity"]
+    assert "perplexity" not in {note.code for note in sample(sl.as_runs({**table, "loss": LOSS})).notes}
+
+
+def test_a_training_loss_beside_held_out_perplexity_is_told():
+    runs = sl.as_runs({"N": N, "D": D, "val_ppl": np.exp(LOSS), "train_loss": LOSS - 0.1})
+    said = {note.code: note.text for note in runs.notes}
+    assert "log(val_ppl)" in said["training_loss"]
+    alone = sl.as_runs({"N": N, "D": D, "train_loss": LOSS - 0.1})
+    assert "training_loss" not in {note.code for note in alone.notes}
+
+
+def test_percentages_of_long_tables_are_divided_by_a_formula(tmp_path, capsys):
+    rows = [
+        f"{n:.0f},arc_easy,accuracy,{s},{100 * 0.01},1000"
+        for n, s in zip(N[:4] * 4.0 ** np.arange(4), (26, 30, 40, 55), strict=True)
+    ]
+    path = str(write(tmp_path / "a.csv", "\n".join(["params,task,metric,score,stderr,items", *rows])))
+    quick = ["--chance", "known", "--draws", "99", "--no-calibrate"]
+    with pytest.raises(sl.InputError, match=r"--columns score=score/100,stderr=stderr/100"):
+        thresholds([path, *quick])
+    assert thresholds([path, *quick, "--columns", "score=score/100,stderr=stderr/100"]) == 0
+    assert "arc_easy" in capsys.readouterr().out
+    with pytest.raises(sl.InputError, match="no column 'scor/100' for score; nearest: 'score'"):
+        thresholds([path, *quick, "--columns", "score=scor/100"])
