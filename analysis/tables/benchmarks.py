@@ -124,6 +124,8 @@ def known_levels(tasks) -> dict[str, Benchmark]:
 # What tables write for a score that was not measured.
 NOT_MEASURED = (-1.0, -9.0, -99.0, -100.0, -999.0, -9999.0)
 _ERRORS = re.compile(r"^(.*\S)[ _](?:stderr|se|std_?err(?:or)?)$", re.IGNORECASE)
+# Measures of a task that are no proportions: guessing has no level there, and 7.9 is no 7.9 %.
+_NO_SCORE = re.compile(r"ppl|perplex|loss|nll|bits|bpb|bpc|(?:^|[^a-z])ce(?:$|[^a-z])|logprob|entropy")
 _SIZES = re.compile(r"^(params|tokens|flops|loss|loss_nats|seed|model|name|items|family|n|d|c)$")
 
 
@@ -148,7 +150,7 @@ def melted(
         if {"task", "score"} & set(columns) or "metric" in columns:
             return None
         named = [name for name in columns if not _SIZES.match(name.lower()) and not _error_of(name, columns)]
-        tasks = tuple(name for name in named if find(name) is not None)
+        tasks = tuple(name for name in named if find(name) is not None and not _NO_SCORE.search(name.lower()))
         tasks = tuple(name for name in tasks if np.isfinite(_scores(columns[name])[0]).any())
         if len(tasks) < 2:
             return None
@@ -166,7 +168,7 @@ def melted(
         if not _SIZES.match(name.lower())
         and not is_known(name)
         and values.dtype.kind in "fiu"
-        and is_score(numbers(values))
+        and (is_score(numbers(values)) or find(name) is not None)
     ]
     if beside:
         text = f"columns of numbers that are not taken for tasks: {', '.join(beside[:8])}; --tasks names all"

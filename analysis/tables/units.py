@@ -34,6 +34,10 @@ _COMPUTE = re.compile(r"compute$|budget$|flops?$")
 # Numbers with one comma, which parts thousands or is the point.
 _COMMA = re.compile(r"^\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*$")
 _THOUSANDS = re.compile(r"^\s*[+-]?\d{1,3},\d{3}\s*$")
+# 7,5M; 1,200M has a comma that may part thousands.
+_COMMA_UNIT = re.compile(
+    r"^\s*[+-]?\d+,(?:\d{1,2}|\d{4,})\s*(?:[kmbgt]|million|billion|trillion|bn)\s*$", re.IGNORECASE
+)
 # Numbers whose points part thousands, with the comma that is their point.
 _DOTTED = re.compile(r"^\s*[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d+)?\s*$")
 PF_DAY = 1e15 * 86400
@@ -107,7 +111,7 @@ def decimal_commas(cells: Iterable[str]) -> bool:
 
 def pointed(cell: str) -> str:
     """3,21 as 3.21 and 1.234.567,8 as 1234567.8; anything else as it is."""
-    if len(cell) > _LONGEST or not (_COMMA.match(cell) or _DOTTED.match(cell)):
+    if len(cell) > _LONGEST or not any(one.match(cell) for one in (_COMMA, _DOTTED, _COMMA_UNIT)):
         return cell
     return cell.replace(".", "").replace(",", ".")
 

@@ -33,6 +33,9 @@ def test_points_part_thousands_where_commas_are_the_point(tmp_path):
     assert raw["tokens"].tolist() == [35000, 1234567.5]
     assert raw["loss"].tolist() == [6.7805, 3.21]
     assert raw["note"].tolist() == ["v1.234", "x"]
+    raw = columns_of(write(tmp_path / "c.csv", "params;tokens;loss\n7,5M;1,2 B;3,21\n15M;1,200M;3,05\n"))
+    assert raw["params"].tolist() == ["7.5M", "15M"]
+    assert raw["tokens"].tolist() == ["1.2 B", "1,200M"]
     # Nothing says which of both is meant: neither is touched, and no row is read wrongly in silence.
     raw = columns_of(write(tmp_path / "b.csv", "params;loss\n1.234;2,345\n2.345;3,456\n"))
     assert raw["loss"].tolist() == ["2,345", "3,456"]
@@ -117,3 +120,11 @@ def test_percentages_of_long_tables_are_divided_by_a_formula(tmp_path, capsys):
     assert "arc_easy" in capsys.readouterr().out
     with pytest.raises(sl.InputError, match="no column 'scor/100' for score; nearest: 'score'"):
         thresholds([path, *quick, "--columns", "score=scor/100"])
+
+
+def test_perplexities_of_benchmarks_are_no_scores(tmp_path, import_):  # noqa: F811
+    text = "model,params,LAMBADA ppl,LAMBADA acc,PIQA\n"
+    text += "a,70M,140,18.2,59.8\nb,160M,33,32.8,62.3\nc,1B,7.9,56.1,70.7\n"
+    rows, said, _ = import_(write(tmp_path / "a.csv", text))
+    assert set(rows["task"]) == {"LAMBADA acc", "PIQA"}
+    assert "LAMBADA ppl" in said["columns_left"]
