@@ -179,36 +179,39 @@ def _split(
     if rows.held_out.any() and factor is None:
         held = rows.held_out
         found, part = fitted(~held, held)
-        said = []
-        if not np.array_equal(parted(rows, held), ~held):
-            text = (
-                f"rows that are held out share clusters ({rows.clustered_by}) with fitted ones, and so their "
-                "luck: new ones would be missed by more"
-            )
-            said.append(Note("trunks_split", text))
+        said = [] if np.array_equal(parted(rows, held), ~held) else [_trunks_split(rows)]
         return found, part, rows.where(held), "rows that the table marks as held out", said
     flops = flops_of(rows)
     if factor is None and asked:
         nothing = np.zeros(len(rows), bool)
         return *fitted(~nothing, nothing), rows.where(nothing), "nothing: all rows were fitted", []
     problems: tuple[str, ...] = ()
-    for trial in FACTORS if factor is None else (factor,):
-        held = flops > flops.max() / trial
-        kept = parted(rows, held)
-        try:
-            found, part = fitted(kept, held)
-        except InputError as error:
-            problems = problems or error.problems
-            continue
-        rule = f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
-        if (kept | held).all():
-            return found, part, rows.where(held), rule, []
-        rule += "; fitted are no rows of a trunk that reaches there"
-        return found, part, rows.where(held), rule, []
+    # Trunks are split only where no part that leaves them whole shows a law: a ladder of a trunk a size.
+    for split in (False, True) if rows.clustered_by else (False,):
+        for trial in FACTORS if factor is None else (factor,):
+            held = flops > flops.max() / trial
+            kept = ~held if split else parted(rows, held)
+            try:
+                found, part = fitted(kept, held)
+            except InputError as error:
+                problems = problems or error.problems
+                continue
+            rule = f"rows of more than 1/{trial:g} of the largest compute ({flops.max():.3g} FLOPs)"
+            if not (kept | held).all():
+                rule += "; fitted are no rows of a trunk that reaches there"
+            return found, part, rows.where(held), rule, [_trunks_split(rows)] if split else []
     # A table that determines no law as a whole says more by its own faults than by those of its part.
     every = np.ones(len(rows), bool)
     fitted(every, ~every)
     raise InputError(*problems, "a smaller --holdout-factor leaves more rows to fit")
+
+
+def _trunks_split(rows: Sample) -> Note:
+    text = (
+        f"rows that are held out share clusters ({rows.clustered_by}) with fitted ones, and so their luck: "
+        "new ones would be missed by more"
+    )
+    return Note("trunks_split", text)
 
 
 def _scored(score: Score | None, level: float) -> list[Note]:
