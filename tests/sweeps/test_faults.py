@@ -164,7 +164,7 @@ from sweeps.study.loader import load as load_study
 claims.STALE_SECONDS, claims.BEAT_SECONDS = 1.0, 0.1
 rng = random.Random(os.getpid())
 
-def stub(jobs, dataset, mode, hooks):
+def stub(jobs, dataset, mode, hooks, how):
     (job,) = jobs
     with open(log, "a") as file:
         file.write(f"{job.run_id} {skew}\\n")
