@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -170,13 +171,16 @@ def _name(rows: Sample, law: Law, settings: Any) -> str:
 
 def encoded(value: Any, classes: Mapping[str, type] = CLASSES) -> Any:
     """Plain JSON of a result. Raises Unkeepable for what has none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        # An end that the table does not bound; JSON has no number for it.
+        return {"float": str(value)}
     if value is None or isinstance(value, bool | str | int | float):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         content = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
         return {"array": [value.dtype.str, list(value.shape), content]}
     if isinstance(value, np.generic):
-        return value.item()
+        return encoded(value.item(), classes)
     if isinstance(value, tuple | list):
         return {type(value).__name__: [encoded(item, classes) for item in value]}
     if isinstance(value, Mapping):
@@ -193,6 +197,8 @@ def decoded(value: Any, classes: Mapping[str, type] = CLASSES) -> Any:
     """What `encoded` made plain. Raises Unkeepable, or what a wrong value raises."""
     if not isinstance(value, dict):
         return value
+    if "float" in value:
+        return float(value["float"])
     if "array" in value:
         kind, shape, content = value["array"]
         if np.dtype(kind).kind not in "fiub":

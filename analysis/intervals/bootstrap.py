@@ -98,7 +98,8 @@ def widened(estimate: np.ndarray, draws: np.ndarray, level: float, spread: float
     if np.all(spread == 1.0):
         return low, high
     if positive:
-        with np.errstate(divide="ignore"):
+        # An end beyond all numbers is infinite: the table does not bound it.
+        with np.errstate(divide="ignore", over="ignore"):
             middle, low, high = np.log(estimate), np.log(low), np.log(high)
-        return np.exp(middle + spread * (low - middle)), np.exp(middle + spread * (high - middle))
+            return np.exp(middle + spread * (low - middle)), np.exp(middle + spread * (high - middle))
     return estimate + spread * (low - estimate), estimate + spread * (high - estimate)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import analysis as sl
 from analysis.audits.leading import leading_fit
 from analysis.fits import fitting, kept
+from analysis.intervals.bootstrap import interval
 
 
 @pytest.fixture
@@ -96,3 +98,25 @@ def test_a_store_that_cannot_be_written_to_and_a_plain_table_are_fitted_all_the_
     frame = sl.read(store).frame
     assert sl.fit(frame, law="kaplan", bootstrap=0).points
     assert not (tmp_path / kept.FOLDER).exists()
+
+
+def test_an_end_without_bound_is_kept_and_shown(store, counted, monkeypatch, capsys):
+    """Few noisy rows, spread by few degrees of freedom, leave the range of numbers: that end is infinite."""
+    from analysis.verbs.fit import fit as verb
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        low, high = interval(1.0, np.geomspace(1e-90, 1e90, 101), 0.95, 12.7, positive=True)
+    assert (low, high) == (0.0, np.inf)
+    endless = {"alpha": (0.1, np.inf), "beta": (-np.inf, 0.3)}
+    assert kept.decoded(json.loads(json.dumps(kept.encoded(endless), allow_nan=False))) == endless
+    monkeypatch.setattr(fitting, "interval", lambda *_, **__: (0.0, np.inf))
+    for _ in range(2):
+        made = sl.fit(store, law="kaplan", bootstrap=20)
+        assert made.intervals["alpha_N"][1] == np.inf
+    assert counted == ["kaplan"]
+    verb([str(store), "--law", "kaplan", "--bootstrap", "20", "--json"])
+    assert json.loads(capsys.readouterr().out)["intervals"]["alpha_N"] == [0.0, None]
+    verb([str(store), "--law", "kaplan", "--bootstrap", "20"])
+    shown = capsys.readouterr().out
+    assert "nan" not in shown
