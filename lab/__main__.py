@@ -40,6 +40,7 @@ VERBS = {
         "downstream": ("analysis.verbs.downstream:downstream", "a task's score by loss law and link"),
         "thresholds": ("analysis.verbs.thresholds:thresholds", "verdicts on emergent abilities"),
         "replicate": ("analysis.verbs.replicate:replicate", "published numbers, computed again"),
+        "energy": ("analysis.verbs.energy:energy", "energy, carbon and money of training and serving"),
         "laws": ("analysis.verbs.laws:laws", "the laws that --law knows: formula, domain, source"),
     },
 }

@@ -48,6 +48,7 @@ FLOORS = {
         ("errors", "notes", "second_python"),
         ("text", "files"),
         ("tables",),
+        ("costs",),
         ("laws",),
         ("solve",),
         ("intervals",),
