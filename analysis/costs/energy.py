@@ -15,7 +15,7 @@ from analysis.costs.carbon import Carbon
 from analysis.errors import InputError
 
 JOULES_A_KWH = 3.6e6
-# 400 g of CO2 a mile: US EPA 420-F-23-014, Tailpipe Greenhouse Gas Emissions from a Typical Passenger Vehicle.
+# 400 g of CO2 a mile: US EPA 420-F-23-014, Tailpipe Greenhouse Gas Emissions from a Typical Vehicle.
 CAR_GRAMS_A_KM = 400 / 1.609344
 # Gas that a typical household of Great Britain heats with in a year: Ofgem, typical domestic consumption
 # values of April 2020 to September 2023 (hot water and cooking are in it).
