@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks.corpus_speed import make_text
 from lab import python
 from lab.data import DataConfig, files, load, order, parts, shards
 from lab.data import corpus as corpora
@@ -268,20 +269,6 @@ print(data.digest, max(int(own), resource.getrusage(resource.RUSAGE_CHILDREN).ru
 """
 
 
-def made_text(path, size):
-    """So many bytes of JSONL that are no text of anybody's: words of a Zipf law."""
-    draws = np.random.default_rng(0)
-    words = np.array(
-        ["".join(map(chr, draws.integers(97, 123, n))) for n in draws.integers(1, 9, 5000)], object
-    )
-    law = 1 / np.arange(1, 5001)
-    law /= law.sum()
-    with path.open("w") as out:
-        while out.tell() < size:
-            for row in words[draws.choice(5000, (2000, 160), p=law)]:
-                out.write(json.dumps({"text": " ".join(row)}) + "\n")
-
-
 @pytest.mark.parametrize(
     ("size", "tokenizer"),
     [
@@ -292,7 +279,7 @@ def made_text(path, size):
 )
 def test_a_large_text_takes_little_memory(tmp_path, size, tokenizer):
     """Before: 300 MB took 2.0 GB, again in each process. The most of any one process, in bytes."""
-    made_text(tmp_path / "a.jsonl", size)
+    make_text(tmp_path / "a.jsonl", size)
     peaks = []
     for _ in range(2):  # cold and warm
         command = python.command("-c", MEASURE, tmp_path / "a.jsonl", tmp_path / "cache", tokenizer)
