@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis import read
 from lab.__main__ import main
+from sweeps.exchange import imports
 
 STUDY = """
 name = "small"
@@ -76,3 +78,22 @@ def whole(made_once, small_study) -> Path:
         assert json.loads(done.stdout)["states"] == {"done": 12}
 
     return made_once("whole", train)
+
+
+@pytest.fixture
+def import_(tmp_path, capsys):
+    """(rows as dicts of columns, code -> text of remarks, columns) of `lab import`."""
+
+    def run(*arguments):
+        out = tmp_path / "out.csv"
+        assert imports.import_([*map(str, arguments), "--out", str(out), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        said = {}
+        for one in told["remarks"]:
+            said[one["code"]] = f"{said.get(one['code'], '')}{one['text']}"
+        assert imports.import_([*map(str, arguments), "--out", str(out)]) == 0
+        text = capsys.readouterr().out
+        assert all(one["text"] in text for one in told["remarks"]), "what is in JSON is in the text"
+        return read(out, {}).columns, said, told
+
+    return run

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lab.__main__ import VERBS
-from tests.sweeps.test_imports import MODDED, chart, event, harness, write
+from tests.sweeps.foreign import MODDED, chart, event, harness, write
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
 

@@ -8,7 +8,7 @@ from analysis.tables.files import columns_of
 from analysis.tables.markup import of_html, plain
 from analysis.tables.sample import sample
 from analysis.verbs.thresholds import thresholds
-from tests.sweeps.test_imports import import_, write  # noqa: F401
+from tests.sweeps.foreign import write
 
 N, D = (one.ravel() for one in np.meshgrid(np.geomspace(1e7, 1e9, 4), np.geomspace(2e8, 2e10, 4)))
 LOSS = 1.7 + 400 / N**0.34 + 410 / D**0.28
@@ -79,7 +79,7 @@ WIDE = """| Model | Params | HellaSwag (10-shot) | ARC-c | MMLU (5-shot) | Human
 """
 
 
-def test_wide_scores_keep_errors_percents_and_footnotes(tmp_path, import_):  # noqa: F811
+def test_wide_scores_keep_errors_percents_and_footnotes(tmp_path, import_):
     rows, said, _ = import_(write(tmp_path / "wide.md", WIDE))
     pairs = list(zip(rows["Model"], rows["task"], strict=True))
     score, stderr = (dict(zip(pairs, rows[name], strict=True)) for name in ("score", "stderr"))
@@ -122,7 +122,7 @@ def test_percentages_of_long_tables_are_divided_by_a_formula(tmp_path, capsys):
         thresholds([path, *quick, "--columns", "score=scor/100"])
 
 
-def test_perplexities_of_benchmarks_are_no_scores(tmp_path, import_):  # noqa: F811
+def test_perplexities_of_benchmarks_are_no_scores(tmp_path, import_):
     text = "model,params,LAMBADA ppl,LAMBADA acc,PIQA\n"
     text += "a,70M,140,18.2,59.8\nb,160M,33,32.8,62.3\nc,1B,7.9,56.1,70.7\n"
     rows, said, _ = import_(write(tmp_path / "a.csv", text))
