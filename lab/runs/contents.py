@@ -19,8 +19,8 @@ flops_6nd flops_exact flops_chinchilla flops_palm flops_kaplan loss_nats loss_se
 diverged_step reason
 """
 _CIRCUMSTANCES = """
-trunk pack device device_seconds compile_seconds cache_hits cache_misses attempts energy_joules energy_source
-git_commit
+trunk pack device device_seconds compile_seconds cpu_seconds cache_hits cache_misses attempts energy_joules
+energy_source energy_coverage git_commit
 """
 _TEXT = """
 run_id status source tokenizer mlp parametrization algorithm reason trunk pack device energy_source git_commit
@@ -29,8 +29,17 @@ RESULTS, CIRCUMSTANCES = frozenset(_RESULTS.split()), frozenset(_CIRCUMSTANCES.s
 TEXT = frozenset(_TEXT.split())
 _FLAGS = frozenset(("tied", "qk_norm", "document_mask"))
 _NUMBERS = (RESULTS | CIRCUMSTANCES) - TEXT - _FLAGS
-_LOG_TEXT = ("kind", "task", "measure")
-_LOG_NUMBERS = ("tokens", "loss_nats", "grad_norm", "value", "device_seconds", "compile_seconds")
+_LOG_TEXT = ("kind", "task", "measure", "energy_source")
+_LOG_NUMBERS = (
+    "tokens",
+    "loss_nats",
+    "grad_norm",
+    "value",
+    "device_seconds",
+    "compile_seconds",
+    "cpu_seconds",
+)
+_LOG_NUMBERS += ("energy_joules",)
 _SCORE = "score se items correct chance params tokens flops loss_nats seed"
 _SCORE_NUMBERS = tuple(_SCORE.split())
 _NEEDED = {"progress": ("task", "measure", "value")}

@@ -318,9 +318,9 @@ class _Lockstep:
         if measured.items and job.folder.writes:
             item_files.write(job.folder.path / ITEMS, measured.items, job.folder.root)
         Checkpoints(job.folder.final, job.folder.writes).save(job.end, params)
-        costs = job.folder.costs()
         row = {
             **_row(job, self.dataset),
+            **spent.columns(job),
             "status": "ok",
             "loss_nats": loss.nats,
             "loss_se": loss.se,
@@ -329,8 +329,6 @@ class _Lockstep:
             "train_loss_nats": last_loss(job),
             "pack": self.pack.mode,
             "device": self.pack.devices[0].device_kind,
-            "device_seconds": spent.total(costs, "device_seconds") + spent.of_trunk(job),
-            "compile_seconds": spent.total(costs, "compile_seconds"),
             "cache_hits": self.cache_hits,
             "cache_misses": self.cache_misses,
         }
@@ -352,6 +350,7 @@ def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str, check=la
     job.folder.write_spec(job.spec(dataset, {}))
     row = {
         **_row(job, dataset),
+        **spent.columns(job),
         "status": "diverged",
         "loss_nats": None,
         "diverged_step": step,
@@ -395,8 +394,6 @@ def _row(job: Job, dataset: Dataset) -> dict:
         "learning_rate": config.optimizer.learning_rate,
         "weight_decay": config.weight_decay,
         **accounting.training_flops(config, dataset.vocab_size),
-        "energy_joules": None,
-        "energy_source": "none",
         "git_commit": (job.folder.spec() or {}).get("provenance", {}).get("git_commit"),
     }
 

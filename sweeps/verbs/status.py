@@ -165,7 +165,9 @@ def _costs(cells: list[dict], states: dict[str, str], rows: dict[str, dict], run
     """Predicted against actual device-seconds of what is done, and from both the time left."""
     predicted = {c["run_id"]: c.get("predicted_seconds") for c in cells}
     tokens = {c["run_id"]: c.get("trained_tokens") or 0 for c in cells}
-    both = [r for r in rows if predicted[r] and rows[r].get("device_seconds")]
+    # one that diverged stopped early: it says nothing of the others' speed
+    timed = [r for r in rows if rows[r].get("device_seconds") and rows[r].get("status", "ok") == "ok"]
+    both = [r for r in timed if predicted[r]]
     expected = sum(predicted[r] for r in both)
     actual = sum(rows[r]["device_seconds"] for r in both)
     # only the first stretches of a study: better than no ratio at all

@@ -69,6 +69,13 @@ def test_a_branch_counts_the_part_of_the_trunk_that_it_was_the_first_to_need(tmp
     trunk.path.mkdir()
     trunk.append_metrics([{"step": 30, "kind": "branch"}, {"step": tiny.hold_steps, "kind": "branch"}])
     for step, seconds in ((20, 1.0), (30, 2.0), (40, 4.0), (tiny.hold_steps, 8.0), (60, 16.0)):
-        trunk.append_costs({"step": step, "device_seconds": seconds})
+        trunk.append_costs({"step": step, "device_seconds": seconds, "energy_joules": 3 * seconds})
     assert tiny.hold_steps == 48
-    assert spent.of_trunk(Job(tiny, "run", RunFolder(tmp_path / "run"), trunk=trunk)) == 12.0
+    job = Job(tiny, "run", RunFolder(tmp_path / "run"), trunk=trunk)
+    assert spent.total(spent.of_trunk(job), "device_seconds") == 12.0
+    job.folder.path.mkdir()
+    job.folder.append_costs({"step": 50, "device_seconds": 3.0, "compile_seconds": 1.0})
+    found = spent.columns(job)
+    assert (found["device_seconds"], found["compile_seconds"], found["energy_joules"]) == (15.0, 1.0, 36.0)
+    assert found["energy_coverage"] == 12.0 / 16.0
+    assert found["cpu_seconds"] is None, "older lines do not have it"
