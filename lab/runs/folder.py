@@ -108,8 +108,11 @@ class RunFolder:
         return os.path.lexists(self.path / name)
 
     def write_spec(self, spec: dict) -> None:
-        """Once: a whole spec that is there stays as it is."""
-        if self.spec() is None:
+        """Once: a whole spec that is there stays as it is. Raises OSError where it cannot be read now."""
+        found = self.read(SPEC)
+        if found.state == "unread":
+            raise OSError(f"{self.path / SPEC}: {found.why}")
+        if found.state != "whole":
             files.write_json(self.path / SPEC, spec, self.root)
 
     def spec(self) -> dict | None:

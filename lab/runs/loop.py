@@ -317,7 +317,10 @@ class _Lockstep:
         self.clock.book(job.end, [r], "evaluate")
         if measured.items and job.folder.writes:
             item_files.write(job.folder.path / ITEMS, measured.items, job.folder.root)
-        Checkpoints(job.folder.final, job.folder.writes).save(job.end, params)
+        final = Checkpoints(job.folder.final, job.folder.writes)
+        for step in final.steps():  # of an attempt that committed no result: a save replaces nothing
+            final.delete(step)
+        final.save(job.end, params)
         row = {
             **_row(job, self.dataset),
             **spent.columns(job),

@@ -204,10 +204,13 @@ def _compare(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
     if not _has_result(theirs):
         report.same.append(run_id)
         return
-    mine, other = ours.result(), theirs.result()
-    if other is None:
+    read = ours.read(RESULT)
+    mine, other = read.value, theirs.result()
+    if read.state == "unread":  # it may be whole: nothing takes its place
+        report.busy.append(run_id)
+    elif other is None:
         report.damaged.append(run_id)
-    elif mine is None:  # ours cannot be read; theirs can
+    elif mine is None:  # ours is torn; theirs is whole
         _copy(theirs, ours, RESULT, report)
         report.finished.append(run_id)
     elif _outcome(mine) == _outcome(other):
@@ -341,7 +344,7 @@ def as_text(report: Report, into: Path) -> str:
         "same": "runs were the same",
         "studies": "studies added",
         "conflicts": "runs with another result: this store's stands, the other is kept beside it",
-        "busy": "runs left out: a worker holds them here; merge again later",
+        "busy": "runs left out: a worker holds them here, or they cannot be read now; merge again later",
         "damaged": "results left out: they cannot be read",
         "strange": "left out: links, devices, and names that a store does not have",
     }

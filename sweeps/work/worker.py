@@ -22,6 +22,19 @@ from sweeps.work.cell_queue import Claimed, Frontier, program_of
 from sweeps.work.multihost import Crew, how
 
 _IDLE_SECONDS = 0.3
+# What the same call raises again: of the machine are OSError, MemoryError and what libraries make of them
+# (RuntimeError, ValueError).
+_PROGRAM_FAULTS = (
+    InputError,
+    TypeError,
+    AttributeError,
+    NameError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    NotImplementedError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -173,7 +186,7 @@ class Worker:
                 # one bad cell must not end the study; what it raised is kept with it
                 last, trace = _line(error), traceback.format_exc()
                 self.tell(Event("warning", node.run_id, f"attempt {attempt} failed: {last}"))
-                if len(pack) > 1 or isinstance(error, InputError):  # which would be the same again
+                if len(pack) > 1 or isinstance(error, _PROGRAM_FAULTS):
                     break
         if len(pack) > 1:  # one of them is at fault; each is tried alone
             for one in pack:

@@ -101,6 +101,14 @@ def test_a_state_meets_only_the_data_of_its_step(tmp_path):
             loop.run([another], DATA)
 
 
+def test_parameters_are_those_of_the_row_whatever_an_earlier_attempt_left(tmp_path):
+    """Before: what a death between the parameters and the result left there stayed, from whatever packing."""
+    (job,) = jobs(tmp_path, [0])
+    Checkpoints(job.folder.final).save(50, train.initial_state(replace(CONFIG, seed=9), VOCAB).params)
+    go_on(tmp_path, alone(1))
+    assert not differs(tmp_path, [alone(1)])
+
+
 @pytest.mark.parametrize(("mode", "runs"), [("vmap", 1), ("vmap", 2)])
 def test_the_second_call_of_a_pack_finds_the_program_of_the_first(mode, runs):
     pack.program.cache_clear()

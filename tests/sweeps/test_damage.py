@@ -16,7 +16,7 @@ from analysis.report import provenance
 from analysis.tables.store import read_store
 from analysis.tables.table import read
 from lab.runs import contents
-from lab.runs.folder import RunFolder
+from lab.runs.folder import Reading, RunFolder
 from lab.runs.loop import commit_diverged
 from sweeps.store import digest, merging
 from sweeps.store.damage import look
@@ -322,6 +322,16 @@ def test_what_the_system_refuses_is_no_damage(copy, lab_run, monkeypatch):
     assert code == 1
     assert f"{run_id}/result.json: Input/output error" in said
     assert (store.run(run_id).path / "result.json").read_bytes() == before
+
+
+def test_a_specification_that_the_system_refuses_now_is_not_replaced(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.write_spec({"kind": "run", "run_id": "a", "data_digest": "", "config": {}})
+    monkeypatch.setattr(RunFolder, "read", lambda *_: Reading("unread", why="Input/output error"))
+    with pytest.raises(OSError, match="Input/output error"):
+        folder.write_spec({"kind": "run", "run_id": "a", "data_digest": "", "config": {"other": 1}})
+    monkeypatch.undo()
+    assert folder.spec()["config"] == {}
 
 
 @pytest.mark.parametrize("column", sorted(contents.RESULTS | contents.CIRCUMSTANCES))

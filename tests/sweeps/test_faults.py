@@ -92,6 +92,26 @@ def test_a_worker_that_slept_while_its_cell_was_taken_over_writes_nothing_more(t
     print(f"{len(stolen)} take-overs while the owner slept, {len(calm)} of {len(calm)} digests equal")
 
 
+@pytest.mark.parametrize("fault", [TypeError, KeyError, ZeroDivisionError, NotImplementedError])
+def test_a_fault_of_the_program_is_not_tried_again(fault, tiny, tmp_path, monkeypatch):
+    """Before: once for each of the retries, each with a write to the disk; it would be the same again."""
+    from sweeps.work import worker
+
+    calls = []
+
+    def stub(jobs, dataset, mode, hooks, how):
+        calls.append(jobs[0].run_id)
+        raise (fault if jobs[0].config.seed else OSError)("made to fail")
+
+    monkeypatch.setattr(worker, "run", stub)
+    plan = replace(tiny, study=replace(tiny.study, run=replace(tiny.study.run, retries=3)))
+    assert work(plan, tmp_path) == len(tiny.cells)
+    tried = {node.run_id: (node.config.seed, calls.count(node.run_id)) for node in tiny.trunks}
+    assert sorted(tried.values()) == [(0, 4), (1, 1)]
+    failures = [Store(tmp_path).failure(run_id) for run_id in tried]
+    assert sorted(found["attempts"] for found in failures) == [1, 4]
+
+
 def test_a_commit_staged_before_a_take_over_cannot_be_made_after_it(tmp_path):
     folder = Store(tmp_path).run("a")
 

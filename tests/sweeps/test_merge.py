@@ -11,6 +11,7 @@ import pytest
 from analysis.tables.store import read_store
 from lab.errors import InputError
 from lab.runs import claims
+from lab.runs.folder import Reading, RunFolder
 from sweeps.store import merging
 from sweeps.store.merging import Report, into_one, merge
 from sweeps.store.store import Store
@@ -105,6 +106,20 @@ def test_results_that_differ_are_both_kept_and_reported_and_circumstances_are_no
     assert kept["row"]["loss_nats"] == 1.0000001
     rows, _, _ = read_store(into.root)
     assert sorted(rows["run_id"]) == ["a", "b", "c"], "what is kept beside is no row"
+
+
+def test_a_result_that_the_system_refuses_now_is_not_replaced(two, monkeypatch):
+    """Before: one error of input and output made this store's result the other's, unsaid."""
+    into, source = two
+    run(into, "a", 1.0)
+    run(source, "a", 2.0)
+    real = RunFolder.read
+    unread = Reading("unread", why="Input/output error")
+    monkeypatch.setattr(RunFolder, "read", lambda s, n: unread if s.root == into.root else real(s, n))
+    assert merged(into, source).busy == ["a"]
+    monkeypatch.undo()
+    assert into.run("a").result()["row"]["loss_nats"] == 1.0
+    assert [found["run_id"] for found in merged(into, source).conflicts] == ["a"]
 
 
 def test_unfinished_runs_get_the_checkpoints_that_they_lack(two):
