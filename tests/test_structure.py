@@ -66,7 +66,7 @@ FLOORS = {
 }
 # The files of sweeps, whatever their room, that ask analysis: they judge a design, read foreign tables, hold
 # findings to what was planted.
-ASKS_ANALYSIS = {"promised_intervals", "imports", "findings"}
+ASKS_ANALYSIS = {"promised_intervals", "imports", "doubts", "findings"}
 
 
 class Arrow(NamedTuple):

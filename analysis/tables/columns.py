@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -64,18 +64,13 @@ _LOSS = r"loss(?:val|valid|validation|eval|test)?$|^loss|crossentropy$|xent$|nll
 _HELD_BACK = re.compile(r"val|eval|test|held|dev(?![a-z])")
 _BITS = re.compile(r"(bpb|bpc|bitsperbyte|bitsperchar|bitspercharacter|bitspertoken)$")
 _PERPLEXITY = re.compile(r"(ppl|perplexity)$")
+# `Eval loss (nats/token)`, `Loss [bits]`: the unit of a loss behind its name.
+_MEASURED = re.compile(r"\s*[\[(]\s*(?:in\s+)?(nats?|bits?|bpb|bpc)\b[^()\[\]]{0,40}[\])]\s*$", re.IGNORECASE)
 # What parameters are counted: names of two counts of one model differ in these words alone.
 _COUNTED = re.compile(
     r"nonembeddings?|nonembed|nonemb|noembeddings?|noembed|noemb|(?:without|wo|excl|with|incl)(?:embeddings?|embed|emb)"
     r"|total|active|activated|backbone|trainable|exact|actual|all|dense|matmul"
 )
-# What a name that could play a role holds, for the message where none does.
-_HINTS = {
-    "params": r"param|size|weights|model",
-    "tokens": r"token|tok|data|samples",
-    "flops": r"flop|compute|budget",
-    "loss": r"loss|ppl|perplex|bpb|bpc|nll|entropy|xent|bits",
-}
 
 
 def parse_map(text: str, option: str = "--columns") -> dict[str, str]:
@@ -125,13 +120,6 @@ def spoken(text: str, source: str) -> str:
     return said.replace("--where grid=...", "runs.where(grid=...)").replace("--noise:", "noise:")
 
 
-def suggested(role: str, names: Iterable[str]) -> str:
-    """`; perhaps 'a' or 'b'`: the names that might play the role, or nothing."""
-    last = {name: normal(re.split(r"[/.:]", name)[-1]) for name in names}
-    found = [name for name in names if re.search(_HINTS.get(role, "$^"), last[name] or normal(name))][:4]
-    return f"; perhaps {' or '.join(repr(name) for name in found)}" if found else ""
-
-
 def assign(
     columns: Mapping[str, np.ndarray], wanted: Mapping[str, str] | None, source: str
 ) -> tuple[dict[str, str], list[Note]]:
@@ -176,7 +164,7 @@ def assign(
         if found[0] != role and role in NEEDED:
             what = f"the column {found[0]!r}" if found[0] in columns else found[0]
             notes.append(Note("column_alias", f"{role} is {what}"))
-    if (bits := roles.get("loss")) and _BITS.search(normal(bits)):
+    if (bits := roles.get("loss")) and in_bits(bits):
         notes.append(Note("loss_in_bits", f"{bits!r} is in bits: E, A and B are too"))
     if "loss" not in wanted and (chosen := roles.get("loss")) and re.search(r"train", chosen.lower()):
         notes += _held_back(chosen, columns)
@@ -197,9 +185,15 @@ def _held_back(chosen: str, columns: Mapping[str, np.ndarray]) -> list[Note]:
     return [Note("training_loss", text)]
 
 
+def in_bits(name: str) -> bool:
+    """Whether a loss of this name is in bits: `val_bpb`, `loss (bits/byte)`."""
+    unit = _MEASURED.search(name[:500])
+    return bool(_BITS.search(normal(name)) or (unit and unit[1].lower().startswith("b")))
+
+
 def is_known(name: str) -> bool:
     """Whether a head is one that some role is recognised by, its unit aside."""
-    base = unit_of(name)[0]
+    base = unit_of(_MEASURED.sub("", name[:500]))[0]
     known = {alias for tiers in ALIASES.values() for tier in tiers for alias in tier}
     return normal(base) in known or bool(re.search(_LOSS, normal(base)))
 
@@ -270,9 +264,10 @@ def _by_alias(role: str, names: list[str], tier: int, whole: bool, columns) -> l
     aliases = ALIASES[role][tier]
     found = []
     for name in names:
-        seen = name if whole else re.split(r"[/.:]", name)[-1]
+        bare = _MEASURED.sub("", name[:500])
+        seen = bare if whole else re.split(r"[/.:]", bare)[-1]
         # A single letter at the end of a path is rarely what it is in a paper's table.
-        if not whole and (seen == name or len(normal(seen)) < 3):
+        if not whole and (seen == bare or len(normal(seen)) < 3):
             continue
         if normal(seen) in aliases:
             found.append((aliases.index(normal(seen)), name))
@@ -298,7 +293,8 @@ def _by_ending(names: list[str], rule) -> list[str]:
     found = [
         name
         for name in names
-        if re.search(rule, normal(re.split(r"[/.:]", name)[-1])) and not _NO_LOSS.search(normal(name))
+        if re.search(rule, normal(re.split(r"[/.:]", _MEASURED.sub("", name[:500]))[-1]))
+        and not _NO_LOSS.search(normal(name))
     ]
     kept = [name for name in found if _HELD_BACK.search(name.lower())] or found
     return [f"log({name})" for name in kept] if rule is _PERPLEXITY else kept

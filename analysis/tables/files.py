@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +12,22 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Note
+from analysis.tables import delimited
 from analysis.tables.columns import is_known
 from analysis.tables.limits import DEPTH, LIMITS, ReadLimits, deeper
 from analysis.tables.markup import LARGEST, of_html, of_markdown, one_of
-from analysis.tables.units import decimal_commas, number, numbers, pointed
+from analysis.tables.units import numbers
 
 # Identifiers such as 12e4567890ab read as numbers; these columns never are.
 _TEXT = "run_id study grid status trunk source device energy_source git_commit pack name cluster"
 TEXT = frozenset(_TEXT.split())
+
+
+_SHEET = "; a spreadsheet: save it as CSV"
+# What else tables are kept in, by suffix, and what to do with it.
+UNREAD = dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), _SHEET) | dict.fromkeys(
+    (".yaml", ".yml", ".toml", ".pkl", ".npz", ".npy", ".feather", ".h5"), "; save it as CSV, JSON or Parquet"
+)
 
 
 def tidy(values: Sequence[Any], name: str) -> np.ndarray:
@@ -69,6 +74,7 @@ def columns_of(
     if reader is None:
         raise InputError(
             f"{path}: unknown format {path.suffix!r}; one of {', '.join(readers)}, or a store folder"
+            f"{UNREAD.get(_suffix(path), '')}"
         )
     try:
         raw = reader(path, limits, said)
@@ -84,56 +90,8 @@ def _suffix(path: Path) -> str:
     return Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
-def _lines(file) -> Iterator[str]:
-    """The lines of a table: not the empty ones, nor comments before it, of which the last may be its head."""
-    comment = ""
-    for line in file:
-        if not line.strip():
-            continue
-        if line.startswith("#"):
-            comment = line.lstrip("# ")
-            continue
-        if comment and all(np.isfinite(number(cell)) for cell in re.split(r"[\s,;]+", line.strip())):
-            yield comment
-        yield line
-        break
-    yield from file
-
-
 def _csv(path: Path, limits: ReadLimits, said: list[Note]) -> dict[str, np.ndarray]:
-    try:
-        with limits.text(path, "utf-8-sig", newline="", errors="replace") as file:
-            lines = _lines(file)
-            head = next(lines, "")
-            delimiter = max("\t;,", key=head.count) if _suffix(path) != ".tsv" else "\t"
-            lines = chain([head], lines)
-            if delimiter not in head and len(head.split()) > 1:
-                found = (line.split() for line in lines if line.strip())
-            else:
-                found = (row for row in csv.reader(lines, delimiter=delimiter) if row)
-            head = next(found, [])
-            limits.check(path, 1, len(head))
-            rows = [head, *limits.counted(path, found)]
-    except csv.Error as error:
-        raise InputError(f"{path}: {error}") from None
-    if not head:
-        raise InputError(f"{path}: empty file")
-    limits.check(path, len(rows) - 1, len(head))
-    names = [name.strip() for name in rows.pop(0)]
-    if unnamed := [index for index, name in enumerate(names) if not name]:
-        for index in unnamed:
-            names[index] = f"column_{index}"
-    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
-        raise InputError(*(f"{path}: the column {name!r} occurs twice" for name in repeated))
-    if long := [index for index, row in enumerate(rows) if len(row) > len(names)]:
-        counts = [
-            f"{path}: row {index}: {len(rows[index])} values for {len(names)} columns" for index in long[:5]
-        ]
-        raise InputError(*counts)
-    if any(len(row) < len(names) for row in rows):
-        rows = [row + [""] * (len(names) - len(row)) for row in rows]
-    if delimiter == ";" and decimal_commas(cell for row in rows for cell in row):
-        rows = [[pointed(cell) for cell in row] for row in rows]
+    names, rows = delimited.read(path, limits, said, tabs=_suffix(path) == ".tsv")
     return {name: tidy(values, name) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
 
 
@@ -148,7 +106,7 @@ def _json(path: Path, limits: ReadLimits, said: list[Note]) -> dict[str, np.ndar
             text = file.read()
         lines = [line for line in text.splitlines() if line.strip()]
         by_line = _suffix(path) == ".jsonl" or (len(lines) > 1 and _objects(lines[:2]))
-        data = _each(path, lines) if by_line else json.loads(text)
+        data = _each(path, lines, said, whole=text.endswith("\n")) if by_line else json.loads(text)
     except InputError:
         raise
     except RecursionError:
@@ -251,13 +209,19 @@ def _leaves(data: Mapping[str, Any], path: tuple[str, ...], depth: int):
     yield (path, dict(data)) if flat and path else (("",) * (DEPTH + 1 + depth), {})
 
 
-def _each(path: Path, lines: Sequence[str]) -> list[Any]:
-    """The value of each line. ValueError that names the line which is none."""
+def _each(path: Path, lines: Sequence[str], said: list[Note], whole: bool) -> list[Any]:
+    """The value of each line; a last one that was torn off in writing is left out. InputError for others.
+
+    whole: the last line ends as a written line does.
+    """
     found = []
     for index, line in enumerate(lines, 1):
         try:
             found.append(json.loads(line))
         except json.JSONDecodeError as error:
+            if found and index == len(lines) and not whole:
+                said.append(Note("torn", f"line {index}, the last, is torn off and left out: {line[:40]!r}"))
+                break
             raise InputError(f"{path}: line {index}: {error.msg} at column {error.colno}") from None
     return found
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.notes import Excluded, Note
-from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, shown, spoken, suggested
+from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, shown, spoken
 from analysis.tables.names import doubled_names
+from analysis.tables.suggestions import suggested
 from analysis.tables.table import Runs
 from analysis.tables.trajectories import CHECKPOINTS, COPIES, MOST, UNFINISHED, checkpoints, copies, swept
 from analysis.tables.units import labelled, numbers

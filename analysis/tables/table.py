@@ -213,6 +213,12 @@ def _small(out: Mapping[str, np.ndarray], roles: Mapping[str, str], notes: list[
     small = {}
     for role in ("params", "tokens"):
         values = out[role][np.isfinite(out[role])] if role in roles else np.zeros(0)
+        if len(values) and values.max() >= 1e6 and (lacks := (values > 0) & (values < 1e4)).any():
+            text = (
+                f"{role} are {values[lacks].min():g} in {lacks.sum()} rows, up to {values.max():g} elsewhere"
+            )
+            text += ": is their unit lacking there?"
+            notes.append(Note("mixed_units", text))
         if len(values) and 0 < values.max() < 1e4:
             small[role] = values
     lacking = _lacking(out) if "flops" in roles and small else None

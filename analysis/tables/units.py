@@ -21,7 +21,8 @@ _NUMBER = re.compile(
 _POWER = re.compile(
     r"^\s*(10|2|e)\s*(?:\^|\*\*)\s*([+-]?\d+(?:\.\d+)?)\s*(?:flops?|tokens?)?\s*$", re.IGNORECASE
 )
-_SPACED = re.compile(r"^[+-]?\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:\.\d+)?$")
+# 1 000 000, 1'000'000 and 12,34,567, as people part thousands elsewhere.
+_SPACED = re.compile(r"^[+-]?(?:\d{1,3}(?:[ \u00a0\u202f'\u2019]\d{3})+|\d{1,2}(?:,\d{2})+,\d{3})(?:\.\d+)?$")
 _UNIT = re.compile(
     r"^(.*[^\s_(\[,])[\s_,]*(?:[\s_(\[,])\s*(?:in\s+)?(k|m|b|g|t|thousands?|millions?|mln|billions?|bn|trillions?|1e\d+)"
     r"(?:\s*(?:params?|parameters|tokens?))?\s*[)\]]?$",
@@ -33,7 +34,7 @@ _DAYS = re.compile(r"^(.*?)(?:pf|petaflops?|pflops?)(?:s|per)?days?$")
 _COMPUTE = re.compile(r"compute$|budget$|flops?$")
 # Numbers with one comma, which parts thousands or is the point.
 _COMMA = re.compile(r"^\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*$")
-_THOUSANDS = re.compile(r"^\s*[+-]?\d{1,3},\d{3}\s*$")
+_THOUSANDS = re.compile(r"^\s*[+-]?[1-9]\d{0,2},\d{3}\s*$")
 # 7,5M; 1,200M has a comma that may part thousands.
 _COMMA_UNIT = re.compile(
     r"^\s*[+-]?\d+,(?:\d{1,2}|\d{4,})\s*(?:[kmbgt]|million|billion|trillion|bn)\s*$", re.IGNORECASE
@@ -65,8 +66,10 @@ def number(value: Any) -> float:
         return float("nan")
     if power := _POWER.match(value):
         return _power(float(power[2]), {"10": 10.0, "2": 2.0}.get(power[1], np.e))
-    if _SPACED.match(value):  # 1 000 000, as many languages part thousands
-        value = re.sub(r"[ \u00a0\u202f]", "", value)
+    if value.endswith("%"):
+        return number(value[:-1]) / 100
+    if _SPACED.match(value):
+        value = re.sub(r"[ \u00a0\u202f'\u2019,]", "", value)
     match = _NUMBER.match(value)
     if match is None:
         return float("nan")
@@ -93,8 +96,16 @@ def labelled(values: Iterable[Any]) -> tuple[list[str], np.ndarray]:
     return labels, np.array([numbered[text] for text in texts], int)
 
 
+def thousands_alone(cells: Iterable[str]) -> str | None:
+    """The first cell with a comma where each of them could as well part thousands; None where one cannot."""
+    commas = [
+        cell for cell in cells if len(cell) <= _LONGEST and (_COMMA.match(cell) or _COMMA_UNIT.match(cell))
+    ]
+    return commas[0] if commas and all(map(_THOUSANDS.match, commas)) else None
+
+
 def decimal_commas(cells: Iterable[str]) -> bool:
-    """Whether these cells of a file parted by semicolons write 3,21 for 3.21, as many languages do."""
+    """Whether these cells of a file write 3,21 for 3.21, as many languages do."""
     cells = [cell for cell in cells if cell and len(cell) <= _LONGEST]
     dotted = [cell for cell in cells if _DOTTED.match(cell)]
     of_numbers = [cell for cell in cells if _NUMBER.match(cell) or _COMMA.match(cell)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lab.errors import InputError
 from sweeps.exchange.found import Found, Remark, listed, size_in
+from sweeps.exchange.run_logs import in_nats
 
 _LINE = re.compile(r"^(?P<run>.+) - (?P<metric>[^-].*)$")
 _ENDS = ("__MIN", "__MAX")
@@ -17,6 +18,10 @@ _ENDS = ("__MIN", "__MAX")
 _SAID = re.compile(r"([A-Za-z][\w/.]*)\s*[=:]\s*(\d[\d_.]*(?:[eE][+-]?\d+)?[kKmMbBtT]?)(?![A-Za-z0-9.])")
 _TOKENS = re.compile(r"tokens|tok_seen", re.IGNORECASE)
 _LOSS = re.compile(r"loss|nll|xent|entropy|bpb|ppl|perplexity", re.IGNORECASE)
+# `run - _step` is the axis again, not a line of the chart.
+_COUNTER = re.compile(r" - _(step|runtime|timestamp)(__MIN|__MAX)?$")
+_TIME = re.compile(r"time", re.IGNORECASE)
+_AXIS = re.compile(r"^_?step$|time|tokens|tok_seen|iter", re.IGNORECASE)
 # Characters of a name that are looked at for sizes.
 _LONGEST = 300
 # A line that ends before this share of the longest may be of a run that stopped.
@@ -31,10 +36,12 @@ def is_chart(head: str) -> bool:
         return False
     if any(name.endswith("__MIN") and name[:-5] in names for name in names):
         return True
-    found = [match["metric"] for name in names[1:] if (match := _LINE.match(name))]
+    lines = [name for name in names[1:] if not _COUNTER.search(name)]
+    found = [match["metric"] for name in lines if (match := _LINE.match(name))]
+    # One line alone might be a column of any table, unless its axis is that of a chart.
     return (
-        len(found) > 1
-        and len(found) == len(names) - 1
+        len(found) >= (1 if names and _AXIS.search(names[0]) else 2)
+        and len(found) == len(lines)
         and len(set(found)) == 1
         and bool(_LOSS.search(found[0]))
     )
@@ -74,6 +81,9 @@ def read(path: Path, text: str, per_step: float | None, every: bool = False) -> 
         raise InputError(
             f"{path}: the chart has {len(metrics)} losses, {listed(metrics)}; export one of them, or a table"
         )
+    _, unit = in_nats([], metrics[0])
+    if unit is not None:
+        remarks.append(Remark(unit.code, f"{path.name}: {unit.text}", path.name))
     counts: dict[str, int] = {}
     rows, averaged, gone, empty, ends = [], [], [], [], {}
     for run, _, column in lines:
@@ -92,8 +102,9 @@ def read(path: Path, text: str, per_step: float | None, every: bool = False) -> 
         known = head[least : most + 1] == [f"{head[column]}{end}" for end in _ENDS]
         found = []
         for x, loss, row in points:
-            one = {"name": name, axis: x, "loss": loss, **_from_name(run)}
             low, high = (_float(row[i]) if known and i < len(row) else None for i in (least, most))
+            (loss, low, high), _ = in_nats((loss, low, high), metrics[0])
+            one = {"name": name, axis: x, "loss": loss, **_from_name(run)}
             if low is not None and high is not None and low != high:
                 one |= {"loss_min": low, "loss_max": high}
                 averaged.append(name)
@@ -127,7 +138,7 @@ def read(path: Path, text: str, per_step: float | None, every: bool = False) -> 
         ),
     ):
         if names:
-            remarks.append(Remark(code, f"{path.name}: {len(names)} {what}: {listed(names)}"))
+            remarks.append(Remark(code, f"{path.name}: {len(names)} {what}: {listed(names)}", path.name))
     return Found(_completed(path, rows, axis, per_step, remarks), tuple(remarks))
 
 
@@ -148,9 +159,12 @@ def _completed(path: Path, rows: list[dict], axis: str, per_step, remarks: list[
     if guessed:
         text = f"{path.name}: params read off names: {listed(guessed)}; --models says it better"
         remarks.append(Remark("params_from_name", text))
-    if stepped:
-        text = f"{path.name}: does not say the tokens; give --tokens-per-step, or --columns 'tokens=N*{axis}'"
-        remarks.append(Remark("no_tokens", text))
+    if stepped and _TIME.search(axis):
+        text = f"{path.name}: its axis is {axis!r}: export the chart by step or by tokens to have the tokens"
+        remarks.append(Remark("no_tokens", text, path.name))
+    elif stepped:
+        text = f"{path.name}: does not say the tokens; give --tokens-per-step, or --columns 'tokens={axis}*N'"
+        remarks.append(Remark("no_tokens", text, path.name))
     return rows
 
 

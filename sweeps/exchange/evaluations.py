@@ -39,7 +39,8 @@ def _kind(data: Any) -> str | None:
         results = data.get("results")
         if isinstance(results, Mapping) and any(isinstance(value, Mapping) for value in results.values()):
             scored = [task for task in results.values() if isinstance(task, Mapping) and _has_score(task)]
-            return "harness" if scored else None
+            # Where nothing could be computed, what a harness writes beside says that it is one.
+            return "harness" if scored or {"config", "config_general", "versions"} & data.keys() else None
         scores = data.get("scores")
         if isinstance(scores, list) and scores and isinstance(at(scores[0], "score_dict"), Mapping):
             return "bigbench"
@@ -117,7 +118,8 @@ def _harness(path: Path, data: Mapping, subtasks: bool) -> Found:
         )
         remarks.append(Remark("no_stderr", text))
     if not rows:
-        raise InputError(f"{path}: none of its results holds a score")
+        why = f": {listed(failed)}" if failed else ""
+        raise InputError(f"{path}: none of its results holds a score{why}")
     limit = at(data, "config", "limit")
     if number(limit):
         text = f"{path.name}: the evaluation was cut to {limit} items a task (config.limit)"

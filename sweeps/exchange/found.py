@@ -25,10 +25,12 @@ _SCALE = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 @dataclass(frozen=True)
 class Remark:
-    """`code` is stable and meant for programs, `text` is one sentence for people."""
+    """`code` is stable and meant for programs, `text` is one sentence for people. about: what it is said of,
+    a run or a file, for a list where the same is said of many."""
 
     code: str
     text: str
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,25 @@ class Found:
     rows: list[dict[str, Any]]
     remarks: tuple[Remark, ...] = ()
     scores: bool = False
+
+
+# Remarks of one code that are printed one by one; of more the first, and what the others are about.
+_APART = 2
+
+
+def grouped(remarks: Iterable[Remark]) -> list[Remark]:
+    """What is said of many files said once, with what else it is said of; all else as it is."""
+    by_code: dict[str, list[Remark]] = {}
+    for one in dict.fromkeys(remarks):
+        by_code.setdefault(one.code if one.about else one.text, []).append(one)
+    out = []
+    for same in by_code.values():
+        if len(same) <= _APART:
+            out += same
+            continue
+        more = listed((one.about for one in same[1:]), 20)
+        out.append(Remark(same[0].code, f"{same[0].text}; the same of {len(same) - 1} more: {more}"))
+    return out
 
 
 def size_in(name: str) -> float | None:
@@ -61,7 +82,7 @@ def size_in(name: str) -> float | None:
 def read_off(path: Path, params: float, name: str) -> Remark:
     """That a size is a guess."""
     text = f"{path.name}: params {params:g} is read off the name {name!r}; --models says it better"
-    return Remark("params_from_name", text)
+    return Remark("params_from_name", text, f"{name} {params:g}")
 
 
 def sized(

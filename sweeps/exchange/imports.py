@@ -5,29 +5,39 @@ docs/tables.md lists the formats. What a reader left out, renamed or guessed is 
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from analysis.tables import benchmarks
-from analysis.tables.columns import ALIASES, assign, normal, parse_map
+from analysis.tables.columns import ALIASES, normal, parse_map
+from analysis.tables.files import UNREAD, columns_of
 from analysis.tables.formulas import FormulaError, parse
 from analysis.tables.limits import LIMITS, ReadLimits
-from analysis.tables.sample import FINISHED
 from analysis.tables.units import number as sized_number
 from analysis.text import no_formula
 from analysis.thresholds.metrics import find as metric_of
 from analysis.verbs.options import Reading
 from lab.errors import InputError
 from lab.strict import nearest
-from sweeps.exchange import charts, evaluations, event_files, harnesses, kinds, training_logs, wandb_files
-from sweeps.exchange.found import Found, Remark, listed, objects_in_cells, sized
+from sweeps.exchange import (
+    charts,
+    doubts,
+    evaluations,
+    event_files,
+    harnesses,
+    kinds,
+    training_logs,
+    wandb_files,
+)
+from sweeps.exchange.found import Found, Remark, grouped, listed, objects_in_cells, sized
 from sweeps.exchange.written import clean, write
 
 ROLES = ("params", "tokens", "flops", "loss", "seed", "status", "held_out", "unique_tokens", "name")
 _SCORES = ("task", "metric", "score", "stderr", "correct", "items", "chance", "shots")
-_NAMES = ("name", "run", "run_name", "Name", "run name", "model", "Model")
 
 
 def import_(argv: list[str]) -> int:
@@ -83,11 +93,12 @@ def import_(argv: list[str]) -> int:
         if problems:
             raise InputError(*problems)
         found = together(parts, _models(models, limits), parse_map(columns), files[0])
+        found = replace(found, remarks=tuple(grouped((*found.remarks, *doubts.unfitted(found)))))
         names = write(found.rows, out, (lambda value: value) if raw else no_formula)
         verb = "thresholds" if found.scores else "fit"
         told = {"out": str(out), "rows": len(found.rows), "columns": names, "next": f"lab {verb} {out}"}
         if as_json:
-            print(json.dumps(told | {"remarks": [vars(one) for one in found.remarks]}))
+            print(json.dumps(told | {"remarks": [{"code": r.code, "text": r.text} for r in found.remarks]}))
             return 0
         what = "to test for thresholds" if found.scores else "to fit a law"
         print(f"{len(found.rows)} rows in {out}; {what}: lab {verb} {out}")
@@ -141,14 +152,20 @@ def read(
     if format == "tensorboard" or (format == "auto" and event_files.is_event_file(path)):
         return event_files.read(path, limits.max_bytes, every)
     suffix = Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower()
+    if suffix in UNREAD:
+        raise InputError(f"{path}: {suffix} is not read{UNREAD[suffix]}")
     text = None if suffix == ".parquet" else _text(path, limits)
-    kind = kinds.guess(path, suffix, text) if format == "auto" else format
+
+    def columns() -> Mapping:
+        return columns_of(path, limits)
+
+    kind = kinds.guess(path, suffix, text, columns) if format == "auto" else format
     if kind == "scores":
         return evaluations.read(path, text or "", subtasks)
     if kind == "chart":
         return charts.read(path, text or "", given.tokens_per_step, every)
     if kind == "log":
-        return kinds.read_log(path, suffix, text or "", given, every)
+        return kinds.read_log(path, suffix, text or "", given, every, columns)
     if kind == "table":
         return _table(path, limits, tasks)
     rows = training_logs.read(path, text or "", kind, given, every=True)
@@ -169,7 +186,10 @@ def _folder(
     kinds = ("results*.json", "trainer_state.json", "stats.json")
     files = sorted({file for kind in kinds for file in path.rglob(kind) if not file.is_symlink()})
     if not files:
-        raise InputError(f"{path}: no .wandb file, event file, {', '.join(kinds)} in this folder")
+        own = (".json", ".jsonl", ".csv", ".log")
+        files = sorted(f for f in path.rglob("*") if f.suffix in own and f.is_file() and not f.is_symlink())
+    if not files:
+        raise InputError(f"{path}: no .wandb file, event file, log or table in this folder")
     parts = [read(file, format, given, every, limits, (), subtasks) for file in files]
     if len({part.scores for part in parts}) > 1:
         raise InputError(f"{path}: holds logs and results of evaluations; name one kind of files")
@@ -192,6 +212,8 @@ def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
     try:
         runs = read_table(path, {}, limits)
         frame, notes = dict(runs.columns), list(runs.notes)
+        for role, cells in runs.written.items():  # what is no number stands as it was written
+            frame[role] = np.where(np.isnan(frame[role]) & (cells != ""), cells, frame[role])
     except ValueError as error:
         if not hasattr(error, "problems"):
             raise
@@ -219,30 +241,7 @@ def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
     names = list(rows[0]) if rows else names
     remarks = [Remark(note.code, f"{path.name}: {note.text}") for note in notes if note.code not in _USUAL]
     scores = wide is not None or {"task", "score"} <= set(names)
-    if not scores and not doubt:
-        doubt += _lacking(path, rows)
-    return Found(rows, (*doubt, *opened, *remarks, *_unfit(path, rows)), scores)
-
-
-def _lacking(path: Path, rows: list[dict]) -> list[Remark]:
-    """That no column is recognised as what a law needs: nothing of the table is fitted as it stands."""
-    import numpy as np
-
-    if not rows:
-        return []
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    raw = {str(name): np.array([row.get(name) for row in rows], object) for name in names}
-    try:
-        roles, _ = assign(raw, {}, str(path))
-    except ValueError:
-        return []
-    lacking = [role for role in ("params", "tokens", "loss") if role not in roles]
-    if "flops" in roles and len(lacking) == 1 and lacking[0] != "loss":
-        lacking = []
-    if not lacking:
-        return []
-    text = f"{path.name}: no column is recognised for {' and '.join(lacking)}: name them with --columns"
-    return [Remark("roles_missing", text)]
+    return Found(rows, (*doubt, *opened, *remarks, *doubts.not_finished(path, rows)), scores)
 
 
 # Said by `lab fit` of any table, and by the names of the columns that are written.
@@ -254,30 +253,8 @@ def _own(frame: Mapping, name: str) -> bool:
     return any(value == value and value is not None for value in frame[name].tolist())
 
 
-def _unfit(path: Path, rows: list[dict]) -> list[Remark]:
-    """Runs whose status says that they did not end well, and names that stand twice: kept, and told."""
-    said = []
-    key = next((name for name in ("status", "State", "state", "Status") if rows and name in rows[0]), None)
-    if key is not None:
-        states: dict[str, list[str]] = {}
-        for index, row in enumerate(rows):
-            value = str(row[key]).strip().lower()
-            if value not in FINISHED and value not in ("", "none", "nan"):
-                states.setdefault(value, []).append(_called(row, index))
-        for value, names in states.items():
-            text = f"{path.name}: {len(names)} runs are {value} and will not be fitted: {listed(names)}"
-            said.append(Remark("not_finished", text))
-    return said
-
-
-def _called(row: Mapping, index: int) -> str:
-    return str(next((row[name] for name in _NAMES if row.get(name) not in (None, "")), f"row {index}"))
-
-
 def _plain(path: Path, limits: ReadLimits, notes: list):
     """The columns as they stand, where their roles are in doubt: --columns decides."""
-    from analysis.tables.files import columns_of
-
     return columns_of(path, limits, notes)
 
 
@@ -299,60 +276,20 @@ def together(
         text = f"not chosen, and so under another name: {listed(renamed)}"
         remarks.append(Remark("renamed", text))
     # What was in doubt and is now said is in doubt no more.
-    remarks = [one for one in remarks if one.code not in ("ambiguous", "roles_missing") or not columns]
+    remarks = [one for one in remarks if one.code != "ambiguous" or not columns]
     if scores and all(row.get("model") is not None for row in rows):
         rows = [row if row.get("metric") is not None else row | {"metric": "accuracy"} for row in rows]
         found = evaluations.joined(rows, models, lambda name: metric_of(name) is not None)
-        return Found(found.rows, (*remarks, *found.remarks, *_chance(found.rows)), True)
+        return Found(found.rows, (*remarks, *found.remarks, *doubts.chance(found.rows)), True)
     if models:
-        key = next((name for name in _NAMES if rows and name in rows[0]), "name")
+        key = next((name for name in doubts.NAMES if rows and name in rows[0]), "name")
         rows, problems = sized(rows, models, key)
         if problems:
             raise InputError(*problems)
         remarks = [one for one in remarks if one.code != "params_from_name"]
     if scores:
-        remarks += _chance(rows)
-    return Found(rows, (*remarks, *_twice(rows)), scores)
-
-
-def _twice(rows: list[dict]) -> list[Remark]:
-    """Names that stand for several runs of one size and budget with other losses."""
-    from analysis.tables.names import doubled_names
-
-    if not rows:
-        return []
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    import numpy as np
-
-    columns = {name: np.array([row.get(name) for row in rows], object) for name in names}
-    text = doubled_names(columns)
-    return [Remark("doubled_names", text)] if text else []
-
-
-def _guessed(row: Mapping) -> bool:
-    """Whether a score is a share of right answers, which guessing has too."""
-    kind = metric_of(str(row.get("metric", "accuracy")))
-    return kind is None or kind.proportion
-
-
-def _chance(rows: list[dict]) -> list[Remark]:
-    """Which levels of guessing are known, and which have to be said."""
-    tasks = sorted({str(row["task"]) for row in rows if row.get("chance") is None and _guessed(row)})
-    levels = benchmarks.known_levels(tasks)
-    remarks = []
-    if levels:
-        shown = ", ".join(f"{task} {one.chance:.3g}" for task, one in list(levels.items())[:6])
-        more = f" and {len(levels) - 6} more" if len(levels) > 6 else ""
-        text = (
-            f"levels of guessing are known for {shown}{more}: lab thresholds takes them with --chance known"
-        )
-        remarks.append(Remark("chance_known", text))
-    unknown = [task for task in tasks if task not in levels]
-    if unknown:
-        given = " ".join(f"--chance {task}=LEVEL" for task in unknown[:4])
-        text = f"levels of guessing are not known for {listed(unknown)}: lab thresholds {given}"
-        remarks.append(Remark("chance_unknown", text))
-    return remarks
+        remarks += doubts.chance(rows)
+    return Found(rows, (*remarks, *doubts.twice(rows)), scores)
 
 
 def mapped(
@@ -372,8 +309,6 @@ def mapped(
             problems.append(f"{path}: --columns {role}={column}: {said}")
     if problems or not roles:
         return (rows, problems) if not problems else ([], problems)
-    import numpy as np
-
     wanted = {name for formula in formulas.values() for name in formula.columns}
     raw = {name: np.array([row.get(name) for row in rows], object) for name in wanted}
     made = {

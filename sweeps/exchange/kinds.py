@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lab.errors import InputError
-from sweeps.exchange import charts, evaluations, run_logs, training_logs
+from sweeps.exchange import charts, evaluations, line_logs, run_logs, training_logs
 from sweeps.exchange.found import Found, Remark, loaded
+from sweeps.exchange.written import clean
 
 Format = Literal[
     "auto", "table", "wandb", "chart", "tensorboard", "log", "scores",
@@ -17,11 +20,18 @@ Format = Literal[
 _TABLES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".md", ".markdown", ".html", ".htm", ".txt")
 
 
-def guess(path: Path, suffix: str, text: str | None) -> Format:
+# Gives the columns of a table that is read only where its kind depends on them.
+Columns = Callable[[], Mapping[str, Any]]
+
+
+def guess(path: Path, suffix: str, text: str | None, columns: Columns) -> Format:
     """What a file is, by its name and what it says."""
     text = text or ""
-    if suffix == ".csv" and charts.is_chart(text.lstrip("\ufeff").split("\n", 1)[0]):
-        return "chart"
+    if suffix == ".csv":
+        head = text.lstrip("\ufeff").split("\n", 1)[0]
+        if charts.is_chart(head):
+            return "chart"
+        return "log" if _maybe_steps(head) and run_logs.is_steps(steps_of(path, columns)) else "table"
     if suffix == ".jsonl":
         first = run_logs.lines_of(text[: 1 << 16]) or []
         if first and evaluations.is_samples(first[0]):
@@ -37,35 +47,94 @@ def guess(path: Path, suffix: str, text: str | None) -> Format:
         logs = data if isinstance(data, list) else [data]
         if logs and all(map(run_logs.is_log, logs)):
             return "log"
+        if _scalars(data) or run_logs.is_result(data):
+            return "log"
         return "log" if isinstance(data, list) and run_logs.is_steps(data) else "table"
     if suffix in _TABLES and suffix != ".txt":
         return "table"
     kind = training_logs.guess(text)
+    if kind is None and line_logs.entries(text) is not None:
+        return "log"
     if kind is None and suffix == ".txt":
         return "table"
     if kind is None:
-        raise InputError(f"{path}: is neither a table ({', '.join(_TABLES)}) nor a known log; give --format")
+        raise InputError(
+            f"{path}: is neither a table ({', '.join(_TABLES)}) nor a log whose lines say a step and a loss "
+            "(step=100 loss=3.2); --format says what else it is"
+        )
     return kind
 
 
-def read_log(path: Path, suffix: str, text: str, given: training_logs.Given, every: bool) -> Found:
-    data = run_logs.lines_of(text) if suffix == ".jsonl" else loaded(path, text)
+_SERIES = re.compile(r"^run-(?P<run>.+)-tag-(?P<tag>.+)$")
+
+
+def _maybe_steps(head: str) -> bool:
+    """Whether the heads of a CSV could be those of the steps of one run, as loggers write them."""
+    names = [name.strip(' "\r') for name in re.split("[,;\t]", head)]
+    return names == _SCALARS or (any(map(run_logs.is_step, names)) and any(map(run_logs.is_loss, names)))
+
+
+# The heads of a series that TensorBoard exports; as JSON it is lists of these three.
+_SCALARS = ["Wall time", "Step", "Value"]
+
+
+def _scalars(data: Any) -> bool:
+    return (
+        isinstance(data, list)
+        and len(data) > 1
+        and all(isinstance(one, list) and len(one) == 3 for one in data)
+        and all(isinstance(value, int | float) for one in data for value in one)
+    )
+
+
+def steps_of(path: Path, columns: Columns) -> list[dict[str, Any]]:
+    """The rows of a CSV of steps, or of a series that TensorBoard exports, without empty cells."""
+    found = {name: list(values) for name, values in columns().items()}
+    if list(found) == _SCALARS:
+        match = _SERIES.match(path.name.rsplit(".", 1)[0])
+        tag = match["tag"] if match else "loss"
+        if not run_logs.is_loss(tag):
+            raise InputError(f"{path}: is the series {tag!r} of TensorBoard and no loss: export the loss's")
+        found = {"step": found["Step"], tag: found["Value"]}
+    rows = zip(*found.values(), strict=True)
+    return [
+        {name: clean(value) for name, value in zip(found, row, strict=True) if value == value and value != ""}
+        for row in rows
+    ]
+
+
+def read_log(
+    path: Path, suffix: str, text: str, given: training_logs.Given, every: bool, columns: Columns
+) -> Found:
+    """The log of one run, whatever writes it. Raises InputError."""
+    if suffix == ".csv":
+        data = steps_of(path, columns)
+    elif suffix in (".json", ".jsonl"):
+        data = run_logs.lines_of(text) if suffix == ".jsonl" else loaded(path, text)
+    else:
+        data = line_logs.entries(text)
+        if data is None:
+            raise InputError(f"{path}: no lines that say a step or an epoch and a loss")
     if data is None:
         raise InputError(f"{path}: its lines are not all JSON")
+    if _scalars(data):
+        data = steps_of(path, lambda: dict(zip(_SCALARS, zip(*data, strict=True), strict=True)))
     if isinstance(data, list) and data and all(map(run_logs.is_log, data)):
         parts = [run_logs.read(path, one, given, every) for one in data]
         return Found([r for p in parts for r in p.rows], tuple(one for p in parts for one in p.remarks))
+    if isinstance(data, dict) and not run_logs.is_log(data) and run_logs.is_result(data):
+        return run_logs.result(path, data, given)
     return run_logs.read(path, data, given, every)
 
 
 def remarks_of_log(path: Path, rows: list[dict]) -> tuple[Remark, ...]:
     said = []
     if not rows:
-        said.append(Remark("no_values", f"{path.name}: no evaluation after step 0; no row"))
+        said.append(Remark("no_values", f"{path.name}: no evaluation after step 0; no row", path.name))
     if any(row.get("status") == "diverged" for row in rows[-1:]):
         text = f"{path.name}: its loss ends in NaN or Infinity; the row is diverged and fitted by nobody"
-        said.append(Remark("diverged", text))
+        said.append(Remark("diverged", text, path.name))
     if back := training_logs.went_back(rows):
         text = f"{path.name}: its steps go back {back} times (taken up again, or two runs?); the last counts"
-        said.append(Remark("logged_twice", text))
+        said.append(Remark("logged_twice", text, path.name))
     return tuple(said)

@@ -255,3 +255,116 @@ def test_summaries_of_wandb_runs_without_their_log(tmp_path, import_):
     rows, said, _ = import_(tmp_path / "wandb")
     assert (rows["name"][0], rows["n_params"][0], rows["val/loss"][0]) == ("run-1-abc", 7e7, 3.2)
     assert "summaries" in said
+
+
+def run_of(found):
+    rows, said, _ = found
+    return {name: values[-1] for name, values in rows.items()}, said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        (
+            "hf-70m.log",
+            "{'loss': 4.2, 'learning_rate': 1e-4, 'epoch': 0.5}\n 50%|5    | 5/10 [00:10<01:20]\n"
+            "{'eval_loss': 3.3, 'eval_runtime': 2.1, 'epoch': 0.5}\n{'loss': 3.0, 'epoch': 1.0}\n"
+            "{'eval_loss': 3.1, 'epoch': 1.0}\n{'train_runtime': 9.1, 'train_loss': 3.6, 'epoch': 1.0}\n",
+            {"loss": 3.1, "epoch": 1.0, "params": 7e7},
+        ),
+        ("nan.log", "{'loss': 4.2, 'epoch': 0.5}\n{'loss': nan, 'epoch': 1.0}\n", {"status": "diverged"}),
+        (
+            "kv-70m.log",
+            "10:00:01 INFO start\nstep=100 | loss=4.31 | tokens=1,000,000 | lr=1e-3\n"
+            "step=200 | loss=3.31 | tokens=2,000,000 | lr=1e-3 | 3.5s\n",
+            {"loss": 3.31, "tokens": 2e6, "step": 200, "params": 7e7},
+        ),
+        (
+            "both.out",
+            "[INFO] step: 100, train_loss: 4.3\n[INFO] step: 100, val_loss: 4.4\n"
+            "[INFO] step: 200, train_loss: 3.3\n[INFO] step: 200, val_loss: 3.4\n",
+            {"loss": 3.4, "step": 200, "train_loss": 3.3},
+        ),
+        (
+            "megatron.log",
+            " iteration      100/    1000 | consumed tokens:     52428800 | lm loss: 4.123456E+00 | "
+            "loss scale: 1.0 | number of skipped iterations:   0 |\n"
+            " validation loss at iteration 100 | lm loss value: 4.2E+00 | lm loss PPL: 6.6E+01 |\n"
+            " iteration 200/ 1000 | consumed tokens: 104857600 | lm loss: 3.5E+00 | loss scale: 1.0 |\n"
+            " validation loss at iteration 200 | lm loss value: 3.6E+00 | lm loss PPL: 3.6E+01 |\n",
+            {"loss": 3.6, "consumed tokens": 104857600, "step": 200},
+        ),
+        (
+            "olmo.log",
+            "[step=100/1000,epoch=0]\n    train/CrossEntropyLoss=4.10\n    throughput/total_tokens=1000\n"
+            "[step=200/1000,epoch=0]\n    train/CrossEntropyLoss=3.10\n    throughput/total_tokens=2000\n",
+            {"loss": 3.1, "throughput/total_tokens": 2000},
+        ),
+        (
+            "metrics.csv",
+            "epoch,step,train_loss,val_loss,lr\n0,99,4.1,,0.1\n0,199,3.9,,0.1\n0,199,,3.95,\n1,299,3.5,,0.1\n"
+            "1,299,,3.55,\n",
+            {"loss": 3.55, "step": 299},
+        ),
+        (
+            "run-gpt_70M-tag-val_loss.csv",
+            "Wall time,Step,Value\n1700000000.1,100,4.0\n1700000100.1,200,3.5\n1700000200.1,300,3.2\n",
+            {"loss": 3.2, "step": 300},
+        ),
+        (
+            "losses.json",
+            [[1.7e9, 100, 4.0], [1.7e9, 200, 3.5], [1.7e9, 300, 3.2]],
+            {"loss": 3.2, "step": 300},
+        ),
+        (
+            "short.json",
+            {"config": {"n_params": 7e7}, "losses": [[10, 4.0], [20, 3.5]]},
+            {"loss": 3.5, "step": 20},
+        ),
+        ("bare.json", {"config": {"n_params": 7e7}, "losses": [4.0, 3.5]}, {"loss": 3.5, "entry": 2}),
+        (
+            "keras.json",
+            {"loss": [4, 3.5, 3.3], "val_loss": [4.1, 3.6, 3.4], "epoch": [1, 2, 3]},
+            {"loss": 3.4, "epoch": 3},
+        ),
+        (
+            "ppl.jsonl",
+            "\n".join(f'{{"step": {s}, "ppl": {np.exp(5 - s / 100)}}}' for s in (100, 200, 300)),
+            {"loss": 2.0},
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "." in value[:30] and "\n" not in value else "",
+)
+def test_logs_as_scripts_write_them(tmp_path, import_, name, text, wanted):
+    row, said = run_of(import_(write(tmp_path / name, text)))
+    found = {key: row[key] for key in wanted}
+    assert found == {key: v if isinstance(v, str) else pytest.approx(v) for key, v in wanted.items()}
+    assert "last_step" in said
+    whole = {"params", "tokens"} <= row.keys()
+    assert whole or {"roles_missing", "not_fitted"} & said.keys(), "what a law lacks of the row is told"
+    if name.startswith("ppl"):
+        assert "the loss is their logarithm" in said["perplexity"]
+
+
+def test_a_log_of_no_loss_and_a_sweep_are_no_log_of_a_run(tmp_path, import_):
+    path = write(tmp_path / "run-a-tag-lr.csv", "Wall time,Step,Value\n1,100,4.0\n2,200,3.5\n3,300,3.2\n")
+    with pytest.raises(InputError, match="the series 'lr' of TensorBoard and no loss"):
+        imports.import_([str(path), "--out", str(tmp_path / "t.csv")])
+    with pytest.raises(InputError, match="lines say a step and a loss"):
+        imports.import_([str(write(tmp_path / "a.log", "hello\n")), "--out", str(tmp_path / "t.csv")])
+    for head in ("name", "N", "width", "seed"):
+        text = f"{head},step,loss\n" + "".join(f"{i},{100 * i},{4 - i / 10}\n" for i in range(1, 5))
+        assert len(import_(write(tmp_path / "sweep.csv", text))[0]["loss"]) == 4, "each row is a run"
+
+
+def test_charts_of_one_line_of_steps_and_of_perplexities(tmp_path, import_):
+    text = "Step,gpt-70M - _step,gpt-70M - val/ppl,gpt-160M - _step,gpt-160M - val/ppl\n"
+    text += f"100,100,{np.exp(4)},100,{np.exp(3.9)}\n200,200,{np.exp(3.5)},200,{np.exp(3.25)}\n"
+    rows, said, _ = import_(write(tmp_path / "c.csv", text), "--tokens-per-step", "1000")
+    assert rows["loss"].tolist() == pytest.approx([3.5, 3.25])
+    assert rows["params"].tolist() == [7e7, 1.6e8]
+    assert "the loss is their logarithm" in said["perplexity"]
+    rows, said, _ = import_(write(tmp_path / "one.csv", '"Step","gpt-70M - val/loss"\n1,4\n2,3.5\n'))
+    assert (rows["loss"].tolist(), rows["params"].tolist()) == ([3.5], [7e7])
+    _, said, _ = import_(write(tmp_path / "t.csv", '"Relative Time","gpt-70M - val/loss"\n1,4\n2,3.5\n'))
+    assert "export the chart by step" in said["no_tokens"]

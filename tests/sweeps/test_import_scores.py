@@ -212,3 +212,16 @@ def test_from_results_of_four_sizes_to_verdicts_and_figures(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert {one["task"] for one in told["series"]} == {"arc_easy", "piqa"}
     assert {"melted", "percent", "not_measured", "chance_known"} <= {note["code"] for note in told["notes"]}
+
+
+def test_a_harness_that_could_compute_nothing_says_what(tmp_path):
+    data = harness("p/gpt-70m") | {"results": {"piqa": {"acc,none": "N/A", "acc_stderr,none": "N/A"}}}
+    with pytest.raises(InputError, match="none of its results holds a score: piqa/acc,none is 'N/A'"):
+        imports.import_([str(write(tmp_path / "r.json", data)), "--out", str(tmp_path / "t.csv")])
+
+
+def test_what_is_said_of_every_file_is_said_once(tmp_path, import_):
+    files = [write(tmp_path / f"{n}m.json", harness(f"p/gpt-{n}m")) for n in (70, 160, 410)]
+    _, said, told = import_(*files)
+    assert [one["code"] for one in told["remarks"]].count("params_from_name") == 1
+    assert "the same of 2 more: p/gpt-160m 1.6e+08, p/gpt-410m 4.1e+08" in said["params_from_name"]

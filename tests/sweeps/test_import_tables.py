@@ -114,8 +114,17 @@ def test_what_is_in_doubt_is_told_and_perplexities_ask_for_no_chance(tmp_path, i
         write(tmp_path / "w.csv", "model,params,piqa,arc_easy,Avg\na,7e7,50,26,38\nb,2e8,55,29,42\n")
     )
     assert "not taken for tasks: Avg" in said["columns_left"]
+
+
+def test_a_torn_last_line_of_a_table_is_left_out_and_told(tmp_path):
+    row = '{"N": 1, "D": 2, "loss": 3}\n'
+    runs = read(write(tmp_path / "t.jsonl", f'{row}{row}{{"N'))
+    assert len(runs) == 2
+    assert "line 3, the last, is torn off" in {note.code: note.text for note in runs.notes}["torn"]
     with pytest.raises(AnalysisError, match="line 2: Unterminated string"):
-        read(write(tmp_path / "t.jsonl", '{"N": 1, "D": 2, "loss": 3}\n{"N'))
+        read(write(tmp_path / "t.jsonl", f'{row}{{"N\n{row}'))
+    with pytest.raises(AnalysisError, match="line 2: Unterminated string"):
+        read(write(tmp_path / "t.jsonl", f'{row}{{"N\n'))
 
 
 def test_shapes_that_eyes_found(tmp_path, import_):
@@ -185,3 +194,98 @@ def test_every_verb_names_the_rows_it_left_out(tmp_path, capsys, arguments):
     module, function = verbs[verb].split(":")
     assert not getattr(import_module(module), function)([str(path), *options, *fast])
     assert "loss is missing or not a number (row 3)" in capsys.readouterr().out
+
+
+ROWS = [(2e7, 1e9, 3.5214), (4e7, 2e9, 3.2141), (8e7, 4e9, 2.9876)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("quoted.csv", 'N,D,loss\n{n:.0f},{d:.0f},"{comma}"'),
+        ("tabs.tsv", "N\tD\tloss\n{n:.0f}\t{d:.0f}\t{comma}"),
+        ("spaces.txt", "N  D  loss\n{n:.0f}  {d:.0f}  {comma}"),
+        ("bars.csv", "N|D|loss\n{n:.0f}|{d:.0f}|{loss}"),
+        ("sep.csv", "sep=;\nN;D;loss\n{n:.0f};{d:.0f};{comma}"),
+        ("title.csv", "Runs of 2024,,\n,,\nN,D,loss\n{n:.0f},{d:.0f},{loss}"),
+        ("swiss.csv", "N;D;loss\n{swiss};{d:.0f};{loss}"),
+        ("empty.csv", "N,D,loss,,\n{n:.0f},{d:.0f},{loss},,\n,,,,"),
+        ("units.csv", "N [M],D (billions),Eval loss (nats/token)\n{millions},{billions},{loss}"),
+    ],
+)
+def test_tables_of_other_places_and_programs_are_the_same_table(tmp_path, name, text):
+    head, _, row = (
+        text.rpartition("\n") if not text.endswith(",,,,") else text.rpartition("\n")[0].rpartition("\n")
+    )
+    rows = [
+        row.format(
+            n=n,
+            d=d,
+            loss=loss,
+            comma=str(loss).replace(".", ","),
+            swiss=f"{n:,.0f}".replace(",", "'"),
+            millions=n / 1e6,
+            billions=d / 1e9,
+        )
+        for n, d, loss in ROWS
+    ]
+    end = ["", ",,,,"] if text.endswith(",,,,") else []
+    runs = read(write(tmp_path / name, "\n".join([head, *rows, *end])))
+    for role, wanted in zip(("params", "tokens", "loss"), zip(*ROWS, strict=True), strict=True):
+        assert runs.columns[role].tolist() == pytest.approx(wanted)
+
+
+def test_commas_that_could_be_either_part_thousands_and_say_so(tmp_path):
+    runs = read(write(tmp_path / "a.tsv", "N\tD\tloss\n10000000\t1,234\t3\n"))
+    assert runs.columns["tokens"].tolist() == [1234]
+    assert "'1,234' is read as 1234" in {note.code: note.text for note in runs.notes}["commas"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1e7,1e9,3.5\n2e7,1e9,3.3\n", "a table begins with the names of its columns"),
+        ("Params,1e7,2e7\nTokens,1e9,1e9\nLoss,3.5,3.3\n", "turn it round"),
+        ("N,D,loss\n10000000,1000000000,3,5\n20000000,1000000000,3,3\n", "3,21 too"),
+        ("N,D,loss,loss\n1e7,1e9,3.5,3.5\n", "the column 'loss' occurs twice; rename one"),
+    ],
+)
+def test_what_is_no_table_of_a_row_a_run_is_refused(tmp_path, text, said):
+    with pytest.raises(AnalysisError) as caught:
+        read(write(tmp_path / "t.csv", text))
+    assert said in "\n".join(caught.value.problems)
+
+
+def test_an_import_says_what_a_fit_will_leave_out_or_lack(tmp_path, import_):
+    rows = '1e7,1e9,3.5\n2e7,1e9,"3,3"\n4e7,1e9,3.1\nmean,,3.3\n'
+    rows, said, _ = import_(write(tmp_path / "t.csv", f"N,D,loss\n{rows}"))
+    assert len(rows["loss"]) == 4
+    assert "will leave out 2 rows" in said["not_fitted"]
+    assert "'3,3', not a number (row 1)" in said["not_fitted"]
+    for head, formula in {
+        "N,steps,batch_size,seq_len,loss": '"tokens=steps*batch_size*seq_len"',
+        "N,tokens_per_param,a,b,loss": '"tokens=N*tokens_per_param"',
+        "n_layer,d_model,D,b,loss": '"params=12*n_layer*d_model**2"',
+        "log10(N),D,a,b,loss": '"params=10**log10(N)"',
+        "N,D,a,b,accuracy": "loss=1-accuracy",
+    }.items():
+        _, said, _ = import_(write(tmp_path / "t.csv", f"{head}\n7,8,9,10,.5\n6,7,8,9,.6\n"))
+        assert f"perhaps --columns {formula}" in said["roles_missing"]
+    _, said, _ = import_(write(tmp_path / "t.csv", "N,D,loss\n70M,1e9,3.5\n0.16,1e9,3.3\n"))
+    assert "params are 0.16 in 1 rows, up to 7e+07 elsewhere" in said["mixed_units"]
+    _, said, _ = import_(write(tmp_path / "t.csv", "N,1B,2B,4B\n7e7,3.5,3.4,3.3\n"))
+    assert "write a row a run" in said["numeric_heads"]
+
+
+def test_results_of_single_runs_and_files_that_are_no_tables(tmp_path, import_):
+    for name, size, loss in (("a", 1e7, 3.5), ("b", 2e7, 3.3), ("c", 4e7, 3.1)):
+        content = {"args": {"lr": 1e-3}, "n_params": size, "tokens": 1e9, "final_val_loss": loss}
+        write(tmp_path / "runs" / name / "metrics.json", content)
+    rows, said, _ = import_(tmp_path / "runs")
+    assert rows["name"].tolist() == ["a", "b", "c"]
+    assert rows["final_val_loss"].tolist() == [3.5, 3.3, 3.1]
+    assert rows["lr"].tolist() == [1e-3] * 3
+    assert "the same of 2 more: b, c" in said["result"], "what is said of every file is said once"
+    for name, what in (("runs.xlsx", "a spreadsheet: save it as CSV"), ("runs.yaml", "save it as CSV, JSON")):
+        with pytest.raises(InputError, match=what):
+            imports.import_([str(write(tmp_path / name, "loss: 3")), "--out", str(tmp_path / "t.csv")])
