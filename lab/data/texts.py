@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache as remembered
 from pathlib import Path
@@ -19,6 +18,7 @@ from lab.data import files, packages, packed, parts, shards, token_files
 from lab.data.config import PACKAGE_SOURCES, DataConfig
 from lab.data.corpus import Corpus, hash64, split
 from lab.data.dataset import Dataset
+from lab.data.told import preparation
 from lab.errors import InputError
 from lab.files import write_text
 from lab.private import cache_folder
@@ -119,7 +119,7 @@ def _sharded(config: DataConfig, tokenizer, digest_of: Digest, cache, progress) 
         "documents_read": corpus.read if corpus else f["read"],
         "duplicates_dropped": corpus.duplicates if corpus else f["duplicates"],
         **(_of_corpus(corpus) if corpus else {"near_duplicates_dropped": 0, "near_empty_dropped": 0}),
-        "preparation": _told(config, found, made, len(tokens), tokenizer) if found else None,
+        "preparation": preparation(config, found, made, len(tokens), tokenizer) if found else None,
         "groups": f["groups"],
         "validation_bytes": f["validation_bytes"],
         "validation_documents": f["validation_documents"],
@@ -175,47 +175,6 @@ def _root(cache: Path | None) -> Path:
         if os.access(folder, os.W_OK):
             return folder
     return Path(_elsewhere().name)
-
-
-def _told(config: DataConfig, found: files.Found, made: shards.Shards, tokens: int, tokenizer) -> str:
-    """What was done to the text, in numbers, with the keys that undo it."""
-    f = made.facts
-    endings = (*files.TEXT, *files.LINES, *files.TABLE)
-    kinds = Counter(
-        next((end for end in endings if p.name.lower().endswith(end)), p.suffix.lower()) for p in found.files
-    )
-    cut = "cut" in found.hows
-    said = [
-        f"{config.label}: {f['read']:,} documents of " + ", ".join(f"{n:,} {k}" for k, n in kinds.items())
-    ]
-    if cut:
-        said[0] = f"{config.label}: one document, as it is; its end is held out"
-    elif set(found.hows) <= {"file", "blank_lines"}:
-        whole = "blank_lines" not in found.hows
-        where = "whole files" if whole else 'split at blank lines (data.split = "file" keeps a file whole)'
-        said.append(f"{where}, {f['around']:,} characters of white space around them dropped")
-    if config.dedupe:
-        said.append(f"{f['duplicates']:,} duplicates dropped (data.dedupe = false keeps them)")
-    if not cut:
-        said.append("in the order of their hashes")
-    if found.left_out:
-        said.append(f"left out, as they describe the data: {_some(found.left_out)}")
-    if found.passed_over:
-        said.append(f'not read: {_some(found.passed_over)} (data.include = ["*.ending"] chooses)')
-    share = 100 * f["validation_bytes"] / f["bytes"]
-    said.append(
-        f"{f['validation_documents']:,} documents ({share:.2g} % of {f['bytes']:,} bytes) held out; "
-        f"{tokens:,} tokens to train on, "
-        f"{(f['bytes'] - f['validation_bytes']) / tokens:.3g} bytes each with the marks <start> and <end>"
-    )
-    if isinstance(tokenizer, SubwordTokenizer):
-        said.append(f"vocabulary of {tokenizer.vocab_size:,} with both ({tokenizer.where})")
-    return "; ".join(said)
-
-
-def _some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return f"{', '.join(names[:5])}{more}"
 
 
 def trained_bpe(configs: list[DataConfig], size: int, cache: Path | None, progress) -> SubwordTokenizer:
