@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.corpus_speed import make_text
 from lab import python
-from lab.data import DataConfig, files, load, order, parts, shards
+from lab.data import DataConfig, files, jsonl, load, order, parts, shards
 from lab.data import corpus as corpora
 from lab.draws import Draws
 from lab.errors import InputError
@@ -43,7 +43,8 @@ def test_cuts_into_jobs_and_parts_change_nothing(corpus, name, tokenizer, monkey
     whole = load(config, corpus / "one")
     for job, part, merged in ((1000, 90, 300), (4000, 10**6, 1 << 22)):
         monkeypatch.setattr(files, "JOB_BYTES", job)
-        monkeypatch.setattr(files, "_BLOCK", 7 + part % 50)
+        for one in (files, jsonl):
+            monkeypatch.setattr(one, "_BLOCK", 7 + part % 50)
         monkeypatch.setattr(parts, "PART_BYTES", part)
         monkeypatch.setattr(shards, "MERGED", merged)
         cut = load(config, corpus / f"cut {job}")
