@@ -33,7 +33,7 @@ def row_groups(path: Path, part_bytes: int) -> list[int]:
 
 
 def of_parquet(path: Path, field: str, first: int = 0, beyond: int = -1) -> Iterator[str]:
-    """Texts of the row groups `first` to `beyond`, in order, without those that are empty.
+    """Texts of the row groups `first` to `beyond`, in order; "" for one that is null or white space.
 
     Raises InputError for a file that is none, a column that is not there or holds no strings, and for one
     that holds far more text than its size.
@@ -55,12 +55,16 @@ def of_parquet(path: Path, field: str, first: int = 0, beyond: int = -1) -> Iter
                 raise unpacked.too_large(path, most, "write it without such repetition")
             for part in file.iter_batches(_ROWS, row_groups=list(numbers), columns=[field]):
                 # as references to texts: one long text may stand in millions of rows
-                column = pa.compute.dictionary_encode(part[field])
+                column = part[field]
+                if not pa.types.is_dictionary(column.type):
+                    column = pa.compute.dictionary_encode(column)
+                if pa.types.is_string_view(column.type.value_type):  # of which no lengths are computed
+                    column = column.cast(pa.dictionary(column.type.index_type, pa.large_string()))
                 lengths = pa.compute.binary_length(column.dictionary).take(column.indices)
                 size += pa.compute.sum(lengths).as_py() or 0
                 if size > most:
                     raise unpacked.too_large(path, most, "write it without such repetition")
-                yield from (text for text in column.to_pylist() if text is not None and text.strip())
+                yield from map(_said, column.to_pylist())
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -70,7 +74,7 @@ def of_parquet(path: Path, field: str, first: int = 0, beyond: int = -1) -> Iter
 
 
 def of_arrow(path: Path, field: str) -> Iterator[str]:
-    """Texts of an Arrow stream or file, as `Dataset.save_to_disk` writes them."""
+    """Texts of an Arrow stream or file, as `Dataset.save_to_disk` writes them; "" for null or white space."""
     import pyarrow as pa
 
     try:
@@ -85,21 +89,27 @@ def of_arrow(path: Path, field: str) -> Iterator[str]:
             _check_column(path, reader.schema, field)
             for batch in batches:
                 for at in range(0, batch.num_rows, _ROWS):
-                    texts = batch.column(field).slice(at, _ROWS).to_pylist()
-                    yield from (text for text in texts if text is not None and text.strip())
+                    yield from map(_said, batch.column(field).slice(at, _ROWS).to_pylist())
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable Arrow file ({str(error).partition(chr(10))[0]})") from None
 
 
+def _said(text: str | None) -> str:
+    return text if text is not None and text.strip() else ""
+
+
 def _check_column(path: Path, schema, field: str) -> None:
     import pyarrow as pa
 
-    kinds = (pa.string(), pa.large_string())
-    texts = [one.name for one in schema if one.type in kinds]
+    def of_strings(kind) -> bool:
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return kind in (pa.string(), pa.large_string(), pa.string_view())
+
+    texts = [one.name for one in schema if of_strings(one.type)]
     hint = f'; data.text_field = "{texts[0]}" reads another' if texts else ""
     if field not in schema.names:
         raise InputError(f"{path}: no column {field!r} (columns: {', '.join(schema.names)}{hint})")
-    if schema.field(field).type not in kinds:
+    if not of_strings(schema.field(field).type):
         raise InputError(f"{path}: column {field!r} holds {schema.field(field).type}, not strings{hint}")

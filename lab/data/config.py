@@ -147,7 +147,9 @@ class DataConfig:
             if not self.places:
                 yield "source: should name a file or more, is an empty list"
             for place in self.places:
-                if not _exists(place):
+                if not _exists(place) and ("/" in place or Path(place).suffix):
+                    yield f"source: {said(place)}: no such file or directory"
+                elif not _exists(place):
                     hint = nearest(place.rpartition("/")[2], SOURCES)
                     yield (
                         f"source: {said(place)} is neither a file or directory nor a built-in source; {hint}"

@@ -35,6 +35,12 @@ LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 TABLE = (".parquet",)
 TOKENS = (".bin", ".npy")  # ids of a tokenizer: lab/data/token_files.py
 KNOWN = (*TEXT, *LINES, *TABLE, *TOKENS)
+_WAYS = {  # from what is not read to what is
+    ".json": "an object a line is .jsonl: jq -c '.[]'",
+    **dict.fromkeys((".csv", ".tsv", ".xlsx"), "save it as .parquet or .jsonl"),
+    **dict.fromkeys((".gz", ".zst", ".zip", ".tar", ".bz2", ".xz", ".7z"), "unpack it first"),
+    ".npz": "save its array as .npy",
+}
 ABOUT = ("readme", "license", "licence", "changelog", "citation", "notice", "dataset_card")
 _ANY = 1 << 50  # what is not packed costs the memory that its size says
 JOB_BYTES = 1 << 25  # a larger file is cut into jobs of about this
@@ -103,7 +109,8 @@ def find(places: tuple[Path, ...], split: str = "", include: tuple[str, ...] = (
             problems += error.problems
     if problems:
         raise InputError(*problems)
-    passed_over = tuple(f"{n:,} {ending}" for ending, n in others.most_common())
+    endings = sorted(others.items(), key=lambda one: (-one[1], one[0]))
+    passed_over = tuple(f"{n:,} {ending}" for ending, n in endings)
     return Found(tuple(files), tuple(left_out), passed_over, tuple(hows))
 
 
@@ -116,7 +123,9 @@ def _how(file: Path, split: str, lone: bool, alone: bool) -> str:
             )
         return "lines" if name.endswith(LINES) else "table" if name.endswith(TABLE) else "arrow"
     if lone and not name.endswith((*TEXT, *CODE)):
-        raise InputError(f"{file}: unknown kind of file; known: {', '.join(KNOWN)}, a directory")
+        way = next((f" ({way})" for ending, way in _WAYS.items() if name.endswith(ending)), "")
+        known = f"known: {', '.join(KNOWN)}, code, a directory"
+        raise InputError(f"{file}: unknown kind of file{way}; {known}")
     if split == "blank_lines" or (not split and lone):
         return "blank_lines"
     return "cut" if alone else "file"
@@ -161,7 +170,7 @@ def _ends_of_documents(file: Path, how: str, size: int) -> list[int]:
 
 
 def documents(job: Job, field: str = "text", val_fraction: float = 0.05) -> Iterator[tuple[str, int]]:
-    """The documents of a job, each with the characters that were read for it and the white space around it.
+    """The documents of a job, each with the white space around it; an empty one is "".
 
     Raises InputError for an unreadable or undecodable file, a JSONL line that is no object with a string
     under `field`, a table without that column.
@@ -180,6 +189,8 @@ def documents(job: Job, field: str = "text", val_fraction: float = 0.05) -> Iter
         else:
             parts = [text] if job.how == "file" else _BLANK.split(text)
             parts = [part.strip() for part in parts]
+        if job.how == "file" and not parts[0]:
+            yield "", len(text)
         parts = [part for part in parts if part]
         around = len(text) - sum(map(len, parts))
         for part in parts:
@@ -225,7 +236,9 @@ def _files_of(folder: Path, include: tuple[str, ...]) -> tuple[list[Path], list[
             )
     else:
         chosen = [path for path in visible if path.name.lower().endswith((*TEXT, *LINES, *TABLE))]
-        chosen = chosen or [path for path in visible if path.name.lower().endswith(CODE)]
+        if all(map(_is_about, chosen)):  # with nothing else to describe, they describe the code
+            code = [path for path in visible if path.name.lower().endswith(CODE)]
+            chosen = sorted([*chosen, *code]) if code else chosen
     passed = Counter(path.suffix.lower() or "without ending" for path in set(visible) - set(chosen))
     files = [folder / path for path in chosen]
     if not files:
@@ -234,10 +247,14 @@ def _files_of(folder: Path, include: tuple[str, ...]) -> tuple[list[Path], list[
             f"{folder}: no file in it ends in {', '.join((*TEXT, *LINES, *TABLE))} or as code does; it holds "
             f'{there} (data.include = ["*.ending"] reads others)'
         )
-    if include or not any(path.name.lower().endswith((*LINES, *TABLE)) for path in files):
+    if include or all(path.name.lower().endswith(TEXT) for path in files):
         return files, [], passed  # a folder of texts, in which a README is one as good as any
-    about = [f for f in files if f.name.lower().endswith(TEXT) and f.stem.lower() in ABOUT]
+    about = [f for f in files if _is_about(f)]
     return [f for f in files if f not in about], [str(f.relative_to(folder)) for f in about], passed
+
+
+def _is_about(path: Path) -> bool:
+    return path.name.lower().endswith(TEXT) and path.stem.lower() in ABOUT
 
 
 def _saved(folder: Path) -> list[Path]:

@@ -20,9 +20,11 @@ _BLOCK = 1 << 20
 
 
 def not_utf8(path: Path, line: int, place: int, byte: int) -> InputError:
+    is_utf16 = place == 0 and byte in (codecs.BOM_UTF16_LE[0], codecs.BOM_UTF16_BE[0])
+    encoding = "UTF-16" if is_utf16 else "ENCODING (LATIN1, CP1252, GB18030, ...)"
     return InputError(
-        f"{path}, line {line}: not UTF-8 (byte {place} is 0x{byte:02x}); convert it "
-        "first, for example with: iconv -f ENCODING -t UTF-8"
+        f"{path}, line {line}: not UTF-8 (byte {place} is 0x{byte:02x}); convert it first, for example with: "
+        f"iconv -f {encoding} -t UTF-8"
     )
 
 
@@ -34,8 +36,13 @@ def lines_before(path: Path, start: int) -> int:
 
 
 def of_lines(path: Path, field: str, start: int, stop: int) -> Iterator[str]:
+    """The strings under `field`, in order; "" for a document that is null or white space.
+
+    Raises InputError for a damaged file, and for lines that are no objects with such a string.
+    """
     problems: list[str] = []
     place, good = start, False
+    other = 0  # problems that are not of the key
     for number, raw in enumerate(_raw_lines(path, start, stop), 1):
         if number == 1 and start == 0:
             raw = raw.removeprefix(codecs.BOM_UTF8)
@@ -52,18 +59,20 @@ def of_lines(path: Path, field: str, start: int, stop: int) -> Iterator[str]:
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError) as error:  # ValueError: a number of too many digits too
-                said = f"not JSON ({error})"
+                if number == 1 and start == 0 and line.strip() in ("[", "{", "[{"):
+                    raise InputError(
+                        f"{path}: is one JSON value over several lines; should have an object a line "
+                        "(jq -c '.[]' makes them of a list)"
+                    ) from None
+                said, other = f"not JSON ({error})", other + 1
             else:
-                text = value.get(field) if isinstance(value, dict) else None
-                if isinstance(text, str):
-                    good = True
-                    if text.strip():
-                        yield text
+                if isinstance(value, dict) and field in value and isinstance(value[field], str | None):
+                    good = good or value[field] is not None
+                    yield (value[field] or "") if (value[field] or "").strip() else ""
                     continue
-                keys = _keys(value, field)
-                said = f"no string under the key {field!r} ({keys})"
+                said = _wrong(value, field)
             problems.append(f"{path}, line {lines_before(path, start) + number}: {said}")
-        if len(problems) >= MOST_PROBLEMS and not good and all("no string under" in p for p in problems):
+        if len(problems) >= MOST_PROBLEMS and not good and not other:
             raise InputError(f"{problems[0]}, and so on: no line so far has one")
         if len(problems) >= MOST_PROBLEMS:
             problems.append(f"{path}: stopped after {MOST_PROBLEMS} bad lines")
@@ -72,14 +81,27 @@ def of_lines(path: Path, field: str, start: int, stop: int) -> Iterator[str]:
         raise InputError(*problems)
 
 
-def _keys(value, field: str) -> str:
+def _wrong(value, field: str) -> str:
+    """What is wrong with a line that has no string under `field`, and what would be right."""
     if not isinstance(value, dict):
-        return "no object"
+        return f"is {_kind(value)}, should be an object with a string under the key {field!r}"
     texts = [key for key, text in value.items() if isinstance(text, str)]
-    hint = (
-        f'; data.text_field = "{max(texts, key=lambda key: len(value[key]))}" reads another' if texts else ""
-    )
-    return f"keys: {', '.join(list(value)[:8]) or 'none'}{hint}"
+    longest = max(texts, key=lambda key: len(value[key]), default=None)
+    hint = f'; data.text_field = "{longest}" reads another' if longest is not None else ""
+    if field in value:
+        return f"the key {field!r} holds {_kind(value[field])}, should be a string{hint}"
+    return f"no string under the key {field!r} (keys: {', '.join(list(value)[:8]) or 'none'}{hint})"
+
+
+def _kind(value) -> str:
+    if isinstance(value, dict):
+        return f"an object with the keys {', '.join(list(value)[:8])}" if value else "an empty object"
+    if isinstance(value, list):
+        talk = bool(value) and all(isinstance(one, dict) and "content" in one for one in value)
+        return "a list of messages" if talk else "a list"
+    if isinstance(value, bool):
+        return "true or false"
+    return "null" if value is None else "a string" if isinstance(value, str) else "a number"
 
 
 def _raw_lines(path: Path, start: int, stop: int) -> Iterator[bytes]:

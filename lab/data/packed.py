@@ -49,7 +49,10 @@ def windows(tokens: np.ndarray, context: int, max_tokens: int | None, name: str)
     """All windows of a token stream, or its first `max_tokens`. Raises InputError when there is none."""
     unique = (len(tokens) - 1) // context
     if unique < 1:
-        raise InputError(f"{name}: {len(tokens)} tokens are less than one sequence of {context}")
+        raise InputError(
+            f"{name}: {len(tokens)} tokens are less than one sequence of {context}; "
+            f"more text, or a data.context below {len(tokens)}"
+        )
     if max_tokens is not None:
         unique = min(unique, max_tokens // context)
     return Windows(tokens, context, unique)

@@ -76,24 +76,32 @@ def run_job(folder: Path, plan: Plan, job: int, tokenizer: TextTokenizer) -> Non
 def write_parts(
     folder: Path, job: int, documents: Iterable[tuple[int | None, bytes, int]], tokenizer: TextTokenizer
 ) -> None:
-    """Parts of (group, UTF-8 text, characters around it); a document without a group is its own."""
+    """Parts of (group, UTF-8 text, characters around it); a document without a group is its own.
+
+    Empty documents are counted and dropped.
+    """
     held: list[tuple[bytes, int, bytes]] = []
-    size = parts = read = total = around_all = 0
+    size = parts = read = total = around_all = empty = 0
     for group, text, around in documents:
+        around_all += around
+        if not text:
+            empty += 1
+            continue
         if len(text) > MOST_DOCUMENT:
             raise InputError(f"a document of {len(text):,} bytes; one should have at most {MOST_DOCUMENT:,}")
         key = hashlib.sha256(text)
         own = hash64(key.hexdigest()) if group is None else group
         held.append((key.digest(), own, text))
         size += len(text)
-        read, total, around_all = read + 1, total + len(text), around_all + around
+        read, total = read + 1, total + len(text)
         if size >= PART_BYTES:
             _write_part(folder, f"{job}-{parts}", held, tokenizer)
             held, size, parts = [], 0, parts + 1
     if held:
         _write_part(folder, f"{job}-{parts}", held, tokenizer)
         parts += 1
-    write_json(folder / f"{job}.json", {"parts": parts, "read": read, "bytes": total, "around": around_all})
+    record = {"parts": parts, "read": read, "empty": empty, "bytes": total, "around": around_all}
+    write_json(folder / f"{job}.json", record)
 
 
 def _write_part(

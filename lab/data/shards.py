@@ -227,8 +227,10 @@ class _Merge:
 
     def run(self) -> dict:
         read = sum(record["read"] for record in self.records)
+        empty = sum(record.get("empty", 0) for record in self.records)  # 0: of a build begun before it was
         if not read:
-            raise InputError(f"{self.name}: no text in it")
+            all_of_them = f"; {empty:,} documents, all empty" if empty else ""
+            raise InputError(f"{self.name}: no text in it{all_of_them}")
         tokens = sum(int(self._index(k)["tokens"].sum(dtype=np.int64)) for k in range(len(self.stems)))
         borders = np.linspace(0, 2.0**64, tokens // MERGED + 2)[1:-1].astype(np.uint64)
         cuts, firsts = zip(*(self._cut(k, borders) for k in range(len(self.stems))), strict=True)
@@ -248,6 +250,7 @@ class _Merge:
         facts = {
             "format": FORMAT,
             "read": read,
+            "empty": empty,
             "around": sum(record["around"] for record in self.records),
             "documents": len(groups),
             "duplicates": read - len(groups),

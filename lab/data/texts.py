@@ -18,7 +18,7 @@ from lab.data import files, packages, packed, parts, shards, token_files
 from lab.data.config import PACKAGE_SOURCES, DataConfig
 from lab.data.corpus import Corpus, hash64, split
 from lab.data.dataset import Dataset
-from lab.data.told import preparation
+from lab.data.told import of_ids, preparation, some
 from lab.errors import InputError
 from lab.files import write_text
 from lab.private import cache_folder
@@ -28,6 +28,7 @@ from lab.tokenizers import (
     SubwordTokenizer,
     Tokenizer,
     read,
+    size_of_ids,
     train_bpe,
 )
 
@@ -44,8 +45,19 @@ def load(
     if config.kind == "files" and _holds_ids(config):
         return _of_ids(config, tokenizer, digest_of, cache)
     if isinstance(tokenizer, IdTokenizer):
+        if config.kind == "files":
+            files.find(
+                tuple(map(Path, config.places)), config.split, config.include
+            )  # an unknown kind of file
         raise InputError(f"{config.label}: is a text; {config.tokenizer!r} is for ids in .bin and .npy")
-    return _sharded(config, tokenizer, digest_of, cache, progress)
+    try:
+        return _sharded(config, tokenizer, digest_of, cache, progress)
+    except InputError as error:
+        folders = [p for p in map(Path, config.places) if config.kind == "files" and p.is_dir()]
+        if beside := [path.name for folder in folders for path in token_files.ids_in(folder)]:
+            way = f'{config.label}: ids in {some(tuple(beside))} are read with data.tokenizer = "ids:N"'
+            raise InputError(*error.problems, way) from None
+        raise
 
 
 def _in_memory(config, tokenizer: ByteTokenizer, digest_of: Digest, cache, progress) -> Dataset:
@@ -116,9 +128,13 @@ def _sharded(config: DataConfig, tokenizer, digest_of: Digest, cache, progress) 
     facts = {
         "bytes": f["bytes"],
         "documents": f["documents"],
-        "documents_read": corpus.read if corpus else f["read"],
+        "documents_read": corpus.read if corpus else f["read"] + f.get("empty", 0),
         "duplicates_dropped": corpus.duplicates if corpus else f["duplicates"],
-        **(_of_corpus(corpus) if corpus else {"near_duplicates_dropped": 0, "near_empty_dropped": 0}),
+        **(
+            _of_corpus(corpus)
+            if corpus
+            else {"near_duplicates_dropped": 0, "near_empty_dropped": f.get("empty", 0)}
+        ),
         "preparation": preparation(config, found, made, len(tokens), tokenizer) if found else None,
         "groups": f["groups"],
         "validation_bytes": f["validation_bytes"],
@@ -230,22 +246,22 @@ def _documents(config: DataConfig, cache, progress):
 
     def documents() -> Iterator[str]:
         for job in files.jobs(found):
-            for text, _ in files.documents(job, config.text_field, config.val_fraction):
-                yield text
+            said = files.documents(job, config.text_field, config.val_fraction)
+            yield from (text for text, _ in said if text)
 
     stamp = [found.stamps, found.hows, config.text_field]
     return stamp, sum(path.stat().st_size for path in found.files), documents
 
 
 def _holds_ids(config: DataConfig) -> bool:
-    """Whether a place holds ids. A folder of which `include` names files is read as text."""
-    places = [Path(place) for place in config.places]
-    return any(token_files.is_of_tokens(p) and not (config.include and p.is_dir()) for p in places)
+    places = tuple(map(Path, config.places))
+    return token_files.hold_ids(places, config.include, size_of_ids(config.tokenizer) is not None)
 
 
 def _of_ids(config: DataConfig, tokenizer, digest_of: Digest, cache: Path | None) -> Dataset:
     """Ids as they lie in their files."""
-    train, held = token_files.find(tuple(map(Path, config.places)))
+    files_of = token_files.find(tuple(map(Path, config.places)), config.include)
+    train, held = files_of.train, files_of.held
     label = config.label
     stamp = hashlib.sha256(json.dumps([str(s.path.resolve()) for s in (*train, *held)]).encode())
     name = f"ids-{stamp.hexdigest()[:16]}.json"
@@ -254,12 +270,13 @@ def _of_ids(config: DataConfig, tokenizer, digest_of: Digest, cache: Path | None
     if config.tokenizer == "bytes":
         raise InputError(
             f"{label}: holds ids, the largest is {max(found['largest']):,}; say of which vocabulary: "
-            f'data.tokenizer = "ids:N", or the tokenizer.json that made them'
+            'data.tokenizer = "ids:N", or the tokenizer.json that made them; '
+            f'"ids:{max(found["largest"]) + 1}" has room for them'
         )
     size = tokenizer.vocab_size - 2
     token_files.check([*train, *held], found, size)
     if not train:
-        raise InputError(f'{label}: every file has "val" in its name, so none is left to train on')
+        raise InputError(f'{label}: every file has the word "val" in its name, so none is left to train on')
     arrays, held_arrays = [s.ids for s in train], [s.ids for s in held]
     if not held:
         at = token_files.cut(arrays[-1], config.val_fraction, config.mark)
@@ -270,7 +287,6 @@ def _of_ids(config: DataConfig, tokenizer, digest_of: Digest, cache: Path | None
     held_rows = token_files.rows(
         held_arrays, config.context, None, config.mark, start, f"{label} (the part held out for validation)"
     )
-    how = f"{len(held)} files of it held out" if held else "its end held out"
     marks = (
         f"the id {config.mark:,} stands between documents and is read as <start>"
         if config.mark is not None
@@ -279,7 +295,7 @@ def _of_ids(config: DataConfig, tokenizer, digest_of: Digest, cache: Path | None
     kinds = ", ".join(sorted({s.dtype.name for s in (*train, *held)}))
     tokens, total = sum(map(len, arrays)), sum(s.count for s in (*train, *held))
     facts = {
-        "preparation": f"{label}: {total:,} ids ({kinds}), as they are; {how}; {marks}; "
+        "preparation": f"{label}: {total:,} ids ({kinds}), as they are; {of_ids(files_of)}; {marks}; "
         f"{tokens:,} tokens to train on",
         "largest_id": max(found["largest"]),
         "train_tokens": tokens,

@@ -2,12 +2,15 @@
 
 `.bin` is uint16 without a header (nanoGPT), or 256 int32 of which the first are a magic number, a version and
 the count of tokens, then uint16 (GPT-2, 20240520) or uint32 (Llama 3, 20240801), as llm.c writes and reads.
-Of a folder, files with "val" in their name are held out; of a lone file, its end.
+Of a folder, files with the word "val" (valid, validation) in their name are held out, those with "test" left
+out; of a lone file, its end is held out.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lab.data.dataset import Validation
-from lab.data.files import ABOUT, LINES, TABLE, TEXT, TOKENS
+from lab.data.files import ABOUT, CODE, LINES, TABLE, TEXT, TOKENS
 from lab.errors import InputError
 from lab.files import opened, read_json, write_json
 
@@ -23,6 +26,8 @@ _HEADER = 256 * 4
 _LLM_C = {20240520: (1, "<u2"), 20240801: (7, "<u4")}
 _BLOCK = 1 << 24
 _ANY = 1 << 50
+_HELD = re.compile(r"(?<![a-z])val(id|idation)?(?![a-z])")
+_TEST = re.compile(r"(?<![a-z])test(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -39,38 +44,81 @@ class Stream:
         return np.memmap(self.path, self.dtype, "r", self.offset, (self.count,))
 
 
-def is_of_tokens(place: Path) -> bool:
-    """Whether the place is a token file, or a folder of no text but the README and code that made them."""
-    if place.is_dir():
-        names = [path.name.lower() for path in place.iterdir() if path.is_file()]
-        names = [name for name in names if not name.startswith((".", *ABOUT))]
-        return any(n.endswith(TOKENS) for n in names) and not any(
-            n.endswith((*TEXT, *LINES, *TABLE, ".arrow")) for n in names
-        )
-    return place.name.lower().endswith((".bin", ".npy"))
+@dataclass(frozen=True)
+class Found:
+    """Streams to train on and held-out ones, files left out as their name says, and endings not read."""
+
+    train: tuple[Stream, ...]
+    held: tuple[Stream, ...]
+    left_out: tuple[str, ...]
+    passed_over: tuple[str, ...]
 
 
-def find(places: tuple[Path, ...]) -> tuple[list[Stream], list[Stream]]:
-    """Streams to train on, and those held out by their name. Raises InputError for bad files, all at once."""
-    paths = [
-        path
-        for place in places
-        for path in (
-            sorted(p for p in place.iterdir() if p.name.lower().endswith(TOKENS) and p.name[0] != ".")
-            if place.is_dir()
-            else [place]
+def hold_ids(places: tuple[Path, ...], include: tuple[str, ...], asked_for: bool) -> bool:
+    """Whether the places hold ids. Raises InputError where some do and others do not.
+
+    A folder does where the tokenizer (`asked_for`: "ids:N") or `include` asks for them, or where no text or
+    data but a README lies beside them and no more code than ids: that which made them.
+    """
+    kinds = [_holds_ids(place, include, asked_for) for place in places]
+    if any(kinds) and not all(kinds):
+        raise InputError(
+            f"{places[kinds.index(True)]} holds ids and {places[kinds.index(False)]} does not; "
+            "a list should be of one kind (data.sources mixes two)"
         )
-    ]
+    return any(kinds)
+
+
+def _holds_ids(place: Path, include: tuple[str, ...], asked_for: bool) -> bool:
+    if not place.is_dir():
+        return place.name.lower().endswith(TOKENS)
+    found = len(ids_in(place))
+    if not found or include:
+        return bool(found) and all(pattern.lower().endswith(TOKENS) for pattern in include)
+    if asked_for:
+        return True
+    beside = [path.name.lower() for path in place.iterdir() if path.is_file()]
+    beside = [name for name in beside if not name.startswith((".", *ABOUT))]
+    if any(name.endswith((*TEXT, *LINES, *TABLE, ".arrow")) for name in beside):
+        return False
+    below = (path.relative_to(place) for path in place.rglob("*") if path.name.lower().endswith(CODE))
+    return sum(not any(part.startswith(".") for part in path.parts) for path in below) <= found
+
+
+def ids_in(folder: Path) -> list[Path]:
+    """The files of ids of a folder, sorted."""
+    return sorted(p for p in folder.iterdir() if p.name.lower().endswith(TOKENS) and p.name[0] != ".")
+
+
+def find(places: tuple[Path, ...], include: tuple[str, ...] = ()) -> Found:
+    """What is read of the places. Raises InputError for bad files, all at once."""
+    paths: list[Path] = []
+    beside: Counter[str] = Counter()
+    for place in places:
+        if not place.is_dir():
+            paths.append(place)
+            continue
+        chosen = [p for p in ids_in(place) if not include or any(map(p.match, include))]
+        others = [p for p in place.iterdir() if p.is_file() and p.name[0] != "." and p not in chosen]
+        beside.update(p.suffix.lower() or "without ending" for p in others)
+        paths += chosen
+    tests = [path for path in paths if _TEST.search(path.name.lower())]
+    tests = tests if len(tests) < len(paths) else []
     streams, problems = [], []
     for path in paths:
         try:
-            streams.append(_stream(path))
+            streams += [_stream(path)] if path not in tests else []
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(*problems)
-    held = [s for s in streams if len(streams) > 1 and "val" in s.path.name.lower()]
-    return [s for s in streams if s not in held], held
+    held = [s for s in streams if len(streams) > 1 and _HELD.search(s.path.name.lower())]
+    return Found(
+        tuple(s for s in streams if s not in held),
+        tuple(held),
+        tuple(path.name for path in tests),
+        tuple(f"{n:,} {ending}" for ending, n in sorted(beside.items(), key=lambda one: (-one[1], one[0]))),
+    )
 
 
 def _stream(path: Path) -> Stream:

@@ -28,6 +28,9 @@ def init(argv: list[str]) -> int:
         source: str = "",
         tokenizer: str = "",
         text_field: str = "text",
+        include: tuple[str, ...] = (),
+        split: Literal["", "blank_lines", "file"] = "",
+        mark: int | None = None,
     ) -> int:
         """Write a commented study file to start from.
 
@@ -39,10 +42,17 @@ def init(argv: list[str]) -> int:
                 it is said.
             tokenizer: of that text: bytes (the default), bpe:4096 or another size, or a tokenizer.json.
             text_field: key of .jsonl, column of .parquet.
+            include: names of the files of a folder that are read, as '*.py'.
+            split: where documents of .txt, .md and .rst end.
+            mark: of .bin and .npy, the id between two documents.
         """
         text = example(design)
         if source:
-            text = _with_source(text, path, source, tokenizer, text_field)
+            given = {"tokenizer": tokenizer, "include": include, "split": split, "mark": mark}
+            given |= {"text_field": text_field if text_field != "text" else ""}
+            text = _with_source(
+                text, path, source, {k: v for k, v in given.items() if v not in ("", (), None)}
+            )
         try:
             create(path, text.encode())
         except FileExistsError:
@@ -53,13 +63,13 @@ def init(argv: list[str]) -> int:
     return tyro.cli(command, args=argv, prog="lab init")
 
 
-def _with_source(text: str, path: Path, source: str, tokenizer: str, text_field: str) -> str:
+def _with_source(text: str, path: Path, source: str, given: dict) -> str:
     """The study of a design with another text. Raises InputError where that cannot be read."""
     from lab.data import DataConfig
     from lab.verbs.common import load_data
     from sweeps.study.overrides import to_toml
 
-    dataset = load_data(DataConfig(source, tokenizer=tokenizer, text_field=text_field))
+    dataset = load_data(DataConfig(source, **given))
     if dataset.unique_tokens is None:
         raise InputError(f"--source: {source}: is made up, no text; say so in [data] of the study")
 
@@ -69,14 +79,12 @@ def _with_source(text: str, path: Path, source: str, tokenizer: str, text_field:
             return name
         return Path(os.path.relpath(place, path.absolute().parent)).as_posix()
 
-    keys = {"source": seen(source)}
-    if tokenizer:
+    keys = {"source": seen(source), **given}
+    if tokenizer := given.get("tokenizer"):
         keys["tokenizer"] = seen(tokenizer)
-    if text_field != "text":
-        keys["text_field"] = text_field
     head = f"# {dataset.unique_tokens:,} tokens to train on; more: lab data inspect {source}"
     lines = to_toml(keys).rstrip("\n")
-    if tokenizer not in ("", "bytes"):
+    if tokenizer not in (None, "bytes"):
         text = text.replace("tokens a sequence; a token is a byte", "tokens a sequence")
     return re.sub(r'(?m)^source = "python-docs"$', lambda _: f"{head}\n{lines}", text, count=1)
 

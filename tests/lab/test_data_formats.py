@@ -81,7 +81,7 @@ def test_a_list_of_sources_is_one_text(tmp_path):
 def test_patterns_choose_among_the_files_of_a_folder(tmp_path):
     for n, text in enumerate(TEXTS):
         (tmp_path / f"{n}.py").write_text(text)
-    (tmp_path / "README.md").write_text("about")
+    (tmp_path / "notes.md").write_text("about")
     (tmp_path / "logo.png").write_bytes(b"\x89PNG\xff")
     with pytest.raises(InputError, match="all text is one document"):
         load(DataConfig(str(tmp_path), context=8))

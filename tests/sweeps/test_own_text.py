@@ -141,3 +141,16 @@ def test_init_of_another_key_and_vocabulary(place, capsys):
     assert main(["init", path, "--source", str(place / "own.jsonl"), *wanted]) == 0
     study = loader.load(place / "s.toml")
     assert (study.data["text_field"], study.data["tokenizer"]) == ("content", "bpe:260")
+
+
+def test_init_takes_every_key_that_a_message_names(place, capsys):
+    (place / "one.txt").write_text("One text without a blank line.\n" * 300)
+    assert main(["init", str(place / "s.toml"), "--source", str(place / "one.txt")]) == 2
+    assert 'data.split = "file"' in capsys.readouterr().err
+    wanted = ["--split", "file"]
+    assert main(["init", str(place / "s.toml"), "--source", str(place / "one.txt"), *wanted]) == 0
+    assert loader.load(place / "s.toml").data["split"] == "file"
+    for n in range(40):
+        (place / f"{n}.py").write_text("x = 1\n" * 200 + str(n))
+    assert main(["init", str(place / "t.toml"), "--source", str(place), "--include", "*.py"]) == 0
+    assert loader.load(place / "t.toml").data["include"] == ["*.py"]
