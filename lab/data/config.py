@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,13 +148,8 @@ class DataConfig:
             if not self.places:
                 yield "source: should name a file or more, is an empty list"
             for place in self.places:
-                if not _exists(place) and ("/" in place or Path(place).suffix):
-                    yield f"source: {said(place)}: no such file or directory"
-                elif not _exists(place):
-                    hint = nearest(place.rpartition("/")[2], SOURCES)
-                    yield (
-                        f"source: {said(place)} is neither a file or directory nor a built-in source; {hint}"
-                    )
+                if not _exists(place):
+                    yield f"source: {said(place)}{_why_there_is_none(place)}"
         if kind == MIXTURE:
             yield from self._problems_of_sources()
         elif self.rates:
@@ -230,6 +226,15 @@ class DataConfig:
                 yield f"eval_tasks: {problem}"
             elif name in self.tasks:
                 yield f"eval_tasks: {name!r} is one of `tasks`, which are scored anyway"
+
+
+def _why_there_is_none(place: str) -> str:
+    """The end of a line about a source that is not there: a built-in one is meant where its name is close."""
+    close = difflib.get_close_matches(place.rpartition("/")[2], SOURCES, 1, 0.6)
+    if Path(place).suffix or ("/" in place and not close):
+        return ": no such file or directory"
+    hint = f"did you mean {close[0]}?" if close else f"valid: {', '.join(sorted(SOURCES))}"
+    return f" is neither a file or directory nor a built-in source; {hint}"
 
 
 def _exists(path: str) -> bool:

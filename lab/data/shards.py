@@ -39,7 +39,7 @@ from lab.errors import InputError
 from lab.files import read_json, write_json, writing
 from lab.tokenizers import ByteTokenizer
 
-FORMAT = 1
+FORMAT = 2
 MERGED = 1 << 22  # tokens merged at a time
 PARALLEL = 1 << 26  # bytes of text from which on several processes are worth their start
 MOST_WORKERS = 16
@@ -227,7 +227,7 @@ class _Merge:
 
     def run(self) -> dict:
         read = sum(record["read"] for record in self.records)
-        empty = sum(record.get("empty", 0) for record in self.records)  # 0: of a build begun before it was
+        empty = sum(record["empty"] for record in self.records)
         if not read:
             all_of_them = f"; {empty:,} documents, all empty" if empty else ""
             raise InputError(f"{self.name}: no text in it{all_of_them}")

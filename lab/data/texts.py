@@ -128,12 +128,10 @@ def _sharded(config: DataConfig, tokenizer, digest_of: Digest, cache, progress) 
     facts = {
         "bytes": f["bytes"],
         "documents": f["documents"],
-        "documents_read": corpus.read if corpus else f["read"] + f.get("empty", 0),
+        "documents_read": corpus.read if corpus else f["read"] + f["empty"],
         "duplicates_dropped": corpus.duplicates if corpus else f["duplicates"],
         **(
-            _of_corpus(corpus)
-            if corpus
-            else {"near_duplicates_dropped": 0, "near_empty_dropped": f.get("empty", 0)}
+            _of_corpus(corpus) if corpus else {"near_duplicates_dropped": 0, "near_empty_dropped": f["empty"]}
         ),
         "preparation": preparation(config, found, made, len(tokens), tokenizer) if found else None,
         "groups": f["groups"],

@@ -30,7 +30,7 @@ def preparation(config: DataConfig, found: files.Found, made: shards.Shards, tok
         whole = "blank_lines" not in found.hows
         where = "whole files" if whole else 'split at blank lines (data.split = "file" keeps a file whole)'
         said.append(f"{where}, {f['around']:,} characters of white space around them dropped")
-    if f.get("empty"):
+    if f["empty"]:
         said.append(f"{f['empty']:,} empty ones dropped")
     if config.dedupe:
         said.append(f"{f['duplicates']:,} duplicates dropped (data.dedupe = false keeps them)")

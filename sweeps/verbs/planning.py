@@ -50,9 +50,8 @@ def init(argv: list[str]) -> int:
         if source:
             given = {"tokenizer": tokenizer, "include": include, "split": split, "mark": mark}
             given |= {"text_field": text_field if text_field != "text" else ""}
-            text = _with_source(
-                text, path, source, {k: v for k, v in given.items() if v not in ("", (), None)}
-            )
+            given = {key: value for key, value in given.items() if value not in ("", (), None)}
+            text = _with_source(text, path, source, given)
         try:
             create(path, text.encode())
         except FileExistsError:
