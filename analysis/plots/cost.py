@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from analysis.costs.ledger import ledger
+from analysis.errors import InputError
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import INK, MUTED, axes, count, look, palette, power
 from analysis.tables.table import Runs, numbers
@@ -16,16 +18,18 @@ def cost(runs: Runs, colours=None) -> Plot:
     import pandas
 
     columns = runs.columns
-    spent = next(name for name in ("flops_exact", "flops_6nd", "flops") if name in columns)
-    nothing = np.full(len(runs), np.nan)
-    frame = pandas.DataFrame({"params": np.asarray(columns["params"], float)})
-    frame["grid"] = [
-        str(value) if value is not None else "" for value in columns.get("grid", [None] * len(runs))
-    ]
-    frame["flops"] = numbers(columns[spent])
-    frame["device_seconds"] = numbers(columns.get("device_seconds", nothing))
-    if "device_seconds" in columns:  # a cell that was never trained has spent nothing
-        frame = frame[np.isfinite(frame["device_seconds"])]
+    try:
+        spent = ledger(runs).entries  # of a trunk each step once; a cell that was never trained spent nothing
+        rows = np.array([one.row for one in spent], int)
+        flops, seconds = [one.flops for one in spent], [one.spent.seconds for one in spent]
+    except InputError:  # a table that says nothing of time
+        rows = np.arange(len(runs))
+        name = next(name for name in ("flops_exact", "flops_6nd", "flops") if name in columns)
+        flops, seconds = numbers(columns[name]), np.zeros(len(runs))
+    frame = pandas.DataFrame({"params": np.asarray(columns["params"], float)[rows]})
+    grids = columns.get("grid", [None] * len(runs))
+    frame["grid"] = [str(grids[row]) if grids[row] is not None else "" for row in rows.tolist()]
+    frame["flops"], frame["device_seconds"] = flops, seconds
     frame = frame[np.isfinite(frame["params"])]
     groups = frame.groupby(["grid", "params"], sort=True)
     table = groups.agg(
@@ -68,7 +72,7 @@ def cost(runs: Runs, colours=None) -> Plot:
         settle(figure)
     seconds = float(table["device_seconds"].sum())
     caption = f"Together {power(float(table['flops'].sum()))} FLOPs and {seconds:,.0f} device seconds"
-    caption += " (a device is a core or an accelerator; seconds are those of training and evaluation)."
+    caption += " (a device is a core or an accelerator; compilation and evaluation are counted)."
     if len(shown) < len(table):
         caption += f" Shown are the {len(shown)} most costly of {len(table)} sizes."
     alt = f"Bars of FLOPs and device seconds for {len(table)} sizes."

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from analysis import files
+from analysis.costs.ledger import Ledger, ledger
+from analysis.costs.show import measured_words
+from analysis.errors import InputError
 from analysis.report.findings import totals
 from analysis.report.html import Markup, duration, items, number, power, table, text
 from analysis.report.study import Study
@@ -113,29 +116,51 @@ def cost_text(study: Study) -> str:
     columns = study.runs.columns
     pairs = [("training compute", f"{power(flops)} FLOPs" if flops > 0 else "not known")]
     pairs.append(("device time", duration(seconds) if seconds > 0 else "not recorded"))
-    if "compile_seconds" in columns and np.isfinite(
-        compiled := float(np.nansum(numbers(columns["compile_seconds"])))
-    ):
+    try:
+        found = ledger(study.runs)
+    except InputError:
+        found = None
+    if found is not None:
+        compiled = found.total.compile_seconds
         pairs.append(("of it compilation", duration(compiled) if compiled > 0 else "none recorded"))
-    if flops > 0 and seconds > 0:
-        pairs.append(("speed", f"{power(flops / seconds)} FLOP/s a device"))
+    if found is not None and found.flops_per_s is not None:
+        pairs.append(("speed", f"{power(found.flops_per_s)} FLOP/s a device, evaluation counted"))
     devices = sorted({str(value) for value in columns.get("device", []) if isinstance(value, str) and value})
     if devices:
         pairs.append(("devices", ", ".join(devices[:6])))
-    return items([*pairs, ("energy", _energy(columns))])
+    return items([*pairs, *_energy(study, found)])
 
 
-def _energy(columns) -> str:
-    joules = numbers(columns["energy_joules"]) if "energy_joules" in columns else np.zeros(0)
-    sources = [str(value) for value in columns.get("energy_source", [])]
-    known = np.isfinite(joules)
-    if not known.any():
-        return "not measured: no energy counter was read, and no guess is printed in its place"
-    kinds = sorted({source for source, there in zip(sources, known, strict=False) if there})
-    said = f"{number(float(joules[known].sum()) / 3.6e6, 3)} kWh"
-    guess = any("estimate" in kind for kind in kinds)
-    said += " ESTIMATED, not measured" if guess else " measured"
-    return f"{said} ({', '.join(kinds) or 'source not stated'}; {int(known.sum())} of {len(known)} runs)"
+def _energy(study: Study, found: Ledger | None) -> list[tuple[str, str]]:
+    """What counters read, beside an estimate with its bounds; what a point of loss cost."""
+    if found is None:
+        return [("energy", "not measured, and no device time is recorded to estimate it from")]
+    measured = measured_words(found).removeprefix("measured: ")
+    low, middle, high = (number(one.kwh, 2) for one in found.estimate)
+    said = [
+        (
+            "energy measured",
+            f"not measured{measured.removeprefix('nothing')}" if not found.coverage else measured,
+        ),
+        (
+            "energy estimated",
+            f"{low} to {high} kWh, middle {middle}: {found.how}; an estimate, no measurement",
+        ),
+    ]
+    lost = [(n, spent) for status, (n, spent) in found.by_status().items() if status != "ok"]
+    if lost and found.total.seconds > 0:
+        share = sum(spent.seconds for _, spent in lost) / found.total.seconds
+        said.append(("of it on no finished run", f"{share:.0%} of the device time"))
+    if found.points[1:]:
+        first, last = found.points[1], found.points[-1]
+        price = f"{number(last.joules_a_point, 2)} J"
+        if first is not last:
+            price = (
+                f"from {number(first.joules_a_point, 2)} J among the cheapest runs to {price} among the best"
+            )
+        said.append(("a hundredth of a nat", f"{price} ({found.basis})"))
+    where = shlex.quote(str(study.path))
+    return [*said, ("carbon", f"not stated; lab energy {where} --carbon FR gives it, and every run's part")]
 
 
 def settings(study: Study) -> str:

@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 
+from analysis.costs.ledger import ledger
+from analysis.errors import InputError
 from analysis.laws.law import tidy_formula
 from analysis.plots.style import plain
 from analysis.report import abilities
@@ -59,14 +61,14 @@ def summary(study: Study) -> str:
 
 
 def totals(study: Study) -> tuple[float, float]:
-    """FLOPs (exact where counted) and device seconds of all runs that spent any."""
+    """FLOPs (exact where counted) and device seconds of all runs that spent any, compilation included."""
     columns = study.runs.columns
-    spent = next(name for name in ("flops_exact", "flops_6nd", "flops") if name in columns)
-    flops = numbers(columns[spent])
-    if "device_seconds" not in columns:
-        return float(np.nansum(flops[finished(study.runs)])), 0.0
-    seconds = numbers(columns["device_seconds"])
-    return float(np.nansum(flops[np.isfinite(seconds)])), float(np.nansum(seconds))
+    try:
+        found = ledger(study.runs)
+    except InputError:
+        spent = next(name for name in ("flops_exact", "flops_6nd", "flops") if name in columns)
+        return float(np.nansum(numbers(columns[spent])[finished(study.runs)])), 0.0
+    return found.flops, found.total.seconds
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:

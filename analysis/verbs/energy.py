@@ -9,25 +9,26 @@ import tyro
 
 from analysis.costs.carbon import COUNTRIES, SOURCE, Carbon, carbon
 from analysis.errors import InputError
-from analysis.verbs.options import print_json
+from analysis.tables.limits import LIMITS
+from analysis.verbs.options import Reading, print_json
 
 TABLES = ("llama", "parity", "countries")
 
 
 @dataclass(frozen=True)
 class EnergyOptions:
-    """Energy, carbon and money: of hours or kWh of your own, or a published table computed again.
+    """Energy, carbon and money: of a store, of hours or kWh of your own, or a published table computed again.
 
     lab energy --hours 82432 --watts 400 --pue 1.1 --carbon US
     """
 
     what: Annotated[str, tyro.conf.Positional] = ""
-    """llama (arXiv 2302.13971, table 15), parity (arXiv 2311.16863, table 5), countries (the carbon of
-    electricity); nothing for numbers of your own."""
+    """A store folder or a table of runs; or llama (arXiv 2302.13971, table 15), parity (arXiv 2311.16863,
+    table 5), countries (the carbon of electricity); nothing for numbers of your own."""
     hours: float | None = None
     """Device-hours: hours times devices."""
     watts: tuple[float, ...] = ()
-    """Of a device: one number, or low, middle and high."""
+    """Of a device, and of a store's cores: one number, or low, middle and high."""
     kwh: float | None = None
     """Instead of hours and watts: what the devices drew."""
     pue: float | None = None
@@ -40,6 +41,11 @@ class EnergyOptions:
     """For parity: kWh of one inference; how many of them take as much as training did?"""
     price: float | None = None
     """Money for a device-hour."""
+    peak_flops: float | None = None
+    """For a store: FLOP/s of a device at best; how much of it did training use?"""
+    where: str = ""
+    """For a store: only rows with these values, as in grid=language."""
+    limits: Reading = LIMITS
     json: bool = False
     """Print one JSON object."""
 
@@ -51,11 +57,34 @@ def energy(argv: list[str]) -> int:
     if not options.what:
         return _own(options, factor)
     if options.what not in TABLES:
-        raise InputError(f"no table {options.what[:60]!r}; there are {', '.join(TABLES)}")
+        return _ledger(options, factor)
     _refuse(options)
     if options.what == "countries":
         return _countries(options)
     return _published(options, factor)
+
+
+def _ledger(options: EnergyOptions, factor: Carbon | None) -> int:
+    """`lab energy STORE`."""
+    from pathlib import Path
+
+    from analysis.costs.ledger import ledger
+    from analysis.costs.show import ledger_text
+    from analysis.tables.columns import parse_map
+    from analysis.tables.table import read
+
+    path = Path(options.what)
+    if not path.exists():
+        raise InputError(f"{options.what[:200]}: no such store or file; tables are {', '.join(TABLES)}")
+    _refuse(options)
+    runs = read(path, limits=options.limits)
+    runs = runs.where(**parse_map(options.where, "--where")) if options.where else runs
+    pue = 1.0 if options.pue is None else options.pue
+    found = ledger(runs, options.watts, pue, factor, options.peak_flops)
+    if options.json:
+        return print_json({"store": str(path), **found.to_dict()})
+    print(ledger_text(found, str(path)))
+    return 0
 
 
 def _published(options: EnergyOptions, factor: Carbon | None) -> int:
@@ -90,7 +119,7 @@ def _countries(options: EnergyOptions) -> int:
 
 
 def _refuse(options: EnergyOptions) -> None:
-    """Numbers of one's own say nothing to a published table."""
+    """Hours of one's own say nothing to a published table, nor to a store."""
     given = {
         "--hours": options.hours,
         "--kwh": options.kwh,

@@ -81,7 +81,7 @@ def test_three_watts_are_bounds_and_no_carbon_is_guessed(capsys):
         (["--kwh", "1", "--hours", "2"], "--hours and --watts, or --kwh"),
         (["--kwh", "1", "--price", "2"], "--price"),
         ([], "llama"),
-        (["lama"], "no table 'lama'"),
+        (["lama"], "lama: no such store or file; tables are llama"),
         (["llama", "--hours", "3"], "--hours: `lab energy llama` takes none"),
         (["llama", "--pue", "0"], "--pue"),
     ],
