@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,9 +77,9 @@ KNOWN: Mapping[str, Benchmark] = {
     "gsm8k": Benchmark(0.0, "2110.14168", "a number is written"),
     "minervamath": Benchmark(0.0, "2206.14858", "an answer is written"),
     "triviaqa": Benchmark(0.0, "1705.03551", "an answer is written"),
-    "nqopen": Benchmark(0.0, "1906.00300", "an answer is written"),
-    "naturalqs": Benchmark(0.0, "1906.00300", "an answer is written"),
-    "naturalquestions": Benchmark(0.0, "1906.00300", "an answer is written"),
+    "nqopen": Benchmark(0.0, "1906.00300", "the open form: an answer is written"),
+    "naturalqs": Benchmark(0.0, "TACL 2019", "an answer is written"),
+    "naturalquestions": Benchmark(0.0, "TACL 2019", "an answer is written"),
     "webqs": Benchmark(0.0, "EMNLP 2013", "an answer is written"),
     "squad": Benchmark(0.0, "1606.05250", "an answer is written"),
     "drop": Benchmark(0.0, "1903.00161", "an answer is written"),
@@ -89,6 +89,9 @@ KNOWN: Mapping[str, Benchmark] = {
     "asdiv": Benchmark(0.0, "2106.15772", "a number is written"),
     "arithmetic": Benchmark(0.0, "2005.14165", "a number is written"),
 }
+# Variants in which the answer's letter is written, as after a chain of thought: guessing among letters is as
+# good there, while a model that writes no letter is right less often.
+_WRITTEN = re.compile(r"(?:^|[^a-z])(?:cot|chat|gen|generative|generation)(?:$|[^a-z])")
 _BEFORE = re.compile(r"^(?:harness|leaderboard|lighteval|original|helm|custom|xl|global|ai2)[|_/: -]+")
 
 
@@ -101,7 +104,10 @@ def find(task: str) -> Benchmark | None:
     fits = [key for key in KNOWN if plain.startswith(key)]
     # `race` begins `racecar` and `drop` begins `dropout`: a short name must end there, or at a sign or digit.
     fits = [key for key in fits if len(key) > 5 or plain == key or not _after(name, key).isalpha()]
-    return KNOWN[max(fits, key=len)] if fits else None
+    found = KNOWN[max(fits, key=len)] if fits else None
+    if found is not None and found.chance > 0 and _WRITTEN.search(name):
+        return replace(found, said=f"{found.said}, of which one is written: who writes none is below")
+    return found
 
 
 def _after(name: str, key: str) -> str:

@@ -151,12 +151,15 @@ def assign(
         if not found:
             continue
         if len(found) > 1 and role in NEEDED:
+            first = next(
+                (name for name in found if role == "loss" and _HELD_BACK.search(name.lower())), found[0]
+            )
             names = " and ".join(repr(name) for name in found[:4])
             more = f" and {len(found) - 4} more" if len(found) > 4 else ""
             wide = "; if each is a run of its own, the table must first have one row a run" if more else ""
             problems.append(
                 f"{source}: {names}{more} could {'both' if len(found) == 2 else 'all'} be {role}; "
-                f"choose with --columns {shown(role, found[0])}{wide}"
+                f"choose with --columns {shown(role, first)}{wide}"
             )
         roles[role] = found[0]
         if role == "params" and (others := rival_params(found[0], columns)):

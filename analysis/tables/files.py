@@ -26,7 +26,8 @@ TEXT = frozenset(_TEXT.split())
 _SHEET = "; a spreadsheet: save it as CSV"
 # What else tables are kept in, by suffix, and what to do with it.
 UNREAD = dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), _SHEET) | dict.fromkeys(
-    (".yaml", ".yml", ".toml", ".pkl", ".npz", ".npy", ".feather", ".h5"), "; save it as CSV, JSON or Parquet"
+    (".yaml", ".yml", ".toml", ".pkl", ".npz", ".npy", ".feather", ".h5", ".tex"),
+    "; save it as CSV, JSON or Markdown",
 )
 
 
@@ -245,9 +246,18 @@ def _oriented(data: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     if all(key.isdigit() for key in first) and len({tuple(value) for value in data.values()}) == 1:
         return [{name: values[key] for name, values in data.items()} for key in first]
     if all(isinstance(value, dict) for value in first.values()):
-        return None
+        # {run: {config: {...}, metrics: {...}}}: what is inside a run differs, and is the same in every run.
+        parts = [set(value) for value in first.values()]
+        alike = len({tuple(map(frozenset, row.values())) for row in data.values() if _deep(row)}) == 1
+        if len(parts) < 2 or set.intersection(*parts) or not alike or not all(map(_deep, data.values())):
+            return None
+        return [{"name": name, **row} for name, row in data.items()] if len(data) > 1 else None
     shared = set(first).intersection(*data.values())
     return [{"name": name, **row} for name, row in data.items()] if shared and len(data) > 1 else None
+
+
+def _deep(row: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, dict) for value in row.values())
 
 
 def by_column(

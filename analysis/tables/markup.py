@@ -23,7 +23,7 @@ _NOTHING = frozenset(
 _RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
 _MARKS = re.compile(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|`|\\(?=[|*_])")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_NOTE = re.compile(r"\[\^?\d+\]|<sup>.*?</sup>|[†‡§*]+$")
+_NOTE = re.compile(r"\[\^?\d+\]|<sup>.*?</sup>|(?:\\?[†‡§*])+$")
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 # Only these are raised to powers; behind any other number a raised one is a footnote.
 _BASE = r"(?:(?<![\d.,]10)(?<=10)|(?<![\d.,]2)(?<=2))"

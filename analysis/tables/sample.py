@@ -107,6 +107,8 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     wanted = dict.fromkeys((*inputs, *(role for role in NEEDED if role != "loss")))
     out = {role: _values(runs, role)[keep] for role in wanted if _values(runs, role) is not None}
     loss = runs.columns["loss"][keep]
+    if "exp_arm" in inputs and (arms := _arms(runs.columns["arm"])[1]):
+        notes.append(Note("arms", f"arm {arms[0]!r} is 0 and {arms[1]!r} is 1"))
     notes += _untrained(runs, keep, loss) + _perplexities(runs, loss)
     if not runs.store and (text := doubled_names({k: v[keep] for k, v in runs.columns.items()})):
         notes.append(Note("doubled_names", text))
@@ -241,8 +243,21 @@ def _values(runs: Runs, role: str) -> np.ndarray | None:
         values = runs.columns.get(role)
         if values is None and role.startswith("exp_") and (plain := runs.columns.get(role[4:])) is not None:
             # A covariate that may be zero or negative enters a law by its exponential.
-            values = np.exp(np.clip(numbers(plain), -200, 200))
+            values = np.exp(np.clip(_arms(plain)[0] if role == "exp_arm" else numbers(plain), -200, 200))
     return None if values is None else numbers(values)
+
+
+def _arms(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """(0 and 1 of each row, the names of both) of a column of two names; numbers as they are. InputError."""
+    given = numbers(values)
+    texts = [str(value).strip() if isinstance(value, str) else "" for value in values.tolist()]
+    if not any(texts) or np.isfinite(given[[bool(text) for text in texts]]).any():
+        return given, []
+    names = sorted({text for text in texts if text})
+    if len(names) != 2:
+        shown = ", ".join(map(repr, names[:6]))
+        raise InputError(f"arm has {len(names)} names, {shown}: the two to be compared, or 0 and 1")
+    return np.array([names.index(text) if text else np.nan for text in texts], float), names
 
 
 def _measurable(values: np.ndarray) -> np.ndarray:

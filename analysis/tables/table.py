@@ -193,7 +193,9 @@ def table(
     out = dict(raw)
     for role in (*NEEDED, *COVARIATES.intersection(roles)):
         if role in roles:
-            out[role] = evaluate(roles[role], raw)
+            column = raw.get(roles[role])
+            named = role == "arm" and column is not None and column.dtype.kind == "O"
+            out[role] = column if named else evaluate(roles[role], raw)
     _small(out, roles, notes)
     _complete(out, roles, source, notes)
     written = {role: raw[roles[role]] for role in NEEDED if roles.get(role) in raw}

@@ -93,7 +93,7 @@ def _harness(path: Path, data: Mapping, subtasks: bool) -> Found:
         other = "the groups' own means" if subtasks else "what is inside a group whose mean is there"
         more = "" if subtasks else "; --subtasks takes these instead of the means"
         text = f"{path.name}: left out {len(out)} scores, {other}: {listed(sorted(out))}{more}"
-        remarks.append(Remark("groups", text))
+        remarks.append(Remark("groups", text, model))
     rows: list[dict] = []
     failed: list[str] = []
     errorless: list[str] = []
@@ -109,21 +109,21 @@ def _harness(path: Path, data: Mapping, subtasks: bool) -> Found:
             rows.append(row | {"stderr": stderr, "items": items, "shots": shots, "filter": label})
     if failed:
         text = f"{path.name}: left out {len(failed)} values that are no scores: {listed(failed)}"
-        remarks.append(Remark("no_score", text))
+        remarks.append(Remark("no_score", text, f"{model} ({listed(failed, 3)})"))
     bare = [name for name in errorless if not any(_same(name, row) and row["items"] for row in rows)]
     if bare:
         text = (
             f"{path.name}: {len(bare)} scores have neither error (N/A) nor items: {listed(bare)}; without "
             "either no test of them is possible"
         )
-        remarks.append(Remark("no_stderr", text))
+        remarks.append(Remark("no_stderr", text, model))
     if not rows:
         why = f": {listed(failed)}" if failed else ""
         raise InputError(f"{path}: none of its results holds a score{why}")
     limit = at(data, "config", "limit")
     if number(limit):
         text = f"{path.name}: the evaluation was cut to {limit} items a task (config.limit)"
-        remarks.append(Remark("limited", text))
+        remarks.append(Remark("limited", text, model))
     return Found(rows, tuple(remarks), scores=True)
 
 
@@ -301,10 +301,14 @@ def _shots(row: Mapping) -> str:
     return "unknown-shot" if row.get("shots") is None else f"{row['shots']:g}-shot"
 
 
+# What makes a score another one: checkpoints of a model are no copies of it.
+_ONE = ("model", "task", "metric", "seed", "params", "tokens", "flops", "loss_nats", "step", "checkpoint")
+
+
 def _doubled(rows: list[dict]) -> tuple[list[dict], list[Remark]]:
     seen: dict[tuple, list[dict]] = {}
     for row in rows:
-        key = tuple(row.get(name) for name in ("model", "task", "metric", "seed"))
+        key = tuple(row.get(name) for name in _ONE)
         seen.setdefault(key, []).append(row)
     kept, same, differ = [], [], []
     for key, group in seen.items():

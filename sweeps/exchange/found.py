@@ -42,6 +42,23 @@ class Found:
     scores: bool = False
 
 
+# Names of files that every run has.
+_ALIKE = (
+    "trainer_state metrics log logs history train training results result losses stats main output out "
+    "stdout console summary slurm all_results eval_results train_results"
+)
+_GENERIC = frozenset(_ALIKE.split())
+
+
+def run_name(path: Path) -> str:
+    """A run's name: its file's, or of files that are all called alike the folder's, checkpoints aside."""
+    stem = path.name.split(".")[0]
+    if stem.lower() not in _GENERIC:
+        return path.stem if path.suffix in (".log", ".txt", ".out") else stem
+    folder = path.absolute().parent
+    return folder.parent.name if re.match(r"(checkpoint|ckpt|step)[-_]?\d", folder.name) else folder.name
+
+
 # Remarks of one code that are printed one by one; of more the first, and what the others are about.
 _APART = 2
 

@@ -1,9 +1,9 @@
-"""Scores of HELM, of BIG-bench, and of the table that lm-evaluation-harness prints, as rows."""
+"""Scores of HELM, of BIG-bench, of long tables and of the one that lm-evaluation-harness prints, as rows."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ def helm(path: Path, data: Sequence[Mapping]) -> Found:
     instances = next(
         (r["score"] for r in rows if r["metric"] in ("num_references_instances", "num_instances")), None
     )
-    rows = [row | {"items": row["items"] or instances} for row in rows]
+    counts = ("num_references_instances", "num_instances")
+    rows = [row | {"items": row["items"] or instances} for row in rows if row["metric"] not in counts]
     if rows and rows[0]["params"] is not None:
         remarks.append(read_off(path, rows[0]["params"], name))
     if not rows:
@@ -118,3 +119,81 @@ def bigbench(path: Path, data: Mapping) -> Found:
     if not rows:
         raise InputError(f"{path}: none of its scores is a number")
     return Found(rows, tuple(remarks), scores=True)
+
+
+_TASK = re.compile(
+    r"^(tasks?|taskname|benchmarks?|benchmarkname|dataset|datasetname|evals?|evaluation|subtask)$"
+)
+_MODEL = re.compile(r"^(models?|modelname|name|checkpoint)$")
+_SCORE = re.compile(
+    r"^(score|value|result|accuracy|acc|accnorm|exactmatch|em|f1|mc1|mc2|pass1|primaryscore)$"
+)
+_PLAIN = re.compile(r"^(score|value|result|primaryscore)$")
+_ITEMS = re.compile(
+    r"^(n|items|nitems|numitems|samples|nsamples|numsamples|nexamples|numexamples|total|count)$"
+)
+
+
+def long(path: Path, rows: Sequence[Mapping[str, Any]], is_benchmark: Callable[[str], bool]) -> Found | None:
+    """A table of scores, a row a task and model, under the names that people use; None for any other table.
+
+    is_benchmark: whether a name is that of a known benchmark. A column a measure (`acc`, `acc_norm`) becomes
+    a row each; `{model: {task: {acc: ...}}}` is such a table too.
+    """
+    if not rows:
+        return None
+    names = [str(name) for name in rows[0]]
+    last = {name: re.sub(r"[^a-z0-9]", "", name.lower().rsplit(".", 1)[-1]) for name in names}
+    by_level = _levels(rows, is_benchmark) if {"level_1", "level_2"} <= set(names) else {}
+    task = by_level.get("task") or next((name for name in names if _TASK.match(last[name])), None)
+    model = by_level.get("model") or next((name for name in names if _MODEL.match(last[name])), None)
+    scores = [
+        name
+        for name in names
+        if _SCORE.match(last[name]) and any(number(row.get(name)) is not None for row in rows)
+    ]
+    right, items = (next((n for n in names if m.match(last[n])), None) for m in (_CORRECT, _ITEMS))
+    if task is None or not (scores or (right and items)):
+        return None
+    out = []
+    for row in rows:
+        rest = {
+            name: value for name, value in row.items() if name not in (task, model, items, right, *scores)
+        }
+        errors = {name: rest.pop(f"{name}_stderr", None) for name in scores}
+        base = ({"model": row[model]} if model else {}) | {"task": row[task]} | rest
+        base |= ({"items": row[items]} if items else {}) | ({"correct": row[right]} if right else {})
+        if not scores:
+            done, asked = number(row[right]), number(row[items])
+            out.append(
+                base | {"correct": row[right], "score": done / asked if done is not None and asked else None}
+            )
+        for name in scores:
+            measure = (
+                {} if "metric" in rest or _PLAIN.match(last[name]) else {"metric": name.rsplit(".", 1)[-1]}
+            )
+            error = {} if errors[name] is None else {"stderr": errors[name]}
+            out.append(base | measure | {"score": row[name]} | error)
+    whole = [row for row in out if number(row["score"]) is not None]
+    taken = " and ".join(map(repr, scores)) or f"{right!r} of {items!r}"
+    text = f"{path.name}: a table of scores: task is {task!r}, score is {taken}"
+    remarks = [Remark("scores", text)]
+    if len(whole) < len(out):
+        text = f"{path.name}: left out {len(out) - len(whole)} scores that are no number"
+        remarks.append(Remark("no_score", text))
+    return Found(whole, tuple(remarks), scores=True)
+
+
+_CORRECT = re.compile(r"^(correct|ncorrect|numcorrect|hits)$")
+
+
+def _levels(rows: Sequence[Mapping[str, Any]], is_benchmark: Callable[[str], bool]) -> dict[str, str]:
+    """Which of two levels of names are tasks: that of which more are known benchmarks."""
+    known = {
+        level: sum(is_benchmark(str(name)) for name in {row[level] for row in rows})
+        for level in ("level_1", "level_2")
+    }
+    if not any(known.values()):
+        return {}
+    task = max(known, key=lambda level: known[level])
+    return {"task": task, "model": "level_1" if task == "level_2" else "level_2"}

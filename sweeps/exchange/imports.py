@@ -82,7 +82,7 @@ def import_(argv: list[str]) -> int:
         chosen = tuple(filter(None, (part.strip() for part in tasks.split(","))))
         for path in files:
             try:
-                given = training_logs.Given(params, tokens_per_step)
+                given = training_logs.Given(params, tokens_per_step, bool(models))
                 parts.append(read(path, format, given, all_evaluations, limits, chosen, subtasks))
             except InputError as error:
                 problems += error.problems
@@ -93,6 +93,11 @@ def import_(argv: list[str]) -> int:
         if problems:
             raise InputError(*problems)
         found = together(parts, _models(models, limits), parse_map(columns), files[0])
+        if params is not None and len(found.rows) > 1 and not all_evaluations:
+            text = (
+                f"--params {params:g} is taken for all {len(found.rows)} runs; --models says the size of each"
+            )
+            found = replace(found, remarks=(*found.remarks, Remark("params_for_all", text)))
         found = replace(found, remarks=tuple(grouped((*found.remarks, *doubts.unfitted(found)))))
         names = write(found.rows, out, (lambda value: value) if raw else no_formula)
         verb = "thresholds" if found.scores else "fit"
@@ -183,11 +188,12 @@ def _folder(
     summaries = sorted(file for file in path.rglob("wandb-summary.json") if not file.is_symlink())
     if format == "auto" and summaries:
         return wandb_files.summaries(summaries, lambda file: _text(file, limits))
-    kinds = ("results*.json", "trainer_state.json", "stats.json")
-    files = sorted({file for kind in kinds for file in path.rglob(kind) if not file.is_symlink()})
+    known = ("results*.json", "trainer_state.json", "stats.json")
+    files = sorted({file for name in known for file in path.rglob(name) if not file.is_symlink()})
     if not files:
-        own = (".json", ".jsonl", ".csv", ".log")
+        own = (".json", ".jsonl", ".csv", ".log", ".txt", ".out")
         files = sorted(f for f in path.rglob("*") if f.suffix in own and f.is_file() and not f.is_symlink())
+        files = [f for f in files if f.suffix not in (".txt", ".out") or kinds.is_text_log(_text(f, limits))]
     if not files:
         raise InputError(f"{path}: no .wandb file, event file, log or table in this folder")
     parts = [read(file, format, given, every, limits, (), subtasks) for file in files]
@@ -238,6 +244,10 @@ def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
     if (scored := harnesses.printed(path, rows)) is not None:
         return scored
     rows, opened = objects_in_cells(path, rows)
+    if wide is None and not {"task", "score"} <= set(rows[0] if rows else ()):
+        scored = harnesses.long(path, rows, lambda name: benchmarks.find(name) is not None)
+        if scored is not None:
+            return replace(scored, remarks=(*opened, *scored.remarks))
     names = list(rows[0]) if rows else names
     remarks = [Remark(note.code, f"{path.name}: {note.text}") for note in notes if note.code not in _USUAL]
     scores = wide is not None or {"task", "score"} <= set(names)
@@ -277,6 +287,9 @@ def together(
         remarks.append(Remark("renamed", text))
     # What was in doubt and is now said is in doubt no more.
     remarks = [one for one in remarks if one.code != "ambiguous" or not columns]
+    key = next((name for name in doubts.NAMES if rows and name in rows[0]), None)
+    if scores and key is not None and key != "model" and "model" not in rows[0]:
+        rows = [{("model" if name == key else name): value for name, value in row.items()} for row in rows]
     if scores and all(row.get("model") is not None for row in rows):
         rows = [row if row.get("metric") is not None else row | {"metric": "accuracy"} for row in rows]
         found = evaluations.joined(rows, models, lambda name: metric_of(name) is not None)

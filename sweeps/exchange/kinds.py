@@ -53,7 +53,7 @@ def guess(path: Path, suffix: str, text: str | None, columns: Columns) -> Format
     if suffix in _TABLES and suffix != ".txt":
         return "table"
     kind = training_logs.guess(text)
-    if kind is None and line_logs.entries(text) is not None:
+    if kind is None and is_text_log(text):
         return "log"
     if kind is None and suffix == ".txt":
         return "table"
@@ -63,6 +63,11 @@ def guess(path: Path, suffix: str, text: str | None, columns: Columns) -> Format
             "(step=100 loss=3.2); --format says what else it is"
         )
     return kind
+
+
+def is_text_log(text: str) -> bool:
+    """Whether a text is a log that is known here."""
+    return training_logs.guess(text) is not None or line_logs.entries(text) is not None
 
 
 _SERIES = re.compile(r"^run-(?P<run>.+)-tag-(?P<tag>.+)$")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import InputError
-from sweeps.exchange.found import DEEPEST, Found, Remark, listed, size_in
+from sweeps.exchange.found import DEEPEST, Found, Remark, listed, run_name, size_in
 from sweeps.exchange.training_logs import Given
 
 _LOSS = re.compile(
@@ -97,9 +97,8 @@ def is_result(data: Any) -> bool:
     """Whether JSON is what one run wrote at its end: values by name, a loss among them, and no table."""
     if not isinstance(data, Mapping):
         return False
-    holders = [
-        value for value in data.values() if isinstance(value, Mapping) and any(map(_value, value.items()))
-    ]
+    inner = [value for value in data.values() if isinstance(value, Mapping)]
+    holders = [value for value in inner if any(map(_value, _flat(value).items()))]
     return any(map(_value, _flat(data).items())) and len(holders) < 2
 
 
@@ -109,7 +108,7 @@ def _value(pair: tuple[Any, Any]) -> bool:
 
 def result(path: Path, data: Mapping, given: Given) -> Found:
     """A row of what one run wrote at its end; values of inner objects go under their own names."""
-    row: dict[str, Any] = {"name": _name(path)}
+    row: dict[str, Any] = {"name": run_name(path)}
     for key, value in _flat(data).items():
         last = key.rsplit(".", 1)[-1]
         row[last if last not in row else key] = value
@@ -119,29 +118,11 @@ def result(path: Path, data: Mapping, given: Given) -> Found:
     return Found([row], (Remark("result", text, str(row["name"])),))
 
 
-def _name(path: Path) -> str:
-    """The run's: the file's, or of files that are all called alike the folder's, checkpoints aside."""
-    stem = path.name.split(".")[0]
-    if stem.lower() not in (
-        "trainer_state",
-        "metrics",
-        "log",
-        "history",
-        "train",
-        "results",
-        "losses",
-        "stats",
-    ):
-        return stem
-    folder = path.absolute().parent
-    return folder.parent.name if re.match(r"(checkpoint|ckpt|step)[-_]?\d", folder.name) else folder.name
-
-
 def _trainer(path: Path, data: Mapping, given: Given, every: bool) -> Found:
     """What the Trainer of Hugging Face writes beside each checkpoint."""
     history = [row for row in data["log_history"] if isinstance(row, Mapping)]
     remarks: list[Remark] = []
-    name = _name(path)
+    name = run_name(path)
     evaluated = [row for row in history if _number(row.get("eval_loss")) is not None]
     trained = [row for row in history if _number(row.get("loss")) is not None]
     key, rows = ("eval_loss", evaluated) if evaluated else ("loss", trained)
@@ -265,7 +246,7 @@ def _flat(values: Mapping, prefix: str = "", depth: int = 0) -> dict[str, Any]:
 
 def _rows(path: Path, config: Mapping, series: str, entries: list, given: Given, every: bool) -> Found:
     """The last entry, or each: configuration, step, loss."""
-    name = str(config.get("name") or config.get("run_name") or _name(path))
+    name = str(config.get("name") or config.get("run_name") or run_name(path))
     remarks: list[Remark] = []
     if bare := _figures(entries):
         entries = [{"entry": index, "loss": value} for index, value in enumerate(entries, 1)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lab.errors import InputError
+from sweeps.exchange.found import run_name
 
 Log = Literal["nanogpt", "nanochat", "llmc", "modded"]
 # Possessive: a line of 16,000 digits is read once. Steps are numbers that a program counts to.
@@ -22,6 +23,7 @@ class Given:
 
     params: float | None = None
     tokens_per_step: float | None = None
+    models: bool = False  # the sizes of runs are said by their names
 
 
 def guess(text: str) -> Log | None:
@@ -69,15 +71,17 @@ def _nanogpt(path: Path, text: str, given: Given) -> list[dict]:
     params = given.params or (counted and counted * 1e6)
     per_step = given.tokens_per_step or per_step
     problems = []
-    if params is None:
-        problems.append(f"{path}: does not say the number of parameters; give --params")
+    if params is None and not given.models:
+        problems.append(
+            f"{path}: does not say the number of parameters; give --params, or --models NAME=SIZE"
+        )
     if per_step is None:
         problems.append(f"{path}: does not say the tokens per iteration; give --tokens-per-step")
     if problems:
         raise InputError(*problems)
     return [
         {
-            "name": path.stem,
+            "name": run_name(path),
             "params": params,
             "tokens": int(step) * per_step,
             "loss": float(val),
@@ -112,8 +116,10 @@ def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
     if per_step is None and total and ended:
         per_step = total / ended
     problems = []
-    if params is None:
-        problems.append(f"{path}: does not say the number of parameters; give --params")
+    if params is None and not given.models:
+        problems.append(
+            f"{path}: does not say the number of parameters; give --params, or --models NAME=SIZE"
+        )
     if per_step is None and not (total and iterations):
         problems.append(f"{path}: does not say the batch size in tokens; give --tokens-per-step")
     if problems:
@@ -123,7 +129,7 @@ def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
     core = dict(re.findall(rf"^Step {_STEP} \| CORE metric: {_NUMBER}", text, re.M))
     return [
         {
-            "name": path.stem,
+            "name": run_name(path),
             "params": params,
             "tokens": int(step) * per_step,
             "loss": float(bpb),
@@ -152,7 +158,7 @@ def _llmc(path: Path, text: str, given: Given) -> list[dict]:
         raise InputError(f"{path}: no line `s:N tel:X` or `val loss X`; is it a log of llm.c?")
     params = given.params or _last(text, rf"num_parameters\s*\|\s*{_NUMBER}")
     per_step = given.tokens_per_step or _last(text, rf"total batch size\s*\|\s*{_NUMBER}")
-    return _counted(path, found, params, per_step)
+    return _counted(path, found, params, per_step, given)
 
 
 def _modded(path: Path, text: str, given: Given) -> list[dict]:
@@ -163,20 +169,22 @@ def _modded(path: Path, text: str, given: Given) -> list[dict]:
     ]
     if not found:
         raise InputError(f"{path}: no line `step:N/M val_loss:X`; is it a log of modded-nanogpt?")
-    return _counted(path, found, given.params, given.tokens_per_step)
+    return _counted(path, found, given.params, given.tokens_per_step, given)
 
 
-def _counted(path: Path, found: list[tuple[int, float]], params, per_step) -> list[dict]:
+def _counted(path: Path, found: list[tuple[int, float]], params, per_step, given: Given) -> list[dict]:
     problems = []
-    if params is None:
-        problems.append(f"{path}: does not say the number of parameters; give --params")
+    if params is None and not given.models:
+        problems.append(
+            f"{path}: does not say the number of parameters; give --params, or --models NAME=SIZE"
+        )
     if per_step is None:
         problems.append(f"{path}: does not say the tokens of a step; give --tokens-per-step")
     if problems:
         raise InputError(*problems)
     return [
         {
-            "name": path.stem,
+            "name": run_name(path),
             "params": params,
             "tokens": step * per_step,
             "loss": loss,

@@ -368,3 +368,22 @@ def test_charts_of_one_line_of_steps_and_of_perplexities(tmp_path, import_):
     assert (rows["loss"].tolist(), rows["params"].tolist()) == ([3.5], [7e7])
     _, said, _ = import_(write(tmp_path / "t.csv", '"Relative Time","gpt-70M - val/loss"\n1,4\n2,3.5\n'))
     assert "export the chart by step" in said["no_tokens"]
+
+
+def test_logs_that_are_all_called_alike_are_named_by_their_folders(tmp_path, import_):
+    for size in ("70m", "160m"):
+        write(tmp_path / "llmc" / size / "main.log", "s:0 tel:11.0\ns:250 tel:6.5\ns:500 tel:3.9\n")
+    given = (tmp_path / "llmc", "--tokens-per-step", "1000")
+    with pytest.raises(InputError, match="give --params, or --models"):
+        imports.import_([*map(str, given), "--out", str(tmp_path / "t.csv")])
+    rows, _, _ = import_(*given, "--models", "70m=70e6,160m=160e6")
+    assert dict(zip(rows["name"], rows["params"], strict=True)) == {"70m": 70e6, "160m": 160e6}
+    _, said, _ = import_(*given, "--models", "70m=70e6")
+    assert "params is missing or not a number (row 0)" in said["not_fitted"]
+    _, said, _ = import_(*given, "--params", "1e8")
+    assert "taken for all 2 runs" in said["params_for_all"]
+    text = "tokens per iteration will be: 1,000\nnumber of parameters: 10.65M\n"
+    text += "step 9: train loss 3, val loss 3.1\n"
+    write(tmp_path / "texts" / "a.txt", text)
+    write(tmp_path / "texts" / "README.txt", "what this is")
+    assert import_(tmp_path / "texts")[0]["loss"].tolist() == [3.1]

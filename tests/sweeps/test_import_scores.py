@@ -5,6 +5,7 @@ import json
 import pytest
 
 from analysis import InputError as AnalysisError
+from analysis.tables.benchmarks import find
 from analysis.verbs.thresholds import thresholds
 from lab.errors import InputError
 from sweeps.exchange import imports
@@ -225,3 +226,66 @@ def test_what_is_said_of_every_file_is_said_once(tmp_path, import_):
     _, said, told = import_(*files)
     assert [one["code"] for one in told["remarks"]].count("params_from_name") == 1
     assert "the same of 2 more: p/gpt-160m 1.6e+08, p/gpt-410m 4.1e+08" in said["params_from_name"]
+
+
+SIZES = {"m-70m": 7e7, "m-160m": 1.6e8}
+RISING = dict(zip(SIZES, (0.3, 0.4), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "row", "wanted"),
+    [
+        ("value.csv", "model,n_params,task,metric,value", "{m},{n},piqa,acc,{s}", {"metric": "acc"}),
+        ("benchmark.csv", "model,params,benchmark,accuracy,n", "{m},{n},piqa,{s},500", {"items": 500}),
+        (
+            "correct.csv",
+            "Model,params,Task,correct,total",
+            "{m},{n},piqa,{c},500",
+            {"correct": 150, "items": 500},
+        ),
+        (
+            "measures.csv",
+            "model,params,task,acc,acc_stderr,acc_norm,acc_norm_stderr",
+            "{m},{n},piqa,{s},.01,{s},.02",
+            {"metric": "acc", "stderr": 0.01},
+        ),
+    ],
+)
+def test_long_tables_of_scores_under_other_names(tmp_path, import_, name, head, row, wanted):
+    rows = [row.format(m=m, n=n, s=RISING[m], c=500 * RISING[m]) for m, n in SIZES.items()]
+    rows, said, told = import_(write(tmp_path / name, "\n".join([head, *rows])))
+    assert rows["score"][0] == 0.3
+    assert set(rows["score"]) == {0.3, 0.4}
+    assert rows["task"][0] == "piqa"
+    assert {key: rows[key][0] for key in wanted} == wanted
+    assert "a table of scores" in said["scores"]
+    assert told["next"].startswith("lab thresholds")
+
+
+def test_scores_of_models_in_one_object_ask_for_sizes(tmp_path, import_):
+    data = {m: {"piqa": {"acc": s, "acc_stderr": 0.01}, "arc_easy": {"acc": s}} for m, s in RISING.items()}
+    data = {m.replace("m-", "p-").replace("70m", "x").replace("160m", "y"): v for m, v in data.items()}
+    path = write(tmp_path / "all.json", data)
+    with pytest.raises(InputError, match="--models: the size of 2 models is not known"):
+        imports.import_([str(path), "--out", str(tmp_path / "t.csv")])
+    rows, _, _ = import_(path, "--models", "p-x=7e7,p-y=1.6e8")
+    assert len(rows["score"]) == 4
+    assert set(rows["params"]) == {7e7, 1.6e8}
+    wide = write(tmp_path / "wide.csv", "name,piqa,arc_easy\na,.5,.3\nb,.6,.4\n")
+    with pytest.raises(InputError, match="--models: the size of 2 models is not known"):
+        imports.import_([str(wide), "--out", str(tmp_path / "t.csv")])
+
+
+def test_checkpoints_of_one_score_are_no_copies(tmp_path, import_):
+    text = "model,params,tokens,task,score\na,7e7,1e9,piqa,0.5\na,7e7,2e9,piqa,0.5\na,7e7,4e9,piqa,0.6\n"
+    rows, said, _ = import_(write(tmp_path / "t.csv", text))
+    assert rows["tokens"].tolist() == [1e9, 2e9, 4e9]
+    assert not {"copies", "doubled_scores"} & said.keys()
+
+
+def test_levels_of_variants_in_which_the_letter_is_written():
+    assert find("gpqa_main_cot_zeroshot").chance == 0.25
+    assert "who writes none is below" in find("gpqa_diamond_generative_n_shot").said
+    assert "who writes none" not in find("gpqa_main_zeroshot").said
+    assert find("gsm8k_cot").said == "a number is written"
+    assert find("natural_questions").source == "TACL 2019"

@@ -289,3 +289,18 @@ def test_results_of_single_runs_and_files_that_are_no_tables(tmp_path, import_):
     for name, what in (("runs.xlsx", "a spreadsheet: save it as CSV"), ("runs.yaml", "save it as CSV, JSON")):
         with pytest.raises(InputError, match=what):
             imports.import_([str(write(tmp_path / name, "loss: 3")), "--out", str(tmp_path / "t.csv")])
+
+
+def test_runs_of_objects_under_their_names_are_a_row_each(tmp_path, import_):
+    runs = {
+        f"r{i}": {
+            "config": {"model": {"n_params": n}, "tokens": 2e9},
+            "metrics": {"val": {"loss": 3.5 - i / 10}},
+        }
+        for i, n in enumerate((1e7, 2e7, 4e7))
+    }
+    rows, said, _ = import_(write(tmp_path / "runs.json", runs))
+    assert rows["name"].tolist() == ["r0", "r1", "r2"]
+    assert rows["config.model.n_params"].tolist() == [1e7, 2e7, 4e7]
+    assert rows["metrics.val.loss"].tolist() == [3.5, 3.4, 3.3]
+    assert not said.keys() & {"roles_missing", "not_fitted"}

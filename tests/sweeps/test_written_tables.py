@@ -81,7 +81,7 @@ WIDE = """| Model | Params | HellaSwag (10-shot) | ARC-c | MMLU (5-shot) | Human
 
 def test_wide_scores_keep_errors_percents_and_footnotes(tmp_path, import_):
     rows, said, _ = import_(write(tmp_path / "wide.md", WIDE))
-    pairs = list(zip(rows["Model"], rows["task"], strict=True))
+    pairs = list(zip(rows["model"], rows["task"], strict=True))
     score, stderr = (dict(zip(pairs, rows[name], strict=True)) for name in ("score", "stderr"))
     assert len(score) == len(pairs) == 14
     assert stderr["a-7M", "HellaSwag (10-shot)"] == pytest.approx(0.005)

@@ -145,3 +145,17 @@ if __name__ == "__main__":
         fit = found(name)
         told = (f"{key} {value:.4g} -> {fit.params[key]:.4g}" for key, value in truth.items())
         print(name, *told, sep="  ")
+
+
+def test_an_arm_may_be_a_name():
+    table = grid(arm=[0, 1])
+    law = 1.8 + 480 / table["params"] ** 0.35 + 2100 / table["tokens"] ** 0.37
+    loss = law * np.exp(-0.03 * table["arm"])
+    names = np.where(table["arm"] > 0, "ours", "baseline").astype(object)
+    made = {"params": table["params"], "tokens": table["tokens"], "loss": loss, "method": names}
+    found = sl.fit(sl.as_runs(made, {"arm": "method"}), law="chinchilla+arm", bootstrap=0)
+    assert found.params["t_arm"] == pytest.approx(-0.03, abs=1e-3)
+    assert "arm 'baseline' is 0 and 'ours' is 1" in [note.text for note in found.notes]
+    made["method"] = np.array(["a", "b", "c", "d"] * (len(loss) // 4), object)
+    with pytest.raises(sl.InputError, match="arm has 4 names, 'a', 'b', 'c', 'd'"):
+        sl.fit(sl.as_runs(made, {"arm": "method"}), law="chinchilla+arm", bootstrap=0)
