@@ -120,6 +120,8 @@ def _design(rows: Sample, law: Law) -> list[Note]:
     codes = {"params": "few_sizes", "tokens": "few_budgets", "flops": "few_levels"}
     for name in law.inputs:
         values = distinct(rows.inputs[name])
+        if name.startswith("exp_"):  # no logarithm of it is taken: neither decades nor a bend are asked of it
+            continue
         if len(values) < FEW_VALUES:
             text = f"{name} has {len(values)} distinct values; the law's bend along it is barely seen"
             said.append(Note(codes.get(name, f"few_{name}"), text))

@@ -18,7 +18,8 @@ from analysis.tables.units import PF_DAY, unit_of
 _ALIASES: Mapping[str, tuple[str, str]] = {
     "params": (
         "params n parameters nparams numparams nparameters numparameters modelsize modelparams "
-        "modelparameters paramscount paramcount parametercount",
+        "modelparameters paramscount paramcount parametercount numberofparams numberofparameters ofparams "
+        "ofparameters nparam numparam",
         "paramstotal totalparams totalparameters totalparametercount totalparamcount weightparams "
         "nonembeddingparams paramsnonembedding paramsnoembed nonembparams nonembedparams nnoemb nnonemb "
         "densparametercount denseparametercount size",
@@ -28,7 +29,8 @@ _ALIASES: Mapping[str, tuple[str, str]] = {
         "datasetsize datasize tokenstrained trainedtokens numtraintokens tokensconsumed consumedtokens "
         "consumedtraintokens "
         "pretrainingtokens pretraintokens pretrainingdatasize pretrainingdata trainingdatasize traindatasize "
-        "trainingsettokens tokenstotal toks trainingtoks traintoks",
+        "trainingsettokens tokenstotal toks trainingtoks traintoks tokensprocessed processedtokens "
+        "tokensused numberoftokens oftokens tokenstrainedon numtrainingtokens",
         "t data tokenbudget goaltraintokens totaltraintokens dtokens",
     ),
     "flops": (
@@ -156,7 +158,7 @@ def assign(
             )
             names = " and ".join(repr(name) for name in found[:4])
             more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-            wide = "; if each is a run of its own, the table must first have one row a run" if more else ""
+            wide = "; if each is a run, the table must first have one row a run: `lab import`" if more else ""
             problems.append(
                 f"{source}: {names}{more} could {'both' if len(found) == 2 else 'all'} be {role}; "
                 f"choose with --columns {shown(role, first)}{wide}"
@@ -249,6 +251,8 @@ def _two_params(chosen: str, others: list[str], columns: Mapping[str, np.ndarray
 def _candidates(role: str, names: list[str], columns: Mapping[str, np.ndarray]) -> list[str]:
     """Formulas that could play the role, from the first way of looking that finds any; one if they agree."""
     ways = [_by_alias(role, names, tier, whole, columns) for whole in (True, False) for tier in (0, 1)]
+    if role == "params":  # any other count, of which `two_params` says how far it is from the rest
+        ways += [_counts(names)[:1]]
     if role == "loss":
         ways += [_by_ending(names, rule) for rule in (_LOSS, _BITS, _PERPLEXITY)]
     if role not in NEEDED:
@@ -289,6 +293,11 @@ def _by_alias(role: str, names: list[str], tier: int, whole: bool, columns) -> l
                 )
             )
     return [formula for _, formula in sorted(found, key=lambda pair: pair[0])]
+
+
+def _counts(names: list[str]) -> list[str]:
+    """Names that are counts of parameters of some kind: `Parameters (non-embedding)`."""
+    return [name for name in names if len(normal(name)) > 2 and is_params(name) and unit_of(name)[1] == 1]
 
 
 def _by_ending(names: list[str], rule) -> list[str]:

@@ -75,7 +75,7 @@ def columns_of(
     if reader is None:
         raise InputError(
             f"{path}: unknown format {path.suffix!r}; one of {', '.join(readers)}, or a store folder"
-            f"{UNREAD.get(_suffix(path), '')}"
+            f"{UNREAD.get(_suffix(path), '; logs are read by `lab import`')}"
         )
     try:
         raw = reader(path, limits, said)

@@ -74,9 +74,12 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         there = ", ".join(own[:20]) or "none"
         raise InputError(
             *(
-                spoken(f"{runs.source}: no column for {role}; name it with --columns {role}=...", runs.source)
-                + f"{suggested(role, runs.columns) if role in NEEDED else ''}"
-                for role in lacking
+                spoken(
+                    f"{runs.source}: no column for {role}; name it with --columns {role}=..."
+                    f"{suggested(role, runs.columns) if role in NEEDED else ''}",
+                    runs.source,
+                )
+                for role in (role.removeprefix("exp_") for role in lacking)
             ),
             f"{runs.source}: its columns are {there}",
         )

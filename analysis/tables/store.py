@@ -38,7 +38,10 @@ def read_store(path: Path) -> tuple[dict[str, np.ndarray], list[dict[str, Any]],
     """
     runs = path / "runs"
     if not runs.is_dir() and not (path / "studies").is_dir():
-        raise InputError(f"{path}: not a store folder: it has neither runs/ nor studies/")
+        raise InputError(
+            f"{path}: not a store folder: it has neither runs/ nor studies/; folders of logs or results are "
+            "read by `lab import`"
+        )
     if links := [folder for folder in (runs, path / "studies") if folder.is_symlink()]:
         raise InputError(*(f"{folder}: is a link, which is not followed here" for folder in links))
     bad: list[str] = []

@@ -114,6 +114,8 @@ def decimal_commas(cells: Iterable[str]) -> bool:
     commas = [cell for cell in cells if _COMMA.match(cell)]
     if not dotted:
         return bool(commas)
+    if not commas:  # 4.260 is a loss of three digits, 1.234.567 is none
+        return any(cell.count(".") > 1 for cell in dotted)
     # 1.234 beside 2,345 could be either; 1.234.567, 1.234,5 and 3,21 leave no doubt.
     return any("," in cell or cell.count(".") > 1 for cell in dotted) or not all(
         map(_THOUSANDS.match, commas or [""])

@@ -235,6 +235,20 @@ def test_tables_of_other_places_and_programs_are_the_same_table(tmp_path, name, 
         assert runs.columns[role].tolist() == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_losses_of_three_digits_are_no_thousands(tmp_path, sign):
+    runs = read(write(tmp_path / "t.csv", "N,D,loss\n2e7,1e9,4.260\n20000000,1e9,3.142\n".replace(",", sign)))
+    assert runs.columns["loss"].tolist() == [4.26, 3.142]
+
+
+def test_counts_of_parameters_under_longer_names(tmp_path):
+    head = "Parameters (non-embedding),Parameters (total),Tokens processed,Test loss"
+    runs = read(write(tmp_path / "t.csv", f"{head}\n1e7,1.2e7,1e9,3.5\n2e7,2.3e7,2e9,3.3\n"))
+    assert runs.roles["params"] == "Parameters (non-embedding)"
+    assert runs.columns["tokens"].tolist() == [1e9, 2e9]
+    assert "'Parameters (total)' could be it too" in {n.code: n.text for n in runs.notes}["two_params"]
+
+
 def test_commas_that_could_be_either_part_thousands_and_say_so(tmp_path):
     runs = read(write(tmp_path / "a.tsv", "N\tD\tloss\n10000000\t1,234\t3\n"))
     assert runs.columns["tokens"].tolist() == [1234]

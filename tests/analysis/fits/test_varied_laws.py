@@ -155,6 +155,7 @@ def test_an_arm_may_be_a_name():
     made = {"params": table["params"], "tokens": table["tokens"], "loss": loss, "method": names}
     found = sl.fit(sl.as_runs(made, {"arm": "method"}), law="chinchilla+arm", bootstrap=0)
     assert found.params["t_arm"] == pytest.approx(-0.03, abs=1e-3)
+    assert not [one for one in found.warnings if "exp_arm" in one.text], "nothing else is asked of an arm"
     assert "arm 'baseline' is 0 and 'ours' is 1" in [note.text for note in found.notes]
     made["method"] = np.array(["a", "b", "c", "d"] * (len(loss) // 4), object)
     with pytest.raises(sl.InputError, match="arm has 4 names, 'a', 'b', 'c', 'd'"):
