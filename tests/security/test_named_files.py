@@ -122,7 +122,8 @@ def test_texts_of_parquet_are_read_in_order(tmp_path, kind, dictionary):
     texts = ["é", None, "b" * 300, " ", "é", *(f"text {n}" for n in range(5_000))]
     table = pyarrow.table({"other": range(len(texts)), "text": pyarrow.array(texts, kind)})
     parquet.write_table(table, tmp_path / "x.parquet", use_dictionary=dictionary, row_group_size=2_000)
-    assert list(columns.of_parquet(tmp_path / "x.parquet", "text")) == [t for t in texts if t and t.strip()]
+    want = [text if text and text.strip() else "" for text in texts]  # empty ones are counted by who asks
+    assert list(columns.of_parquet(tmp_path / "x.parquet", "text")) == want
 
 
 @pytest.mark.parametrize("line", ["1" * 10_000, "[" * 100_000, '{"text": ' + "1" * 10_000 + "}"])
