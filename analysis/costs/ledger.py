@@ -29,8 +29,8 @@ Watts = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Entry:
-    """A run and what it spent, its part of its trunk included. flops: of the steps it answers for. row: where
-    it stands in the table."""
+    """A run and what it spent, its part of its trunk included. share: of its steps that it answers for;
+    flops: those of them. row: where it stands in the table."""
 
     run_id: str
     study: str
@@ -42,6 +42,7 @@ class Entry:
     spent: Spent
     source: str = ""
     row: int = 0
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -300,6 +301,7 @@ def _entries(runs: Runs, spent: Mapping[str, Spent]) -> list[Entry]:
                 own,
                 texts["source"][row],
                 row,
+                share,
             )
         )
     return found

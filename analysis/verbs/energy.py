@@ -12,7 +12,7 @@ from analysis.errors import InputError
 from analysis.tables.limits import LIMITS
 from analysis.verbs.options import Reading, print_json
 
-TABLES = ("llama", "parity", "countries")
+TABLES = ("llama", "parity", "serving", "countries")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class EnergyOptions:
 
     what: Annotated[str, tyro.conf.Positional] = ""
     """A store folder or a table of runs; or llama (arXiv 2302.13971, table 15), parity (arXiv 2311.16863,
-    table 5), countries (the carbon of electricity); nothing for numbers of your own."""
+    table 5), serving (arXiv 2401.00448), countries (the carbon of electricity); nothing for numbers of
+    your own."""
     hours: float | None = None
     """Device-hours: hours times devices."""
     watts: tuple[float, ...] = ()
@@ -61,6 +62,13 @@ def energy(argv: list[str]) -> int:
     _refuse(options)
     if options.what == "countries":
         return _countries(options)
+    if options.what == "serving":
+        from analysis.allocations.serving import published, published_text
+
+        if options.json:
+            return print_json({"rows": published()})
+        print(published_text())
+        return 0
     return _published(options, factor)
 
 

@@ -19,6 +19,7 @@ from analysis.tables.formulas import evaluate
 from analysis.tables.table import Runs, read
 from analysis.text import number, remarks
 from analysis.verbs.options import LawOptions, TableOptions, print_json, read_table, show
+from analysis.verbs.prices import PLAIN, Prices, budget, devices, told, told_text
 
 if TYPE_CHECKING:
     from analysis.fits.results import Fit
@@ -54,6 +55,7 @@ class AllocateOptions(LawOptions):
     """Bytes a second of the memory that the weights are read from."""
     bytes_per_param: float = 2.0
     """Of the served weights, for --memory and --latency."""
+    prices: Prices = PLAIN
     far: bool = False
     """Answer also beyond 1,000 times the fitted compute, or 100 times the params or tokens."""
 
@@ -152,21 +154,35 @@ def allocate(argv: list[str]) -> int:
     from analysis.allocations.show import allocation_text, plan_text
     from analysis.fits.reach import refuse_far
 
-    if options.flops is None and options.loss is None:
-        raise InputError("--flops: a budget is needed, as in --flops 1e20, or a --loss to reach")
+    runs = read_table(options)
+    on = devices(options.prices, runs)
+    flops = budget(options.prices, on, options.flops)
+    if flops is None and options.loss is None:
+        raise InputError(
+            "--flops: a budget is needed, as in --flops 1e20 (or --kwh, --hours, --money), or a --loss"
+        )
     size, why = size_limit(
         options.max_params, options.memory, options.latency, options.bandwidth, options.bytes_per_param
     )
-    limits = Limits(options.unique_tokens, options.inference_tokens, size, why)
-    fitted = _fit(options)
+    # A token that is served on devices that serve slowly costs as much as several that are trained on.
+    demand = options.inference_tokens * (1.0 if on is None else on.slowdown)
+    limits = Limits(options.unique_tokens, demand, size, why)
+    fitted = _fit(options, runs)
     if limits == Limits() and options.loss is None:
-        found, text = best(fitted, options.flops), allocation_text
+        found, text = best(fitted, flops), allocation_text
+        parts = (found.flops, 0.0)
     else:
-        found, text = plan(fitted, options.flops, options.loss, limits), plan_text
+        found, text = plan(fitted, flops, options.loss, limits), plan_text
+        parts = (found.train_flops, found.inference_flops)
     refuse_far(found.warnings, options.far)
+    costs = {} if on is None else {"costs": told(on, *parts), "devices": on.to_dict()}
+    if on is not None and on.slowdown != 1:
+        costs |= {"inference_tokens": {"served": options.inference_tokens, "counted_as": demand}}
     if options.json:
-        return print_json({**found.to_dict(), "excluded": [row.to_dict() for row in fitted.excluded]})
-    print("\n".join(part for part in (text(found), remarks((), fitted.excluded)) if part))
+        excluded = [row.to_dict() for row in fitted.excluded]
+        return print_json({**found.to_dict(), **costs, "excluded": excluded})
+    priced = "" if on is None else told_text(on, costs["costs"])
+    print("\n".join(part for part in (text(found), priced, remarks((), fitted.excluded)) if part))
     return 0
 
 
@@ -275,13 +291,13 @@ def isoflop(argv: list[str]) -> int:
     return show(options, result, isoflop_text)
 
 
-def _fit(options: LawOptions):
+def _fit(options: LawOptions, runs: Runs | None = None):
     """The fit that was asked for; by the law that leads on the table where none was."""
     from analysis.audits.leading import leading_fit
     from analysis.fits.fitting import fit as fit_law
 
     law = () if options.law == "auto" else (options.law,)
-    runs = read_table(options)
+    runs = read_table(options) if runs is None else runs
     found = (fit_law if law else leading_fit)(
         runs,
         *law,

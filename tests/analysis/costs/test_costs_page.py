@@ -1,0 +1,46 @@
+"""The commands of docs/costs.md run, on files made here, in the order of the page."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.laws.named import LAWS
+from lab.__main__ import main
+
+PAGE = Path(__file__).parents[3] / "docs" / "costs.md"
+LAW = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.336, "beta": 0.283}
+
+
+def commands():
+    blocks = re.findall(r"^```\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("lab ")]
+
+
+@pytest.fixture
+def folder(new_store, monkeypatch):
+    """A folder with every file that the page names."""
+    new_store.language(widths=(16, 24), seeds=(0,))
+    store = new_store.finish()
+    monkeypatch.chdir(store.parent)
+    (store.parent / "runs").mkdir()
+    store.rename("runs/mine")
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e8, 1e10, 4), np.geomspace(1e10, 1e12, 4)))
+    loss = LAWS["chinchilla"].loss(LAW, {"params": n, "tokens": d})
+    rows = [f"{a},{b},{c},{6 * a * b / 1e14}" for a, b, c in zip(n, d, loss, strict=True)]
+    Path("runs.csv").write_text("\n".join(["params,tokens,loss,device_seconds", *rows]))
+
+
+def test_the_commands_of_the_page_run(folder, capsys):
+    found = commands()
+    assert len(found) >= 12
+    for line in found:
+        arguments = shlex.split(line)[1:]
+        if arguments[0] == "allocate":
+            arguments += ["--bootstrap", "0", "--law", "chinchilla"]
+        assert main([*arguments, "--json"]) == 0, line
+        assert json.loads(capsys.readouterr().out), line
