@@ -66,6 +66,8 @@ _LOSS = r"loss(?:val|valid|validation|eval|test)?$|^loss|crossentropy$|xent$|nll
 _HELD_BACK = re.compile(r"val|eval|test|held|dev(?![a-z])")
 _BITS = re.compile(r"(bpb|bpc|bitsperbyte|bitsperchar|bitspercharacter|bitspertoken)$")
 _PERPLEXITY = re.compile(r"(ppl|perplexity)$")
+# Longer names are held against no pattern whose time grows with a power of their length.
+_LONGEST = 500
 # `Eval loss (nats/token)`, `Loss [bits]`: the unit of a loss behind its name.
 _MEASURED = re.compile(r"\s*[\[(]\s*(?:in\s+)?(nats?|bits?|bpb|bpc)\b[^()\[\]]{0,40}[\])]\s*$", re.IGNORECASE)
 # What parameters are counted: names of two counts of one model differ in these words alone.
@@ -192,13 +194,18 @@ def _held_back(chosen: str, columns: Mapping[str, np.ndarray]) -> list[Note]:
 
 def in_bits(name: str) -> bool:
     """Whether a loss of this name is in bits: `val_bpb`, `loss (bits/byte)`."""
-    unit = _MEASURED.search(name[:500])
+    unit = _MEASURED.search(name[-_LONGEST:])
     return bool(_BITS.search(normal(name)) or (unit and unit[1].lower().startswith("b")))
+
+
+def _bare(name: str) -> str:
+    """The name without the unit of a loss behind it."""
+    return name if len(name) > _LONGEST else _MEASURED.sub("", name)
 
 
 def is_known(name: str) -> bool:
     """Whether a head is one that some role is recognised by, its unit aside."""
-    base = unit_of(_MEASURED.sub("", name[:500]))[0]
+    base = unit_of(_bare(name))[0]
     known = {alias for tiers in ALIASES.values() for tier in tiers for alias in tier}
     return normal(base) in known or bool(re.search(_LOSS, normal(base)))
 
@@ -271,7 +278,7 @@ def _by_alias(role: str, names: list[str], tier: int, whole: bool, columns) -> l
     aliases = ALIASES[role][tier]
     found = []
     for name in names:
-        bare = _MEASURED.sub("", name[:500])
+        bare = _bare(name)
         seen = bare if whole else re.split(r"[/.:]", bare)[-1]
         # A single letter at the end of a path is rarely what it is in a paper's table.
         if not whole and (seen == bare or len(normal(seen)) < 3):
@@ -305,8 +312,7 @@ def _by_ending(names: list[str], rule) -> list[str]:
     found = [
         name
         for name in names
-        if re.search(rule, normal(re.split(r"[/.:]", _MEASURED.sub("", name[:500]))[-1]))
-        and not _NO_LOSS.search(normal(name))
+        if re.search(rule, normal(re.split(r"[/.:]", _bare(name))[-1])) and not _NO_LOSS.search(normal(name))
     ]
     kept = [name for name in found if _HELD_BACK.search(name.lower())] or found
     return [f"log({name})" for name in kept] if rule is _PERPLEXITY else kept

@@ -234,7 +234,7 @@ def test_logs_are_read_in_one_pass(tmp_path):
     rows = training_logs.read(tmp_path / "log.txt", text, "nanogpt", training_logs.Given())
     assert rows == [
         {
-            "name": "log",
+            "name": tmp_path.name,
             "params": 10.65e6,
             "tokens": 5 * 16384,
             "loss": 4.0,
