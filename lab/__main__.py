@@ -41,6 +41,7 @@ VERBS = {
         "thresholds": ("analysis.verbs.thresholds:thresholds", "verdicts on emergent abilities"),
         "replicate": ("analysis.verbs.replicate:replicate", "published numbers, computed again"),
         "energy": ("analysis.verbs.energy:energy", "energy, carbon and money of training and serving"),
+        "bias": ("analysis.verbs.bias:bias", "associations in embeddings, and error rates by group"),
         "laws": ("analysis.verbs.laws:laws", "the laws that --law knows: formula, domain, source"),
     },
 }

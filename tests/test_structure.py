@@ -48,7 +48,7 @@ FLOORS = {
         ("errors", "notes", "second_python"),
         ("text", "files"),
         ("tables",),
-        ("costs",),
+        ("costs", "bias"),
         ("laws",),
         ("solve",),
         ("intervals",),

@@ -33,6 +33,12 @@ def folder(new_store, monkeypatch):
     loss = LAWS["chinchilla"].loss(LAW, {"params": n, "tokens": d})
     rows = [f"{a},{b},{c},{6 * a * b / 1e14}" for a, b, c in zip(n, d, loss, strict=True)]
     Path("runs.csv").write_text("\n".join(["params,tokens,loss,device_seconds", *rows]))
+    people = [f"{group},{so},{said}" for group in "ab" for so in (0, 1) for said in (0, 1)]
+    Path("predictions.csv").write_text("\n".join(["race,reoffended,high_risk", *people]))
+    words = ["rose", "tulip", "daisy", "ant", "wasp", "moth", "love", "peace", "hatred", "ugly"]
+    vectors = np.random.default_rng(0).standard_normal((len(words), 4))
+    lines = [" ".join([word, *map(str, vector)]) for word, vector in zip(words, vectors, strict=True)]
+    Path("vectors.txt").write_text("\n".join(lines))
 
 
 def test_the_commands_of_the_page_run(folder, capsys):
