@@ -30,7 +30,10 @@ def folder(tmp_path, monkeypatch):
     write(tmp_path / "runs.md", "\n".join(["| N | D | Val loss |", "|---|---|---|", *rows]))
     rows = [f"4,{np.sqrt(a / 48)},{b / 2**20},1024,1024,{c}" for a, b, c in zip(n, d, loss, strict=True)]
     write(tmp_path / "runs.csv", "\n".join(["layers,width,batch,steps,context,val/loss", *rows]))
-    write(tmp_path / "chart.csv", chart([(f"gpt-{s}m - val/loss", {9: (s, s, s)}) for s in (70, 160)]))
+    write(tmp_path / "curves.csv", chart([(f"gpt-{s}m - val/loss", {9: (s, s, s)}) for s in (70, 160)]))
+    lines = [f"N={a:.3e} D={b:.3e} - val/loss" for a, b in zip(n, d, strict=True)]
+    points = [{1: (9.0, 9.0, 9.0), 9: (c, c, c)} for c in loss]
+    write(tmp_path / "chart.csv", chart(list(zip(lines, points, strict=True))))
     for name in ("gpt-70m", "gpt-160m"):
         write(tmp_path / f"{name}.json", {"config": {"lr": 1e-3}, "losses": [[1, 4.0], [2, 3.5], [3, 3.2]]})
     (tmp_path / "events" / "gpt-70m").mkdir(parents=True)
@@ -57,4 +60,10 @@ def test_the_commands_of_the_page_run(folder, capsys):
         if verb == "fit":
             arguments += ["--bootstrap", "0", "--law", "chinchilla"]
         assert not getattr(import_module(module), function)([*arguments, "--json"]), line
-        assert json.loads(capsys.readouterr().out), line
+        told = json.loads(capsys.readouterr().out)
+        assert told, line
+        if "chart-runs.csv" in line and verb == "fit":
+            assert told["params"]["alpha"] == pytest.approx(0.34, abs=0.02), "from a chart to the law planted"
+        if "figures" in line:
+            assert {one["task"] for one in told["series"]} == {"arc_easy"}
+            assert [file for file in told["files"] if file.endswith(".svg")], "from results to a figure"
