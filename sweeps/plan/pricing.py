@@ -67,10 +67,15 @@ class Prices:
         return rows / cell.config.batch * self.seconds_per_step[cell.run_id].seconds / 3
 
     @cached_property
+    def trained_steps(self) -> dict[str, int]:
+        """Of each cell, by :func:`trained_steps`."""
+        return trained_steps(self.plan)
+
+    @cached_property
     def shares(self) -> dict[str, float]:
         """Device-seconds of each cell, as its row will count them: its steps and its evaluation."""
         evaluation: dict[tuple, float] = {}
-        steps = trained_steps(self.plan)
+        steps = self.trained_steps
         found = {}
         for cell in self.plan.cells:
             per_step = self.seconds_per_step[cell.run_id].seconds

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sweeps.plan import design_checks, pricing
+from sweeps.plan.budgets import Affordable, Budget, affordable
 from sweeps.plan.cells import Cell, Plan
 from sweeps.plan.promised_intervals import Expected, Promise, best_prior, promises
 from sweeps.quantities import duration, short
@@ -33,6 +34,7 @@ class Priced:
     out: Path | None = None
     workers: int = 1
     prior_store: Path | None = None  # whose runs say what law and scatter to expect
+    budget: Budget | None = None
 
     @cached_property
     def states(self) -> dict[str, str]:
@@ -53,6 +55,11 @@ class Priced:
     @cached_property
     def warnings(self) -> list[str]:
         return design_checks.warnings(self.plan, self.prior)
+
+    @cached_property
+    def affordable(self) -> Affordable | None:
+        left = [cell for cell in self.plan.cells if self.states.get(cell.run_id, "new") in _OPEN]
+        return None if self.budget is None else affordable(self.budget, self.prices, left)
 
     def seconds_left(self) -> float:
         """Device-seconds of what is neither done nor given up."""
@@ -81,6 +88,7 @@ class Priced:
             "memory_bytes": max(self.prices.memory.values(), default=None),
             "energy_kwh": [watt * left / 3.6e6 for watt in (low, high)],
             "energy_source": f"estimate: {low:g} to {high:g} W a device x predicted device-seconds left",
+            "budget": None if self.affordable is None else asdict(self.affordable),
             "unique_tokens": {d.config.label: d.unique_tokens for d in plan.datasets.values()},
             "prior": self.prior.to_dict(),
             "intervals": [asdict(p) for p in self.promises],
@@ -179,6 +187,8 @@ def _summary(priced: Priced) -> list[str]:
         lines.append(f"memory: about {short(t['memory_bytes'])}B for the largest run (predicted)")
     watts = t["energy_source"].removeprefix("estimate: ").partition(" W")[0]
     lines.append(f"energy: {low:.2g} to {high:.2g} kWh (estimate from {watts} W a device, not a measurement)")
+    if priced.affordable is not None:
+        lines.append(str(priced.affordable))
     return [*lines, *(_said(p, priced.prior) for p in priced.promises)]
 
 

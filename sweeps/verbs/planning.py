@@ -102,6 +102,11 @@ def plan(argv: list[str]) -> int:
         probe: Literal["auto", "always", "never"] = "auto",
         prior: Path | None = None,
         workers: int | None = None,
+        flops: float | None = None,
+        hours: float | None = None,
+        kwh: float | None = None,
+        money: float | None = None,
+        price: float | None = None,
         csv: bool = False,
         as_json: Json = False,
     ) -> int:
@@ -116,14 +121,21 @@ def plan(argv: list[str]) -> int:
                 hundredth of the study and less than 20 s.
             prior: a store with runs like those planned: its law and scatter say what intervals to expect.
             workers: processes to divide the hours by; as many as `lab run` would start here by default.
+            flops: a budget: how many of the runs does it pay for, the cheapest first?
+            hours: a budget in device-hours.
+            kwh: a budget of energy, at the highest watts of a device (run.watts of the study).
+            money: a budget of money, with --price.
+            price: of a device-hour.
             csv: print all cells as CSV.
             as_json: print one JSON object with all cells.
         """
+        from sweeps.plan import budgets
         from sweeps.plan import step_timing as probing
         from sweeps.verbs import plan_output
 
         if workers is not None and workers < 1:
             raise InputError(f"--workers: should be at least 1, is {workers}")
+        limit = budgets.budget(flops, hours, kwh, money, price)
         made = plan_of(study, sets, allow_include)
         todo = [] if probe == "never" else probing.unmeasured(made)
         if todo and (probe == "always" or probing.is_cheap(made, todo)):
@@ -134,7 +146,7 @@ def plan(argv: list[str]) -> int:
                     f"{len(again)} of them disagree with their neighbours by more than 3 times: timed again"
                 )
                 probing.probe(again, _tell)
-        priced = plan_output.Priced(made, out, workers or _workers(made), prior)
+        priced = plan_output.Priced(made, out, workers or _workers(made), prior, limit)
         text = plan_output.as_json if as_json else plan_output.as_csv if csv else plan_output.as_text
         print(text(priced).rstrip("\n"))
         return 0

@@ -13,7 +13,7 @@ import pytest
 from lab.data import load
 from lab.errors import InputError
 from lab.machine import speed
-from sweeps.plan import cells, design_checks, pricing, promised_intervals, step_timing
+from sweeps.plan import budgets, cells, design_checks, pricing, promised_intervals, step_timing
 from sweeps.plan.scatter import Scatter, measured, numbered
 from sweeps.store.store import Store
 from sweeps.study import designs, loader
@@ -82,6 +82,33 @@ def test_shares_add_up_to_all_steps_and_evaluations(own_cache):
     assert high == pytest.approx(expected * pricing.CORE_WATTS[1] / 3.6e6)
     assert totals["energy_source"].startswith("estimate")
     assert totals["memory_bytes"] > 12 * max(c.params.total for c in found.cells)
+
+
+def test_a_budget_pays_for_the_cheapest_runs(own_cache):
+    found = make(WIDE)
+    for program in pricing.programs(found).values():
+        speed.record(program.config, program.vocab, 0.001 * program.config.model.width)
+    shares = sorted(pricing.Prices(found).shares.values())
+    hours = (sum(shares[:3]) + 0.5 * shares[3]) / 3600
+    watts = pricing.CORE_WATTS[1]
+    for limit in (
+        budgets.Budget(hours=hours),
+        budgets.Budget(kwh=hours * watts / 1000),
+        budgets.Budget(money=2 * hours, price=2.0),
+    ):
+        paid = plan_output.Priced(found, budget=limit).affordable
+        assert (paid.runs, paid.left) == (3, len(found.cells))
+        assert f"pay for 3 of the {len(found.cells)} runs left" in str(paid)
+    flops = plan_output.Priced(found, budget=budgets.Budget(flops=1e30)).affordable
+    assert flops.runs == flops.left
+    assert flops.needed == pytest.approx(found.flops_spent())
+    with pytest.raises(InputError, match="--price go together"):
+        budgets.budget(None, None, None, 5.0, None)
+    with pytest.raises(InputError, match="--hours: -1"):
+        budgets.budget(None, -1.0, None, None, None)
+    with pytest.raises(InputError, match="one budget"):
+        budgets.budget(1e12, 2.0, None, None, None)
+    assert budgets.budget(None, None, None, None, None) is None
 
 
 def test_unmeasured_shapes_take_the_rate_of_the_nearest_measured_one(own_cache):

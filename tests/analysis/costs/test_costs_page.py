@@ -38,6 +38,10 @@ def folder(new_store, monkeypatch):
     words = ["rose", "tulip", "daisy", "ant", "wasp", "moth", "love", "peace", "hatred", "ugly"]
     vectors = np.random.default_rng(0).standard_normal((len(words), 4))
     lines = [" ".join([word, *map(str, vector)]) for word, vector in zip(words, vectors, strict=True)]
+    small = "python-docs", "synthetic"  # which is made in no time
+    assert main(["init", "study.toml"]) == 0
+    study = Path("study.toml")
+    study.write_text(study.read_text().replace(*small))
     Path("vectors.txt").write_text("\n".join(lines))
 
 
