@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,8 @@ from lab.data.corpus import Corpus
 from lab.data.dataset import Validation
 from lab.errors import InputError
 from lab.tokenizers import ByteTokenizer
+
+AT_ONCE = 32  # windows of a mapped file
 
 
 def pack(corpus: Corpus, chosen_D: np.ndarray, tokenizer: ByteTokenizer) -> np.ndarray:
@@ -58,6 +62,20 @@ def windows(tokens: np.ndarray, context: int, max_tokens: int | None, name: str)
     return Windows(tokens, context, unique)
 
 
+def in_groups(take: Callable, rows_N: np.ndarray, mapped: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """What `take` gives for the rows, read so that no more than some pages of a mapped file are held at once.
+
+    Of rows that are spread over a large file a kernel may map megabytes each, which count as this process's.
+    """
+    found = []
+    for some in np.array_split(rows_N, -(-len(rows_N) // AT_ONCE)):
+        found.append(take(some))
+        for values in mapped:
+            if getattr(values, "_mmap", None) is not None:
+                values._mmap.madvise(mmap.MADV_DONTNEED)  # a page that is asked for again is mapped again
+    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
+
+
 def validation(
     tokens: np.ndarray,
     context: int,
@@ -80,9 +98,10 @@ def validation(
         )
     held_out = windows(tokens, context, None, f"{name} (the part held out for validation)")
     chosen = np.linspace(0, held_out.unique - 1, min(at_most, held_out.unique)).round().astype(np.int64)
-    inputs, targets = held_out.take(chosen)
+    inputs, targets = in_groups(held_out.take, chosen, [tokens])
     if spans is not None:
-        bytes_W = held_out.of(spans, chosen)[:, 1:].sum(axis=1, dtype=np.int64)
+        bytes_of = lambda rows_N: (held_out.of(spans, rows_N)[:, 1:].sum(axis=1, dtype=np.int64),)
+        (bytes_W,) = in_groups(bytes_of, chosen, [spans])
     elif bytes_of_token is not None:
         bytes_W = bytes_of_token[targets].sum(axis=1)
     else:

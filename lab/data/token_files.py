@@ -19,6 +19,7 @@ import numpy as np
 
 from lab.data.dataset import Validation
 from lab.data.files import ABOUT, CODE, LINES, TABLE, TEXT, TOKENS
+from lab.data.packed import in_groups
 from lab.errors import InputError
 from lab.files import opened, read_json, write_json
 
@@ -282,7 +283,7 @@ def cut(stream: np.ndarray, val_fraction: float, mark: int | None) -> int:
 def validation(held: TokenRows, at_most: int, bytes_of_token: np.ndarray | None) -> Validation:
     """At most `at_most` windows spread evenly over the held-out streams."""
     chosen = np.linspace(0, held.unique - 1, min(at_most, held.unique)).round().astype(np.int64)
-    inputs, targets = held.take(chosen)
+    inputs, targets = in_groups(held.take, chosen, list(held.ids))
     counted = np.zeros(len(targets), np.int64)
     return Validation(
         inputs, targets, counted if bytes_of_token is None else bytes_of_token[targets].sum(axis=1)

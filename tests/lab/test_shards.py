@@ -258,6 +258,32 @@ def test_the_digest_says_which_order_a_data_set_has(corpus, monkeypatch):
     assert loading(config).digest != kept
 
 
+SPREAD = """
+import sys
+import numpy as np
+from lab.data import packed, token_files
+tokens = np.memmap(sys.argv[1], "<u2", "r")
+sizes = np.ones(258, np.int64)
+if sys.argv[2] == "shards":
+    packed.validation(tokens, 128, 512, sizes, "x", np.memmap(sys.argv[1], "u1", "r")[: len(tokens)])
+else:
+    rows = token_files.rows([tokens[7:]], 128, None, None, 256, "x")
+    token_files.validation(rows, 512, sizes)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.parametrize("what", ["shards", "ids"])
+def test_windows_spread_over_a_large_file_do_not_map_all_of_it(tmp_path, what):
+    """Before: 512 windows of a gigabyte took 0.9 GB: a kernel may map two megabytes for each."""
+    with (tmp_path / "tokens").open("wb") as out:
+        for _ in range(200):
+            out.write(bytes(1 << 21))
+    command = python.command("-c", SPREAD, tmp_path / "tokens", what)
+    done = subprocess.run(command, env=python.environment(), capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 1024 < 200e6
+
+
 MEASURE = """
 import resource, sys
 from pathlib import Path
