@@ -55,10 +55,13 @@ def fitted(law, table: dict, rows: np.ndarray, **how):
 
 
 def data_constrained(folder: Path) -> float:
+    """Its `tokens` are the unique ones and its `unique_tokens` all that were seen: it has no row with more of
+    the first."""
     frame = pandas.read_csv(folder / "data.csv")
-    table = {name: frame[name].to_numpy(float) for name in ("params", "tokens", "unique_tokens", "loss")}
-    unique, sizes = (np.unique(table[name])[-2] for name in ("unique_tokens", "params"))
-    rows = (table["unique_tokens"] < unique) & (table["params"] < sizes)
+    unique, sizes = (np.unique(frame[name])[-2] for name in ("unique_tokens", "params"))
+    rows = ((frame["unique_tokens"] < unique) & (frame["params"] < sizes)).to_numpy()
+    names = {"params": "params", "tokens": "unique_tokens", "unique_tokens": "tokens", "loss": "loss"}
+    table = {name: frame[column].to_numpy(float) for name, column in names.items()}
     _, found = fitted("data-constrained", table, rows)
     return r_squared(found, table["loss"][~rows])
 

@@ -117,6 +117,11 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         notes.append(Note("doubled_names", text))
     if "unique_tokens" not in inputs:
         notes += _repeated(runs, keep, out)
+    elif "tokens" in out and not (out["tokens"] > 1.001 * out["unique_tokens"]).any():
+        text = (
+            "no row has more tokens than unique_tokens, so that none repeats its data: are the two swapped?"
+        )
+        notes.append(Note("no_repeats", text))
     clusters, clustered_by = _clusters(runs, keep, out)
     if not clustered_by and not runs.store:
         clusters, clustered_by, said = _told(runs, keep, out, loss)

@@ -128,3 +128,12 @@ def test_perplexities_of_benchmarks_are_no_scores(tmp_path, import_):
     rows, said, _ = import_(write(tmp_path / "a.csv", text))
     assert set(rows["task"]) == {"LAMBADA acc", "PIQA"}
     assert "LAMBADA ppl" in said["columns_left"]
+
+
+def test_unique_tokens_and_tokens_that_are_swapped_are_told():
+    table = {"params": N, "tokens": D, "unique_tokens": np.minimum(D, 2e9), "loss": LOSS}
+    inputs = ("params", "tokens", "unique_tokens")
+    assert "no_repeats" not in {note.code for note in sample(sl.as_runs(table), inputs).notes}
+    table |= {"tokens": table["unique_tokens"], "unique_tokens": D}
+    told = {note.code: note.text for note in sample(sl.as_runs(table), inputs).notes}
+    assert "are the two swapped?" in told["no_repeats"]
