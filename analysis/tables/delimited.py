@@ -33,7 +33,7 @@ def read(
     try:
         with limits.text(path, "utf-8-sig", newline="", errors="replace") as file:
             lines = _lines(file)
-            first = list(islice(lines, _BEFORE))
+            first = [line for line in islice(lines, _BEFORE) if not _RULE.match(line)]
             own = re.match(r"sep=(.)\s*$", first[0], re.IGNORECASE) if first else None
             first = first[1:] if own else first
             above = _above(first)
@@ -41,8 +41,9 @@ def read(
             delimiter = own[1] if own else "\t" if tabs else max(_PARTED, key=head.count)
             lines = chain(first[above:], lines)
             if delimiter not in head and len(head.split()) > 1:
-                found = (line.split() for line in lines if line.strip())
+                found = _spaced(head, (line.strip() for line in lines if line.strip()))
             else:
+                lines = (line for line in lines if delimiter != "|" or not _RULE.match(line))
                 found = (row for row in csv.reader(lines, delimiter=delimiter) if any(map(str.strip, row)))
             head = next(found, [])
             limits.check(path, 1, len(head))
@@ -55,10 +56,18 @@ def read(
         title = " ".join(first[0].split())[:60].rstrip(delimiter)
         said.append(Note("title", f"{above} lines above the heads are not read: {title!r}"))
     limits.check(path, len(rows), len(head))
+    if rows and all(len(row) == len(head) + 1 for row in rows) and _numbered([row[0] for row in rows]):
+        head = ["row", *head]  # as R and pandas write the numbers of rows
     names = [name.strip() or f"column_{index}" for index, name in enumerate(head)]
+    if rows and len(units := [cell.strip() for cell in rows[0]]) == len(names) and _are_units(units):
+        names, rows = [f"{name} {unit}".strip() for name, unit in zip(names, units, strict=True)], rows[1:]
     _is_table(path, names, rows, said)
     if any(len(row) < len(names) for row in rows):
         rows = [row + [""] * (len(names) - len(row)) for row in rows]
+    bare = [i for i, name in enumerate(head) if not name.strip() and not any(row[i].strip() for row in rows)]
+    if bare and len(bare) < len(names):
+        names = [name for i, name in enumerate(names) if i not in bare]
+        rows = [[cell for i, cell in enumerate(row) if i not in bare] for row in rows]
     if decimal_commas(cell for row in rows for cell in row):
         # Between semicolons a comma is the point; elsewhere 1,234 alone is a thousand and more.
         single = None if delimiter == ";" else thousands_alone(cell for row in rows for cell in row)
@@ -68,6 +77,34 @@ def read(
             value = f"{number(single):.0f}"
             said.append(Note("commas", f"{single!r} is read as {value}: its comma parts thousands"))
     return names, rows
+
+
+# The lines between the rows of a table that is drawn with bars.
+_RULE = re.compile(r"^[\s+|:=-]+$")
+
+
+def _spaced(head: str, lines: Iterator[str]) -> Iterator[list[str]]:
+    """Cells parted by spaces; by two or more where that gives the heads (`Val loss`) as many as the rows."""
+    first = list(islice(lines, 1, _BEFORE))
+    heads = re.split(r"\s{2,}", head.strip())
+    counts = {len(line.split()) for line in first}
+    wide = len(heads) > 1 and len(heads) < len(head.split())
+    apart = wide and {len(re.split(r"\s{2,}", line)) for line in first} == {len(heads)} != counts
+    yield heads if wide and (apart or counts == {len(heads)}) else head.split()
+    for line in chain(first, lines):
+        yield re.split(r"\s{2,}", line) if apart else line.split()
+
+
+def _numbered(cells: list[str]) -> bool:
+    return len(cells) > 1 and any(
+        cells == [str(i) for i in range(start, start + len(cells))] for start in (0, 1)
+    )
+
+
+def _are_units(cells: list[str]) -> bool:
+    """Whether a row says the units of the columns: (M), (B), (nats)."""
+    said = [cell for cell in cells if cell]
+    return len(said) > 1 and all(re.fullmatch(r"[\[(][^()\[\]]{1,20}[\])]", cell) for cell in said)
 
 
 def _above(lines: list[str]) -> int:

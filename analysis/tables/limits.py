@@ -72,6 +72,8 @@ class ReadLimits:
             raise self.bytes(path, " when decompressed" if packed else "")
         if content.startswith((b"\xff\xfe", b"\xfe\xff")):
             encoding = "utf-16"  # spreadsheets save it so as "Unicode text"
+        elif content.startswith(b"\xef\xbb\xbf"):
+            encoding = "utf-8-sig"
         return io.TextIOWrapper(io.BytesIO(content), encoding, **options)
 
     def parquet(self, path: Path, columns: list[str] | None = None, root: Path | None = None):

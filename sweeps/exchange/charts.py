@@ -31,7 +31,7 @@ _EARLY = 0.98
 def is_chart(head: str) -> bool:
     """Whether the first line of a CSV is that of a chart."""
     try:
-        names = next(csv.reader([head]), [])
+        names = next(csv.reader([head], delimiter=_parted(head)), [])
     except csv.Error:
         return False
     if any(name.endswith("__MIN") and name[:-5] in names for name in names):
@@ -55,7 +55,8 @@ def read(path: Path, text: str, per_step: float | None, every: bool = False) -> 
     such as `gpt-70m`.
     """
     try:
-        head, *body = list(csv.reader(io.StringIO(text.lstrip("\ufeff"))))
+        text = text.lstrip("\ufeff")
+        head, *body = list(csv.reader(io.StringIO(text), delimiter=_parted(text.split("\n", 1)[0])))
     except (csv.Error, ValueError) as error:
         raise InputError(f"{path}: {error}") from None
     axis = head[0] or "step"
@@ -179,9 +180,14 @@ def _from_name(run: str) -> dict[str, float]:
     return found
 
 
+def _parted(head: str) -> str:
+    """What parts the columns: semicolons where a spreadsheet with decimal commas has saved the chart."""
+    return ";" if head.count(";") > head.count(",") else ","
+
+
 def _float(cell: str) -> float | None:
-    """The number of a cell, NaN and Infinity too; None where it is none."""
+    """The number of a cell, NaN and Infinity too, 3,5 for 3.5; None where it is none."""
     try:
-        return float(cell)
+        return float(cell.replace(",", "."))
     except ValueError:
         return None

@@ -210,6 +210,11 @@ def _text(path: Path, limits: ReadLimits) -> str:
         raise InputError(*getattr(error, "problems", [f"{path}: {error}"])) from None
 
 
+# What the reader of tables says of logs, which here have been tried.
+_CIRCULAR = "; logs and results of single runs are read by `lab import`"
+_SHAPES = "; of one run, {n_params, tokens, val_loss} or {config, losses: [[step, loss]]}"
+
+
 def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
     # the reader of the analysis: what it takes, `lab fit` takes
     from analysis import read as read_table
@@ -225,7 +230,7 @@ def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
             raise
         ambiguous = [p for p in error.problems if "could both be" in p or "could all be" in p]
         if len(ambiguous) < len(error.problems):
-            raise InputError(*error.problems) from None
+            raise InputError(*(p.replace(_CIRCULAR, _SHAPES) for p in error.problems)) from None
         notes = []
         frame = _plain(path, limits, notes)
         doubt = [Remark("ambiguous", problem) for problem in ambiguous]

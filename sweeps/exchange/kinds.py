@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from lab.errors import InputError
 from sweeps.exchange import charts, evaluations, line_logs, run_logs, training_logs
-from sweeps.exchange.found import Found, Remark, loaded
+from sweeps.exchange.found import Found, Remark, loaded, size_in
 from sweeps.exchange.written import clean
 
 Format = Literal[
@@ -47,7 +48,7 @@ def guess(path: Path, suffix: str, text: str | None, columns: Columns) -> Format
         logs = data if isinstance(data, list) else [data]
         if logs and all(map(run_logs.is_log, logs)):
             return "log"
-        if _scalars(data) or run_logs.is_result(data):
+        if _scalars(data) or _by_run(data) or run_logs.is_result(data):
             return "log"
         return "log" if isinstance(data, list) and run_logs.is_steps(data) else "table"
     if suffix in _TABLES and suffix != ".txt":
@@ -89,7 +90,20 @@ def _scalars(data: Any) -> bool:
         and len(data) > 1
         and all(isinstance(one, list) and len(one) == 3 for one in data)
         and all(isinstance(value, int | float) for one in data for value in one)
+        # the first are times of one run, in seconds since 1970: no params, which would differ more
+        and all(a[0] <= b[0] and a[1] <= b[1] for a, b in pairwise(data))
+        and 9e8 < data[0][0] <= data[-1][0] < 1.1 * data[0][0]
     )
+
+
+def _by_run(data: Any) -> list[dict[str, Any]]:
+    """The logs in {run: [[step, loss], ...]}, and in {size: [loss, ...]}."""
+    if not isinstance(data, Mapping) or not data or not all(isinstance(v, list) and v for v in data.values()):
+        return []
+    paired = all(len(one) > 1 and run_logs.is_pairs(one) for one in data.values())
+    sized = all(size_in(str(name)) and run_logs.is_figures(one) for name, one in data.items())
+    known = any(run_logs.is_loss(name) or run_logs.is_step(str(name)) for name in data)
+    return [] if known or not (paired or sized) else [{"name": k, "losses": v} for k, v in data.items()]
 
 
 def steps_of(path: Path, columns: Columns) -> list[dict[str, Any]]:
@@ -118,10 +132,12 @@ def read_log(
         data = run_logs.lines_of(text) if suffix == ".jsonl" else loaded(path, text)
     else:
         data = line_logs.entries(text)
+        given = training_logs.completed(given, text)
         if data is None:
             raise InputError(f"{path}: no lines that say a step or an epoch and a loss")
     if data is None:
         raise InputError(f"{path}: its lines are not all JSON")
+    data = _by_run(data) or data
     if _scalars(data):
         data = steps_of(path, lambda: dict(zip(_SCALARS, zip(*data, strict=True), strict=True)))
     if isinstance(data, list) and data and all(map(run_logs.is_log, data)):

@@ -24,6 +24,11 @@ _PAIR = re.compile(
     r"([-+]?(?:\d[\d_]*(?:,\d{3})*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf(?:inity)?))([kKmMbB]?)(?![\w.%])",
     re.IGNORECASE,
 )
+# `iter 10: loss 6.1`, as nanoGPT prints between evaluations.
+_BARE = re.compile(
+    r"(?<![\w/])((?:(?:train|val|valid|eval|test)[_ ])?loss)\s+(\d+\.\d+|nan|inf)(?![\w.%])", re.IGNORECASE
+)
+_EPOCH = re.compile(r"(?<![\w/])epoch[ :=#]+(\d{1,6}(?:\.\d+)?)(?![\w.])", re.IGNORECASE)
 _HELD = re.compile(r"^\W*(?:validation|test|eval(?:uation)?)\b", re.IGNORECASE)
 _NOT_FINITE = re.compile(r"(?<=[:\s\[,])([-+]?(?:nan|inf))(?=\s*[,}\]])", re.IGNORECASE)
 _SCALE = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
@@ -90,4 +95,9 @@ def _pairs(line: str) -> dict[str, Any]:
         number = float(value.replace(",", "").replace("_", "")) * _SCALE[unit.lower()]
         key = f"val {key}" if held and is_loss(key) and not key.lower().startswith(("val", "eval")) else key
         out.setdefault(key, int(number) if number.is_integer() and abs(number) < 2**53 else number)
+    for key, value in _BARE.findall(line):
+        out.setdefault(key, float(value))
+    epoch = _EPOCH.search(line)
+    if out and epoch:
+        out.setdefault("epoch", float(epoch[1]))
     return out

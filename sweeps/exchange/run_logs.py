@@ -186,7 +186,7 @@ def _series(data: Mapping) -> tuple[dict[str, Any], str, list] | None:
         for key, value in data.items()
         if isinstance(value, list)
         and len(value) >= (1 if "loss" in str(key).lower() else _FEWEST)
-        and (_pairs(value) or is_steps(value) or ("loss" in str(key).lower() and _figures(value)))
+        and (is_pairs(value) or is_steps(value) or ("loss" in str(key).lower() and is_figures(value)))
     }
     for key, value in (("", data), *data.items()):
         if (
@@ -219,12 +219,12 @@ def _by_step(data: Mapping) -> list[dict[str, Any]] | None:
     return rows if is_steps(seen) else None
 
 
-def _figures(value: Sequence) -> bool:
+def is_figures(value: Sequence) -> bool:
     """[4.0, 3.5, ...]"""
     return bool(value) and all(not isinstance(one, list) and _number(one) is not None for one in value)
 
 
-def _pairs(value: Sequence) -> bool:
+def is_pairs(value: Sequence) -> bool:
     """[[step, loss], ...]"""
     return all(
         isinstance(one, list) and len(one) == 2 and all(_number(x) is not None or x is None for x in one)
@@ -248,11 +248,11 @@ def _rows(path: Path, config: Mapping, series: str, entries: list, given: Given,
     """The last entry, or each: configuration, step, loss."""
     name = str(config.get("name") or config.get("run_name") or run_name(path))
     remarks: list[Remark] = []
-    if bare := _figures(entries):
+    if bare := is_figures(entries):
         entries = [{"entry": index, "loss": value} for index, value in enumerate(entries, 1)]
         text = f"{name}: its losses have no steps, and so no tokens: entry is the number of each"
         remarks.append(Remark("no_steps", text, name))
-    pairs = _pairs(entries)
+    pairs = is_pairs(entries)
     columns = [] if pairs else list(dict.fromkeys(key for row in entries for key in row if is_loss(key)))
     held = [key for key in columns if _HELD.search(key)] or columns
     held = sorted(held, key=lambda key: bool(_BITS.search(key)) + 2 * bool(_PERPLEXITY.search(key)))

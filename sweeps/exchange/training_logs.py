@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -53,6 +53,20 @@ def read(path: Path, text: str, kind: Log, given: Given, every: bool = False) ->
         raise InputError(f"{path}: holds the logs of several runs ({shown} parameters); cut it, a file a run")
     rows = readers[kind](path, text, given)
     return rows if every else rows[-1:]
+
+
+def completed(given: Given, text: str) -> Given:
+    """What the user says, and where they say nothing what nanoGPT and its like print at their beginning."""
+    size, per_step = (_last(text, f"{what}{_NUMBER}") for what in (r"number of parameters: ", _PER_STEP))
+    scale = 1e6 if re.search(rf"number of parameters: {_NUMBER}M", text) else 1.0
+    return replace(
+        given,
+        params=given.params or (size and size * scale),
+        tokens_per_step=given.tokens_per_step or per_step,
+    )
+
+
+_PER_STEP = r"tokens per iteration will be: "
 
 
 def went_back(rows: list[dict]) -> int:

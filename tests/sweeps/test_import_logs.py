@@ -317,6 +317,18 @@ def run_of(found):
             {"loss": 3.2, "step": 300},
         ),
         (
+            "iterations.log",
+            "tokens per iteration will be: 1,000\nnumber of parameters: 10.65M\niter 0: loss 10.9, time 1ms\n"
+            "iter 10: loss 6.1, time 1ms, mfu -100%\niter 20: loss 5.1, time 1ms, mfu 30%\n",
+            {"loss": 5.1, "params": 10.65e6, "tokens": 20_000},
+        ),
+        (
+            "bars.log",
+            "Epoch 0: 20%|#  | 20/100 [00:02<00:10, 9.0it/s, v_num=0, train_loss=3.90]\n"
+            "Epoch 1: 100%|##| 100/100 [00:02<00:10, 9.0it/s, v_num=0, train_loss=3.10, val_loss=3.2]\n",
+            {"loss": 3.2, "epoch": 1},
+        ),
+        (
             "short.json",
             {"config": {"n_params": 7e7}, "losses": [[10, 4.0], [20, 3.5]]},
             {"loss": 3.5, "step": 20},
@@ -387,3 +399,16 @@ def test_logs_that_are_all_called_alike_are_named_by_their_folders(tmp_path, imp
     write(tmp_path / "texts" / "a.txt", text)
     write(tmp_path / "texts" / "README.txt", "what this is")
     assert import_(tmp_path / "texts")[0]["loss"].tolist() == [3.1]
+
+
+def test_curves_of_several_runs_in_one_object(tmp_path, import_):
+    curves = {"70M": [[100, 4.0], [200, 3.5]], "160M": [[100, 3.9], [200, 3.25]]}
+    rows, _, _ = import_(write(tmp_path / "a.json", curves), "--tokens-per-step", "1000")
+    assert rows["loss"].tolist() == [3.5, 3.25]
+    assert rows["params"].tolist() == [7e7, 1.6e8]
+    assert rows["tokens"].tolist() == [2e5, 2e5]
+    rows, said, _ = import_(write(tmp_path / "b.json", {"70M": [4, 3.5, 3.4], "160M": [3.9, 3.3, 3.2]}))
+    assert rows["loss"].tolist() == [3.4, 3.2]
+    assert "no steps" in said["no_steps"]
+    text = "Step;run-70M - val/loss;run-160M - val/loss\n1;4,1;4,0\n2;3,9;3,8\n"
+    assert import_(write(tmp_path / "c.csv", text))[0]["loss"].tolist() == [3.9, 3.8]

@@ -210,6 +210,9 @@ ROWS = [(2e7, 1e9, 3.5214), (4e7, 2e9, 3.2141), (8e7, 4e9, 2.9876)]
         ("title.csv", "Runs of 2024,,\n,,\nN,D,loss\n{n:.0f},{d:.0f},{loss}"),
         ("swiss.csv", "N;D;loss\n{swiss};{d:.0f};{loss}"),
         ("empty.csv", "N,D,loss,,\n{n:.0f},{d:.0f},{loss},,\n,,,,"),
+        ("drawn.txt", "+---+---+---+\n| N | D | loss |\n+===+===+===+\n| {n:.0f} | {d:.0f} | {loss} |"),
+        ("wide.txt", "N       D     Val loss\n{n:.0f}  {d:.0f}  {loss}"),
+        ("below.csv", "N,D,loss\n(M),(B),(nats)\n{millions},{billions},{loss}"),
         ("units.csv", "N [M],D (billions),Eval loss (nats/token)\n{millions},{billions},{loss}"),
     ],
 )
@@ -318,3 +321,25 @@ def test_runs_of_objects_under_their_names_are_a_row_each(tmp_path, import_):
     assert rows["config.model.n_params"].tolist() == [1e7, 2e7, 4e7]
     assert rows["metrics.val.loss"].tolist() == [3.5, 3.4, 3.3]
     assert not said.keys() & {"roles_missing", "not_fitted"}
+
+
+def test_numbers_of_rows_without_a_head_are_no_column_too_many(tmp_path):
+    for text in (
+        '"N","D","loss"\n"1",2e7,1e9,3.5\n"2",4e7,1e9,3.3\n',
+        "  N D loss\n0 2e7 1e9 3.5\n1 4e7 1e9 3.3\n",
+    ):
+        runs = read(write(tmp_path / "t.txt", text))
+        assert runs.columns["loss"].tolist() == [3.5, 3.3]
+        assert runs.columns["params"].tolist() == [2e7, 4e7]
+
+
+def test_json_with_a_mark_and_of_no_known_shape(tmp_path, import_):
+    path = tmp_path / "t.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps([{"N": 1e7, "D": 1e9, "loss": 3.5}] * 2).encode())
+    assert len(read(path)) == 2
+    assert len(import_(path)[0]["loss"]) == 2
+    for data in ({"70M": 3.5, "160M": 3.3}, [[1e7, 1e9, 3.5], [2e7, 2e9, 3.3]]):
+        with pytest.raises(InputError) as caught:
+            imports.import_([str(write(path, data)), "--out", str(tmp_path / "o.csv")])
+        assert "of one run, {n_params, tokens, val_loss}" in str(caught.value)
+        assert "lab import" not in str(caught.value), "what was asked for is no advice"
