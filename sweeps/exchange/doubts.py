@@ -13,7 +13,7 @@ from analysis.tables.suggestions import suggested
 from analysis.tables.table import Runs, table
 from analysis.text import remarks as told_remarks
 from analysis.thresholds.metrics import find as metric_of
-from sweeps.exchange.found import Found, Remark, listed
+from sweeps.exchange.found import Found, Remark, listed, number
 from sweeps.exchange.written import clean
 
 NAMES = ("name", "run", "run_name", "Name", "run name", "model", "Model")
@@ -25,8 +25,10 @@ _OF_THE_WHOLE = ("mixed_units", "perplexity", "repeated_data")
 
 def unfitted(found: Found) -> list[Remark]:
     """What `lab fit` will leave out of the written table and why, and what it would be wrong on."""
-    if found.scores or not found.rows:
+    if not found.rows:
         return []
+    if found.scores:
+        return _percentages(found.rows)
     raw = _columns(found.rows)
     try:
         runs = table(raw, {}, "table")
@@ -48,6 +50,17 @@ def unfitted(found: Found) -> list[Remark]:
         text = told_remarks((), left).strip().removeprefix("excluded").strip()
         remarks.append(Remark("not_fitted", f"`lab fit` will leave out {text}"))
     return remarks
+
+
+def _percentages(rows: list[dict]) -> list[Remark]:
+    """That scores are percentages, which `lab thresholds` refuses."""
+    scores = [number(row.get("score")) for row in rows if _guessed(row)]
+    good = [score for score in scores if score is not None]
+    if sum(score > 1 for score in good) < 0.5 * max(len(good), 1) or not good or max(good) > 100:
+        return []
+    error = ",stderr=stderr/100" if any(row.get("stderr") is not None for row in rows) else ""
+    text = f"scores go up to {max(good):g}, as percentages: --columns score=score/100{error}"
+    return [Remark("percentages", text)]
 
 
 def _lacking(runs: Runs, raw: Mapping[str, np.ndarray], said: set[str]) -> list[Remark]:

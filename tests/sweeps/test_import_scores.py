@@ -289,3 +289,13 @@ def test_levels_of_variants_in_which_the_letter_is_written():
     assert "who writes none" not in find("gpqa_main_zeroshot").said
     assert find("gsm8k_cot").said == "a number is written"
     assert find("natural_questions").source == "TACL 2019"
+
+
+def test_percentages_of_a_long_table_are_told_and_divided(tmp_path, import_):
+    text = "model,params,task,metric,score,stderr\na,7e7,piqa,acc,55,1\nb,1.6e8,piqa,acc,60,1\n"
+    path = write(tmp_path / "t.csv", text)
+    _, said, _ = import_(path)
+    assert "--columns score=score/100,stderr=stderr/100" in said["percentages"]
+    rows, said, _ = import_(path, "--columns", "score=score/100,stderr=stderr/100")
+    assert (rows["score"].tolist(), rows["stderr"].tolist()) == ([0.55, 0.6], [0.01, 0.01])
+    assert "percentages" not in said
