@@ -55,7 +55,7 @@ FLOORS = {
         ("fits",),
         ("isoflops", "allocations", "rates"),
         ("audits", "universes"),
-        ("downstreams", "thresholds"),
+        ("downstreams", "thresholds", "resources"),
         ("plots",),
         ("report", "replicate"),
         ("verbs",),

@@ -17,6 +17,7 @@ from analysis.plots.learning import LearningCurve, learning_curves
 from analysis.plots.needle import needle
 from analysis.plots.plot import Plot, save
 from analysis.plots.rollout import rollouts
+from analysis.plots.sobriety import sobriety
 from analysis.plots.specification import specification
 from analysis.plots.style import palette
 from analysis.plots.threshold import threshold
@@ -39,6 +40,7 @@ __all__ = [
     "palette",
     "rollouts",
     "save",
+    "sobriety",
     "specification",
     "threshold",
     "transfer",

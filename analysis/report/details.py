@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from analysis import files
-from analysis.costs.ledger import Ledger, ledger
+from analysis.costs.ledger import Ledger
 from analysis.costs.show import measured_words
-from analysis.errors import InputError
 from analysis.report.findings import totals
 from analysis.report.html import Markup, duration, items, number, power, table, text
 from analysis.report.study import Study
@@ -116,10 +115,7 @@ def cost_text(study: Study) -> str:
     columns = study.runs.columns
     pairs = [("training compute", f"{power(flops)} FLOPs" if flops > 0 else "not known")]
     pairs.append(("device time", duration(seconds) if seconds > 0 else "not recorded"))
-    try:
-        found = ledger(study.runs)
-    except InputError:
-        found = None
+    found = study.costs
     if found is not None:
         compiled = found.total.compile_seconds
         pairs.append(("of it compilation", duration(compiled) if compiled > 0 else "none recorded"))

@@ -30,6 +30,7 @@ KINDS = (
     "needle",
     "ability",
     "cost",
+    "sobriety",
 )
 # These take fits of their own, so that `lab plot` draws them when they are named.
 ASKED = ("deviation", "rollout", "multiverse")
@@ -58,6 +59,8 @@ def drawings(study: Study, asked: Collection[str] = ()) -> Iterator[tuple[str, C
         yield "ability", lambda series=series: plots.ability(series)
     if "device_seconds" in study.runs.columns and finished(study.runs).any():
         yield "cost", lambda: plots.cost(study.runs, plots.palette(np.concatenate(params)))
+    if study.sobriety is not None:
+        yield "sobriety", lambda: plots.sobriety(study.sobriety)
 
 
 def _needles(study: Study) -> Iterator[tuple[str, Callable[[], Plot]]]:

@@ -6,8 +6,6 @@ import re
 
 import numpy as np
 
-from analysis.costs.ledger import ledger
-from analysis.errors import InputError
 from analysis.laws.law import tidy_formula
 from analysis.plots.style import plain
 from analysis.report import abilities
@@ -37,7 +35,7 @@ def findings(study: Study) -> str:
         cards += [_law(group), _held_out(group, len(laws) > 1), _allocation(group, len(laws) > 1)]
     # A study of abilities has no law to show, and that is not what people open it for.
     cards += [_abilities(study)] if laws else [_abilities(study), _no_law(study)]
-    cards.append(_warnings(study))
+    cards += [_sobriety(study), _warnings(study)]
     return "".join(cards)
 
 
@@ -63,9 +61,8 @@ def summary(study: Study) -> str:
 def totals(study: Study) -> tuple[float, float]:
     """FLOPs (exact where counted) and device seconds of all runs that spent any, compilation included."""
     columns = study.runs.columns
-    try:
-        found = ledger(study.runs)
-    except InputError:
+    found = study.costs
+    if found is None:
         spent = next(name for name in ("flops_exact", "flops_6nd", "flops") if name in columns)
         return float(np.nansum(numbers(columns[spent])[finished(study.runs)])), 0.0
     return found.flops, found.total.seconds
@@ -73,6 +70,19 @@ def totals(study: Study) -> tuple[float, float]:
 
 def _ends(values: np.ndarray) -> tuple[float, float]:
     return float(values.min()), float(values.max())
+
+
+def _sobriety(study: Study) -> str:
+    """The smallest model that is good enough, by loss and by each ability."""
+    found = study.sobriety
+    if found is None:
+        return ""
+    told = [f"{str(one)[:1].upper()}{str(one)[1:]}." for one in found.enough[:5]]
+    how = "measured" if found.basis == "measured" else "estimated, not measured"
+    body = "".join(f"<p>{text(sentence)}</p>" for sentence in told)
+    said = f"Of {len(found.runs)} finished runs; energy is {how}. lab energy has the frontiers."
+    body += f'<p class="fine">{text(said)}</p>'
+    return _card("sobriety", "Enough for less", body)
 
 
 def _card(kind: str, title: str, body: str, name: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from analysis.allocations import optimum
 from analysis.audits import forecasting
 from analysis.audits.leading import leading_fit
+from analysis.costs.ledger import Ledger, ledger
 from analysis.errors import InputError
 from analysis.fits import fitting
 from analysis.fits.results import Allocation, Fit
@@ -20,6 +22,7 @@ from analysis.isoflops import minima
 from analysis.notes import Note
 from analysis.report.provenance import Provenance, provenance
 from analysis.report.second_process import Second
+from analysis.resources.sobriety import Sobriety, sobriety
 from analysis.tables.table import Runs, read
 
 # Draws for intervals, as many as `lab fit` and `lab forecast` take: what they computed is kept, and not
@@ -64,6 +67,22 @@ class Study:
     refusals: dict[str, str]
     provenance: Provenance
     planes: tuple[tuple[Any, Any], ...] = ()
+
+    @cached_property
+    def costs(self) -> Ledger | None:
+        """What the runs spent; None where nothing is recorded."""
+        try:
+            return ledger(self.runs)
+        except InputError:
+            return None
+
+    @cached_property
+    def sobriety(self) -> Sobriety | None:
+        """Which runs are worth what they take; None of too few."""
+        try:
+            return None if self.costs is None else sobriety(self.runs, self.costs)
+        except InputError:
+            return None
 
     @property
     def law(self) -> Group | None:

@@ -44,6 +44,12 @@ class EnergyOptions:
     """Money for a device-hour."""
     peak_flops: float | None = None
     """For a store: FLOP/s of a device at best; how much of it did training use?"""
+    frontier: bool = False
+    """For a store: runs that none beats for their energy, FLOPs, bytes and cost of serving."""
+    within: float = 2.0
+    """With --frontier: the smallest model within so many percent of the best."""
+    baseline: float | None = None
+    """With --frontier: the loss of a model without a network, as `lab data ngram` prints it."""
     where: str = ""
     """For a store: only rows with these values, as in grid=language."""
     limits: Reading = LIMITS
@@ -89,6 +95,14 @@ def _ledger(options: EnergyOptions, factor: Carbon | None) -> int:
     runs = runs.where(**parse_map(options.where, "--where")) if options.where else runs
     pue = 1.0 if options.pue is None else options.pue
     found = ledger(runs, options.watts, pue, factor, options.peak_flops)
+    if options.frontier:
+        from analysis.resources.sobriety import sobriety, sobriety_text
+
+        thrifty = sobriety(runs, found, options.within, options.baseline)
+        if options.json:
+            return print_json(thrifty.to_dict())
+        print(sobriety_text(thrifty))
+        return 0
     if options.json:
         return print_json({"store": str(path), **found.to_dict()})
     print(ledger_text(found, str(path)))

@@ -32,7 +32,7 @@ def drawn(planted_study):
 
 
 def test_a_study_has_all_figures(drawn):
-    wanted = {"loss_compute", "law_contour", "holdout", "isoflop", "frontier", "cost"}
+    wanted = {"loss_compute", "law_contour", "holdout", "isoflop", "frontier", "cost", "sobriety"}
     assert wanted | {"ability_copy", "ability_coin"} == set(drawn)
 
 

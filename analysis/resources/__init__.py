@@ -1,0 +1,1 @@
+"""What quality takes: runs that none beats for their resources."""
