@@ -189,7 +189,7 @@ def _folder(path: Path, root: Path, make: bool = False) -> Iterator[int]:
             if make:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(step, dir_fd=handle)
-            outer, where = handle, root.joinpath(*steps[:at])
+            outer, where = handle, os.path.join(root, *steps[:at])
             handle = _taken(where, lambda: os.open(step, _FOLDER | os.O_NOFOLLOW, dir_fd=outer))  # noqa: B023
             os.close(outer)
         yield handle
@@ -197,7 +197,7 @@ def _folder(path: Path, root: Path, make: bool = False) -> Iterator[int]:
         os.close(handle)
 
 
-def _taken(path: Path, call) -> int:
+def _taken(path: Path | str, call) -> int:
     """What ``call`` opens; Refused in place of the errors by which systems tell of links and sockets."""
     try:
         return call()

@@ -27,23 +27,24 @@ run_id status source tokenizer mlp parametrization algorithm reason trunk pack d
 """
 RESULTS, CIRCUMSTANCES = frozenset(_RESULTS.split()), frozenset(_CIRCUMSTANCES.split())
 TEXT = frozenset(_TEXT.split())
+_FAMILIES = ("mix_", "loss_nats_", "bits_per_byte_")  # results too: of a mixture, a column for each source
 _FLAGS = frozenset(("tied", "qk_norm", "document_mask"))
 _NUMBERS = (RESULTS | CIRCUMSTANCES) - TEXT - _FLAGS
-_LOG_TEXT = ("kind", "task", "measure", "energy_source")
-_LOG_NUMBERS = (
-    "tokens",
-    "loss_nats",
-    "grad_norm",
-    "value",
-    "device_seconds",
-    "compile_seconds",
-    "cpu_seconds",
-)
-_LOG_NUMBERS += ("energy_joules",)
+_LOG_TEXT = frozenset(("kind", "task", "measure", "energy_source"))
+_LOG_COLUMNS = "tokens loss_nats grad_norm value device_seconds compile_seconds cpu_seconds energy_joules"
+_LOG_NUMBERS = frozenset(_LOG_COLUMNS.split())
 _SCORE = "score se items correct chance params tokens flops loss_nats seed"
 _SCORE_NUMBERS = tuple(_SCORE.split())
 _NEEDED = {"progress": ("task", "measure", "value")}
+_decode = json.JSONDecoder().raw_decode
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def kind_of(column: str) -> str | None:
+    """``result`` or ``circumstance``; None for a column of which nobody has said it."""
+    if column in RESULTS or column.startswith(_FAMILIES):
+        return "result"
+    return "circumstance" if column in CIRCUMSTANCES else None
 
 
 def is_name(value: Any) -> bool:
@@ -61,7 +62,8 @@ def fault_of_result(value: Any, run_id: str | None = None) -> str:
     for name, found in row.items():
         if found is None:
             continue
-        number = name in _NUMBERS or (isinstance(found, int | float) and not isinstance(found, bool))
+        number = name in _NUMBERS or name.startswith(_FAMILIES)
+        number = number or (isinstance(found, int | float) and not isinstance(found, bool))
         right = _is_number(found) if number else True
         right = right and (name not in TEXT or isinstance(found, str))
         if not right or (name in _FLAGS and not isinstance(found, bool)):
@@ -123,12 +125,9 @@ def fault_of_study(value: Any) -> str:
 def log_lines(content: bytes) -> tuple[list[dict], int]:
     """The whole lines of a ``metrics.jsonl``, and how many others it has beside a torn last one."""
     lines, others = [], 0
-    rows = content.split(b"\n")
+    rows = _texts(content)
     for at, text in enumerate(rows):
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            line = None
+        line = _value(text)
         if _is_line(line):
             lines.append(line)
         elif at < len(rows) - 1:
@@ -136,13 +135,47 @@ def log_lines(content: bytes) -> tuple[list[dict], int]:
     return lines, others
 
 
+def _texts(content: bytes) -> list[str]:
+    """The text of each line, of one that is not UTF-8 none; all at once where that can be."""
+    try:
+        return content.decode().split("\n")
+    except UnicodeDecodeError:
+        return [_text(row) for row in content.split(b"\n")]
+
+
+def _text(row: bytes) -> str:
+    try:
+        return row.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _value(text: str) -> Any:
+    try:
+        value, end = _decode(text)  # half the time of json.loads, for lines as we write them
+        if end == len(text):
+            return value
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return json.loads(text.removeprefix("\ufeff"))  # which some editors put before a text
+    except (ValueError, RecursionError):
+        return None
+
+
 def _is_line(line: Any) -> bool:
     if not isinstance(line, dict) or not _is_step(line.get("step")):
         return False
-    right = all(isinstance(line[name], str) for name in _LOG_TEXT if name in line)
-    right = right and all(_is_number(line[name]) for name in _LOG_NUMBERS if name in line)
-    right = right and ("since" not in line or _is_since(line["since"]))
-    return right and all(name in line for name in _NEEDED.get(line.get("kind"), ()))
+    for name, value in line.items():
+        if name in _LOG_NUMBERS:
+            right = _is_number(value)
+        elif name in _LOG_TEXT:
+            right = isinstance(value, str)
+        else:
+            right = name != "since" or _is_since(value)
+        if not right:
+            return False
+    return all(name in line for name in _NEEDED.get(line.get("kind"), ()))
 
 
 def _is_since(value: Any) -> bool:

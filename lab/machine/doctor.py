@@ -21,9 +21,7 @@ from lab import file_system, files, python
 from lab.machine import devices
 
 _PACKAGE = "scaling-law-lab"
-_LOCKED = (
-    "pip install --require-hashes -r requirements-dev.lock"  # all extras, at the versions that are tested
-)
+_PIP = f"{python.EXECUTABLE} -m pip install"  # into the environment that lab itself runs in
 _PYTHON = (3, 11)
 _LEAST_FREE = 2e9  # bytes; a study of small models keeps some 100 kB a run, its checkpoints more
 _SKEW_SECONDS = 5.0
@@ -75,6 +73,10 @@ def checks(out: Path) -> Iterator[Check]:
     yield from _engines()
 
 
+def _extra(name: str) -> str:
+    return f"make .venv/.dev (all extras, at the versions that are tested), or: {_PIP} -e '.[{name}]'"
+
+
 def _python(found: tuple[int, ...] = tuple(sys.version_info)) -> Check:
     text = f"Python {'.'.join(map(str, found[:3]))} at {python.EXECUTABLE}"
     if found < _PYTHON:
@@ -90,7 +92,7 @@ def _packages(installed: Callable[[str], str] = version) -> Iterator[Check]:
 
         wanted = [Requirement(line) for line in requires(_PACKAGE) or ()]
     except (ImportError, PackageNotFoundError):
-        yield Check("packages", "fail", f"{_PACKAGE} is not installed", "make setup, or: pip install -e .")
+        yield Check("packages", "fail", f"{_PACKAGE} is not installed", f"make setup, or: {_PIP} -e .")
         return
     wrong, right = [], []
     for need in wanted:
@@ -107,7 +109,7 @@ def _packages(installed: Callable[[str], str] = version) -> Iterator[Check]:
             wrong.append((need, f"is {have}"))
     for need, what in wrong:
         text = f"{need.name} {what}, should be {need.specifier or 'there'}"
-        yield Check("packages", "fail", text, f"pip install '{need.name}{need.specifier}'")
+        yield Check("packages", "fail", text, f"make setup, or: {_PIP} '{need.name}{need.specifier}'")
     if not wrong:
         shown = [text for text in right if text.split()[0] in ("jax", "flax", "optax", "numpy", "scipy")]
         yield Check("packages", "ok", f"{', '.join(shown)} and {len(right) - len(shown)} others as required")
@@ -224,7 +226,7 @@ def _devices() -> Iterator[Check]:
     text = f"{len(found)} x {', '.join(kinds)} ({found[0].platform}), {cores} cores, {_memory()}"
     gpus = list(Path("/dev").glob("nvidia[0-9]*"))
     if found[0].platform == "cpu" and gpus and os.environ.get("JAX_PLATFORMS", "") != "cpu":
-        mend = f"pip install 'jax[cuda12]=={jax.__version__}'"
+        mend = f"{_PIP} 'jax[cuda12]=={jax.__version__}'"
         yield Check("devices", "warn", f"{text}; {len(gpus)} NVIDIA devices are not used", mend)
     else:
         yield Check("devices", "ok", text)
@@ -258,12 +260,11 @@ def _engines() -> Iterator[Check]:
     if sbatch and submitit:
         yield Check("slurm", "ok", f"{sbatch}, submitit {version('submitit')}")
     elif sbatch:
-        mend = _LOCKED
-        yield Check("slurm", "absent", "sbatch is here, submitit is missing", mend)
+        yield Check("slurm", "absent", "sbatch is here, submitit is missing", _extra("slurm"))
     else:
         text = "no sbatch on this machine" + ("" if submitit else ", no submitit")
-        yield Check("slurm", "absent", text, f"on a Slurm login node: {_LOCKED}")
+        yield Check("slurm", "absent", text, f"on a Slurm login node: {_extra('slurm')}")
     if importlib.util.find_spec("ray"):
         yield Check("ray", "ok", f"ray {version('ray')}")
     else:
-        yield Check("ray", "absent", "ray is not installed", _LOCKED)
+        yield Check("ray", "absent", "ray is not installed", _extra("ray"))

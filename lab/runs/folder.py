@@ -94,6 +94,12 @@ class RunFolder:
     def read(self, name: str) -> Reading:
         """What there is of ``spec.json``, ``result.json``, ``failure.json`` or ``diverged.json``."""
         try:
+            os.lstat(os.path.join(self.path, name))  # most folders lack most of them
+        except FileNotFoundError:
+            return Reading("missing")
+        except OSError:
+            pass  # to be told by what follows
+        try:
             value = files.read_json(self.path / name, self.root)
         except files.Refused as refused:
             return Reading("torn", why=str(refused).removeprefix(f"{self.path / name}: "))

@@ -16,6 +16,7 @@ from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
 from lab.machine.provenance import Detail
+from lab.runs.folder import completed_steps
 from lab.strict import build
 from lab.terminal import unescaped
 from lab.training import recipes
@@ -155,6 +156,13 @@ def _train(
         raise InputError(
             f"{out}: holds run {spec['run_id']} of another configuration, {_differing(spec, config)}; "
             "choose another folder"
+        )
+    row = (folder.result() or {}).get("row", {})
+    if row.get("run_id", run_id) != run_id:
+        raise InputError(f"{out}: holds the result of run {row['run_id']}; choose another folder")
+    if spec is None and completed_steps(folder.checkpoints):
+        raise InputError(
+            f"{out}: holds checkpoints, and no readable spec.json says of which run; choose another folder"
         )
     if said := _repeats(config.tokens, dataset.unique_tokens):
         warn(said)

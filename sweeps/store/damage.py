@@ -14,7 +14,18 @@ from pathlib import Path
 from lab import files
 from lab.errors import InputError
 from lab.runs import file_digests
-from lab.runs.folder import COSTS, DIVERGED, FAILURE, ITEMS, METRICS, RESULT, SPEC, RunFolder, completed_steps
+from lab.runs.folder import (
+    COSTS,
+    DIVERGED,
+    FAILURE,
+    ITEMS,
+    METRICS,
+    RESULT,
+    SPEC,
+    Reading,
+    RunFolder,
+    completed_steps,
+)
 from sweeps.plan.cells import Cell, Plan, Trunk
 from sweeps.store.store import Node, Store
 
@@ -48,14 +59,16 @@ class Damage:
         return f"{self.run_id}/{self.file}: {self.why}{said}"
 
 
-def look(folder: RunFolder, reads_parameters: bool = False) -> list[Damage]:
+def look(folder: RunFolder, reads_parameters: bool = False, result: Reading | None = None) -> list[Damage]:
     """What is damaged in a folder that nobody writes to.
 
     Args:
         reads_parameters: and compares them with their digests; they are looked for alone otherwise.
+        result: what was just read of ``result.json``.
     """
     found: list[tuple[str, str, bool]] = []
-    read = {name: folder.read(name) for name in (RESULT, SPEC, FAILURE, DIVERGED)}
+    read = {name: folder.read(name) for name in (SPEC, FAILURE, DIVERGED)}
+    read[RESULT] = result or folder.read(RESULT)
     found += [(n, one.why, one.state == "torn") for n, one in read.items() if one.state in ("torn", "unread")]
     result = read[RESULT].value
     if read[SPEC].state == "missing" and (result or completed_steps(folder.checkpoints)):

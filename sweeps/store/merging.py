@@ -28,7 +28,7 @@ import tyro
 from lab import files
 from lab.errors import InputError
 from lab.runs import claims
-from lab.runs.contents import CIRCUMSTANCES, is_name
+from lab.runs.contents import is_name, kind_of
 from lab.runs.folder import COSTS, DIVERGED, FAILURE, ITEMS, METRICS, RESULT, SPEC, RunFolder, completed_steps
 from sweeps.arguments import Json, StudyFile
 from sweeps.store.damage import check_links
@@ -227,7 +227,7 @@ def _compare(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
 
 
 def _outcome(result: dict) -> tuple:
-    row = {key: value for key, value in result["row"].items() if key not in CIRCUMSTANCES}
+    row = {key: value for key, value in result["row"].items() if kind_of(key) != "circumstance"}
     return json.dumps(row, sort_keys=True), json.dumps(result.get("abilities"), sort_keys=True)
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 from lab import file_system, files
 from lab.errors import InputError
 from lab.runs import claims, contents
-from lab.runs.folder import FAILURE, RESULT, RunFolder, completed_steps
+from lab.runs.folder import FAILURE, RESULT, Reading, RunFolder, completed_steps
 from lab.runs.job import SCHEMA, Job
 from sweeps.plan import pricing
 from sweeps.plan.cells import Cell, Plan, Trunk
@@ -120,15 +120,20 @@ class Store:
 
     def state(self, run_id: str, trunk: str | None, there: Collection[str]) -> State:
         """State of a cell; one whose trunk was given up failed. ``there``: what :meth:`names` said."""
-        if run_id in there:
-            read = self.run(run_id).read(RESULT)
-            if read.state == "whole":
-                return "diverged" if read.value["row"].get("status") == "diverged" else "done"
-            if read.state == "unread":
-                return "unreadable"
+        return self.state_and_result(run_id, trunk, there)[0]
+
+    def state_and_result(
+        self, run_id: str, trunk: str | None, there: Collection[str]
+    ) -> tuple[State, Reading]:
+        """:meth:`state`, and what was read of ``result.json`` for it."""
+        read = self.run(run_id).read(RESULT) if run_id in there else Reading("missing")
+        if read.state == "whole":
+            return ("diverged" if read.value["row"].get("status") == "diverged" else "done"), read
+        if read.state == "unread":
+            return "unreadable", read
         if any(name and name in there and self.failure(name) for name in (run_id, trunk)):
-            return "failed"
-        return "running" if run_id in there and self.is_claimed(run_id) else "waiting"
+            return "failed", read
+        return ("running" if run_id in there and self.is_claimed(run_id) else "waiting"), read
 
     def is_done(self, node: Node) -> bool:
         """A cell with a whole result; a trunk that diverged, or whose branch points are all there."""

@@ -1,5 +1,6 @@
 """The state of a store, read from its folders alone: no jax, no data, no plan."""
 
+import os
 import shlex
 import time
 import tomllib
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from lab.errors import InputError
 from lab.files import Refused, read_text
-from lab.runs.folder import FAILURE, ITEMS, METRICS, RESULT, SPEC
+from lab.runs.folder import FAILURE, ITEMS, METRICS, RESULT, SPEC, Reading
 from sweeps.quantities import duration, short
 from sweeps.store.damage import REMOVE, Damage, look
 from sweeps.store.store import Store
@@ -52,8 +53,10 @@ class Look:
         found = store.study(path)
         cells = found["cells"]
         trunks = {cell["trunk"] for cell in cells if cell.get("trunk")}
-        states = {c["run_id"]: store.state(c["run_id"], c.get("trunk"), there) for c in cells}
-        ended = {r: self._row(store, r) for r, state in states.items() if state in ("done", "diverged")}
+        read = {c["run_id"]: store.state_and_result(c["run_id"], c.get("trunk"), there) for c in cells}
+        states = {run_id: state for run_id, (state, _) in read.items()}
+        results = {run_id: result for run_id, (_, result) in read.items() if run_id in there}
+        ended = {r: one.value["row"] for r, one in results.items() if states[r] in ("done", "diverged")}
         rows = {run_id: row for run_id, row in ended.items() if states[run_id] == "done"}
         running = [self._running(store, run_id) for run_id, state in states.items() if state == "running"]
         running += [self._running(store, t) for t in sorted(trunks & there) if store.is_claimed(t)]
@@ -64,7 +67,7 @@ class Look:
             if state == "diverged"
         ]
         counts = Counter(states.values())
-        damaged = self._damaged(store, [*sorted(trunks & there), *(r for r in states if r in there)])
+        damaged = self._damaged(store, dict.fromkeys(sorted(trunks & there)) | results)
         is_over = counts["done"] + counts["diverged"] == len(cells)
         is_over = is_over and not any(one.can_be_mended for one in damaged)
         command = shlex.join(["lab", "run", str(path.with_suffix(".toml")), "--out", str(self.root)])
@@ -102,10 +105,6 @@ class Look:
             self._promises[path] = None if found is None else asdict(found)
         return self._promises[path]
 
-    def _row(self, store: Store, run_id: str) -> dict:
-        """The row of a result; empty where it went away meanwhile."""
-        return (store.run(run_id).result() or {}).get("row", {})
-
     def _failure(self, store: Store, cell: dict, there: set[str]) -> dict:
         for run_id in (cell["run_id"], cell.get("trunk")):
             failure = run_id and run_id in there and store.failure(run_id)
@@ -114,16 +113,21 @@ class Look:
                 return {"run_id": cell["run_id"], "error": failure["error"], "traceback": where}
         return {"run_id": cell["run_id"], "error": "its record went away meanwhile", "traceback": None}
 
-    def _damaged(self, store: Store, run_ids: list[str]) -> list[Damage]:
-        """Damage where nobody works; a folder that has not changed since the last look is not read again."""
+    def _damaged(self, store: Store, results: dict[str, Reading | None]) -> list[Damage]:
+        """Damage where nobody works; a folder that has not changed since the last look is not read again.
+
+        Args:
+            results: of each run folder what was read of its result, where it may have one.
+        """
         found = []
-        for run_id in run_ids:
+        for run_id, result in results.items():
             if store.is_claimed(run_id):
                 continue
             folder = store.run(run_id)
-            times = [_mtime(folder.path / name) for name in (".", *LOOKED_AT)]
+            times = [_mtime(os.path.join(folder.path, name)) for name in ("", *LOOKED_AT)]
             if self._looked.get(run_id, (None,))[0] != times:
-                self._looked[run_id] = times, look(folder)
+                whole = result if result and result.state == "whole" else None
+                self._looked[run_id] = times, look(folder, result=whole)
             found += self._looked[run_id][1]
         return found
 
@@ -154,9 +158,9 @@ class Look:
         ]
 
 
-def _mtime(path: Path) -> float:
+def _mtime(path: Path | str) -> float:
     try:
-        return path.lstat().st_mtime
+        return os.lstat(path).st_mtime
     except OSError:
         return 0.0
 

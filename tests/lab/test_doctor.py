@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 
@@ -48,7 +49,10 @@ def test_every_failure_and_warning_says_what_mends_it(tmp_path, capsys, monkeypa
     assert "no hard links" in found["files"].text
     assert doctor.doctor(["--out", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert any("pip install --require-hashes" in line for line in lines)
+    for name in ("slurm", "ray"):
+        (line,) = [line for line in lines if f"'.[{name}]'" in line]
+        assert "make .venv/.dev" in line
+        assert f"{sys.executable} -m pip install -e" in line, "into this environment, not any other"
 
 
 def test_versions_are_held_to_what_the_package_asks_for():
@@ -60,7 +64,7 @@ def test_versions_are_held_to_what_the_package_asks_for():
     found = list(doctor._packages(installed))
     assert [c.status for c in found] == ["fail", "fail"]
     assert found[0].text == "jax is 0.4.0, should be <0.11,>=0.10.2"
-    assert found[0].mend == "pip install 'jax<0.11,>=0.10.2'"
+    assert found[0].mend == f"make setup, or: {sys.executable} -m pip install 'jax<0.11,>=0.10.2'"
     assert found[1].text.startswith("tyro is missing")
     assert doctor._python((3, 9, 1)).status == "fail"
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -44,6 +45,20 @@ def test_train_says_what_came_of_it_and_trains_once(trained):
 def test_another_configuration_does_not_go_into_the_same_folder(trained):
     done = lab("train", "--out", trained[0], *TRAIN, "--seed", "1", code=2)
     assert "of another configuration, seed 0 there, 1 here; choose another folder" in done.stderr
+
+
+@pytest.mark.parametrize("left", ["result", "checkpoints"])
+def test_what_lies_in_a_folder_without_its_specification_is_not_taken_for_this_run(trained, tmp_path, left):
+    """Before: the result of another run was shown as this one's, and its checkpoints were trained on."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    (folder / "spec.json").unlink()
+    if left == "checkpoints":
+        (folder / "result.json").unlink()
+        (folder / "checkpoints" / "20").mkdir(parents=True)
+    done = lab("train", "--out", folder, *TRAIN, "--seed", "1", code=2)
+    said = "holds the result of run" if left == "result" else "no readable spec.json says of which run"
+    assert said in done.stderr
 
 
 def test_two_devices_give_the_loss_of_one(trained, tmp_path):

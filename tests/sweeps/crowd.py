@@ -1,9 +1,9 @@
-"""A store of many synthetic run folders, and what it takes to tabulate it.
+"""A store of many synthetic run folders, and what it takes to tabulate it and to tell its state.
 
     python tests/sweeps/crowd.py 100000 [FOLDER]
 
 writes the store where it is not there yet, drops nothing from the page cache (run it after a reboot, or write
-/proc/sys/vm/drop_caches as root, for a cold disk), reads it in a fresh process, and prints seconds and peak
+/proc/sys/vm/drop_caches as root, for a cold disk), reads it in fresh processes, and prints seconds and peak
 memory.
 """
 
@@ -16,8 +16,11 @@ import time
 from pathlib import Path
 
 
-def fill(root: Path, runs: int, studies: int = 1) -> None:
-    """Run folders with a result each, a tenth unfinished, and the studies that list them."""
+def fill(root: Path, runs: int, studies: int = 1, records: int = 1) -> None:
+    """Run folders with a result each, a tenth unfinished, and the studies that list them.
+
+    records: lines of each training log.
+    """
     cells: list[dict] = []
     for i in range(runs):
         run_id = f"{i:012x}"
@@ -25,7 +28,14 @@ def fill(root: Path, runs: int, studies: int = 1) -> None:
         folder.mkdir(parents=True)
         width, tokens = 8 * (1 + i % 50), 1000 * (1 + i % 97)
         params = 12 * width**2 * 2 + 258 * width
-        (folder / "spec.json").write_text('{"kind": "run"}')
+        spec = {
+            "schema": 1,
+            "kind": "run",
+            "run_id": run_id,
+            "config": {"seed": i % 5},
+            "data_digest": "0" * 12,
+        }
+        (folder / "spec.json").write_text(json.dumps(spec))
         row = {
             "run_id": run_id,
             "seed": i % 5,
@@ -64,6 +74,8 @@ def fill(root: Path, runs: int, studies: int = 1) -> None:
         if i % 10:
             result = {"schema": 1, "row": row, "abilities": []}
             (folder / "result.json").write_text(json.dumps(result, indent=1))
+            (folder / "metrics.jsonl").write_text(_log(records, tokens))
+            (folder / "final" / str(records * 20)).mkdir(parents=True)
         keys = ("run_id", "trunk", "seed", "source", "width", "layers", "params_total", "tokens", "flops_6nd")
         cells.append({**{key: row[key] for key in keys}, "grid": "g", "held_out": i % 100 == 1})
     (root / "studies").mkdir()
@@ -72,19 +84,37 @@ def fill(root: Path, runs: int, studies: int = 1) -> None:
         (root / "studies" / f"s{k}.json").write_text(json.dumps(study, indent=1))
 
 
+def _log(records: int, tokens: int) -> str:
+    lines = (
+        {"step": 20 * i, "tokens": tokens * i // records, "loss_nats": 2.5 + 1 / i, "grad_norm": 0.123456789}
+        for i in range(1, records + 1)
+    )
+    return "".join(json.dumps({**line, "update_ratio": 0.0012, "max_logit": 3.25}) + "\n" for line in lines)
+
+
 def main(runs: int, root: Path) -> None:
     if not root.exists():
         started = time.perf_counter()
-        fill(root, runs)
+        fill(root, runs, records=50)
         print(f"{runs} run folders written to {root} in {time.perf_counter() - started:.1f} s")
+    out = root / "table.csv"
+    measure("table", str(root), "--out", str(out))
+    print(f"{len(out.read_text().splitlines()) - 1} rows")
+    measure("status", str(root))
+    measure("status", str(root))
+
+
+def measure(*words: str) -> None:
+    """Prints what a verb takes, and the first line that it says."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    out = root / "table.csv"
-    done = subprocess.run([sys.executable, "-m", "lab", "table", str(root), "--out", str(out)], check=True)
+    command = [sys.executable, "-m", "lab", *words]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"lab table: exit {done.returncode}, {time.perf_counter() - started:.2f} s ({cpu:.2f} s of CPU)")
-    print(f"peak memory {after.ru_maxrss / 1024:.0f} MB, {len(out.read_text().splitlines()) - 1} rows")
+    print(f"lab {words[0]}: {time.perf_counter() - started:.2f} s ({cpu:.2f} s of CPU), ", end="")
+    print(f"peak memory of any so far {after.ru_maxrss / 1024:.0f} MB")
+    print("".join(f"    {line}\n" for line in done.stdout.splitlines()[:3]), end="")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lab.__main__ import main
+from lab.runs import contents
 
 STUDY = """
 name = "blend"
@@ -51,6 +52,8 @@ def test_rates_are_a_factor_and_in_the_table(study, tmp_path, capsys):
     assert main(["table", str(tmp_path / "store"), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert sorted(row["mix_code"] for row in rows) == [0.2, 0.5, 0.75]
+    results = [json.loads(path.read_text()) for path in (tmp_path / "store").glob("runs/*/result.json")]
+    assert not {name for result in results for name in result["row"] if contents.kind_of(name) is None}
     for row in rows:
         assert row["mix_web"] == pytest.approx(1 - row["mix_code"])
         assert row["source"] == "mixture"
