@@ -105,17 +105,11 @@ def main(kills: int, seed: int, pack: str) -> None:
         if pack not in ("serial", "devices"):
             # No bits are promised, and steps at these rates make differences of rounding larger: a killed
             # run, part of it alone and part in a pack, may end as far off as one that nothing disturbed.
-            packed = [
-                *lab,
-                "worker",
-                folder / "killed.toml",
-                "--out",
-                folder / "packed",
-                "--cpu-devices",
-                "2",
-            ]
-            subprocess.run(packed, check=True, capture_output=True)
-            found = distances(digest.runs(folder / "calm"), digest.runs(folder / "packed"))
+            study, out = folder / "killed.toml", folder / "packed"
+            worker = [*lab, "worker", study, "--out", out, "--cpu-devices", "2"]
+            subprocess.run(worker, check=True, capture_output=True)
+            undisturbed = digest.runs(out)
+            found = distances(digest.runs(folder / "calm"), undisturbed)
             within = max(1e-5, 10 * max(found.values()))
         counts = {"pack": pack} | kill_at_random(
             folder / "killed.toml", folder / "killed", kills, seed, devices
@@ -124,6 +118,7 @@ def main(kills: int, seed: int, pack: str) -> None:
         counts |= {"runs": len(calm), "equal": sum(is_same(calm, killed, within).values())}
         if within:
             counts |= {"within": within, "apart": max(distances(calm, killed).values())}
+            counts["apart_from_undisturbed_pack"] = max(distances(undisturbed, killed).values())
         counts["rows"] = len(list(folder.glob("killed/runs/*/result.json")))
         print(json.dumps(counts))
         assert counts["equal"] == len(calm) == len(killed)
