@@ -40,7 +40,10 @@ from lab.files import read_json, write_json, writing
 from lab.tokenizers import ByteTokenizer
 
 FORMAT = 2
-MERGED = 1 << 22  # tokens merged at a time
+MERGED, MOST_MERGED = 1 << 22, 1 << 26  # tokens merged at a time, at least and at most
+_SLICES = (
+    1 << 10
+)  # of a large text: every part is opened for every slice, so they grow before their number does
 PARALLEL = 1 << 26  # bytes of text from which on several processes are worth their start
 MOST_WORKERS = 16
 _CHECKED = 1 << 26  # bytes; a larger file is compared with its digest where its time changed, others always
@@ -232,7 +235,8 @@ class _Merge:
             all_of_them = f"; {empty:,} documents, all empty" if empty else ""
             raise InputError(f"{self.name}: no text in it{all_of_them}")
         tokens = sum(int(self._index(k)["tokens"].sum(dtype=np.int64)) for k in range(len(self.stems)))
-        borders = np.linspace(0, 2.0**64, tokens // MERGED + 2)[1:-1].astype(np.uint64)
+        merged = min(max(MERGED, tokens // _SLICES), max(MERGED, MOST_MERGED))
+        borders = np.linspace(0, 2.0**64, tokens // merged + 2)[1:-1].astype(np.uint64)
         cuts, firsts = zip(*(self._cut(k, borders) for k in range(len(self.stems))), strict=True)
         slices = [
             [_Piece(c[j], c[j + 1], f[j], f[j + 1]) for c, f in zip(cuts, firsts, strict=True)]
