@@ -15,8 +15,10 @@ from analysis.errors import InputError
 from analysis.notes import Note
 from analysis.tables.columns import is_known
 from analysis.tables.limits import ReadLimits
+from analysis.tables.markup import side_by_side, split_errors
 from analysis.tables.units import decimal_commas, number, pointed, thousands_alone
 
+TURNED = "its runs stand side by side, a column each: turn it round, a row a run"
 _PARTED = "\t;,|"
 # Lines among which the heads are looked for: titles stand above them.
 _BEFORE = 10
@@ -76,6 +78,7 @@ def read(
         else:
             value = f"{number(single):.0f}"
             said.append(Note("commas", f"{single!r} is read as {value}: its comma parts thousands"))
+    split_errors(names, rows, said)
     return names, rows
 
 
@@ -126,8 +129,8 @@ def _is_table(path: Path, names: list[str], rows: list[list[str]], said: list[No
             f"{path}: its first line is {', '.join(names[:4])}: a table begins with the names of its "
             "columns, as in params,tokens,loss"
         )
-    if figures and sum(map(is_known, (names[0], *(row[0] for row in rows[:50] if row)))) > 1:
-        raise InputError(f"{path}: its runs stand side by side, a column each: turn it round, a row a run")
+    if side_by_side(names, rows):
+        raise InputError(f"{path}: {TURNED}")
     if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
         raise InputError(*(f"{path}: the column {name!r} occurs twice; rename one" for name in repeated))
     if long := [index for index, row in enumerate(rows) if len(row) > len(names)]:

@@ -15,7 +15,7 @@ from analysis.notes import Note
 from analysis.tables import delimited
 from analysis.tables.columns import is_known
 from analysis.tables.limits import DEPTH, LIMITS, ReadLimits, deeper
-from analysis.tables.markup import LARGEST, of_html, of_markdown, one_of
+from analysis.tables.markup import LARGEST, of_html, of_markdown, one_of, side_by_side
 from analysis.tables.units import numbers
 
 # Identifiers such as 12e4567890ab read as numbers; these columns never are.
@@ -148,6 +148,8 @@ def _marked(path: Path, limits: ReadLimits, said: list[Note]) -> dict[str, np.nd
     if found is None:
         raise InputError(f"{path}: holds no table")
     head, rows = found
+    if side_by_side(head, rows):
+        raise InputError(f"{path}: {delimited.TURNED}")
     limits.check(path, len(rows), len(head))
     names = [name or f"column_{index}" for index, name in enumerate(head)]
     if repeated := sorted(name for name, times in Counter(names).items() if times > 1):

@@ -57,6 +57,18 @@ def one_of(tables: list[Table], known: Callable[[str], bool], said: list[Note]) 
     if odd:
         said.append(Note("odd_rows", f"{rows_text(odd)}: not as many cells as heads; filled or cut"))
     rows = [(row + [""] * len(head))[: len(head)] for row in rows]
+    split_errors(head, rows, said)
+    return head, rows
+
+
+def side_by_side(head: list[str], rows: list[list[str]]) -> bool:
+    """Whether runs stand side by side: heads of numbers, and names of columns at the beginnings of rows."""
+    figures = any(np.isfinite(number(name)) for name in head[1:])
+    return figures and sum(map(is_known, (head[0], *(row[0] for row in rows[:50] if row)))) > 1
+
+
+def split_errors(head: list[str], rows: list[list[str]], said: list[Note]) -> None:
+    """Make two columns of one whose values have errors, 3.36 ± .02, in place."""
     for column in reversed(range(len(head))):
         found = [_ERROR.match(row[column]) for row in rows]
         if any(found):
@@ -66,7 +78,6 @@ def one_of(tables: list[Table], known: Callable[[str], bool], said: list[Note]) 
             head.insert(column + 1, f"{head[column]}_stderr")
             for row, match in zip(rows, found, strict=True):
                 row[column : column + 1] = [match[1], match[2]] if match else [row[column], ""]
-    return head, rows
 
 
 def plain(cell: str) -> str:

@@ -19,6 +19,12 @@ from analysis.tables.units import labelled, numbers
 # How tables write that a run ended as it should.
 FINISHED = frozenset(["ok", "finished", "complete", "completed", "done", "success", "succeeded"])
 
+# Columns of yes and no that say how a run ended, and which of both is bad.
+_FLAGS = dict.fromkeys(
+    ("diverged", "isdiverged", "crashed", "failed", "killed", "oom", "isnan", "hasnan"), True
+)
+_FLAGS |= dict.fromkeys(("finished", "completed", "isfinished", "iscompleted"), False)
+
 # What lies beyond is a fault of the file: no unit makes a run of 1e100 params.
 EXTREME = 1e100
 
@@ -93,6 +99,12 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         for row, value in enumerate(status.tolist()):
             if str(value).strip().lower() not in FINISHED and reasons[row] == "":
                 reasons[row] = f"status is {value!r}, not 'ok'"
+    for name, values in runs.columns.items():
+        bad = _FLAGS.get(normal(name))
+        if bad is None or name in runs.roles.values() or runs.store:
+            continue
+        for row in np.flatnonzero((_truth(values) == bad) & (reasons == "") & _said(values)):
+            reasons[row] = f"{name} is {values[row]}"
     for role in ("loss", *inputs):
         values = _values(runs, role)
         raw = runs.written.get(role, values)
@@ -282,6 +294,12 @@ def _shown(raw, number: float) -> str:
     if np.isnan(number):
         return "missing or not a number"
     return f"{number:g}, not a positive finite number"
+
+
+def _said(values: np.ndarray) -> np.ndarray:
+    """Where a cell says yes or no at all."""
+    words = {"true", "false", "yes", "no", "1", "0", "1.0", "0.0", "t", "f", "y", "n"}
+    return np.array([str(value).strip().lower() in words for value in values.tolist()], bool)
 
 
 def _truth(values: np.ndarray) -> np.ndarray:

@@ -38,6 +38,8 @@ def suggested(role: str, columns: Mapping[str, np.ndarray]) -> str:
     """`; perhaps --columns tokens=steps*batch_size*seq_len`, `; perhaps 'a' or 'b'`, or nothing."""
     if formula := _formula(role, columns):
         return f"; perhaps --columns {shown(role, formula)}"
+    if role == "tokens" and (steps := _named(_STEPS, columns)):
+        return f"; perhaps --columns tokens={steps}*N, N the tokens of a step"
     last = {name: normal(re.split(r"[/.:]", name)[-1]) for name in columns}
     found = [name for name in columns if re.search(_HINTS.get(role, "$^"), last[name] or normal(name))][:4]
     return f"; perhaps {' or '.join(repr(name) for name in found)}" if found else ""

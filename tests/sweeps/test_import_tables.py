@@ -262,6 +262,7 @@ def test_commas_that_could_be_either_part_thousands_and_say_so(tmp_path):
     ("text", "said"),
     [
         ("1e7,1e9,3.5\n2e7,1e9,3.3\n", "a table begins with the names of its columns"),
+        ("|x|70M|160M|\n|-|-|-|\n|Tokens|1B|2B|\n|Loss|3.5|3.3|\n", "turn it round"),
         ("Params,1e7,2e7\nTokens,1e9,1e9\nLoss,3.5,3.3\n", "turn it round"),
         ("N,D,loss\n10000000,1000000000,3,5\n20000000,1000000000,3,3\n", "3,21 too"),
         ("N,D,loss,loss\n1e7,1e9,3.5,3.5\n", "the column 'loss' occurs twice; rename one"),
@@ -269,7 +270,7 @@ def test_commas_that_could_be_either_part_thousands_and_say_so(tmp_path):
 )
 def test_what_is_no_table_of_a_row_a_run_is_refused(tmp_path, text, said):
     with pytest.raises(AnalysisError) as caught:
-        read(write(tmp_path / "t.csv", text))
+        read(write(tmp_path / ("t.md" if text.startswith("|") else "t.csv"), text))
     assert said in "\n".join(caught.value.problems)
 
 
@@ -343,3 +344,15 @@ def test_json_with_a_mark_and_of_no_known_shape(tmp_path, import_):
             imports.import_([str(write(path, data)), "--out", str(tmp_path / "o.csv")])
         assert "of one run, {n_params, tokens, val_loss}" in str(caught.value)
         assert "lab import" not in str(caught.value), "what was asked for is no advice"
+
+
+def test_runs_that_a_column_calls_diverged_are_left_out_by_name(tmp_path, import_):
+    text = "N,D,loss,diverged,finished\n1e7,1e9,3.5,False,yes\n2e7,1e9,9.3,True,yes\n"
+    text += "4e7,1e9,3.1,,no\n8e7,1e9,3,0,1\n"
+    _, said, _ = import_(write(tmp_path / "t.csv", text))
+    assert "will leave out 2 rows: diverged is True (row 1); finished is no (row 2)" in said["not_fitted"]
+    runs = read(write(tmp_path / "e.csv", "N,D,loss\n1e7,1e9,3.5 ± 0.01\n2e7,1e9,3.3±.02\n"))
+    assert runs.columns["loss"].tolist() == [3.5, 3.3]
+    assert runs.columns["loss_stderr"].tolist() == [0.01, 0.02]
+    _, said, _ = import_(write(tmp_path / "t.csv", "N,step,loss\n1e7,100,3.5\n2e7,100,3.3\n"))
+    assert "tokens=step*N, N the tokens of a step" in said["roles_missing"]
