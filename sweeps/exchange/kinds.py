@@ -96,13 +96,21 @@ def _scalars(data: Any) -> bool:
     )
 
 
+# Series of one run, not runs.
+_PART = re.compile(
+    r"(train|val|valid|eval|test)(ing|idation|uation)?$|lr$|learning_rate$|grad", re.IGNORECASE
+)
+
+
 def _by_run(data: Any) -> list[dict[str, Any]]:
     """The logs in {run: [[step, loss], ...]}, and in {size: [loss, ...]}."""
     if not isinstance(data, Mapping) or not data or not all(isinstance(v, list) and v for v in data.values()):
         return []
     paired = all(len(one) > 1 and run_logs.is_pairs(one) for one in data.values())
     sized = all(size_in(str(name)) and run_logs.is_figures(one) for name, one in data.items())
-    known = any(run_logs.is_loss(name) or run_logs.is_step(str(name)) for name in data)
+    known = any(
+        run_logs.is_loss(name) or run_logs.is_step(str(name)) or _PART.match(str(name)[:99]) for name in data
+    )
     return [] if known or not (paired or sized) else [{"name": k, "losses": v} for k, v in data.items()]
 
 

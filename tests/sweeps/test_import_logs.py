@@ -407,6 +407,12 @@ def test_curves_of_several_runs_in_one_object(tmp_path, import_):
     assert rows["loss"].tolist() == [3.5, 3.25]
     assert rows["params"].tolist() == [7e7, 1.6e8]
     assert rows["tokens"].tolist() == [2e5, 2e5]
+    long = {name: [[0, 9.0], [50, 5.0], *points] for name, points in curves.items()}
+    assert import_(write(tmp_path / "a.json", long))[0]["loss"].tolist() == [3.5, 3.25]
+    parts = {"train": long["70M"], "val": long["160M"]}
+    assert import_(write(tmp_path / "parts.json", parts))[0]["loss"].tolist() == [3.25], (
+        "two series of one run"
+    )
     rows, said, _ = import_(write(tmp_path / "b.json", {"70M": [4, 3.5, 3.4], "160M": [3.9, 3.3, 3.2]}))
     assert rows["loss"].tolist() == [3.4, 3.2]
     assert "no steps" in said["no_steps"]
