@@ -9,6 +9,7 @@ from analysis.plots.ability import ability
 from analysis.plots.compute import loss_compute
 from analysis.plots.contour import law_contour
 from analysis.plots.cost import cost
+from analysis.plots.demand import demand
 from analysis.plots.deviation import deviation
 from analysis.plots.frontier import frontier
 from analysis.plots.holdout import holdout
@@ -29,6 +30,7 @@ __all__ = [
     "abilities",
     "ability",
     "cost",
+    "demand",
     "deviation",
     "frontier",
     "holdout",

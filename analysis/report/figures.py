@@ -33,7 +33,7 @@ KINDS = (
     "sobriety",
 )
 # These take fits of their own, so that `lab plot` draws them when they are named.
-ASKED = ("deviation", "rollout", "multiverse")
+ASKED = ("deviation", "demand", "rollout", "multiverse")
 
 
 def drawings(study: Study, asked: Collection[str] = ()) -> Iterator[tuple[str, Callable[[], Plot]]]:
@@ -106,6 +106,8 @@ def _asked(group: Group, asked: Collection[str]) -> Iterator[tuple[str, Callable
         return
     if "deviation" in asked and group.allocation is not None:
         yield "deviation", lambda: plots.deviation(fit, group.allocation.flops)
+    if "demand" in asked and group.allocation is not None:
+        yield "demand", lambda: plots.demand(fit, group.allocation.params)
     if "rollout" in asked:
         yield "rollout", lambda: plots.rollouts(audit(runs, (fit.law,), bootstrap=0))
     if "multiverse" in asked:

@@ -45,7 +45,7 @@ class PlotOptions:
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     figures: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """loss_compute, law_contour, holdout, isoflop, frontier, transfer, abilities, threshold, needle, ability,
-    cost (all that have data); and when named deviation, rollout, multiverse."""
+    cost, sobriety (all that have data); and when named deviation, demand, rollout, multiverse."""
     out: Path = Path("figures")
     """The folder to write to."""
     columns: str = ""

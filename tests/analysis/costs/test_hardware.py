@@ -56,6 +56,20 @@ def test_the_examples_are_printed(capsys):
     assert all(text in out for text in ("6.969e+09", "1.248e+12", "17.4 %", "1.361e+10", "28.0 %"))
 
 
+def test_the_figure_of_demand_is_that_of_the_search(table):
+    """Its own point: as much to serve as was trained on."""
+    from analysis.plots import demand
+
+    fitted = sl.fit(table, "chinchilla", bootstrap=0)
+    plot = demand(fitted, 13e9)
+    own = plot.data[np.isclose(plot.data["quality_of_params"], 13e9)]
+    row = own[np.isclose(own["inference_tokens"], own["tokens"] / own["tokens_factor"])].iloc[0]
+    law = serving.serving(fitted.law, fitted.params, 13e9, row["inference_tokens"])
+    assert (row["params"], row["saved_percent"]) == pytest.approx((law.params, 100 * law.saved))
+    assert (np.diff(own["size_factor"]) < 0).all()
+    assert (np.diff(own["saved_percent"]) > 0).all()
+
+
 def test_a_budget_is_the_same_in_every_currency():
     on = Hardware(5e14, "", watts=700.0, pue=1.2, price=2.0)
     cost = on.cost(1e21)
