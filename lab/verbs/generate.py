@@ -2,6 +2,9 @@
 
 import json
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +27,7 @@ def generate(argv: list[str]) -> int:
         top_k: int = 0,
         top_p: float = 0.95,
         seed: int = 0,
+        measure: bool = False,
         as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     ) -> int:
         """Continue prompts with a trained model until it ends the document.
@@ -37,6 +41,8 @@ def generate(argv: list[str]) -> int:
             top_k: draw from the k most probable tokens; 0: from all.
             top_p: draw from the smallest set that holds this much probability (1904.09751).
             seed: of the draws.
+            measure: sample a second time, when all is compiled, and say what that took: time and energy of a
+                prompt and of a token.
             as_json: print one JSON object.
         """
         sampling = Sampling(temperature, top_k, top_p)
@@ -55,16 +61,56 @@ def generate(argv: list[str]) -> int:
         text = dataset.tokenizer
         starts = [[text.start, *text.encode(p).tolist()] for p in given]
         vocab, end = dataset.vocab_size, text.end
-        new = sample(params, starts, config.model, vocab, end, dataset.context, tokens, sampling, seed)
+        again = partial(
+            sample, params, starts, config.model, vocab, end, dataset.context, tokens, sampling, seed
+        )
+        new = again()
+        spent = _measured(again) if measure else None
         texts = [text.decode(t) for t in new]
         if as_json:
             pairs = zip(given, texts, strict=True)
-            print(json.dumps({"samples": [{"prompt": p, "text": t} for p, t in pairs]}))
+            found = {"samples": [{"prompt": p, "text": t} for p, t in pairs]}
+            print(json.dumps(found if spent is None else {**found, "spent": spent}))
         else:
             print("\n\n".join(p + t for p, t in zip(given, texts, strict=True)))
+        if spent is not None:
+            print(_said(spent), file=sys.stderr)
         return 0
 
     return tyro.cli(command, args=argv, prog="lab generate")
+
+
+def _measured(sample: Callable[[], list]) -> dict:
+    """What one call takes; energy is None where no counter can be read (:mod:`lab.machine.energy`)."""
+    import jax
+
+    from lab.machine.energy import Meter
+
+    meter, since = Meter(jax.local_devices()[:1]), time.monotonic()
+    new = sample()
+    seconds, used = time.monotonic() - since, meter.look()
+    return {
+        "prompts": len(new),
+        "tokens": sum(map(len, new)),
+        "device_seconds": seconds,
+        "cpu_seconds": used.cpu_seconds,
+        "energy_joules": used.joules,
+        "energy_source": used.source,
+        "device": jax.local_devices()[0].device_kind,
+    }
+
+
+def _said(spent: dict) -> str:
+    def each(total: float, unit: str) -> str:
+        of = [
+            f"{total / spent[name]:.3g} {unit} a {name[:-1]}" for name in ("prompts", "tokens") if spent[name]
+        ]
+        return f"{total:.3g} {unit} ({', '.join(of)})"
+
+    said = [each(spent["device_seconds"], "device-seconds"), each(spent["cpu_seconds"], "CPU seconds")]
+    joules = spent["energy_joules"]
+    energy = "energy not measured, no counter could be read" if joules is None else each(joules, "J")
+    return f"sampling took {', '.join(said)}; {energy}"
 
 
 def lines(path: Path) -> list[str]:

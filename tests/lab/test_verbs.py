@@ -79,6 +79,18 @@ def test_generate_continues_each_prompt(trained):
     assert [s["prompt"] for s in samples["samples"]] == ["0", "1"]
     assert all(len(s["text"]) <= 9 for s in samples["samples"])
     assert any(s["text"] for s in samples["samples"])
+    row = trained[1]["row"]
+    assert row["cpu_seconds"] > 0
+    assert (row["energy_joules"] is None) == (row["energy_source"] == "none") == (row["energy_coverage"] == 0)
+
+
+def test_generate_measures_what_a_token_takes(trained):
+    done = lab("generate", trained[0], "--prompt", "0", "1", "--tokens", "9", "--measure", "--json")
+    spent = json.loads(done.stdout)["spent"]
+    assert spent["prompts"] == 2
+    assert 0 < spent["tokens"] <= 18
+    assert spent["cpu_seconds"] > 0
+    assert (spent["energy_joules"] is None) == (spent["energy_source"] == "none")
 
 
 @pytest.mark.parametrize(
