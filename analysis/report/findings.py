@@ -78,6 +78,10 @@ def _sobriety(study: Study) -> str:
     if found is None:
         return ""
     told = [f"{str(one)[:1].upper()}{str(one)[1:]}." for one in found.enough[:5]]
+    knee = next((front.knee for front in found.fronts if front.resource == "joules"), None)
+    if knee is not None:
+        where = f"{count(knee.params)} parameters, {count(knee.tokens)} tokens and a loss of {knee.loss:.4g}"
+        told.append(f"Beyond {where} energy buys less: the knee of the frontier.")
     how = "measured" if found.basis == "measured" else "estimated, not measured"
     body = "".join(f"<p>{text(sentence)}</p>" for sentence in told)
     said = f"Of {len(found.runs)} finished runs; energy is {how}. lab energy has the frontiers."
