@@ -14,9 +14,9 @@ from analysis.fits.certify import certify, invariances
 from analysis.fits.identify import refuse, remarks
 from analysis.fits.kept import Kept, beside
 from analysis.fits.noise import Stated, weighted
-from analysis.fits.profile import by_profile
+from analysis.fits.profile import by_profile, constant, profiled
 from analysis.fits.results import Exponents, Fit, Objective
-from analysis.intervals.bootstrap import bootstrap, interval
+from analysis.intervals.bootstrap import bootstrap, interval, student_suits
 from analysis.intervals.freedom import Freedom
 from analysis.laws.frontier import exponents, spends_compute
 from analysis.laws.law import Law
@@ -27,6 +27,7 @@ from analysis.solve.estimator import Optimum
 from analysis.solve.nearby import nearby
 from analysis.solve.objectives import Rho
 from analysis.solve.objectives import objective as make_objective
+from analysis.solve.scale import A_PARAMETER, CORNER, Noise, are_few, noise_of, with_corner
 from analysis.solve.search import distinct_optima, search
 from analysis.tables.dependence import dependent
 from analysis.tables.sample import Sample, sample
@@ -124,9 +125,12 @@ def _fitted(
     rho, draws, method, level = settings.rho, settings.bootstrap, settings.method, settings.level
     refuse(rows, law, source)
     x, target, centre = centred(rows, law, rho)
+    asked = rho
     if known is None:
+        rho = with_corner(law, x, target, rho)
         searched = search(law, x, target, rho)
     else:
+        rho = replace(rho, scaled=False)
         held = [law.to_inner(values, centre) for values in known]
         searched = nearby(law, x, target, rho, np.reshape(held, (len(held), len(law.names))))
     found = _held(law, searched, centre)
@@ -134,7 +138,10 @@ def _fitted(
     said: tuple[Note, ...] = ()
     stated: Stated | None = None
     if rows.noise is not None:
-        rho, stated, said = weighted(rho, rows, law, target - law.log_loss(found.theta[best][None], x)[0])
+        weighed, stated, said = weighted(
+            asked, rows, law, target - law.log_loss(found.theta[best][None], x)[0]
+        )
+        rho = with_corner(law, x, target, weighed)
         searched = search(law, x, target, rho)
         found = _held(law, searched, centre)
         best = lowest(found)
@@ -158,10 +165,13 @@ def _fitted(
     if method != "rows":
         rows, dependence = dependent(rows, residual)
         said = (*said, *dependence)
-    scaled = residual * np.sqrt(len(rows) / (len(rows) - len(law.names)))
+    free = max(len(rows) - len(law.names), 1)
+    scaled = residual * np.sqrt(len(rows) / free)
     if stated is not None and rows.noise is not None:
         # As a row of typical noise would have them.
         scaled = scaled / stated.factor(rows.noise, rows.loss)
+    noise = noise_of(law, x, target, rho, theta)
+    few = student_suits(rows, law, method) and draws > 0 and rho.name != "l1"
     near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]
     begin = found.theta[near]
     resampled, spread, drawn = bootstrap(
@@ -197,7 +207,8 @@ def _fitted(
             *said,
             *_clusters(rows, law),
             *_unseen(law, x, theta),
-            *remarks(rows, law, certificate, residual, value, lost, gone.mean(axis=0)),
+            *_corner(asked, rho, rows, law, noise),
+            *remarks(rows, law, certificate, residual, noise, value, lost, gone.mean(axis=0)),
         ),
         notes=rows.notes,
         data=data,
@@ -206,13 +217,37 @@ def _fitted(
         spread=spread,
         noise=scaled,
         stated=stated,
+        scatter=noise.size / (float(np.median(rows.loss)) if rho.raw else 1.0),
+        few=few,
         source=source,
         rows=rows,
         rho=rho,
     )
-    if method != "profile":
-        return result
-    return by_profile(result)
+    if method == "profile" or few:
+        return by_profile(result)
+    # Draws of a factor that is 0 pile up there; what the table allows it to be is another question.
+    empty = [name for name, pair in intervals.items() if params[name] == 0 and constant(law, name)]
+    return replace(result, intervals={**intervals, **profiled(result, empty)})
+
+
+def _corner(asked: Rho, rho: Rho, rows: Sample, law: Law, noise: Noise) -> tuple[Note, ...]:
+    """What to say of the corner where rows are few."""
+    if rho.name == "squared" or not are_few(len(rows), len(law.names)) or not noise.size > 0:
+        return ()
+    if rho.delta != asked.delta:
+        text = (
+            f"{len(rows)} rows are fewer than {A_PARAMETER} a parameter: huber's corner is {CORNER:g} times "
+            f"their noise, {rho.delta:g}; with {asked.delta:g} the optimum would pass through "
+            f"{len(law.names)} of them"
+        )
+        return (Note("corner_of_noise", text),)
+    if rho.name == "huber" and rho.delta > 0.5 * noise.size:
+        return ()
+    text = (
+        f"the objective's corner is far below the noise: of {len(rows)} rows the fit passes through some, "
+        f"and intervals hold the truth too seldom; without --delta and --objective the corner follows the noise"
+    )
+    return (Note("corner_below_noise", text),)
 
 
 def _clusters(rows: Sample, law: Law) -> tuple[Note, ...]:

@@ -8,6 +8,7 @@ from analysis.errors import InputError
 from analysis.fits.results import Certificate
 from analysis.laws.law import Law, SumLaw
 from analysis.notes import Note
+from analysis.solve.scale import Noise, are_few
 from analysis.tables.sample import Sample
 from analysis.tables.trajectories import distinct
 
@@ -16,6 +17,8 @@ DECADE = 10.0
 COLLINEAR = 0.97
 # A residual that many robust standard deviations away is an outlier under any smooth noise.
 FAR = 6.0
+# Of few rows: the share of clean tables on which an outlier may be told.
+FALSE_TABLES = 0.01
 # Params and tokens this close to one power law of each other (rounding of published tables) are collinear.
 ON_LINE = 0.05
 # Losses written with seven digits, or kept in float32, cannot agree better than this with any law.
@@ -98,6 +101,7 @@ def remarks(
     law: Law,
     certificate: Certificate,
     residual: np.ndarray,
+    noise: Noise,
     value: float,
     lost: float,
     gone: np.ndarray,
@@ -106,7 +110,7 @@ def remarks(
 
     lost: share of bootstrap draws not at an optimum; gone (P,): share of draws in which a factor vanished.
     """
-    said = [*_design(rows, law), *_optimum(law, certificate, value), *_residuals(rows, law, residual)]
+    said = [*_design(rows, law), *_optimum(law, certificate, value), *_residuals(rows, law, residual, noise)]
     if lost > 0.01:
         said.append(Note("draws_not_converged", f"{lost:.1%} of the bootstrap draws are not at an optimum"))
     for name, share in zip(law.names, gone, strict=True):
@@ -201,14 +205,20 @@ def _optimum(law: Law, certificate: Certificate, value: float) -> list[Note]:
     return said
 
 
-def _residuals(rows: Sample, law: Law, residual: np.ndarray) -> list[Note]:
+def _residuals(rows: Sample, law: Law, residual: np.ndarray, noise: Noise) -> list[Note]:
     said = []
     size = np.abs(residual)
-    scale = 1.4826 * float(np.median(size))
+    few = are_few(len(rows), len(law.names))
+    scale = noise.size if few else 1.4826 * float(np.median(size))
     if size.max() < ROUNDING:
         return [Note("noise_free", "the law passes through every row exactly; intervals are zero, not small")]
-    far = np.flatnonzero(size > FAR * scale)
-    if len(far):
+    far = np.flatnonzero(noise.outlying(FALSE_TABLES) if few else size > FAR * scale)
+    if few and len(far):
+        worst = far[np.argsort(-size[far], kind="stable")][:5]
+        shown = ", ".join(f"row {rows.rows[i]} ({np.expm1(residual[i]):+.1%})" for i in worst)
+        text = f"{len(far)} rows lie further off than the others' noise puts one in a hundred tables: {shown}"
+        said.append(Note("outliers", text))
+    elif len(far):
         worst = far[np.argsort(-size[far], kind="stable")][:5]
         shown = ", ".join(f"row {rows.rows[i]} ({np.expm1(residual[i]):+.1%})" for i in worst)
         text = f"{len(far)} rows lie more than {FAR:g} robust standard deviations off: {shown}"

@@ -157,7 +157,17 @@ def _name(rows: Sample, law: Law, settings: Any) -> str:
     seen = hashlib.sha256(program().encode())
     rho = settings.rho
     how = [settings.bootstrap, settings.method, settings.level, settings.seed]
-    plain = [law.name, rows.clustered_by, *how, rho.name, rho.delta, rho.raw, rho.over, rho.smooth]
+    plain = [
+        law.name,
+        rows.clustered_by,
+        *how,
+        rho.name,
+        rho.delta,
+        rho.raw,
+        rho.over,
+        rho.smooth,
+        rho.scaled,
+    ]
     seen.update(json.dumps(plain).encode())
     arrays = {f"input {name}": values for name, values in rows.inputs.items()}
     arrays |= {f"group {name}": values for name, values in rows.groups.items()}

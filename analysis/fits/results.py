@@ -149,7 +149,9 @@ class Fit:
     rows state their noise, of a run whose noise is the typical one. stated: what that is.
     points: number of rows fitted. data: the rows fitted, name -> (points,): row (index in the table), the
     law's inputs, params, tokens, flops, loss, fitted, residual (log measured minus log fitted). calibration:
-    how often such intervals held the truth on this design, where that was asked for. rows, rho: what was
+    how often such intervals held the truth on this design, where that was asked for. scatter: standard
+    deviation of one run's log loss about the law, whatever outliers say. few: whether rows are so few that
+    intervals are Student's by profile likelihood. rows, rho: what was
     fitted and with what objective, for what is computed later. leading: why this law, where none was named.
     """
 
@@ -171,6 +173,8 @@ class Fit:
     noise: np.ndarray = field(default_factory=lambda: np.zeros(0))
     stated: Stated | None = None
     source: str = ""
+    scatter: float = float("nan")
+    few: bool = False
     calibration: Calibration | None = None
     rows: Sample | None = None
     rho: Rho | None = None
@@ -225,6 +229,7 @@ class Fit:
             "certificate": self.certificate.to_dict(),
             "allocation": None if self.allocation is None else self.allocation.to_dict(),
             "points": self.points,
+            "scatter": self.scatter,
             "excluded": [row.to_dict() for row in self.excluded],
             "warnings": [note.to_dict() for note in self.warnings],
             "notes": [note.to_dict() for note in self.notes],

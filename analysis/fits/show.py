@@ -29,7 +29,6 @@ def fit_text(fit: Fit) -> str:
         f"condition {certificate.condition:.0f}, {certificate.starts} starts, "
         f"{len(certificate.basins)} other optima"
     )
-    size = math.exp(sorted(abs(r) for r in fit.data["residual"])[fit.points // 2]) - 1
     parts = [
         f"{fit.law.name}: {fit.points} runs of {fit.source}",
         f"  {tidy_formula(fit.law, fit.params)}",
@@ -40,7 +39,7 @@ def fit_text(fit: Fit) -> str:
         f"  {seen}",
         f"  intervals: {fit.resampled}" if fit.intervals else "  no intervals (--bootstrap 0)",
         calibration_text(fit),
-        f"  typical residual {100 * size:.2f} % of the loss",
+        f"  noise of one run about the law: {100 * math.expm1(fit.scatter):.2g} % of the loss",
         remarks(fit.warnings, fit.excluded, fit.notes),
     ]
     return "\n".join(part for index, part in enumerate(parts) if part or index in (3, 5)).rstrip()

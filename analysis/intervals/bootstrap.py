@@ -17,9 +17,11 @@ from analysis.intervals.resample import (
     pairs,
     shares,
 )
+from analysis.intervals.student import draws_student
 from analysis.laws.law import Law
 from analysis.solve.estimator import Optimum
 from analysis.solve.objectives import Rho
+from analysis.solve.scale import are_few
 from analysis.tables.sample import Sample
 
 Interval = tuple[float, float]
@@ -51,6 +53,10 @@ def bootstrap(
         drawn = asymptotic(law, x, target, rho, theta, rows.clusters, draws, seed)
         return f"nothing: normal draws from the covariance by {unit} (sandwich)", 1.0, drawn
     smooth = _smooth(law, x, target, rho, theta)
+    if student_suits(rows, law, method) and smooth:
+        drawn = draws_student(law, x, target, rho, optima, draws, seed)
+        free = max(count - len(theta), 1)
+        return f"{unit}: normal noise, Student's t with {degrees_text(free)}", 1.0, drawn
     # Weights on whole clusters say little of what their rows say by themselves.
     shared = 2 * count <= len(rows) and count < MANY
     if method == "wild" or (method in ("auto", "profile") and (count < FEW or shared)):
@@ -64,8 +70,21 @@ def bootstrap(
     if not smooth or count >= MANY:
         return f"{unit} with replacement", 1.0, drawn
     freedom = max(count - len(theta), 1)
-    text = f"{unit} with replacement, t with {freedom} degrees of freedom"
+    text = f"{unit} with replacement, t with {degrees_text(freedom)}"
     return text, float(student(freedom, level)), drawn
+
+
+def student_suits(rows: Sample, law: Law, method: str) -> bool:
+    """Whether rows are few and independent, and nobody has asked for another way."""
+    return (
+        method in ("auto", "profile")
+        and int(rows.clusters.max()) + 1 == len(rows)
+        and are_few(len(rows), len(law.names))
+    )
+
+
+def degrees_text(count: int) -> str:
+    return f"{count} degree{'s' * (count != 1)} of freedom"
 
 
 def _smooth(law: Law, x, target, rho: Rho, theta) -> bool:

@@ -17,7 +17,8 @@ class Rho:
     """rho(r): `huber` (r^2/2 up to delta, then delta(|r| - delta/2)), `l1` (|r|), `squared` (r^2).
 
     over: factor on rows predicted too high (r < 0). l1 is minimised through huber/delta, whose delta shrinks;
-    `smooth` is that delta. scale (n,): factors on the residuals, typical noise over each row's own.
+    `smooth` is that delta. scale (n,): factors on the residuals, typical noise over each row's own. scaled:
+    whether huber's corner may follow the noise where rows are few (`solve.scale`).
     """
 
     name: str
@@ -26,6 +27,7 @@ class Rho:
     over: float = 1.0
     smooth: float | None = None
     scale: np.ndarray | None = field(default=None, compare=False)
+    scaled: bool = False
 
     def parts(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rho, rho', rho'') at each residual."""
@@ -69,6 +71,7 @@ class Rho:
 def objective(name: str, delta: float | None, residual: str, over_weight: float | None) -> Rho:
     """The Rho of a user's choice. Raises InputError for unknown names and senseless numbers."""
     problems = []
+    scaled = name == "huber" and delta is None
     if name not in NAMES:
         problems.append(f"objective: no {name!r}{nearest(name, NAMES)}")
     if residual not in ("log", "raw"):
@@ -82,4 +85,6 @@ def objective(name: str, delta: float | None, residual: str, over_weight: float 
         raise InputError(*problems)
     # 10 is the factor of the one published asymmetric fit (github.com/kyo-takano/chinchilla).
     over = over_weight if over_weight is not None else (10.0 if name == "asymmetric" else 1.0)
-    return Rho("l1" if name == "asymmetric" else name, float(delta), residual == "raw", float(over))
+    return Rho(
+        "l1" if name == "asymmetric" else name, float(delta), residual == "raw", float(over), scaled=scaled
+    )
