@@ -1,4 +1,5 @@
-"""How often 95 % intervals hold the truth, how wide they are beside the ideal, and what is said of clean tables.
+"""How often 95 % intervals hold the truth, how wide they are beside the ideal, and what is said of clean
+tables.
 
 `python -m benchmarks.interval_coverage [CELL ...] [--tables 100] [--draws 200] [--first 0]` prints a line a
 cell. Table number i of a cell is made from seed i alone. CELLS: `rows-9` ... `rows-25` (grids of 3 x 3 ... 5
@@ -35,7 +36,8 @@ NAMES = ("E", "alpha", "beta", "exponent", "loss", "run")
 
 @dataclass(frozen=True)
 class Table:
-    """One simulated table: columns, its truth, and the covariance of its log noise as a shared and a single part."""
+    """One simulated table: columns, its truth, and the covariance of its log noise as a shared and a single
+    part."""
 
     truth: dict[str, float]
     columns: dict[str, np.ndarray]
@@ -97,7 +99,8 @@ def stated(rng: np.random.Generator) -> Table:
 
 
 def stated_clusters(rng: np.random.Generator) -> Table:
-    """12 runs of 6 branches, relative noise 0.3 to 3 %, of runs and their branches alike: what is stated is all."""
+    """12 runs of 6 branches, relative noise 0.3 to 3 %, of runs and their branches alike: what is stated is
+    all."""
     columns = crossed(np.geomspace(1e7, 3e9, 12), np.geomspace(4e8, 4e10, 6))
     run = np.repeat(np.arange(12), 6)
     total = rng.permutation(np.geomspace(0.003, 0.03, 12))
@@ -126,7 +129,6 @@ def truths(table: Table, noise: dict[str, float], rng) -> dict[str, tuple[float,
     """Name -> (truth, ideal width of its interval at 95 %)."""
     law = sl.LAWS["chinchilla"]
     names = list(law.names)
-    flops = float((6 * table.columns["params"] * table.columns["tokens"]).max())
     far = {axis: np.array([BEYOND * table.columns[axis].max()]) for axis in ("params", "tokens")}
 
     def quantities(values) -> np.ndarray:
@@ -137,7 +139,6 @@ def truths(table: Table, noise: dict[str, float], rng) -> dict[str, tuple[float,
     def logs(values) -> np.ndarray:
         return np.log(law.loss(dict(zip(names, values, strict=True)), table.columns))
 
-    del flops
     middle = np.array([table.truth[name] for name in names])
     steps = 1e-5 * np.maximum(np.abs(middle), 1e-3)
     moves = np.diag(steps)
@@ -188,7 +189,7 @@ def one(cell: str, draws: int, seed: int, **how) -> dict[str, tuple[float, float
     if fit.draws:
         given["loss"] = tuple(np.log(fit.predict_interval(**far, new_run=False)))
         for name, size in spreads.items():
-            stated_error = {"noise": size} if table.noise and ACCEPTS_NOISE else {}
+            stated_error = {"noise": size * fit.predict(**far)} if table.noise else {}
             given[name] = tuple(np.log(fit.predict_interval(**far, **stated_error)))
     out = {}
     for name, (value, width) in true.items():
@@ -206,9 +207,6 @@ def one(cell: str, draws: int, seed: int, **how) -> dict[str, tuple[float, float
     low, high = given.get("E", (0.0, 1.0))
     out["empty"] = (float(high <= low), np.nan)
     return out
-
-
-ACCEPTS_NOISE = False
 
 
 def measured(cell: str, tables: range, draws: int, **how) -> tuple[dict, dict, dict]:
