@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,13 +14,14 @@ from analysis.intervals.resample import inflated
 from analysis.laws.frontier import exponents, optimum, spends_compute
 from analysis.laws.law import Law
 from analysis.solve.centre import centred
-from analysis.solve.estimator import curvature, minimise
+from analysis.solve.estimator import Optimum, curvature, minimise
 from analysis.solve.objectives import Rho
 from analysis.solve.scale import CORNER, noise_of
 
-# Weight of the row that holds the quantity near its place, over the sum of the others' curvature.
-HOLD = 1e4
-STEP = 1e-6
+# Weight of the row that holds a quantity near its place, over the curvature of the others along it. Stiffer, the
+# way along a bent surface takes hundreds of steps.
+HOLD = 100.0
+STEP = 1e-4
 # How often an end is looked for further out, each time up to FURTHER times as far, and how often between.
 OUTWARD, FURTHER = 14, 3.0
 BETWEEN = 20
@@ -33,10 +34,12 @@ ROUGHLY = {"tolerance": 1e-7, "steps": 100}
 
 @dataclass(frozen=True, eq=False)
 class Held(Law):
-    """A law with one more row, whose `log loss` is a quantity of the parameters: a weight on it holds it."""
+    """A law with more rows, whose `log loss` are quantities of the parameters, (B, P) -> (B, K): weights on
+    them hold them."""
 
     base: Law
-    quantity: Callable[[np.ndarray], np.ndarray]
+    quantities: Callable[[np.ndarray], np.ndarray]
+    count: int
 
     @property
     def parameters(self):
@@ -47,32 +50,44 @@ class Held(Law):
         return self.base.bounds
 
     def prepare(self, x: np.ndarray):
-        inner = self.base.prepare(x[:, :-1])
-        return lambda theta: HeldEvaluation(
-            inner(theta), self.quantity(theta), gradient(self.quantity, theta)
-        )
+        inner = self.base.prepare(x[:, : -self.count])
+        return lambda theta: HeldEvaluation(inner(theta), *bent(self.quantities, theta))
 
     def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.column_stack([self.base.log_loss(theta, x[:, :-1]), self.quantity(theta)])
+        return np.column_stack([self.base.log_loss(theta, x[:, : -self.count]), self.quantities(theta)])
 
 
 class HeldEvaluation:
-    """value (B, n + 1), jacobian (B, P, n + 1); the quantity's own curvature is left out of the Hessian."""
+    """value (B, n + K), jacobian (B, P, n + K)."""
 
-    def __init__(self, inner, value: np.ndarray, slope: np.ndarray):
-        self.inner, self.slope = inner, slope
+    def __init__(self, inner, value: np.ndarray, slope: np.ndarray, bend: np.ndarray):
+        self.inner, self.slope, self.bend = inner, slope, bend
         self.value = np.column_stack([inner.value, value])
-        self.jacobian = np.concatenate([inner.jacobian, slope[:, :, None]], axis=2)
+        self.jacobian = np.concatenate([inner.jacobian, slope], axis=2)
 
     def hessian(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-        rows = self.inner.hessian(outer[:, :-1], inner[:, :-1])
-        return rows + outer[:, -1, None, None] * self.slope[:, :, None] * self.slope[:, None]
+        count = self.slope.shape[2]
+        rows = self.inner.hessian(outer[:, :-count], inner[:, :-count])
+        own = np.einsum("bk,bpqk->bpq", inner[:, -count:], self.bend)
+        return rows + own + np.einsum("bk,bpk,bqk->bpq", outer[:, -count:], self.slope, self.slope)
 
 
-def gradient(quantity, theta: np.ndarray) -> np.ndarray:
-    """(B, P) by central differences."""
-    moves = STEP * np.eye(theta.shape[1])
-    return np.stack([(quantity(theta + m) - quantity(theta - m)) / (2 * STEP) for m in moves], axis=1)
+def bent(quantities, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(values (B, K), gradients (B, P, K), Hessians (B, P, P, K)) by central differences, in one call."""
+    count, width = theta.shape
+    one = STEP * np.eye(width)
+    first, second = np.triu_indices(width, 1)
+    both = one[first] + one[second]
+    moves = np.concatenate([np.zeros((1, width)), one, -one, both, -both])
+    found = quantities((theta[:, None] + moves).reshape(-1, width)).reshape(count, len(moves), -1)
+    here, rest = found[:, :1], found[:, 1:]
+    up, down = rest[:, :width], rest[:, width : 2 * width]
+    diagonal = up + down - 2 * here
+    pairs = rest[:, 2 * width :].reshape(count, 2, len(first), -1).sum(axis=1) - 2 * here
+    bend = np.empty((count, width, width, found.shape[2]))
+    bend[:, np.arange(width), np.arange(width)] = diagonal
+    bend[:, first, second] = bend[:, second, first] = 0.5 * (pairs - diagonal[:, first] - diagonal[:, second])
+    return here[:, 0], (up - down) / (2 * STEP), bend / STEP**2
 
 
 def profile_interval(
@@ -100,12 +115,7 @@ def profile_interval(
         return _vanished(law, x, target, centre, rho, theta, fit.rows.clusters, place, quantile)
     if rho.name == "l1":
         raise InputError("profile: l1 has no curvature to scale its rise by; fit huber with a small delta")
-    quantity, logs = _quantity(law, what, flops, params, tokens, fit)
-    low, high = profile_of(fit, quantity, level, what)
-    if logs:
-        with np.errstate(over="ignore"):
-            return float(np.exp(low)), float(np.exp(high))
-    return low, high
+    return _profiles(fit, [_quantity(law, what, flops, params, tokens, fit)], level)[what]
 
 
 def student_quantile(fit: Fit, level: float) -> float:
@@ -116,69 +126,122 @@ def student_quantile(fit: Fit, level: float) -> float:
     return float(stdtrit(max(count - len(fit.law.names), 1), 0.5 + level / 2))
 
 
-def profile_of(fit: Fit, public, level: float, what: str) -> Interval:
-    """(low, high) of a quantity, a function of parameters in the table's units, each (B,), that gives (B,)."""
+@dataclass(frozen=True)
+class Quantity:
+    """What is profiled: a function of parameters in the table's units, each (B,), that gives (B,). logs: whether
+    it is the logarithm of what is asked for."""
+
+    name: str
+    public: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    logs: bool = False
+
+
+def _profiles(fit: Fit, asked: Sequence[Quantity], level: float) -> dict[str, Interval]:
+    if not asked:
+        return {}
+
+    def public(at: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.stack([one.public(at) for one in asked], axis=1)
+
+    ends = profiles_of(fit, public, level, [one.name for one in asked])
+    with np.errstate(over="ignore"):
+        return {
+            one.name: tuple(float(end) for end in (np.exp(pair) if one.logs else pair))
+            for one, pair in zip(asked, ends.T, strict=True)
+        }
+
+
+def profiles_of(fit: Fit, public, level: float, names: Sequence[str]) -> np.ndarray:
+    """(2, K) ends of quantities, a function of parameters in the table's units, each (B,), that gives (B, K).
+
+    All ends are looked for at once: each is a fit of few rows, and so many of them are hardly dearer than one.
+    """
     law, rho, rows = fit.law, fit.rho, fit.rows
     x, target, centre = centred(rows, law, rho)
     theta = law.to_inner(fit.params, centre)
 
-    def quantity(at: np.ndarray) -> np.ndarray:
-        return public(law.to_public(at, centre))
+    def raw(at: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return public(law.to_public(at, centre))
 
-    here = float(quantity(theta[None])[0])
-    if not np.isfinite(here):
-        raise InputError(f"profile: the fit has no {what}")
+    here = raw(theta[None])[0]
+    if not np.isfinite(here).all():
+        raise InputError(f"profile: the fit has no {names[int(np.argmin(np.isfinite(here)))]}")
+    slopes = bent(raw, theta[None])[1][0]
     quantile = student_quantile(fit, level)
-    unit, error = _scale(law, x, target, rho, theta, rows.clusters, gradient(quantity, theta[None])[0])
-    allowed = quantile**2 * unit / 2
-    held = Held(law, lambda at: quantity(at) - here)
-    wide = np.concatenate([x, np.zeros((len(x), 1))], axis=1)
-    longer = rho if rho.scale is None else replace(rho, scale=np.append(rho.scale, 1.0))
-    stiff = HOLD * max(unit, 1e-300) / max(error, 1e-9) ** 2
+    scales = [_scale(law, x, target, rho, theta, rows.clusters, slope) for slope in slopes.T]
+    unit, error = np.array(scales).T
+    held = Held(law, lambda at: raw(at) - here, len(here))
+    wide = np.concatenate([x, np.zeros((len(x), len(here)))], axis=1)
+    more = np.ones(len(here))
+    longer = rho if rho.scale is None else replace(rho, scale=np.append(rho.scale, more))
+    stiff = HOLD * np.maximum(unit, 1e-300) / np.maximum(error, 1e-9) ** 2
     if rho.name != "squared":
         # Beyond its corner the added row would pull with a constant force.
-        stiff *= max(1.0, error / rho.delta)
-    weights = np.append(np.ones(len(target)), stiff)
+        stiff = stiff * np.maximum(1.0, error / rho.delta)
     base = float(rho.exact(rho.residual(target, law.log_loss(theta[None], x)[0])).sum())
+    alone = np.array([law.names.index(n) if n in law.names and _alone(law, n) else -1 for n in names])
 
-    def rise(offset: float, begin: np.ndarray) -> Place:
-        """The lowest objective with the quantity pulled towards `offset`. Where it comes to rest is a point
-        of the profile, however near the goal that is; so it is the offset it has that counts."""
-        goal = np.append(target, offset)
-        for start in (begin, theta):
-            found = minimise(held, wide, goal, longer, start[None], weights, direct=True, **ROUGHLY)
-            if found.converged[0]:
-                break
-        at = found.theta[0]
-        away = float(quantity(at[None])[0]) - here
-        return Place(away, _risen(law, x, target, rho, at, base), at, bool(found.converged[0]))
+    def rise(which: np.ndarray, offsets: np.ndarray, begin: np.ndarray) -> list[Place]:
+        """The lowest objective with quantities pulled towards their offsets, one a row. Where it comes to rest is
+        a point of the profile, however near the goal that is; so it is the offset it has that counts. Parameters
+        that are fitted as they stand are held exactly."""
+        count = np.arange(len(which))
+        goal = np.column_stack([np.tile(target, (len(which), 1)), np.zeros((len(which), len(here)))])
+        weights = np.column_stack([np.ones((len(which), len(target))), np.zeros((len(which), len(here)))])
+        # What holds it gives way by its share.
+        goal[count, len(target) + which] = offsets * (1 + 1 / HOLD)
+        weights[count, len(target) + which] = np.where(alone[which] < 0, stiff[which], 0.0)
+        low, high = (np.broadcast_to(limit, begin.shape).copy() for limit in law.bounds)
+        mine = np.flatnonzero(alone[which] >= 0)
+        place = alone[which[mine]]
+        at = np.clip(theta[place] + offsets[mine], low[mine, place], high[mine, place])
+        low[mine, place] = high[mine, place] = at
 
-    def rise_held(offset: float, begin: np.ndarray) -> Place:
-        """The same of a parameter that is fitted as it stands, which can be held exactly."""
-        at = np.clip(theta[index] + offset, low_[index], high_[index])
-        bounds = low_[None].copy(), high_[None].copy()
-        bounds[0][0, index] = bounds[1][0, index] = at
-        for start in (begin, theta):
-            start = start[None].copy()
-            start[0, index] = at
-            found = minimise(law, x, target, rho, start, bounds=bounds, direct=True, **ROUGHLY)
-            if found.converged[0]:
-                break
-        there = found.theta[0]
-        return Place(
-            at - theta[index], _risen(law, x, target, rho, there, base), there, bool(found.converged[0])
-        )
+        def settled(some: np.ndarray, start: np.ndarray) -> Optimum:
+            bounds = low[some], high[some]
+            start = np.clip(start, *bounds)
+            return minimise(
+                held, wide, goal[some], longer, start, weights[some], direct=True, bounds=bounds, **ROUGHLY
+            )
 
-    low_, high_ = (np.broadcast_to(limit, theta.shape) for limit in law.bounds)
-    index = law.names.index(what) if what in law.names and _alone(law, what) else -1
-    rise = rise if index < 0 else rise_held
-    low, high = (_edge(rise, theta, sign * error * quantile, allowed) for sign in (-1.0, 1.0))
-    return here + low, here + high
+        found = settled(count, begin)
+        again = np.flatnonzero(~found.converged)
+        if len(again):
+            second = settled(again, np.tile(theta, (len(again), 1)))
+            for name in ("theta", "converged"):
+                getattr(found, name)[again] = getattr(second, name)
+        with np.errstate(all="ignore"):
+            away = raw(found.theta)[count, which] - here[which]
+            value = rho.exact(rho.residual(target, law.log_loss(found.theta, x))).sum(axis=1)
+        risen = np.where(np.isfinite(value), np.maximum(value - base, 0.0), np.inf)
+        return [
+            Place(float(away[i]), float(risen[i]), found.theta[i], bool(found.converged[i])) for i in count
+        ]
+
+    steps = np.stack([-error * quantile, error * quantile])
+    allowed = quantile**2 * unit / 2
+    index = np.tile(np.arange(len(here)), 2)
+    edges = [_edge(theta, step, allowed[k]) for k, step in zip(index, steps.ravel(), strict=True)]
+    found = _together(edges, index, rise)
+    return here + np.reshape(found, (2, len(here)))
 
 
-def _risen(law: Law, x, target, rho: Rho, theta: np.ndarray, base: float) -> float:
-    value = float(rho.exact(rho.residual(target, law.log_loss(theta[None], x)[0])).sum())
-    return max(value - base, 0.0) if np.isfinite(value) else np.inf
+def _together(edges: list[Generator], index: np.ndarray, rise) -> list[float]:
+    """What searches return that ask for places, (offset, begin (P,)), one after the other; all that are still
+    at it are answered at once."""
+    out = [0.0] * len(edges)
+    asked = {place: next(edge) for place, edge in enumerate(edges)}
+    while asked:
+        offsets, begins = zip(*asked.values(), strict=True)
+        found = rise(index[list(asked)], np.array(offsets), np.stack(begins))
+        for place, there in zip(list(asked), found, strict=True):
+            try:
+                asked[place] = edges[place].send(there)
+            except StopIteration as done:
+                out[place] = done.value
+                del asked[place]
+    return out
 
 
 def constant(law: Law, name: str) -> bool:
@@ -207,16 +270,16 @@ class Place:
         return self.rise <= allowed or not self.optimum
 
 
-def _edge(rise: Callable[[float, np.ndarray], Place], theta, step: float, allowed: float) -> float:
+def _edge(theta: np.ndarray, step: float, allowed: float) -> Generator:
     """The offset, on the side of `step`, at which the objective has risen by `allowed`; infinite where it does not.
 
     The root of the rise is nearly a straight line in the offset, so the end is looked for along it, outwards
-    first and then between what is within and what is not.
+    first and then between what is within and what is not. Yields (offset, where to begin), and takes the Place.
     """
     inside, outside = Place(0.0, 0.0, theta, True), None
     asked, goal = step, float(np.sqrt(allowed))
     for _ in range(OUTWARD):
-        there = rise(asked, inside.theta)
+        there = yield asked, inside.theta
         if not np.isfinite(there.offset):
             return float(np.sign(step) * np.inf)
         if not there.within(allowed):
@@ -233,9 +296,11 @@ def _edge(rise: Callable[[float, np.ndarray], Place], theta, step: float, allowe
         near = abs(outside.offset - inside.offset) < 1e-3 * abs(outside.offset)
         if near or last - goal < NEAR_ENOUGH * goal:
             break
+        if inside.optimum and goal - first < NEAR_ENOUGH * goal:
+            return inside.offset
         part = (goal - first) / (last - first) if last > first else 0.5
         asked = inside.offset + min(max(part, 0.05), 0.95) * (outside.offset - inside.offset)
-        there = rise(asked, inside.theta)
+        there = yield asked, inside.theta
         if not abs(inside.offset) < abs(there.offset) < abs(outside.offset):
             break
         inside, outside = (there, outside) if there.within(allowed) else (inside, there)
@@ -326,14 +391,13 @@ def _scale(law: Law, x, target, rho: Rho, theta, clusters, slope, fitted=None) -
     return variance / plain, float(np.sqrt(max(variance, 1e-300)))
 
 
-def _quantity(law: Law, what: str, flops, params, tokens, fit: Fit):
-    """(parameters in the table's units, each (B,) -> (B,); whether that is a logarithm)."""
+def _quantity(law: Law, what: str, flops, params, tokens, fit: Fit) -> Quantity:
     if what in law.names:
         index = law.names.index(what)
         logs = law.parameters[index].positive
         if logs and not fit.params[what] > 0:
             raise InputError(f"profile: {what} has vanished from this fit")
-        return (lambda at: np.log(at[what]) if logs else at[what]), logs
+        return Quantity(what, (lambda at: np.log(at[what])) if logs else (lambda at: at[what]), logs)
     if what == "loss":
         place = {"params": params, "tokens": tokens, "flops": flops}
         inputs = {name: np.array([value], float) for name, value in place.items() if value is not None}
@@ -345,34 +409,34 @@ def _quantity(law: Law, what: str, flops, params, tokens, fit: Fit):
             shaped = {name: values[:, None] for name, values in at.items()}
             return np.log(law.loss(shaped, inputs)[:, 0])
 
-        return log_loss, True
+        return Quantity(what, log_loss, True)
     if not spends_compute(law) or what not in ("params_exponent", "params", "tokens"):
         raise InputError(f"profile: {law.name} has no {what!r}; it has {', '.join(law.names)}, loss")
     if what == "params_exponent":
         most = flops or float((6 * fit.data["params"] * fit.data["tokens"]).max())
-        return (lambda at: exponents(law, at, most)), False
+        return Quantity(what, lambda at: exponents(law, at, most))
     if not flops:
         raise InputError(f"profile: compute-optimal {what} need flops")
     if what == "params":
-        return (lambda at: optimum(law, at, flops)), True
-    return (lambda at: np.log(flops / 6) - optimum(law, at, flops)), True
+        return Quantity(what, lambda at: optimum(law, at, flops), True)
+    return Quantity(what, lambda at: np.log(flops / 6) - optimum(law, at, flops), True)
 
 
-def profiled(fit: Fit, names) -> dict[str, Interval]:
-    """Intervals of those of the parameters that have not vanished, and of factors that have."""
-    return {
-        name: profile_interval(fit, name)
-        for name in names
-        if fit.params[name] != 0 or constant(fit.law, name)
-    }
+def profiled(fit: Fit, names: Sequence[str]) -> dict[str, Interval]:
+    """Intervals of those of the parameters that have not vanished, of factors that have, and of whatever else."""
+    present = [name for name in names if fit.params.get(name) != 0]
+    empty = [name for name in names if name not in present and constant(fit.law, name)]
+    asked = [_quantity(fit.law, name, None, None, None, fit) for name in present]
+    return {**_profiles(fit, asked, fit.level), **{name: profile_interval(fit, name) for name in empty}}
 
 
 def by_profile(fit: Fit) -> Fit:
     """The fit with the intervals of its parameters and its exponent by profile likelihood."""
-    intervals = profiled(fit, fit.law.names)
     allocation = fit.allocation
+    more = [] if allocation is None else ["params_exponent"]
+    intervals = profiled(fit, [*fit.law.names, *more])
     if allocation is not None:
-        allocation = replace(allocation, interval=profile_interval(fit, "params_exponent"))
+        allocation = replace(allocation, interval=intervals.pop("params_exponent"))
     if fit.few:
         text = f"profile likelihood; allocations: {fit.resampled}"
     else:

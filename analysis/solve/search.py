@@ -30,6 +30,8 @@ FAR = 1.5
 SHORT, SHORT_STEPS = 12, 15
 LONG, LONG_STEPS = 3, 80
 MANY = 500
+# Of a smooth objective no further basins are looked for when so many of the starts have found the lowest one.
+RECURRED = 0.5
 # Numbers of a table up to which searches are remembered.
 REMEMBERED = 5000
 # More rows than this smooth whatever kinks there are.
@@ -77,6 +79,8 @@ def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     smooth = replace(rho, name="huber", delta=corner) if rough else rho
     # Starts on far slopes would take hundreds of steps to nowhere; those that lead the field get them below.
     pool = minimise(law, x, target, smooth, begin, steps=QUICK)
+    if not rough and _recurs(pool, law, x):
+        return pool
     # Of a wider corner only the valleys are wanted, not their very bottoms.
     how = {"steps": 2 * QUICK, "tolerance": 1e-8} if rough else {}
     pool = _joined(pool, _followed(law, x, target, smooth, pool, **how))
@@ -90,6 +94,14 @@ def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     if not rough:
         return _joined(pool, _walked(law, x, target, rho, pool.theta, _followed(law, x, target, rho, pool)))
     return _walked(law, x, target, rho, np.concatenate([pool.theta, begin[:LEADING]]))
+
+
+def _recurs(pool: Optimum, law: Law, x: np.ndarray) -> bool:
+    """Whether most starts came to the lowest optimum, and no term has vanished there that might do better
+    elsewhere."""
+    best = int(np.argmin(pool.value))
+    same = pool.converged & (pool.value <= pool.value[best] * (1 + 1e-9))
+    return float(same.mean()) >= RECURRED and not law.idle(pool.theta[best][None], x).any()
 
 
 def _followed(law: Law, x, target, rho: Rho, pool: Optimum, count: int = LEADING, **how) -> Optimum:
