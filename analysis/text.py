@@ -22,7 +22,11 @@ def number(value: float | None) -> str:
 
 
 def pair(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f"[{number(interval[0])}, {number(interval[1])}]"
+    """`[low, high]`; an end that the table does not bound is `inf`."""
+    if interval is None:
+        return ""
+    low, high = (str(end) if end is not None and math.isinf(end) else number(end) for end in interval)
+    return f"[{low}, {high}]"
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str], indent: str = "  ") -> str:

@@ -16,7 +16,7 @@ from analysis.allocations.optimum import DEVIATIONS
 from analysis.errors import InputError
 from analysis.fits.reach import beyond
 from analysis.fits.results import Deviation, Fit
-from analysis.intervals.bootstrap import Interval, interval
+from analysis.intervals.bootstrap import Interval, interval, left_out
 from analysis.laws.frontier import FACTOR, lowest, optimum, separable
 from analysis.laws.law import Law
 from analysis.laws.repeated import assumed, loss_at
@@ -168,6 +168,7 @@ def plan(
     if not np.isfinite(best):
         raise InputError("no run satisfies the limits: serving the smallest model takes the whole budget")
     params, tokens = float(np.exp(at)), float(search.tokens(at, budget))
+    intervals, told = _intervals(fit, search, flops, loss, (params, tokens, best))
     served = SERVED * params * limits.inference_tokens
     at_free, _ = free.best(fit.params, budget)
     unlimited = float(free.loss(fit.params, at_free, budget))
@@ -181,7 +182,7 @@ def plan(
         tokens=tokens,
         epochs=None if limits.unique_tokens is None else tokens / limits.unique_tokens,
         loss=best,
-        intervals=_intervals(fit, search, flops, loss, (params, tokens, best)),
+        intervals=intervals,
         level=fit.level,
         binding=_binding(limits, int(where), params, tokens),
         free={
@@ -193,7 +194,7 @@ def plan(
         naive_flops=_naive(fit, free, same, limits),
         deviations=tuple(_deviations(fit, search, at, budget, best, limits)),
         limits=limits,
-        warnings=(*_said(fit, limits), *beyond(fit, params, tokens, flops - served), *fit.warnings),
+        warnings=(*told, *_said(fit, limits), *beyond(fit, params, tokens, flops - served), *fit.warnings),
         why="" if fit.leading is None else fit.leading.reason,
     )
 
@@ -303,25 +304,28 @@ def _naive(fit: Fit, free: Search, budget: float, limits: Limits) -> float | Non
 
 def _intervals(
     fit: Fit, search: Search, flops: float, loss: float | None, here: tuple[float, float, float]
-) -> dict[str, Interval]:
+) -> tuple[dict[str, Interval], tuple[Note, ...]]:
     if not fit.draws:
-        return {}
+        return {}, ()
     draws = {name: np.asarray(values)[:MOST_DRAWS] for name, values in fit.draws.items()}
     budget = np.log(flops)
-    drawn = {}
+    drawn, told = {}, ()
     if loss is not None:
         budget = search.budget(draws, np.log(loss), budget, NEAR)
+        told = left_out("budget that reaches the loss", budget)
         drawn["flops"] = np.exp(np.where(np.isfinite(budget), budget, np.nan))
         budget = np.where(np.isfinite(budget), budget, np.log(flops))
     at, _ = search.best(draws, budget)
+    told = (*told, *left_out("compute optimum", at))
     drawn |= {"params": np.exp(at), "tokens": search.tokens(at, budget)}
     if loss is None:
         drawn["loss"] = search.loss(draws, at, budget)
     values = dict(zip(("params", "tokens", "loss"), here, strict=True)) | {"flops": flops}
-    return {
+    intervals = {
         name: interval(values[name], numbers, fit.level, fit.spread, positive=True)
         for name, numbers in drawn.items()
     }
+    return intervals, told
 
 
 def _deviations(

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.fits.reach import beyond
 from analysis.fits.results import Allocation, Deviation, Fit
-from analysis.intervals.bootstrap import interval
+from analysis.intervals.bootstrap import interval, left_out
 from analysis.laws.frontier import FACTOR, loss_along, optimum, spends_compute
 from analysis.laws.law import Law
 
@@ -34,10 +34,11 @@ def allocate(fit: Fit, flops: float) -> Allocation:
         )
     params, tokens = np.exp(log_n), flops / FACTOR / np.exp(log_n)
     loss = float(loss_along(law, fit.params, log_n, flops))
-    intervals = {}
+    intervals, told = {}, ()
     if fit.draws:
         logs = optimum(law, fit.draws, flops)
         losses = loss_along(law, fit.draws, logs, flops)
+        told = left_out("compute optimum", logs)
         drawn = {"params": np.exp(logs), "tokens": flops / FACTOR / np.exp(logs), "loss": losses}
         here = {"params": params, "tokens": tokens, "loss": loss}
         for name, values in drawn.items():
@@ -45,7 +46,7 @@ def allocate(fit: Fit, flops: float) -> Allocation:
     deviations = tuple(_deviation(law, fit.params, flops, log_n, loss, factor) for factor in DEVIATIONS)
     return Allocation(
         float(flops), float(params), float(tokens), loss, intervals, fit.level, deviations, law.name,
-        (*beyond(fit, float(params), float(tokens), flops), *fit.warnings),
+        (*told, *beyond(fit, float(params), float(tokens), flops), *fit.warnings),
         "" if fit.leading is None else fit.leading.reason,
     )  # fmt: skip
 

@@ -69,5 +69,7 @@ def about(
     law, values = blend.laws[0]
     own = np.log(loss_at(law, values, inputs))
     form = float(ndtri(0.5 + level / 2)) * apart
-    down, up = np.hypot(own - np.log(low), form), np.hypot(np.log(high) - own, form)
+    # An interval of skewed draws need not hold the estimate; an arm on the other side of it has no length.
+    arms = np.maximum([own - np.log(low), np.log(high) - own], 0.0)
+    down, up = np.hypot(arms, form)
     return np.exp(middle), np.exp(middle - down), np.exp(middle + up)

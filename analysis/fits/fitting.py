@@ -16,7 +16,7 @@ from analysis.fits.kept import Kept, beside
 from analysis.fits.noise import Stated, weighted
 from analysis.fits.profile import by_profile, constant, profiled
 from analysis.fits.results import Exponents, Fit, Objective
-from analysis.intervals.bootstrap import bootstrap, interval, student_suits
+from analysis.intervals.bootstrap import bootstrap, interval, left_out, student_suits
 from analysis.intervals.freedom import Freedom
 from analysis.laws.frontier import exponents, spends_compute
 from analysis.laws.law import Law
@@ -185,7 +185,7 @@ def _fitted(
         name: interval(params[name], values, level, spread, params[name] > 0 and name not in signed)
         for name, values in draw_values.items()
     }
-    allocation = _allocation(law, params, draw_values, rows, level, spread)
+    allocation, unbounded = _allocation(law, params, draw_values, rows, level, spread)
     data = {"row": rows.rows, **rows.inputs, "loss": rows.loss, "fitted": loss, "residual": residual}
     result = Fit(
         law=law,
@@ -207,6 +207,7 @@ def _fitted(
             *said,
             *_clusters(rows, law),
             *_unseen(law, x, theta),
+            *unbounded,
             *_corner(asked, rho, rows, law, noise),
             *remarks(rows, law, certificate, residual, noise, value, lost, gone.mean(axis=0)),
         ),
@@ -224,10 +225,21 @@ def _fitted(
         rho=rho,
     )
     if method == "profile" or few:
-        return by_profile(result)
+        return _bounded(by_profile(result))
     # Draws of a factor that is 0 pile up there; what the table allows it to be is another question.
     empty = [name for name, pair in intervals.items() if params[name] == 0 and constant(law, name)]
-    return replace(result, intervals={**intervals, **profiled(result, empty)})
+    return _bounded(replace(result, intervals={**intervals, **profiled(result, empty)}))
+
+
+def _bounded(fit: Fit) -> Fit:
+    """The fit, having said which of its intervals have no end."""
+    free = [name for name, pair in fit.intervals.items() if not np.isfinite(pair).all()]
+    if not free:
+        return fit
+    text = (
+        f"the table does not bound {', '.join(free)} at this level: no value is too large, or none too small"
+    )
+    return replace(fit, warnings=(*fit.warnings, Note("unbounded", text)))
 
 
 def _corner(asked: Rho, rho: Rho, rows: Sample, law: Law, noise: Noise) -> tuple[Note, ...]:
@@ -244,8 +256,8 @@ def _corner(asked: Rho, rho: Rho, rows: Sample, law: Law, noise: Noise) -> tuple
     if rho.name == "huber" and rho.delta > 0.5 * noise.size:
         return ()
     text = (
-        f"the objective's corner is far below the noise: of {len(rows)} rows the fit passes through some, "
-        f"and intervals hold the truth too seldom; without --delta and --objective the corner follows the noise"
+        f"the objective's corner is far below the noise: of {len(rows)} rows the fit passes through some, and "
+        f"intervals hold the truth too seldom; without --delta and --objective the corner follows the noise"
     )
     return (Note("corner_below_noise", text),)
 
@@ -306,12 +318,15 @@ def _allocation(
     rows: Sample,
     level: float,
     spread: float | Freedom,
-) -> Exponents | None:
+) -> tuple[Exponents | None, tuple[Note, ...]]:
     if not spends_compute(law):
-        return None
+        return None, ()
     flops = float((6 * rows.inputs["params"] * rows.inputs["tokens"]).max())
     here = float(exponents(law, params, flops))
     if not np.isfinite(here):
-        return None
-    pair = interval(here, exponents(law, draws, flops), level, spread) if draws else None
-    return Exponents(here, 1.0 - here, pair)
+        return None, ()
+    if not draws:
+        return Exponents(here, 1.0 - here, None), ()
+    drawn = exponents(law, draws, flops)
+    pair = interval(here, drawn, level, spread)
+    return Exponents(here, 1.0 - here, pair), left_out("allocation exponent", drawn)

@@ -47,8 +47,8 @@ def prediction_interval(
 
 
 def _student(fit: Fit, inputs: Mapping[str, Any], middle: np.ndarray, level: float, size):
-    """The ends by profile likelihood; arms of law and run add as their squares do. size: of the run's noise, over
-    the typical row's."""
+    """The ends by profile likelihood; arms of law and run add as their squares do. size: of the run's noise,
+    over the typical row's."""
     flat = {
         name: np.broadcast_to(np.asarray(each, float), middle.shape).ravel() for name, each in inputs.items()
     }

@@ -18,8 +18,8 @@ from analysis.solve.estimator import Optimum, curvature, minimise
 from analysis.solve.objectives import Rho
 from analysis.solve.scale import CORNER, noise_of
 
-# Weight of the row that holds a quantity near its place, over the curvature of the others along it. Stiffer, the
-# way along a bent surface takes hundreds of steps.
+# Weight of the row that holds a quantity near its place, over the curvature of the others along it. A stiffer
+# one takes hundreds of steps along a bent surface.
 HOLD = 100.0
 STEP = 1e-4
 # How often an end is looked for further out, each time up to FURTHER times as far, and how often between.
@@ -128,8 +128,8 @@ def student_quantile(fit: Fit, level: float) -> float:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is profiled: a function of parameters in the table's units, each (B,), that gives (B,). logs: whether
-    it is the logarithm of what is asked for."""
+    """What is profiled: a function of parameters in the table's units, each (B,), that gives (B,). logs:
+    whether it is the logarithm of what is asked for."""
 
     name: str
     public: Callable[[Mapping[str, np.ndarray]], np.ndarray]
@@ -154,7 +154,7 @@ def _profiles(fit: Fit, asked: Sequence[Quantity], level: float) -> dict[str, In
 def profiles_of(fit: Fit, public, level: float, names: Sequence[str]) -> np.ndarray:
     """(2, K) ends of quantities, a function of parameters in the table's units, each (B,), that gives (B, K).
 
-    All ends are looked for at once: each is a fit of few rows, and so many of them are hardly dearer than one.
+    All ends are looked for at once: each is a fit of few rows, and many of them are hardly dearer than one.
     """
     law, rho, rows = fit.law, fit.rho, fit.rows
     x, target, centre = centred(rows, law, rho)
@@ -183,9 +183,9 @@ def profiles_of(fit: Fit, public, level: float, names: Sequence[str]) -> np.ndar
     alone = np.array([law.names.index(n) if n in law.names and _alone(law, n) else -1 for n in names])
 
     def rise(which: np.ndarray, offsets: np.ndarray, begin: np.ndarray) -> list[Place]:
-        """The lowest objective with quantities pulled towards their offsets, one a row. Where it comes to rest is
-        a point of the profile, however near the goal that is; so it is the offset it has that counts. Parameters
-        that are fitted as they stand are held exactly."""
+        """The lowest objective with quantities pulled towards their offsets, one a row. Where it comes to
+        rest is a point of the profile, however near the goal that is; so it is the offset it has that counts.
+        Parameters that are fitted as they stand are held exactly."""
         count = np.arange(len(which))
         goal = np.column_stack([np.tile(target, (len(which), 1)), np.zeros((len(which), len(here)))])
         weights = np.column_stack([np.ones((len(which), len(target))), np.zeros((len(which), len(here)))])
@@ -258,7 +258,8 @@ def _alone(law: Law, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Place:
-    """A point of the profile: offset of the quantity, rise of the objective, theta (P,), whether it is an optimum."""
+    """A point of the profile: the quantity's offset, the objective's rise, theta (P,), whether that is an
+    optimum."""
 
     offset: float
     rise: float
@@ -266,15 +267,16 @@ class Place:
     optimum: bool
 
     def within(self, allowed: float) -> bool:
-        """An objective that was not minimised is above its minimum: it can accept an offset, never refuse one."""
+        """An objective that was not minimised is above its minimum: it can accept an offset, not refuse it."""
         return self.rise <= allowed or not self.optimum
 
 
 def _edge(theta: np.ndarray, step: float, allowed: float) -> Generator:
-    """The offset, on the side of `step`, at which the objective has risen by `allowed`; infinite where it does not.
+    """The offset, on the side of `step`, at which the objective has risen by `allowed`; infinite where it does
+    not. Yields (offset, where to begin), and takes the Place.
 
     The root of the rise is nearly a straight line in the offset, so the end is looked for along it, outwards
-    first and then between what is within and what is not. Yields (offset, where to begin), and takes the Place.
+    first and then between what is within and what is not.
     """
     inside, outside = Place(0.0, 0.0, theta, True), None
     asked, goal = step, float(np.sqrt(allowed))
@@ -360,8 +362,8 @@ def _vanished(
 
 
 def _scale(law: Law, x, target, rho: Rho, theta, clusters, slope, fitted=None) -> tuple[float, float]:
-    """(what a chi-square of one unit is in the objective, standard error of the quantity). fitted: where residuals
-    are taken, if not at theta.
+    """(what a chi-square of one unit is in the objective, standard error of the quantity). fitted: where
+    residuals are taken, if not at theta.
 
     Independent rows give it by the mean square of rho' over the mean of rho'', with the degrees of freedom
     that are left: for squared errors Student's theory to the letter. Dependent ones give it by cluster.
@@ -423,7 +425,7 @@ def _quantity(law: Law, what: str, flops, params, tokens, fit: Fit) -> Quantity:
 
 
 def profiled(fit: Fit, names: Sequence[str]) -> dict[str, Interval]:
-    """Intervals of those of the parameters that have not vanished, of factors that have, and of whatever else."""
+    """Intervals of those parameters that have not vanished, of factors that have, and of whatever else."""
     present = [name for name in names if fit.params.get(name) != 0]
     empty = [name for name in names if name not in present and constant(fit.law, name)]
     asked = [_quantity(fit.law, name, None, None, None, fit) for name in present]

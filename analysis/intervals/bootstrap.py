@@ -19,6 +19,7 @@ from analysis.intervals.resample import (
 )
 from analysis.intervals.student import draws_student
 from analysis.laws.law import Law
+from analysis.notes import Note
 from analysis.solve.estimator import Optimum
 from analysis.solve.objectives import Rho
 from analysis.solve.scale import are_few
@@ -105,6 +106,15 @@ def interval(
     """Percentiles of the draws, moved away from the estimate by the factor `spread` (in logs if positive)."""
     low, high = widened(np.asarray(estimate, float), np.asarray(draws, float), level, spread, positive)
     return float(low), float(high)
+
+
+def left_out(what: str, draws: np.ndarray) -> tuple[Note, ...]:
+    """What to say of draws (B,) that have no finite value, of which an interval knows nothing."""
+    lost = float(np.mean(~np.isfinite(draws)))
+    if not lost > 0:
+        return ()
+    text = f"{lost:.1%} of the draws have no {what}; its interval is that of the others"
+    return (Note("draws_left_out", text),)
 
 
 def widened(estimate: np.ndarray, draws: np.ndarray, level: float, spread: float | Freedom, positive: bool):

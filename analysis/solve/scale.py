@@ -31,16 +31,16 @@ def are_few(rows: int, parameters: int) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """The scatter of rows about a law. size: standard deviation of one row, in units of `Rho.residual`. residual (n,):
-    what least squares would leave; leverage (n,) of each row in it."""
+    """The scatter of rows about a law. size: standard deviation of one row, in units of `Rho.residual`.
+    residual (n,): what least squares would leave; leverage (n,) of each row in it."""
 
     size: float
     residual: np.ndarray
     leverage: np.ndarray
 
     def outlying(self, chance: float) -> np.ndarray:
-        """(n,) whether a row lies further off than normal noise puts any of them in a share `chance` of tables: its
-        residual over the scatter of the others, Student's t for one row less (Cook and Weisberg 1982,
+        """(n,) whether a row lies further off than normal noise puts any of them in a share `chance` of tables:
+        its residual over the scatter of the others, Student's t for one row less (Cook and Weisberg 1982,
         2.2.1)."""
         from scipy.special import stdtrit
 
@@ -69,7 +69,7 @@ def noise_of(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.nd
 
 
 def tangent(law: Law, x, target, rho: Rho, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(residuals (n,), their slope (n, P) in the parameters with the sign turned), both as `rho` weighs rows."""
+    """(residuals (n,), their slope (n, P) in the parameters, sign turned), both as `rho` weighs rows."""
     around = law.evaluate(theta[None], x)
     jacobian = around.jacobian[0].T
     unit = np.exp(around.value[0]) if rho.raw else np.ones(len(target))
@@ -86,10 +86,10 @@ def spanned(jacobian: np.ndarray) -> np.ndarray:
 
 
 def size_of(residual: np.ndarray, leverage: np.ndarray) -> float:
-    """The standard deviation of the noise behind residuals (n,) of an M-fit, by Huber's proposal 2 (1964, Ann. Math.
-    Statist. 35), each residual compared with what its leverage leaves of normal noise: of nine rows and five
-    parameters two thirds are gone, and few of them reach the corner (Koller and Stahel 2011, Comput. Stat.
-    Data Anal. 55). Without clipping it is the usual root of the sum of squares over the degrees of freedom.
+    """The standard deviation of the noise behind residuals (n,) of an M-fit, by Huber's proposal 2 (1964, Ann.
+    Math. Statist. 35), each residual compared with what its leverage leaves of normal noise: of nine rows and
+    five parameters two thirds are gone, and few of them reach the corner (Koller and Stahel 2011, Comput.
+    Stat. Data Anal. 55). Without clipping it is the usual root of the sum of squares over the degrees of freedom.
     """
     size = float(np.sqrt(np.mean(residual**2)))
     if not size > 1e-14:
@@ -115,8 +115,8 @@ def _expected(spread: float) -> float:
 
 
 def with_corner(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Rho:
-    """The objective with its corner settled: that of the noise where it may be and rows are few, three digits of it,
-    so that `--delta` can ask for the same fit again. Never below the corner it came with."""
+    """The objective with its corner settled: that of the noise where it may be and rows are few, three digits
+    of it, so that `--delta` can ask for the same fit again. Never below the corner it came with."""
     if not (rho.scaled and rho.name == "huber" and are_few(len(target), len(law.names))):
         return replace(rho, scaled=False)
     found = search(law, x, target, replace(rho, name="squared", scaled=False))
