@@ -256,7 +256,7 @@ def _corner(asked: Rho, rho: Rho, rows: Sample, law: Law, noise: Noise) -> tuple
     if rho.name == "huber" and rho.delta > 0.5 * noise.size:
         return ()
     text = (
-        f"the objective's corner is far below the noise: of {len(rows)} rows the fit passes through some, and "
+        f"the corner is far below the noise: of {len(rows)} rows the fit passes through some, and "
         f"intervals hold the truth too seldom; without --delta and --objective the corner follows the noise"
     )
     return (Note("corner_below_noise", text),)

@@ -267,12 +267,12 @@ class Place:
     optimum: bool
 
     def within(self, allowed: float) -> bool:
-        """An objective that was not minimised is above its minimum: it can accept an offset, not refuse it."""
+        """An objective not minimised is above its minimum: it can accept an offset, not refuse it."""
         return self.rise <= allowed or not self.optimum
 
 
 def _edge(theta: np.ndarray, step: float, allowed: float) -> Generator:
-    """The offset, on the side of `step`, at which the objective has risen by `allowed`; infinite where it does
+    """The offset, on the side of `step`, where the objective has risen by `allowed`; infinite where it does
     not. Yields (offset, where to begin), and takes the Place.
 
     The root of the rise is nearly a straight line in the offset, so the end is looked for along it, outwards

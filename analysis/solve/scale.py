@@ -39,8 +39,8 @@ class Noise:
     leverage: np.ndarray
 
     def outlying(self, chance: float) -> np.ndarray:
-        """(n,) whether a row lies further off than normal noise puts any of them in a share `chance` of tables:
-        its residual over the scatter of the others, Student's t for one row less (Cook and Weisberg 1982,
+        """(n,) whether a row lies further off than normal noise puts any in a share `chance` of tables: its
+        residual over the scatter of the others, Student's t for one row less (Cook and Weisberg 1982,
         2.2.1)."""
         from scipy.special import stdtrit
 
@@ -87,9 +87,9 @@ def spanned(jacobian: np.ndarray) -> np.ndarray:
 
 def size_of(residual: np.ndarray, leverage: np.ndarray) -> float:
     """The standard deviation of the noise behind residuals (n,) of an M-fit, by Huber's proposal 2 (1964, Ann.
-    Math. Statist. 35), each residual compared with what its leverage leaves of normal noise: of nine rows and
-    five parameters two thirds are gone, and few of them reach the corner (Koller and Stahel 2011, Comput.
-    Stat. Data Anal. 55). Without clipping it is the usual root of the sum of squares over the degrees of freedom.
+    Math. Statist. 35), each residual compared with what its leverage leaves of normal noise: of nine rows
+    and five parameters two thirds are gone, and few of them reach the corner (Koller and Stahel 2011, Comput.
+    Stat. Data Anal. 55). Unclipped it is the root of the sum of squares over the degrees of freedom.
     """
     size = float(np.sqrt(np.mean(residual**2)))
     if not size > 1e-14:
