@@ -186,10 +186,11 @@ def test_row_order_does_not_matter():
 
 
 def test_twice_the_rows_is_twice_the_sum():
-    """Sum reduction: copies scale the objective and leave the optimum where it was."""
+    """Sum reduction: copies scale the objective and leave the optimum where it was. At one corner:
+    that of 36 rows would follow their noise, that of 72 would not."""
     table = grid(noise=0.01)
-    law = sl.fit(table, bootstrap=0)
-    double = sl.fit({name: np.tile(values, 2) for name, values in table.items()}, bootstrap=0)
+    law = sl.fit(table, bootstrap=0, delta=1e-3)
+    double = sl.fit({name: np.tile(values, 2) for name, values in table.items()}, bootstrap=0, delta=1e-3)
     assert double.objective.value == pytest.approx(2 * law.objective.value, rel=1e-10)
     assert double.params["A"] == pytest.approx(law.params["A"], rel=1e-6)
     assert "duplicates" in {note.code for note in double.warnings}
