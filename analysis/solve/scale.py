@@ -86,10 +86,12 @@ def spanned(jacobian: np.ndarray) -> np.ndarray:
 
 
 def size_of(residual: np.ndarray, leverage: np.ndarray) -> float:
-    """The standard deviation of the noise behind residuals (n,) of an M-fit, by Huber's proposal 2 (1964,
-    Ann. Math. Statist. 35), each residual compared with what its leverage leaves of normal noise: of nine rows
-    and five parameters two thirds are gone, and few of them reach the corner (Koller and Stahel 2011, Comput.
-    Stat. Data Anal. 55). Unclipped it is the root of the sum of squares over the degrees of freedom.
+    """The standard deviation of the noise behind residuals (n,) of an M-fit.
+
+    Huber's proposal 2 (1964, Ann. Math. Statist. 35), each residual compared with what its leverage leaves of
+    normal noise: of nine rows and five parameters two thirds are gone, and few reach the corner (Koller and
+    Stahel 2011, Comput. Stat. Data Anal. 55). Unclipped it is the root of the sum of squares over the degrees
+    of freedom.
     """
     size = float(np.sqrt(np.mean(residual**2)))
     if not size > 1e-14:
