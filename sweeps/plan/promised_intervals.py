@@ -128,7 +128,6 @@ def promised(design: Design, prior: Expected | Prior, studies: int = _STUDIES, s
 
 
 def _simulated(design: Design, points: int, prior: Expected, studies: int, seed: int) -> Promise:
-    from analysis.fits.fitting import HOFFMANN
     from analysis.intervals.bootstrap import bootstrap, interval, widened
     from analysis.laws.frontier import exponents
     from analysis.laws.named import find
@@ -147,7 +146,8 @@ def _simulated(design: Design, points: int, prior: Expected, studies: int, seed:
     rng = np.random.default_rng(seed)
     targets = exact + noise.draw(n, d, trunks, studies, rng) - centre["loss"]
     targets += 1e-7 * rng.standard_normal(targets.shape)  # without any noise there is no scale to fit by
-    found = minimise(law, x, targets, HOFFMANN, np.repeat(truth[None], studies, axis=0))
+    rho = _objective(law, points, noise)
+    found = minimise(law, x, targets, rho, np.repeat(truth[None], studies, axis=0))
     values = law.to_public(found.theta, centre)
     most = float((6 * n * d).max())
     best = prior.optimal_params(10 * most)
@@ -162,7 +162,7 @@ def _simulated(design: Design, points: int, prior: Expected, studies: int, seed:
             {"params": n, "tokens": d}, loss, np.arange(len(n)), np.zeros(len(n), bool),
             trunks if by_trunk else np.arange(len(n)), by_trunk, (), (),
         )  # fmt: skip
-        one = (law, x, targets[index], HOFFMANN, found.theta[index][None], rows)
+        one = (law, x, targets[index], rho, found.theta[index][None], rows)
         _, spread, drawn = bootstrap(*one, _DRAWS, "auto", 0.95, seed + index)
         draws = law.to_public(drawn.theta, centre)
         here = {name: float(of[index]) for name, of in values.items()}
@@ -181,6 +181,17 @@ def _simulated(design: Design, points: int, prior: Expected, studies: int, seed:
     lost = 1 - float(found.converged.mean())
     split = _median(splits) if splits else None
     return Promise(design.grid, points, ranges, split, float(np.nanmedian(widths)), lost, law=law.name)
+
+
+def _objective(law, points: int, noise: Scatter):
+    """What `lab fit` minimises: of few rows its corner is that of the noise."""
+    from analysis.fits.fitting import HOFFMANN
+    from analysis.solve.scale import CORNER, are_few
+
+    if not are_few(points, len(law.names)):
+        return HOFFMANN
+    size = float(np.sqrt(noise.model**2 + noise.trunk**2 + noise.run**2))
+    return replace(HOFFMANN, delta=max(HOFFMANN.delta, CORNER * size))
 
 
 def _median(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -216,7 +227,6 @@ def _freed(law, params, n, d, trunks, seen: Scatter, rounds: int = 3) -> Scatter
     A fit follows part of what it is fitted to, the more the fewer sizes there are; how much of each kind is
     found by simulating it (indirect inference: Gourieroux, Monfort and Renault 1993).
     """
-    from analysis.fits.fitting import HOFFMANN
     from analysis.solve.estimator import minimise
 
     x, centre = _centred(n, d, law.loss(params, {"params": n, "tokens": d}))
@@ -225,7 +235,8 @@ def _freed(law, params, n, d, trunks, seen: Scatter, rounds: int = 3) -> Scatter
     found = seen
     for _ in range(rounds):
         targets = exact + found.draw(n, d, trunks, _STUDIES, np.random.default_rng(0))
-        theta = minimise(law, x, targets, HOFFMANN, np.repeat(truth[None], _STUDIES, axis=0)).theta
+        rho = _objective(law, len(n), found)
+        theta = minimise(law, x, targets, rho, np.repeat(truth[None], _STUDIES, axis=0)).theta
         left = [measured(row, n, d, trunks) for row in targets - law.log_loss(theta, x)]
         factors = {}
         for name in ("model", "trunk", "run"):
