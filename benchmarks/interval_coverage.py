@@ -4,7 +4,8 @@ tables.
 `python -m benchmarks.interval_coverage [CELL ...] [--tables 100] [--draws 200] [--first 0]` prints a line a
 cell. Table number i of a cell is made from seed i alone. CELLS: `rows-9` ... `rows-25` (grids of 3 x 3 ... 5
 x 5, noise 2 %), with `+outlier` one run in each, at random, 10 % too high; `offset-0` ... `offset-1.7` (5 x
-5, noise 1 %, planted E); `long-19000`, `long-24000` (8 runs of so many checkpoints in all); `few-runs` (4
+5, noise 1 %, planted E); `trunks-5`, `trunks-7` (so many sizes of four branches each, 1 % of noise the
+trunk's); `long-19000`, `long-24000` (8 runs of so many checkpoints in all); `few-runs` (4
 such runs); `stated` and `stated-clusters` (each row's noise known, ten-fold range).
 
 Every line: share of intervals that hold the truth; below it their median width over the ideal one's, which is
@@ -24,6 +25,7 @@ from functools import partial
 import numpy as np
 
 import analysis as sl
+from analysis.intervals import freedom
 
 LAW = sl.LAWS["chinchilla"]
 TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.366}
@@ -89,6 +91,15 @@ def long(runs: int, total: int, rng: np.random.Generator) -> Table:
     return made(TRUTH, columns, 0.005, rng, 0.01, np.repeat(np.arange(runs), each))
 
 
+def trunks(count: int, rng: np.random.Generator) -> Table:
+    """So many trunks of four branches: 1 % of noise is the trunk's, 0.3 % a branch's."""
+    columns = crossed(np.geomspace(2e6, 2e8, count), 2e8 * 4.0 ** np.arange(4))
+    run = np.repeat(np.arange(count), 4)
+    table = made(TRUTH, columns, 0.003, rng, 0.01, run)
+    table.columns["cluster"] = run.astype(str).astype(object)
+    return table
+
+
 def stated(rng: np.random.Generator) -> Table:
     """40 runs anywhere, their relative noise stated, from 0.3 to 3 % evenly in logs."""
     columns = {"params": 10 ** rng.uniform(7, 9.5, 40), "tokens": 10 ** rng.uniform(8.3, 10.8, 40)}
@@ -117,6 +128,8 @@ CELLS: dict[str, Callable[[np.random.Generator], Table]] = {
         for bad in (False, True)
     },
     **{f"offset-{value:g}": partial(offset, value) for value in (0.0, 0.3, 1.0, 1.7)},
+    "trunks-5": partial(trunks, 5),
+    "trunks-7": partial(trunks, 7),
     "long-19000": partial(long, 8, 19_000),
     "long-24000": partial(long, 8, 24_000),
     "few-runs": partial(long, 4, 24_000),
@@ -244,7 +257,13 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--method", default="auto")
     parser.add_argument("--objective", default="huber")
+    parser.add_argument("--set", default="", help="a constant of analysis.intervals.freedom: NAME=VALUE")
     options = parser.parse_args()
+    if options.set:
+        name, _, value = options.set.partition("=")
+        if not hasattr(freedom, name):
+            parser.error(f"--set: analysis.intervals.freedom has no {name}")
+        setattr(freedom, name, float(value))
     for cell in options.cells:
         started = time.process_time()
         seeds = range(options.first, options.first + options.tables)

@@ -8,6 +8,8 @@ import numpy as np
 
 # A variance with fewer degrees of freedom has no mean to speak of.
 FEWEST = 2.0
+# The share of a row that leverage leaves at least: what a fit follows whole says nothing of noise.
+LEFT = 0.05
 # Draws whose values lie further out say nothing about the slope of a quantity.
 TAILS = (2.5, 97.5)
 
@@ -112,7 +114,7 @@ def corrected(basis: np.ndarray, clusters: np.ndarray, values: np.ndarray, power
     for cluster in range(int(clusters.max()) + 1):
         rows = np.flatnonzero(clusters == cluster)
         axes, sizes, _ = np.linalg.svd(basis[rows], full_matrices=False)
-        more = np.maximum(1.0 - sizes**2, 0.05) ** -power - 1.0
+        more = np.maximum(1.0 - sizes**2, LEFT) ** -power - 1.0
         part = axes.T @ values[rows]
         out[rows] += axes @ (more * part.T).T
     return out
