@@ -171,7 +171,10 @@ def _fitted(
         # As a row of typical noise would have them.
         scaled = scaled / stated.factor(rows.noise, rows.loss)
     noise = noise_of(law, x, target, rho, theta)
-    few = student_suits(rows, law, method) and draws > 0 and rho.name != "l1"
+    few = known is None and student_suits(rows, law, method) and draws > 0 and rho.name != "l1"
+    if known is not None and asked.scaled and are_few(len(rows), len(law.names)):
+        # What is only scored has draws as few rows have them, and no ends that are looked for one by one.
+        rho = replace(rho, delta=max(rho.delta, CORNER * noise.size))
     near = [index for index in distinct_optima(found, 6) if found.value[index] <= 1.05 * value]
     begin = found.theta[near]
     resampled, spread, drawn = bootstrap(

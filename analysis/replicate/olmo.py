@@ -84,7 +84,7 @@ def _predict(runs: Mapping[str, Mapping[str, np.ndarray]], name: str):
         first = int(np.ceil(SKIPPED * len(x)))
         bits.append(_smoothed(x[first:]))
         accuracy.append(_smoothed(y[first:]))
-    law = fit({key: np.array(values, float) for key, values in table.items()}, bootstrap=0)
+    law = fit({key: np.array(values, float) for key, values in table.items()}, delta=1e-3, bootstrap=0)
     loss = float(law.predict(params=TARGET_PARAMS, tokens=TARGET_TOKENS))
     x, y = np.concatenate(bits), np.concatenate(accuracy)
     # The source adds the point of no loss and full accuracy.
