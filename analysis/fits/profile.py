@@ -11,7 +11,7 @@ from analysis.errors import InputError
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import Interval
 from analysis.intervals.resample import inflated
-from analysis.laws.frontier import exponents, optimum, spends_compute
+from analysis.laws.frontier import exponents, optimum, separable, spends_compute
 from analysis.laws.law import Law
 from analysis.solve.centre import centred
 from analysis.solve.estimator import Optimum, curvature, minimise
@@ -435,9 +435,11 @@ def profiled(fit: Fit, names: Sequence[str]) -> dict[str, Interval]:
 def by_profile(fit: Fit) -> Fit:
     """The fit with the intervals of its parameters and its exponent by profile likelihood."""
     allocation = fit.allocation
-    more = [] if allocation is None else ["params_exponent"]
+    # Where the optimum is searched for, a profile would take thousands of searches; draws take one each.
+    drawn = fit.few and not separable(fit.law)
+    more = [] if allocation is None or drawn else ["params_exponent"]
     intervals = profiled(fit, [*fit.law.names, *more])
-    if allocation is not None:
+    if more and allocation is not None:
         allocation = replace(allocation, interval=intervals.pop("params_exponent"))
     if fit.few:
         text = f"profile likelihood; allocations: {fit.resampled}"
