@@ -155,7 +155,7 @@ def infinite(value, path=()):
         for name, item in value.items():
             yield from infinite(item, (*path, name))
     elif isinstance(value, (list, tuple)):
-        pair = len(value) == 2 and {"intervals", "interval"} & set(path)
+        pair = len(value) == 2 and {"intervals", "interval", "undetermined"} & set(path)
         for item in value:
             yield from infinite(item, (*path, "end" if pair else "item"))
     elif isinstance(value, float) and math.isinf(value):
