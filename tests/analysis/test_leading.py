@@ -86,9 +86,9 @@ def test_many_points_are_predicted_by_the_blend_without_a_fit(forecast, monkeypa
     (cell,) = forecast.cells
     found = forecast.predict(np.array([[2e6], [5e5]]), np.array([2e8, 3e8, 1e7]))
     assert found.loss.shape == found.low.shape == found.high.shape == (2, 3)
-    assert (found.loss[0, 0], found.low[0, 0], found.high[0, 0]) == pytest.approx(
-        (cell.predicted, cell.low, cell.high), rel=1e-12
-    )
+    assert found.loss[0, 0] == pytest.approx(cell.predicted, rel=1e-12)
+    # Ends of few rows are looked for, all at once: to rounding of the search.
+    assert (found.low[0, 0], found.high[0, 0]) == pytest.approx((cell.low, cell.high), rel=1e-6)
     assert (found.low < found.loss).all() and (found.loss < found.high).all()  # noqa: PT018
     # The leading law alone is narrower: the blend knows that laws part.
     low, high = forecast.fit.predict_interval(2e6, 2e8, level=0.9)
