@@ -70,6 +70,8 @@ def about(
     own = np.log(loss_at(law, values, inputs))
     form = float(ndtri(0.5 + level / 2)) * apart
     # An interval of skewed draws need not hold the estimate; an arm on the other side of it has no length.
-    arms = np.maximum([own - np.log(low), np.log(high) - own], 0.0)
+    # An end that the table does not bound is 0 or infinite, and stays so.
+    with np.errstate(divide="ignore"):
+        arms = np.maximum([own - np.log(low), np.log(high) - own], 0.0)
     down, up = np.hypot(arms, form)
     return np.exp(middle), np.exp(middle - down), np.exp(middle + up)

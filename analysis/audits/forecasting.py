@@ -160,8 +160,9 @@ def _widen(cell: Cell, factor: float) -> Cell:
     """The cell with its interval stretched about the prediction, in logs; as it is where nothing can tell."""
     if cell.low is None or cell.high is None or not factor > 1.0:
         return cell
-    low = cell.predicted * (cell.low / cell.predicted) ** factor
-    high = cell.predicted * (cell.high / cell.predicted) ** factor
+    with np.errstate(over="ignore"):
+        ends = cell.predicted * np.power([cell.low / cell.predicted, cell.high / cell.predicted], factor)
+    low, high = (float(end) for end in ends)
     inside = None if cell.measured is None else bool(low <= cell.measured <= high)
     return replace(cell, low=low, high=high, inside=inside)
 

@@ -65,5 +65,8 @@ def _student(fit: Fit, inputs: Mapping[str, Any], middle: np.ndarray, level: flo
 
         law[:, some] = profiles_of(fit, log_losses, level, ["loss"] * len(middle.ravel()[some]))
     arms = np.hypot(np.maximum([[-1.0], [1.0]] * (law - middle.ravel()), 0.0), run)
-    low, high = np.exp(middle.ravel() + factor * np.array([[-1.0], [1.0]]) * arms).reshape(2, *middle.shape)
+    with np.errstate(over="ignore"):
+        low, high = np.exp(middle.ravel() + factor * np.array([[-1.0], [1.0]]) * arms).reshape(
+            2, *middle.shape
+        )
     return low, high
