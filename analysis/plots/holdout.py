@@ -98,7 +98,10 @@ def _cells(axis, cells: list[Cell], colours) -> dict[str, list[str]]:
     places = np.arange(len(cells))
     for place, cell in zip(places, cells, strict=True):
         if cell.low is not None and cell.high is not None:
-            low, high = (100 * (edge / cell.predicted - 1) for edge in (cell.low, cell.high))
+            # An end that the table does not bound leaves the axis.
+            low, high = np.clip(
+                [100 * (edge / cell.predicted - 1) for edge in (cell.low, cell.high)], -1e9, 1e9
+            )
             axis.plot([place, place], [low, high], color="#c9ced8", lw=6, solid_capstyle="butt", zorder=1)
     measured = [(place, cell) for place, cell in zip(places, cells, strict=True) if cell.measured is not None]
     if measured:
@@ -134,6 +137,6 @@ def _limit(residual: np.ndarray, cells: Sequence[Cell]) -> float:
     values = [1.3 * float(np.quantile(found, 0.97)) if len(found) else 0.0]
     for cell in cells:
         for edge in (cell.low, cell.high, cell.measured):
-            if edge is not None:
+            if edge is not None and np.isfinite(edge):
                 values.append(100 * abs(edge / cell.predicted - 1))
     return 1.12 * max(values) + 0.01
