@@ -309,7 +309,8 @@ def _intervals(
         return {}, ()
     draws = {name: np.asarray(values)[:MOST_DRAWS] for name, values in fit.draws.items()}
     budget = np.log(flops)
-    drawn, told = {}, ()
+    drawn = {}
+    told: tuple[Note, ...] = ()
     if loss is not None:
         budget = search.budget(draws, np.log(loss), budget, NEAR)
         told = left_out("budget that reaches the loss", budget)

@@ -9,9 +9,10 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.fits.reach import beyond
 from analysis.fits.results import Allocation, Deviation, Fit
-from analysis.intervals.bootstrap import interval, left_out
+from analysis.intervals.bootstrap import Interval, interval, left_out
 from analysis.laws.frontier import FACTOR, loss_along, optimum, spends_compute
 from analysis.laws.law import Law
+from analysis.notes import Note
 
 DEVIATIONS = (0.25, 0.5, 2.0, 4.0)
 
@@ -34,7 +35,8 @@ def allocate(fit: Fit, flops: float) -> Allocation:
         )
     params, tokens = np.exp(log_n), flops / FACTOR / np.exp(log_n)
     loss = float(loss_along(law, fit.params, log_n, flops))
-    intervals, told = {}, ()
+    intervals: dict[str, Interval] = {}
+    told: tuple[Note, ...] = ()
     if fit.draws:
         logs = optimum(law, fit.draws, flops)
         losses = loss_along(law, fit.draws, logs, flops)
