@@ -1,6 +1,7 @@
 """What a study says of a text of one's own: epochs, ranges of factors, lists; and the key that was meant."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,11 @@ def test_init_of_another_key_and_vocabulary(place, capsys):
     assert main(["init", path, "--source", str(place / "own.jsonl"), *wanted]) == 0
     study = loader.load(place / "s.toml")
     assert (study.data["text_field"], study.data["tokenizer"]) == ("content", "bpe:260")
+
+
+@pytest.mark.parametrize("name", ["tokenizers", "mixture_rates", "document_mask"])
+def test_the_studies_behind_the_numbers_are_studies(name):
+    assert loader.load(Path("benchmarks") / f"{name}.toml").name == name
 
 
 def test_init_takes_every_key_that_a_message_names(place, capsys):
