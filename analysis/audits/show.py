@@ -39,7 +39,7 @@ def forecast_text(result: Forecast) -> str:
             f"{score.mean_abs_error_percent:.2f} %, largest {score.max_abs_error_percent:.2f} %, "
             f"bias {score.bias_percent:+.2f} %{covered}"
         )
-    if result.widened is not None and result.widened > 1:
+    if result.widened is not None and result.widened >= 1.05:
         summary += (
             f"\n  intervals are up to {result.widened:.2g} times wider than the bootstrap's: earlier, "
             "on the fitted runs alone, the same forecast missed by that much"

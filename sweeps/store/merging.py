@@ -213,7 +213,7 @@ def _compare(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
     elif mine is None:  # ours is torn; theirs is whole
         _copy(theirs, ours, RESULT, report)
         report.finished.append(run_id)
-    elif _outcome(mine) == _outcome(other):
+    elif _agree(mine, other):
         report.same.append(run_id)
     else:
         digest = hashlib.sha256(files.read_bytes(theirs.path / RESULT, theirs.root)).hexdigest()[:8]
@@ -226,9 +226,16 @@ def _compare(ours: RunFolder, theirs: RunFolder, report: Report) -> None:
         )
 
 
-def _outcome(result: dict) -> tuple:
-    row = {key: value for key, value in result["row"].items() if kind_of(key) != "circumstance"}
-    return json.dumps(row, sort_keys=True), json.dumps(result.get("abilities"), sort_keys=True)
+def _agree(mine: dict, other: dict) -> bool:
+    """Whether two results of one run are the same.
+
+    A column that one of them lacks was not yet written by the version that trained it; the configuration is
+    the same in both, since the id is.
+    """
+    ours, theirs = mine["row"], other["row"]
+    shared = [key for key in ours.keys() & theirs.keys() if kind_of(key) != "circumstance"]
+    same = all(ours[key] == theirs[key] for key in shared)
+    return same and mine.get("abilities") == other.get("abilities")
 
 
 def _copy(theirs: RunFolder, ours: RunFolder, name: str, report: Report, to: str | None = None) -> None:

@@ -108,6 +108,17 @@ def test_results_that_differ_are_both_kept_and_reported_and_circumstances_are_no
     assert sorted(rows["run_id"]) == ["a", "b", "c"], "what is kept beside is no row"
 
 
+def test_a_column_that_an_older_version_did_not_write_is_no_difference(two):
+    into, source = two
+    run(into, "a", 1.0, tokenizer="bytes", width=8)
+    run(source, "a", 1.0, width=8)
+    run(into, "b", 1.0, width=8)
+    run(source, "b", 1.0, tokenizer="bytes", width=16)
+    report = merged(into, source)
+    assert report.same == ["a"]
+    assert [one["run_id"] for one in report.conflicts] == ["b"]
+
+
 def test_a_result_that_the_system_refuses_now_is_not_replaced(two, monkeypatch):
     """Before: one error of input and output made this store's result the other's, unsaid."""
     into, source = two
