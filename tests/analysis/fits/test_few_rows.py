@@ -9,6 +9,7 @@ import pytest
 import analysis as sl
 from analysis.audits.blend import Blend, about
 from analysis.fits.profile import profile_interval
+from analysis.fits.show import fit_text
 from analysis.intervals.bootstrap import left_out
 from analysis.solve.scale import size_of
 from benchmarks.interval_coverage import CELLS, LAW, one
@@ -98,3 +99,15 @@ def test_an_interval_beside_its_estimate_has_no_arm_on_the_other_side():
     own = blend.laws[0][0].loss(blend.laws[0][1], inputs)
     middle, low, high = about(blend, inputs, 1.1 * own, 1.2 * own, 0.9)
     assert np.concatenate([middle, low, high]) == pytest.approx(np.outer([1.0, 1.0, 1.2], own).ravel())
+
+
+def test_an_interval_without_an_end_is_said():
+    """Three sizes whose noise drowns what tells them apart."""
+    table = CELLS["rows-9"](np.random.default_rng(1)).columns
+    table["loss"] = table["loss"] * np.exp(0.4 * np.random.default_rng(2).standard_normal(9))
+    fit = sl.fit(table, law=LAW, bootstrap=20)
+    free = {name for name, ends in fit.intervals.items() if not np.isfinite(ends).all()}
+    assert free
+    (said,) = [note.text for note in fit.warnings if note.code == "unbounded"]
+    assert all(name in said for name in free)
+    assert "inf" in fit_text(fit)
