@@ -194,8 +194,10 @@ def table(
     for role in (*NEEDED, *COVARIATES.intersection(roles)):
         if role in roles:
             column = raw.get(roles[role])
-            named = role == "arm" and column is not None and column.dtype.kind == "O"
-            out[role] = column if named else evaluate(roles[role], raw)
+            if column is not None and role == "arm" and column.dtype.kind == "O":
+                out[role] = column
+            else:
+                out[role] = evaluate(roles[role], raw)
     _small(out, roles, notes)
     _complete(out, roles, source, notes)
     written = {role: raw[roles[role]] for role in NEEDED if roles.get(role) in raw}
