@@ -169,10 +169,14 @@ def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int, kernel
         "xla": (4 + size) * c.heads * T,  # the weights, and in the type of the values
         "cudnn": 4 * c.heads,  # the logarithm of each row's sum
     }[kernel]
-    layer = size * (whole + (heads + hidden) / tensor) + scores / tensor
+    # Each block of queries keeps the keys and values that it sees.
+    blocks = -(-T // kernels.QUERY_BLOCK)
+    copies = size * M * (blocks + 1) / tensor if kernel == "blocks" and blocks > 1 else 0
+    layer = size * (whole + (heads + hidden) / tensor) + scores / tensor + copies
     logits = 2 * 4 * vocab / tensor
     layers = size * M * c.layers + layer if remat else layer * c.layers
-    passing = 8 * c.heads * T / tensor if kernel == "xla" else 0  # two squares while a gradient is computed
+    # While a gradient is computed: two squares, or what goes back to the copies and what that is summed from.
+    passing = 8 * c.heads * T / tensor if kernel == "xla" else 2 * copies
     return layers + logits + passing + 2 * size * M
 
 
