@@ -51,8 +51,8 @@ class Expected:
 # other data: give [prior] in the study, or a store with runs like those planned.
 BUILT_IN = Expected(
     "chinchilla-tied",
-    {"E": 1.221, "A": 111.1, "B": 1595.0, "alpha": 0.5834},
-    Scatter(model=0.0079, reach=0.79, trunk=0.0, run=0.0),
+    {"E": 1.259, "A": 155.2, "B": 2471.0, "alpha": 0.6194},
+    Scatter(model=0.0084, reach=0.72, trunk=0.0, run=0.0),
     "the quick start's 14 runs of language",
 )
 
