@@ -214,7 +214,9 @@ def program(model, precision, vocab: int, mode: Mode, devices, how: Execution):
         return _Mapped(jax.pmap(body, in_axes=(0, None, None, None, 0), devices=devices, donate_argnums=0))
     if mode == "data":
         body = partial(body, axis="data")
-        return jax.pmap(body, "data", in_axes=(0, 0, 0, None, None), devices=devices, donate_argnums=0)
+        return _Mapped(
+            jax.pmap(body, "data", in_axes=(0, 0, 0, None, None), devices=devices, donate_argnums=0)
+        )
     if mode == "vmap":
         body = jax.vmap(body, in_axes=(0, None, None, None, 0))
         each = _over_runs(devices)

@@ -53,7 +53,10 @@ def _fresh(seed, model: ModelConfig, algorithm: str, vocab: int) -> State:
 
 @cache
 def _initial(model: ModelConfig, algorithm: str, vocab: int):
-    return jax.jit(partial(_fresh, model=model, algorithm=algorithm, vocab=vocab))
+    # Stated, so that the same seed gives the same bits whatever level other programs are compiled at.
+    options = {"xla_backend_optimization_level": 2} if jax.default_backend() == "cpu" else None
+    made = partial(_fresh, model=model, algorithm=algorithm, vocab=vocab)
+    return jax.jit(made, compiler_options=options)
 
 
 def nats_of_logits(logits_BxTxV, targets_BxT):
