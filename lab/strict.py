@@ -134,6 +134,8 @@ def name_problem(name: str) -> str:
     """What is wrong with a name that files are called by; empty if nothing is."""
     if not name.replace("-", "").replace("_", "").isalnum():
         return f"should be letters, digits, - and _, is {said(name)}"
+    if name.startswith("-"):  # on a command line it would be an option
+        return f"should begin with a letter or digit, is {said(name)}"
     if len(name.encode()) > MOST_NAME:
         return f"should be at most {MOST_NAME} bytes long, is {len(name.encode()):,}: {said(name)}"
     return ""

@@ -148,7 +148,9 @@ class DataConfig:
             if not self.places:
                 yield "source: should name a file or more, is an empty list"
             for place in self.places:
-                if not _exists(place):
+                if not place:
+                    yield "source: should name a file, a folder or a built-in source, is empty"
+                elif not _exists(place):
                     yield f"source: {said(place)}{_why_there_is_none(place)}"
         if kind == MIXTURE:
             yield from self._problems_of_sources()

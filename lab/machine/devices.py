@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,17 @@ _CPU_FLAGS = (
     "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT",
     "--xla_disable_hlo_passes=tree_reduction_rewriter",
 )
+# What jax takes from the environment and a run id does not hold: with any of them the same id has other bits.
+_NUMERICS = (
+    "JAX_DEFAULT_DTYPE_BITS",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_DISABLE_JIT",
+    "JAX_ENABLE_X64",
+    "JAX_NUMPY_DTYPE_PROMOTION",
+    "JAX_RANDOM_SEED_OFFSET",
+    "JAX_THREEFRY_PARTITIONABLE",
+)
 
 
 def configure(cpu_devices: int = 1, cores: tuple[int, ...] | None = None) -> None:
@@ -35,9 +47,13 @@ def configure(cpu_devices: int = 1, cores: tuple[int, ...] | None = None) -> Non
         cores: processor numbers this process may use; the thread pools of XLA follow from it.
 
     Flags that the user set in ``XLA_FLAGS`` win over ours.
+
+    Raises:
+        InputError: for a variable of the environment by which jax would compute something else.
     """
     if "jax" in sys.modules:
         raise RuntimeError("lab.machine.devices.configure must be called before jax is imported")
+    check_environment()
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
     given = os.environ.get("XLA_FLAGS", "")
@@ -48,6 +64,14 @@ def configure(cpu_devices: int = 1, cores: tuple[int, ...] | None = None) -> Non
             flags.append(flag)
     os.environ["XLA_FLAGS"] = " ".join(filter(None, flags))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # cache notices of XLA are not for the user
+
+
+def check_environment() -> None:
+    """Raises InputError for each variable by which jax would compute other numbers under the same run id."""
+    if given := [name for name in _NUMERICS if os.environ.get(name)]:
+        raise InputError(
+            *(f"{name} is set: runs would have other numbers under the same ids; unset it" for name in given)
+        )
 
 
 PLATFORM = "LAB_PLATFORM"  # what a process found is told to those it starts on the same machine
@@ -93,8 +117,8 @@ def found() -> Found:
 
 def _has_plugin() -> bool:
     wanted = os.environ.get("JAX_PLATFORMS", "").split(",")
-    if wanted[0] == "cpu":
-        return False
+    if wanted[0]:  # a name that jax does not know is told by it
+        return wanted[0] != "cpu"
     modules = ("jax_plugins", "libtpu")
     return any(map(importlib.util.find_spec, modules)) or bool(entry_points(group="jax_plugins"))
 
@@ -106,7 +130,8 @@ def _ask() -> Found:
     done = subprocess.run(call, capture_output=True, text=True, timeout=300, env=environment)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no message"]
-        raise InputError(f"jax finds no device: {said[-1]}; JAX_PLATFORMS=cpu goes without accelerators")
+        last = next((line for line in reversed(said) if re.match(r"\w+Error: ", line)), said[-1])
+        raise InputError(f"jax finds no device: {last}; JAX_PLATFORMS=cpu goes without accelerators")
     there = json.loads(done.stdout.strip().splitlines()[-1])
     platform, kind, capability = there[0]
     if platform == "cpu":

@@ -85,7 +85,7 @@ def anchored(data: Mapping, base: Path, where: str) -> dict:
     def found(source, key: str):
         if isinstance(source, list):
             return [found(one, key) for one in source]
-        if not isinstance(source, str) or source in SOURCES or os.path.isabs(source) or "\0" in source:
+        if not isinstance(source, str) or source in ("", *SOURCES) or os.path.isabs(source) or "\0" in source:
             return source
         path = os.path.abspath(base / source)
         if not os.path.exists(path) and os.path.exists(source):

@@ -72,6 +72,7 @@ def _run(
     detail: Detail,
     as_json: bool,
 ) -> int:
+    from lab.machine import devices
     from sweeps.plan.study_parts import Part
     from sweeps.store import damage, disk
     from sweeps.store.store import Store, check_writable
@@ -81,6 +82,7 @@ def _run(
     from sweeps.work.engines.watch import StoreWatch
 
     on.check()
+    devices.check_environment()
     part = Part.parse(on.part) if on.part else None
     for note in check_writable(out):
         print(f"note: {note}", file=sys.stderr, flush=True)

@@ -86,6 +86,26 @@ def test_where_no_plugin_is_installed_nobody_is_asked(monkeypatch):
     assert devices.found() == devices.Found()
 
 
+def test_a_platform_that_jax_does_not_know_is_one_line(monkeypatch):
+    """Before: nobody was asked, and the worker died of a traceback."""
+    monkeypatch.setenv("JAX_PLATFORMS", "banana")
+    devices._ask.cache_clear()
+    with pytest.raises(InputError, match=r"jax finds no device: .*'banana'"):
+        devices.found()
+
+
+@pytest.mark.parametrize("name", devices._NUMERICS)
+def test_a_variable_by_which_jax_computes_something_else_is_refused(name, monkeypatch):
+    """Before: JAX_DEFAULT_PRNG_IMPL=rbg gave other losses under the same run ids."""
+    devices.check_environment()
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(InputError, match=f"{name} is set: .*unset it"):
+        devices.check_environment()
+    monkeypatch.setattr(sys, "modules", {k: v for k, v in sys.modules.items() if k != "jax"})
+    with pytest.raises(InputError, match=name):
+        devices.configure()
+
+
 @pytest.mark.parametrize(("platform", "there"), [("cpu", True), ("gpu", False), ("tpu", False)])
 def test_flags_for_cpus_are_given_to_cpus_alone(platform, there):
     program = (

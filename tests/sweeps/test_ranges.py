@@ -173,3 +173,16 @@ def test_the_ends_of_a_range_give_a_plan_or_a_line(case):
     _, at, beside, name, kind, within, listed = case
     for value in (within.least, within.most):
         refusal(with_value(at, beside, name, kind(value), listed))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "-rf"}, "name: should begin with a letter or digit, is '-rf'"),
+        ({"data": {"source": "", "context": 8}}, "source: should name a file, a folder or a built-in source"),
+        ({"data": {"source": ["", "-"], "context": 8}}, "source: should name a file, a folder"),
+    ],
+)
+def test_texts_that_mean_something_else_are_refused(changes, said):
+    """Before: an empty source was the study's whole folder, and the name an option of any command."""
+    assert any(said in line for line in refusal(STUDY | changes))
