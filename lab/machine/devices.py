@@ -74,6 +74,12 @@ def check_environment() -> None:
         )
 
 
+def check_platform() -> None:
+    """Raises InputError, one line, where JAX_PLATFORMS names what jax cannot have here."""
+    if os.environ.get("JAX_PLATFORMS") and not os.environ.get(PLATFORM):
+        found()
+
+
 PLATFORM = "LAB_PLATFORM"  # what a process found is told to those it starts on the same machine
 _LOOK = """
 import json

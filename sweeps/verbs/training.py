@@ -72,7 +72,6 @@ def _run(
     detail: Detail,
     as_json: bool,
 ) -> int:
-    from lab.machine import devices
     from sweeps.plan.study_parts import Part
     from sweeps.store import damage, disk
     from sweeps.store.store import Store, check_writable
@@ -82,7 +81,6 @@ def _run(
     from sweeps.work.engines.watch import StoreWatch
 
     on.check()
-    devices.check_environment()
     part = Part.parse(on.part) if on.part else None
     for note in check_writable(out):
         print(f"note: {note}", file=sys.stderr, flush=True)
@@ -264,9 +262,13 @@ def plan_of(path: Path, sets: tuple[str, ...] = (), allowed: tuple[Path, ...] = 
     Raises:
         InputError: with all problems of the file.
     """
+    from lab.machine import devices
     from lab.verbs.common import load_data
     from sweeps.plan import cells as planned
     from sweeps.study import loader
+
+    devices.check_environment()
+    devices.check_platform()
 
     def load(config):
         try:

@@ -91,7 +91,7 @@ def test_a_platform_that_jax_does_not_know_is_one_line(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "banana")
     devices._ask.cache_clear()
     with pytest.raises(InputError, match=r"jax finds no device: .*'banana'"):
-        devices.found()
+        devices.check_platform()
 
 
 @pytest.mark.parametrize("name", devices._NUMERICS)
