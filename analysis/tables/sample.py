@@ -82,7 +82,7 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
             *(
                 spoken(
                     f"{runs.source}: no column for {role}; name it with --columns {role}=..."
-                    f"{suggested(role, runs.columns) if role in NEEDED else ''}",
+                    f"{suggested(role, runs.columns, runs.roles) if role in NEEDED else ''}",
                     runs.source,
                 )
                 for role in (role.removeprefix("exp_") for role in lacking)
@@ -94,17 +94,7 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     reasons = np.full(len(runs), "", object)
     notes = list(runs.notes)
     reasons, notes = _one_grid(runs, reasons, notes)
-    status = runs.role("status")
-    if status is not None:
-        for row, value in enumerate(status.tolist()):
-            if str(value).strip().lower() not in FINISHED and reasons[row] == "":
-                reasons[row] = f"status is {value!r}, not 'ok'"
-    for name, values in runs.columns.items():
-        bad = _FLAGS.get(normal(name))
-        if bad is None or name in runs.roles.values() or runs.store:
-            continue
-        for row in np.flatnonzero((_truth(values) == bad) & (reasons == "") & _said(values)):
-            reasons[row] = f"{name} is {values[row]}"
+    reasons = unfinished(runs, reasons)
     for role in ("loss", *inputs):
         values = _values(runs, role)
         raw = runs.written.get(role, values)
@@ -153,6 +143,23 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         _groups(runs, keep, out),
         None if stated is None else stated[keep],
     )
+
+
+def unfinished(runs: Runs, reasons: np.ndarray) -> np.ndarray:
+    """The reasons, with that of each row whose status or flag says that its run did not end well."""
+    reasons = reasons.copy()
+    status = runs.role("status")
+    if status is not None:
+        for row, value in enumerate(status.tolist()):
+            if str(value).strip().lower() not in FINISHED and reasons[row] == "":
+                reasons[row] = f"status is {value!r}, not 'ok'"
+    for name, values in runs.columns.items():
+        bad = _FLAGS.get(normal(name))
+        if bad is None or name in runs.roles.values() or runs.store:
+            continue
+        for row in np.flatnonzero((_truth(values) == bad) & (reasons == "") & _said(values)):
+            reasons[row] = f"{name} is {values[row]}"
+    return reasons
 
 
 def _repeated(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> list[Note]:

@@ -34,9 +34,11 @@ _ACCURACY = re.compile(r"acc(uracy)?$")
 _TEN, _TEN_FLOPS, _ANY = 14.0, 30.0, 80.0
 
 
-def suggested(role: str, columns: Mapping[str, np.ndarray]) -> str:
-    """`; perhaps --columns tokens=steps*batch_size*seq_len`, `; perhaps 'a' or 'b'`, or nothing."""
-    if formula := _formula(role, columns):
+def suggested(role: str, columns: Mapping[str, np.ndarray], roles: Mapping[str, str] | None = None) -> str:
+    """`; perhaps --columns tokens=steps*batch_size*seq_len`, `; perhaps 'a' or 'b'`, or nothing.
+
+    roles: the columns or formulas that are taken for other roles, by which a formula names them."""
+    if formula := _formula(role, columns, roles or {}):
         return f"; perhaps --columns {shown(role, formula)}"
     if role == "tokens" and (steps := _named(_STEPS, columns)):
         return f"; perhaps --columns tokens={steps}*N, N the tokens of a step"
@@ -45,14 +47,16 @@ def suggested(role: str, columns: Mapping[str, np.ndarray]) -> str:
     return f"; perhaps {' or '.join(repr(name) for name in found)}" if found else ""
 
 
-def _formula(role: str, columns: Mapping[str, np.ndarray]) -> str:
+def _formula(role: str, columns: Mapping[str, np.ndarray], roles: Mapping[str, str]) -> str:
     """A formula that would give the role, or nothing."""
     if role in ("params", "tokens", "flops") and (exponent := _exponent(role, columns)):
         return exponent
     if role == "params" and (depth := _named(_LAYERS, columns)) and (width := _named(_WIDTH, columns)):
         return f"12*{depth}*{width}**2"
     if role == "tokens":
-        if (ratio := _named(_RATIO, columns)) and (params := _alias("params", columns)):
+        if (ratio := _named(_RATIO, columns)) and (
+            params := roles.get("params") or _alias("params", columns)
+        ):
             return f"{params}*{ratio}"
         steps, batch, context = (_named(one, columns) for one in (_STEPS, _BATCH, _CONTEXT))
         if steps and (own := _named(_STEP_TOKENS, columns)):

@@ -96,18 +96,25 @@ class Runs:
         return replace(self, columns=columns, ability_rows=scores, written=written)
 
     def lowest(self) -> Runs:
-        """At each params and tokens the row of lowest loss alone: of a sweep over rates, the best one."""
+        """At each params and tokens the row of lowest loss alone: of a sweep over rates, the best one.
+
+        Runs that did not end well are no candidates, and stay for a sample to tell."""
+        from analysis.tables.sample import unfinished
+
         if not {"params", "tokens", "loss"} <= self.columns.keys():
             raise InputError(f"{self.source}: --lowest needs params, tokens and loss")
-        loss = np.where(self.columns["loss"] > 0, self.columns["loss"], np.inf)
+        good = (self.columns["loss"] > 0) & np.isfinite(self.columns["loss"])
+        good &= unfinished(self, np.full(len(self), "", object)) == ""
+        loss = np.where(good, self.columns["loss"], np.inf)
         at = [np.round(np.log(np.maximum(self.columns[name], 1e-300)), 3) for name in ("params", "tokens")]
         texts = [self.columns[name] for name in ("grid", "held_out") if name in self.columns]
         labels = [labelled(column.tolist())[1] for column in texts]
         order = np.lexsort((loss, *at, *labels))
         key = np.stack([*at, *labels])[:, order]
         first = np.concatenate([[True], (key[:, 1:] != key[:, :-1]).any(axis=0)])
-        keep = np.sort(order[first & np.isfinite(loss[order])])
-        text = f"{len(keep)} of {len(self)} rows: the lowest loss at each params and tokens"
+        best = order[first & good[order]]
+        keep = np.sort(np.concatenate([best, np.flatnonzero(~good)]))
+        text = f"{len(best)} of {len(self)} rows: the lowest loss at each params and tokens"
         columns = {name: values[keep] for name, values in self.columns.items()}
         written = {role: values[keep] for role, values in self.written.items()}
         return replace(self, columns=columns, written=written, notes=(*self.notes, Note("lowest", text)))

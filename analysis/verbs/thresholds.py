@@ -61,7 +61,8 @@ def thresholds(argv: list[str]) -> int:
     options = tyro.cli(Options, args=argv, prog="lab thresholds", description=__doc__)
     levels = _levels(tuple(part for part in options.chance if part != "known"))
     frame, runs, said = _read(options.table, options.columns, options.limits, options.tasks)
-    if "known" in options.chance:
+    # A table without tasks is refused below, with what to do.
+    if "known" in options.chance and "task" in frame:
         levels, more = _known(frame, levels)
         said += more
     from analysis.tables.answers import answer_lengths

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import analysis as sl
+from analysis.errors import InputError
 from analysis.tables.files import columns_of
 from analysis.tables.markup import of_html, plain
 from analysis.tables.sample import sample
@@ -114,11 +115,11 @@ def test_percentages_of_long_tables_are_divided_by_a_formula(tmp_path, capsys):
     ]
     path = str(write(tmp_path / "a.csv", "\n".join(["params,task,metric,score,stderr,items", *rows])))
     quick = ["--chance", "known", "--draws", "99", "--no-calibrate"]
-    with pytest.raises(sl.InputError, match=r"--columns score=score/100,stderr=stderr/100"):
+    with pytest.raises(InputError, match=r"--columns score=score/100,stderr=stderr/100"):
         thresholds([path, *quick])
     assert thresholds([path, *quick, "--columns", "score=score/100,stderr=stderr/100"]) == 0
     assert "arc_easy" in capsys.readouterr().out
-    with pytest.raises(sl.InputError, match="no column 'scor/100' for score; nearest: 'score'"):
+    with pytest.raises(InputError, match="no column 'scor/100' for score; nearest: 'score'"):
         thresholds([path, *quick, "--columns", "score=scor/100"])
 
 
@@ -137,3 +138,44 @@ def test_unique_tokens_and_tokens_that_are_swapped_are_told():
     table |= {"tokens": table["unique_tokens"], "unique_tokens": D}
     told = {note.code: note.text for note in sample(sl.as_runs(table), inputs).notes}
     assert "are the two swapped?" in told["no_repeats"]
+
+
+def test_the_best_of_a_sweep_is_no_crashed_run_and_diverged_ones_are_told(tmp_path):
+    rows = [
+        f"{n:.0f},{d:.0f},{rate},{v + 0.01 * k:.4f},finished"
+        for n, d, v in zip(N, D, LOSS, strict=True)
+        for k, rate in enumerate((3e-4, 1e-3))
+    ]
+    rows.append(f"{N[0]:.0f},{D[0]:.0f},3e-3,0.5,crashed")
+    rows.append(f"{N[1]:.0f},{D[1]:.0f},3e-3,nan,finished")
+    path = write(tmp_path / "sweep.csv", "\n".join(["N,D,lr,loss,State", *rows]))
+    found = sample(sl.read(path).lowest())
+    assert found.loss == pytest.approx(np.round(LOSS, 4))
+    assert [one.reason for one in found.excluded] == [
+        "status is 'crashed', not 'ok'",
+        "loss is missing or not a number",
+    ]
+
+
+def test_a_formula_that_is_proposed_can_be_used(tmp_path):
+    rows = [
+        f'{{"hparams": {{"model_size": "{n / 1e6:g}M", "token_param_ratio": 20}}, "loss": {v}}}'
+        for n, v in zip(N, LOSS, strict=True)
+    ]
+    path = write(tmp_path / "sweep.jsonl", "\n".join(rows))
+    with pytest.raises(InputError, match="perhaps --columns") as told:
+        sample(sl.read(path))
+    formula = str(told.value).split('perhaps --columns "tokens=')[1].split('"')[0]
+    found = sl.read(path, {"tokens": formula})
+    assert found.columns["tokens"] == pytest.approx(20 * N, rel=1e-5)
+    two = write(tmp_path / "m.csv", "Params (M),tokens_per_param,loss\n70,20,3.1\n160,20,2.9\n")
+    with pytest.raises(InputError, match="perhaps --columns") as told:
+        sample(sl.read(two))
+    formula = str(told.value).split('perhaps --columns "tokens=')[1].split('"')[0]
+    assert sl.read(two, {"tokens": formula}).columns["tokens"] == pytest.approx([1.4e9, 3.2e9])
+
+
+def test_known_levels_of_a_table_without_tasks_are_a_message(tmp_path):
+    path = write(tmp_path / "t.csv", "model_size,dataset,n_correct,n_total\n1B,mmlu,40,100\n2B,mmlu,50,100\n")
+    with pytest.raises(InputError, match="no column 'task'"):
+        thresholds([str(path), "--chance", "known"])
