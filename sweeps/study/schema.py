@@ -115,6 +115,8 @@ class Grid:
                 "held_out",
                 f"should lie between 0 and {points - 1} of the {points} points, is {self.held_out}",
             )
+        if not all(self.held_out_where):
+            yield "held_out_where", 'should select cells, as in { width = 48, tokens = "largest" }'
         yield from self._problems_of_choices()
 
     def _problems_of_choices(self):

@@ -180,6 +180,7 @@ def test_the_ends_of_a_range_give_a_plan_or_a_line(case):
     [
         ({"name": "-rf"}, "name: should begin with a letter or digit, is '-rf'"),
         ({"data": {"source": "", "context": 8}}, "source: should name a file, a folder or a built-in source"),
+        ({"grids": [GRID | {"held_out_where": [{}]}]}, "held_out_where: should select cells"),
         ({"data": {"source": ["", "-"], "context": 8}}, "source: should name a file, a folder"),
     ],
 )
