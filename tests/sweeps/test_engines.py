@@ -133,6 +133,16 @@ def test_a_slurm_task_goes_back_to_the_queue_unless_it_was_cancelled(
     assert (said.exists() and said.read_text() == "requeue 7_3\n") == requeued
 
 
+def test_a_step_whose_number_of_tasks_is_none_is_one_line(monkeypatch):
+    from sweeps.work.engines import slurm
+
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "x")
+    with pytest.raises(InputError, match="SLURM_STEP_NUM_TASKS: should be a whole number, is 'x'"):
+        slurm._crew()
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    assert slurm._crew() == []
+
+
 def test_the_command_of_a_worker_holds_wherever_it_is_given():
     words = Launch(Path("runs/studies/s.toml"), Path("runs"), "name", part="1/2").command("--events")
     assert words[1:5] == ["-P", "-m", "lab", "worker"]
