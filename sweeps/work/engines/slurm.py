@@ -19,8 +19,8 @@ from pathlib import Path
 from lab import python
 from lab.errors import InputError
 from lab.files import Refused, read_json, write_json
-from lab.machine import distributed
 from lab.private import changed_by_others, make_private
+from lab.strict import said
 from sweeps.work.engines.child import Child, WorkerDied
 from sweeps.work.engines.launch import CREW_BROKEN, INTERRUPTED, NO_SHARED_FOLDER, SOME_FAILED, Launch
 from sweeps.work.engines.watch import StoreWatch
@@ -266,14 +266,16 @@ def _crew() -> list[str]:
     The address of the first node is the one that Slurm itself uses; its name need not resolve.
     """
     told = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
-    step = distributed.parse("", {"SLURM_STEP_NUM_TASKS": told})
-    if step is None:
+    if not told.isascii() or not told.isdigit():
+        raise InputError(f"SLURM_STEP_NUM_TASKS: should be a whole number, is {said(told)}")
+    processes = int(told)
+    if processes < 2:
         return []
     first = _ask("scontrol", "show", "hostnames", os.environ["SLURM_STEP_NODELIST"]).split()[0]
     address = re.search(r"NodeAddr=(\S+)", _ask("scontrol", "show", "node", first, "--oneliner"))[1]
     port = _FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % _PORTS
     process = os.environ["SLURM_PROCID"]
-    return ["--distributed", f"coordinator={address}:{port},processes={step.processes},process={process}"]
+    return ["--distributed", f"coordinator={address}:{port},processes={processes},process={process}"]
 
 
 def _this_task() -> str:
