@@ -10,20 +10,12 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.notes import Excluded, Note
 from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, shown, spoken
+from analysis.tables.endings import truth, unfinished
 from analysis.tables.names import doubled_names
 from analysis.tables.suggestions import suggested
 from analysis.tables.table import Runs
 from analysis.tables.trajectories import CHECKPOINTS, COPIES, MOST, UNFINISHED, checkpoints, copies, swept
 from analysis.tables.units import labelled, numbers
-
-# How tables write that a run ended as it should.
-FINISHED = frozenset(["ok", "finished", "complete", "completed", "done", "success", "succeeded"])
-
-# Columns of yes and no that say how a run ended, and which of both is bad.
-_FLAGS = dict.fromkeys(
-    ("diverged", "isdiverged", "crashed", "failed", "killed", "oom", "isnan", "hasnan"), True
-)
-_FLAGS |= dict.fromkeys(("finished", "completed", "isfinished", "iscompleted"), False)
 
 # What lies beyond is a fault of the file: no unit makes a run of 1e100 params.
 EXTREME = 1e100
@@ -94,7 +86,8 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
     reasons = np.full(len(runs), "", object)
     notes = list(runs.notes)
     reasons, notes = _one_grid(runs, reasons, notes)
-    reasons = unfinished(runs, reasons)
+    endings = unfinished(runs.columns, runs.roles, runs.store)
+    reasons = np.where(reasons == "", endings, reasons)
     for role in ("loss", *inputs):
         values = _values(runs, role)
         raw = runs.written.get(role, values)
@@ -135,7 +128,7 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         out,
         loss,
         keep,
-        np.zeros(len(keep), bool) if held is None else _truth(held[keep]),
+        np.zeros(len(keep), bool) if held is None else truth(held[keep]),
         clusters,
         clustered_by,
         tuple(Excluded(int(row), reasons[row]) for row in np.flatnonzero(reasons != "")),
@@ -143,23 +136,6 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         _groups(runs, keep, out),
         None if stated is None else stated[keep],
     )
-
-
-def unfinished(runs: Runs, reasons: np.ndarray) -> np.ndarray:
-    """The reasons, with that of each row whose status or flag says that its run did not end well."""
-    reasons = reasons.copy()
-    status = runs.role("status")
-    if status is not None:
-        for row, value in enumerate(status.tolist()):
-            if str(value).strip().lower() not in FINISHED and reasons[row] == "":
-                reasons[row] = f"status is {value!r}, not 'ok'"
-    for name, values in runs.columns.items():
-        bad = _FLAGS.get(normal(name))
-        if bad is None or name in runs.roles.values() or runs.store:
-            continue
-        for row in np.flatnonzero((_truth(values) == bad) & (reasons == "") & _said(values)):
-            reasons[row] = f"{name} is {values[row]}"
-    return reasons
 
 
 def _repeated(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> list[Note]:
@@ -301,18 +277,6 @@ def _shown(raw, number: float) -> str:
     if np.isnan(number):
         return "missing or not a number"
     return f"{number:g}, not a positive finite number"
-
-
-def _said(values: np.ndarray) -> np.ndarray:
-    """Where a cell says yes or no at all."""
-    words = {"true", "false", "yes", "no", "1", "0", "1.0", "0.0", "t", "f", "y", "n"}
-    return np.array([str(value).strip().lower() in words for value in values.tolist()], bool)
-
-
-def _truth(values: np.ndarray) -> np.ndarray:
-    """Booleans, 0 and 1, or the words true and yes."""
-    words = {"true", "yes", "1", "1.0", "t", "y"}
-    return np.array([str(value).strip().lower() in words for value in values.tolist()], bool)
 
 
 def _clusters(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:

@@ -13,6 +13,7 @@ import numpy as np
 from analysis.errors import InputError
 from analysis.notes import Note
 from analysis.tables.columns import COVARIATES, IN_MEMORY, NEEDED, assign, nearest, spoken
+from analysis.tables.endings import unfinished
 from analysis.tables.files import columns_of
 from analysis.tables.formulas import evaluate
 from analysis.tables.limits import LIMITS, ReadLimits
@@ -99,12 +100,10 @@ class Runs:
         """At each params and tokens the row of lowest loss alone: of a sweep over rates, the best one.
 
         Runs that did not end well are no candidates, and stay for a sample to tell."""
-        from analysis.tables.sample import unfinished
-
         if not {"params", "tokens", "loss"} <= self.columns.keys():
             raise InputError(f"{self.source}: --lowest needs params, tokens and loss")
         good = (self.columns["loss"] > 0) & np.isfinite(self.columns["loss"])
-        good &= unfinished(self, np.full(len(self), "", object)) == ""
+        good &= unfinished(self.columns, self.roles, self.store) == ""
         loss = np.where(good, self.columns["loss"], np.inf)
         at = [np.round(np.log(np.maximum(self.columns[name], 1e-300)), 3) for name in ("params", "tokens")]
         texts = [self.columns[name] for name in ("grid", "held_out") if name in self.columns]

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from analysis.tables import benchmarks
+from analysis.tables.endings import FINISHED
 from analysis.tables.files import tidy
 from analysis.tables.names import doubled_names
-from analysis.tables.sample import FINISHED, sample
+from analysis.tables.sample import sample
 from analysis.tables.suggestions import suggested
 from analysis.tables.table import Runs, table
 from analysis.text import remarks as told_remarks
