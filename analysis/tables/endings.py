@@ -1,4 +1,4 @@
-"""How the rows of a table say that a run ended well, or did not."""
+"""How the rows of a table say that a run ended well, or did not, or that they are no run at all."""
 
 from __future__ import annotations
 
@@ -17,8 +17,33 @@ _FLAGS = dict.fromkeys(
 _FLAGS |= dict.fromkeys(("finished", "completed", "isfinished", "iscompleted"), False)
 
 
+# What the last row of a spreadsheet is called that sums up those above it.
+_SUMMARIES = frozenset(
+    [
+        "average",
+        "averages",
+        "avg",
+        "mean",
+        "median",
+        "total",
+        "sum",
+        "std",
+        "mittelwert",
+        "durchschnitt",
+        "summe",
+        "gesamt",
+        "moyenne",
+        "somme",
+        "promedio",
+        "suma",
+        "media",
+    ]
+)
+
+
 def unfinished(columns: Mapping[str, np.ndarray], roles: Mapping[str, str], store: bool) -> np.ndarray:
-    """For each row why its run did not end well, as its status or a flag says; an empty text if nothing does.
+    """For each row why its run did not end well, as its status or a flag says, or that it is none: a last row
+    that sums up the others. An empty text where nothing is said.
 
     store: whether the table is a store's, whose status says all.
     """
@@ -35,6 +60,10 @@ def unfinished(columns: Mapping[str, np.ndarray], roles: Mapping[str, str], stor
             continue
         for row in np.flatnonzero((truth(values) == bad) & (reasons == "") & _said(values)):
             reasons[row] = f"{name} is {values[row]}"
+    for name, values in columns.items():
+        last = values[-1] if rows and not store else None
+        if isinstance(last, str) and last.strip().lower().rstrip(":.") in _SUMMARIES and not reasons[-1]:
+            reasons[-1] = f"{name} is {last!r}: a summary of the rows above, no run"
     return reasons
 
 

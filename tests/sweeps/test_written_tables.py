@@ -179,3 +179,21 @@ def test_known_levels_of_a_table_without_tasks_are_a_message(tmp_path):
     path = write(tmp_path / "t.csv", "model_size,dataset,n_correct,n_total\n1B,mmlu,40,100\n2B,mmlu,50,100\n")
     with pytest.raises(InputError, match="no column 'task'"):
         thresholds([str(path), "--chance", "known"])
+
+
+CELLS = [(n, d) for n in (1e7, 3e7, 1e8) for d in (1e9, 4e9, 1.6e10)]
+
+
+@pytest.mark.parametrize(("last", "left_out"), [("Average", 1), ("Mittelwert:", 1), ("run-mean", 0)])
+def test_a_last_row_that_sums_up_the_others_is_no_run(tmp_path, last, left_out):
+    rows = [
+        f"run-{i},{n:g},{d:g},{1.7 + 400 / n**0.34 + 400 / d**0.28:.4f}" for i, (n, d) in enumerate(CELLS)
+    ]
+    path = write(
+        tmp_path / "t.csv", "\n".join(["run,params,tokens,loss", *rows, f"{last},3e7,4e9,2.9"]) + "\n"
+    )
+    found = sample(sl.read(path))
+    assert len(found) == len(CELLS) + 1 - left_out
+    assert [one.reason for one in found.excluded] == left_out * [
+        f"run is {last!r}: a summary of the rows above, no run"
+    ]
