@@ -184,14 +184,15 @@ class _Mapped:
     """
 
     def __init__(self, mapped):
-        self._mapped, self._compiled = mapped, None
+        self._mapped, self._compiled = mapped, {}
 
     def __call__(self, *arguments):
-        if self._compiled is None:
+        shapes = tuple((a.shape, a.dtype) for a in jax.tree.leaves(arguments))
+        if shapes not in self._compiled:
             on_cpu = jax.default_backend() == "cpu"
             options = {"xla_disable_hlo_passes": ""} if on_cpu else None
-            self._compiled = self._mapped.lower(*arguments).compile(compiler_options=options)
-        return self._compiled(*arguments)
+            self._compiled[shapes] = self._mapped.lower(*arguments).compile(compiler_options=options)
+        return self._compiled[shapes](*arguments)
 
 
 @cache

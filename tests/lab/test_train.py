@@ -71,6 +71,13 @@ def test_unscored_targets_do_not_count(tiny, synthetic, batches):
     assert largest_difference(whole.params, a.params) < 1e-5
 
 
+@pytest.mark.parametrize("mode", ["serial", "data"])
+def test_a_program_takes_calls_of_other_lengths(mode, tiny, synthetic, batches):
+    (three,), _ = advance(tiny, synthetic, [a[:3] for a in batches], n=3, mode=mode)
+    (ten,), _ = advance(tiny, synthetic, batches, n=3, mode=mode)
+    assert largest_difference(three.params, ten.params) < 1e-6
+
+
 CHANGES = {
     "learning_rate": 0.02,
     "warmup_tokens": 0,
