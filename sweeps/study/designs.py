@@ -93,10 +93,16 @@ class _Grid:
             for factors in self._factors():
                 base = self._run(size, place, factors)
                 if base is not None:
-                    yield from self._budgeted(base, place, budgets)
+                    yield from filter(self._affordable, self._budgeted(base, place, budgets))
+
+    def _affordable(self, config: RunConfig) -> bool:
+        most = self.grid.max_flops
+        return most is None or 6 * self._params(config) * config.tokens <= most
 
     def seeded(self, cells: list[RunConfig], every: bool) -> list[Point]:
         cells = _unique(cells)
+        if not cells and self.grid.max_flops is not None and not self.problems:
+            self.problems.append(f"{self.at}.max_flops: leaves no cell; the cheapest needs more")
         held = [
             Selection(s, f"{self.at}.held_out_where[{i}]") for i, s in enumerate(self.grid.held_out_where)
         ]

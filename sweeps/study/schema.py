@@ -73,6 +73,7 @@ class Grid:
     flops: tuple[Flops, ...] = ()  # 6 params tokens
     multiples: tuple[Ratio, ...] = ()  # ladder: of the compute-optimal tokens
     epochs: tuple[Ratio, ...] = ()  # times through the unique tokens of the data
+    max_flops: Flops | None = None  # points of more than 6 params tokens are left out
     optimal_tokens_per_param: Ratio = 20.0  # ladder: what is compute-optimal (2203.15556)
     factors: Mapping[str, object] = field(default_factory=dict)  # key -> values, each crossed with the others
     seeds: tuple[Seed, ...] = (0,)
