@@ -136,12 +136,13 @@ def test_more_seeds_and_held_out_cells_are_the_chosen_ones():
 
 
 def test_points_beyond_the_most_flops_are_left_out():
-    grid = dict(sizes=[{"width": 8}, {"width": 16}], tokens=[10_000, 20_000, 40_000])
-    cost = {(p.config.model.width, p.config.tokens): 6 * params(p.config) * p.config.tokens for p in made(**grid)}
+    grid = {"sizes": [{"width": 8}, {"width": 16}], "tokens": [10_000, 20_000, 40_000]}
+    cost = {(c.model.width, c.tokens): 6 * params(c) * c.tokens for c in (p.config for p in made(**grid))}
     most = cost[16, 20_000]
     left = {(p.config.model.width, p.config.tokens) for p in made(**grid, max_flops=most)}
     assert left == {cell for cell, flops in cost.items() if flops <= most}
-    assert (16, 20_000) in left and (16, 40_000) not in left
+    assert (16, 20_000) in left
+    assert (16, 40_000) not in left
     assert "grids[0].max_flops: leaves no cell" in problems(**grid, max_flops=1.0)
 
 
