@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 # modules are written into our own environment, at their first use.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: quickstart test test-all setup figures lint lock clean
+.PHONY: quickstart test test-all test-jax setup figures lint lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +47,14 @@ quickstart: $(VENV)/.core
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
+# The same with another jax, in an environment of its own: make test-jax JAX=0.12.* PYTHON=python3.12 (every week).
+# From jax 0.11 on a Python of 3.12 or newer is needed.
+test-jax:
+	@test -n "$(JAX)" || { echo "JAX=... names the version of jax, as in JAX=0.12.*"; exit 2; }
+	@$(MAKE) --no-print-directory VENV=.venv-jax '$(if $(PYTHON),PYTHON=$(PYTHON))' .venv-jax/.dev
+	@.venv-jax/bin/python -m pip install -qq --disable-pip-version-check --upgrade 'jax==$(JAX)' flax optax orbax-checkpoint
+	@.venv-jax/bin/python -m pytest -n auto --dist worksteal $(ARGS)
+
 # Also what is marked weekly; and programs compiled exactly as users get them, see tests/conftest.py.
 test-all: $(VENV)/.dev
 	@SCALING_LAB_OPTIMISED=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "" $(ARGS)
@@ -58,10 +66,12 @@ figures: $(VENV)/.core
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-# Needs uv. The build tool is locked too, so that an install asks the registry for nothing else.
+# Needs uv. The build tool is locked too, so that an install asks the registry for nothing else; clients of
+# object stores want a python-dateutil below 3.
+LOCKED := printf 'setuptools>=77\npython-dateutil<3\n'
 lock:
-	echo 'setuptools>=77' | uv pip compile --universal --python-version 3.11 --generate-hashes -q --no-header pyproject.toml - -o requirements.lock
-	echo 'setuptools>=77' | uv pip compile --universal --python-version 3.11 --generate-hashes -q --no-header --extra dev -c requirements.lock pyproject.toml - -o requirements-dev.lock
+	$(LOCKED) | uv pip compile --universal --python-version 3.11 --generate-hashes -q --no-header pyproject.toml - -o requirements.lock
+	$(LOCKED) | uv pip compile --universal --python-version 3.11 --generate-hashes -q --no-header --extra dev -c requirements.lock pyproject.toml - -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV)

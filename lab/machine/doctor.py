@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,7 @@ _PYTHON = (3, 11)
 _LEAST_FREE = 2e9  # bytes; a study of small models keeps some 100 kB a run, its checkpoints more
 _SKEW_SECONDS = 5.0
 _SLOW_FSYNC = 0.1
+_CUDA13_DRIVER = 580  # of NVIDIA's drivers the first for CUDA 13
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "lustre", "beegfs", "gpfs", "ceph", "afs")
 
 
@@ -224,10 +226,10 @@ def _devices() -> Iterator[Check]:
     kinds = sorted({device.device_kind for device in found})
     cores = len(devices.available_cores())
     text = f"{len(found)} x {', '.join(kinds)} ({found[0].platform}), {cores} cores, {_memory()}"
-    gpus = list(Path("/dev").glob("nvidia[0-9]*"))
-    if found[0].platform == "cpu" and gpus and os.environ.get("JAX_PLATFORMS", "") != "cpu":
-        mend = f"{_PIP} 'jax[cuda12]=={jax.__version__}'"
-        yield Check("devices", "warn", f"{text}; {len(gpus)} NVIDIA devices are not used", mend)
+    unused = _unused() if found[0].platform == "cpu" else None
+    if unused and os.environ.get("JAX_PLATFORMS", "") != "cpu":
+        what, extra = unused
+        yield Check("devices", "warn", f"{text}; {what} not used", f"{_PIP} -e '.[{extra}]'")
     else:
         yield Check("devices", "ok", text)
     yield Check("flags", "ok", f"XLA_FLAGS {os.environ.get('XLA_FLAGS', '') or 'none'}")
@@ -240,6 +242,23 @@ def _devices() -> Iterator[Check]:
             yield Check("compile", "warn", text, mend)
     except RuntimeError as error:
         yield Check("compile", "fail", str(error), mend)
+
+
+def _unused(root: Path = Path("/")) -> tuple[str, str] | None:
+    """Accelerators that drivers show, and the extra by which jax uses them. A hint: what is used is what jax
+    itself finds."""
+    if chips := [*root.glob("dev/accel[0-9]*"), *root.glob("dev/vfio/[0-9]*")]:
+        return f"{len(chips)} TPU chips are", "tpu"
+    gpus = list(root.glob("dev/nvidia[0-9]*"))
+    try:
+        told = (root / "proc/driver/nvidia/version").read_text()
+    except OSError:
+        told = ""
+    if not gpus and not told:
+        return None
+    driver = re.search(r"Kernel Module.*?\s(\d+)\.", told)
+    newest = driver is not None and int(driver[1]) >= _CUDA13_DRIVER
+    return f"{len(gpus) or 'some'} NVIDIA devices are", "cuda13" if newest else "cuda12"
 
 
 def _memory() -> str:

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 
 import pytest
 
@@ -94,3 +94,28 @@ def test_a_place_that_takes_no_files_is_a_line(tmp_path):
     check = one(doctor._disk(tmp_path / "file" / "runs"), "files")
     assert check.status == "fail"
     assert "Not a directory" in check.text
+
+
+@pytest.mark.parametrize(
+    ("nodes", "driver", "extra"),
+    [
+        (["nvidia3"], "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun", "cuda13"),
+        (["nvidia0", "nvidia1"], "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  535.1", "cuda12"),
+        ([], "NVRM version: NVIDIA UNIX x86_64 Kernel Module  575.1", "cuda12"),
+        (["accel0", "accel1"], "", "tpu"),
+        (["vfio/0"], "", "tpu"),
+        (["null"], "", None),
+    ],
+)
+def test_the_extra_for_what_drivers_show_is_named(tmp_path, nodes, driver, extra):
+    for node in nodes:
+        (tmp_path / "dev" / node).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "dev" / node).touch()
+    if driver:
+        (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+        (tmp_path / "proc/driver/nvidia/version").write_text(driver)
+    found = doctor._unused(tmp_path)
+    assert (found and found[1]) == extra
+
+    if extra:
+        assert extra in metadata("scaling-law-lab").get_all("Provides-Extra")
