@@ -71,5 +71,5 @@ def test_the_report_of_it(store):
     assert "Held-out error" in html
     assert len(html) < 2_000_000
     figures = {path.suffix for path in (store / "figures").iterdir()}
-    assert {".svg", ".pdf", ".csv"} <= figures
+    assert {".svg", ".csv"} <= figures
     assert said

@@ -17,7 +17,6 @@ from analysis.plots.style import (
     MUTED,
     PAPER,
     axes,
-    halo,
     log_ticks,
     look,
     palette,
@@ -74,7 +73,8 @@ def ability(series: Sequence[Series], colours=None) -> Plot:
     title = f"{first.task}: {verdict_words(first)}"
     slug = re.sub(r"[^a-z0-9]+", "-", first.task.lower()).strip("-")[:40] or "task"
     caption = (
-        "Points are runs, one a seed. Red: the best-supported shape; grey dashes: the smooth curve that a "
+        "Points are runs, one a seed. Red: the best-supported shape, pale where that is undecided; grey "
+        "dashes: the smooth curve that a "
         "break must beat. Red bar: the elbow with its 95% interval; diamond: half-way; triangle: the first "
         "size that surely beats chance."
     )
@@ -119,8 +119,11 @@ def _panel(panel, one: Series, colours) -> dict[str, list[str]]:
     gid = f"ability-{one.axis}-{one.metric}".replace("_", "-")
     runs_and_shape(panel, one, colours, _WEIGHT, limits, gid)
     _places(panel, one)
-    panel.set_title(f"{label(one.metric)}\n{words(one.verdict)}", fontsize=9.5)
     show = FORMATS.get(one.axis, plain)
+    elbow = elbow_of(one).value
+    # Inside the panel the elbow's name would lie on runs, above it never.
+    at = "" if elbow is None else f", elbow {f'{elbow:.3g}' if one.axis == 'loss_nats' else show(elbow)}"
+    panel.set_title(f"{label(one.metric)}\n{words(one.verdict)}{at}", fontsize=9.5)
     unit = " nats" if nats else ""
     return {
         gid: [
@@ -182,32 +185,6 @@ def _places(panel, one: Series) -> None:
             clip_on=False,
             transform=bottom,
         )
-    elbow = elbow_of(one)
-    if elbow.value is not None:
-        text = f"{elbow.value:.3g}" if one.axis == "loss_nats" else FORMATS[one.axis](elbow.value)
-        low = _crowded_above(panel, one, elbow.value)
-        said = panel.annotate(
-            f"elbow {text}",
-            (elbow.value, 0.03 if low else 0.97),
-            xycoords=("data", "axes fraction"),
-            xytext=(-3, 0),
-            textcoords="offset points",
-            rotation=90,
-            ha="right",
-            va="bottom" if low else "top",
-            fontsize=8,
-            color=LAW,
-        )
-        halo(said)
-
-
-def _crowded_above(panel, one: Series, place: float) -> bool:
-    """Whether the runs just left of the place stand in the upper half: the label goes where they are not."""
-    data = np.column_stack([one.x, np.asarray(one.score, float)])
-    shown = panel.transAxes.inverted().transform(panel.transData.transform(data))
-    at = panel.transAxes.inverted().transform(panel.transData.transform([[place, data[0, 1]]]))[0, 0]
-    near = (shown[:, 0] > at - 0.2) & (shown[:, 0] < at + 0.04)
-    return bool(near.any()) and float(shown[near, 1].mean()) > 0.5
 
 
 def _key(figure, panel) -> None:

@@ -42,7 +42,9 @@ def runs_and_shape(
     if elbow.value is not None:
         panel.axvline(elbow.value, color=LAW, lw=weight.elbow, alpha=0.8, zorder=1)
     if len(one.leading_curve):
-        panel.plot(one.grid, one.leading_curve, color=LAW, lw=weight.shape, zorder=3)
+        # A shape that is not called may still bend: drawn pale, it claims nothing.
+        called = 1.0 if one.verdict != "undecided" else 0.4
+        panel.plot(one.grid, one.leading_curve, color=LAW, lw=weight.shape, alpha=called, zorder=3)
     if one.chance is not None and not one.metric.endswith("nats"):
         panel.axhline(one.chance, color=CHANCE, lw=1, ls=(0, (1, 2)), zorder=1)
     x = np.asarray(one.x, float)

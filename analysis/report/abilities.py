@@ -20,22 +20,42 @@ def body(study: Study) -> str:
     rows = []
     for series in tasks.values():
         first = headline(series)
+        plainly, tested = evidence(first, series)
         rows.append(
-            f"<li>{chip(first)}<div><b>{text(first.task)}</b> {text(evidence(first, series))}</div></li>"
+            f"<li>{chip(first)}<div><b>{text(first.task)}</b> {text(plainly)}"
+            f'<span class="tested">{text(tested)}</span></div></li>'
         )
     said = f'<ul class="verdicts">{"".join(rows)}</ul>'
+    title = "How this was computed: all metrics, p-values, noise"
+    full = f"<details><summary>{title}</summary>{verdicts(tasks)}</details>"
     if len(tasks) > FEW_TASKS:
         # Of many, people look for a task in a table before they read of it.
         said = f"<details><summary>What each verdict rests on</summary>{said}</details>"
-        out = verdicts(tasks) + said
+        out = short_verdicts(tasks) + said + full
     else:
-        out = said + verdicts(tasks)
+        out = said + full
     out += over_plane(study)
     if study.refusals:
         out += (
             f'<p class="fine">{text("; ".join(f"{key}: {why}" for key, why in study.refusals.items()))}</p>'
         )
     return out
+
+
+def short_verdicts(tasks: dict[str, list]) -> str:
+    """Task, verdict and elbow: what is looked up first."""
+    rows = [
+        (Markup(f"<b>{text(name)}</b>"), Markup(chip(first)), label(first.metric), _at(first))
+        for name, series in tasks.items()
+        for first in [headline(series)]
+    ]
+    header = (
+        ("task", ""),
+        ("verdict", ""),
+        ("judged by", ""),
+        ("appears at", "the elbow, with its interval"),
+    )
+    return f'<div class="tasks">{table(header, rows, "Verdicts by task", True)}</div>'
 
 
 def chip(one) -> str:
@@ -74,7 +94,7 @@ def verdicts(tasks: dict[str, list]) -> str:
         ("task", ""),
         ("metric", ""),
         ("verdict", ""),
-        ("leading", "the best-supported shape, whatever the verdict"),
+        ("best shape", "the best-supported shape, whatever the verdict"),
         ("elbow", "where the slope changes, with its 95% interval"),
         ("in loss", "the elbow on the axis of the validation loss, nats a token"),
         ("p", "of a break, against the best smooth curve with the noise of the seeds"),
@@ -143,17 +163,18 @@ def headline(series: list):
     return min(series, key=lambda one: (one.axis != "params", one.metric != "exact_match"))
 
 
-def evidence(first, series: list) -> str:
-    """The verdict's evidence in a line, plain text."""
+def evidence(first, series: list) -> tuple[str, str]:
+    """What was seen, and what was tested, plain text."""
     said = "No cell can be used." if not first.x.size else _rise(first, series)
+    tested = ""
     if first.p_value is not None:
         kind = "rejects" if first.p_value <= 0.05 else "does not reject"
-        said += f" By itself this metric {kind} a smooth curve (p {_p(first.p_value)})."
+        tested += f"By itself this metric {kind} a smooth curve (p {_p(first.p_value)})."
     others = [one for one in series if one is not first and one.axis == first.axis]
     if others:
         listed = ", ".join(f"{label(one.metric)} {words(one.verdict)}" for one in others)
-        said += f" By other metrics: {listed}."
-    return said + "".join(f" Note: {note.text}." for note in first.warnings[:2])
+        tested += f" By other metrics: {listed}."
+    return said, (tested + "".join(f" Note: {note.text}." for note in first.warnings[:2])).strip()
 
 
 def _rise(first, series: list) -> str:

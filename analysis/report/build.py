@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from string import Template
 
 from analysis import files
 from analysis.plots import Plot
-from analysis.plots.plot import rendered
-from analysis.report import details, findings
+from analysis.plots.plot import FORMATS
+from analysis.report import details, findings, glance
 from analysis.report.abilities import FEW_TASKS
 from analysis.report.figures import distinct, drawings
 from analysis.report.html import table, text
@@ -24,6 +23,8 @@ from analysis.report.study import DRAWS, Study, gather
 from analysis.tables.table import Runs
 
 LIMIT = 2_000_000
+# Of these the page itself needs what they hold; a PNG or a PDF is as much work as all the rest.
+KEPT = ("svg", "csv")
 _ROWS = 60
 _INLINE = 24
 
@@ -53,34 +54,26 @@ def write(
     title: str | None = None,
     draws: int = DRAWS,
     say: Callable[[str], None] = lambda text: None,
+    formats: Sequence[str] = KEPT,
 ) -> Report:
-    """`build`, with all that was found. draws: of the bootstrap; say: told of each part as it begins."""
+    """`build`, with all that was found. draws: of the bootstrap; say: told of each part as it begins;
+    formats: of the files beside the page."""
     with Second() as second:
         study = gather(path, draws, say=say, second=second)
-        say("drawing")
-        # A process started for the PDFs alone would take longer than they do.
-        return render(study, out, title, second if study.thresholds else None)
+    say("drawing")
+    return render(study, out, title, formats)
 
 
 def render(
-    study: Study, out: str | Path | None = None, title: str | None = None, second: Second | None = None
+    study: Study, out: str | Path | None = None, title: str | None = None, formats: Sequence[str] = KEPT
 ) -> Report:
     """Write the page and the figures of a study: the same study, the same bytes.
 
-    second: a process that runs already, to share the work with.
+    formats: of the files in the folder `figures`; the page shows SVG, so that each other one is drawn anew.
     """
     page = Path(out) if out is not None else _beside(study)
-    folder = page.parent / "figures"
-    ask = partial if second is None else second.call
-    figures, pdfs = [], []
-    for _, draw in drawings(study):
-        figures.append(draw())
-        # A PDF takes as long as all the rest, for its fonts.
-        pdfs.append(ask(rendered, figures[-1].figure, "pdf"))
-    figures = distinct(figures)
-    written = [Drawn.save(plot, page.parent) for plot in figures]
-    for plot, pdf in reversed(list(zip(figures, pdfs, strict=True))):
-        files.write_bytes(folder / f"{plot.name}.pdf", pdf(), page.parent)
+    figures = distinct([draw() for _, draw in drawings(study)])
+    written = [Drawn.save(plot, page.parent, formats) for plot in figures]
     # What can be had from the folder as well goes first: copies for download, then abilities one by one.
     for embed, single in ((True, True), (False, True), (False, False)):
         content = compose(study, written, title, embed, single).encode("utf-8")
@@ -103,14 +96,17 @@ class Drawn:
     plot: Plot
     svg: str
     csv: str
+    formats: tuple[str, ...]
 
     @staticmethod
-    def save(plot: Plot, root: Path) -> Drawn:
-        """All formats but PDF, into the folder `figures`. Raises Refused where that is a link."""
-        content = {kind: plot.content(kind) for kind in ("svg", "png", "csv")}
-        for kind, data in content.items():
+    def save(plot: Plot, root: Path, formats: Sequence[str] = KEPT) -> Drawn:
+        """Into the folder `figures`, each format drawn once. Raises Refused where that is a link."""
+        svg, csv = plot.svg(), plot.csv()
+        texts = {"svg": svg, "csv": csv}
+        for kind in formats:
+            data = texts[kind].encode("utf-8") if kind in texts else plot.content(kind)
             files.write_bytes(root / "figures" / f"{plot.name}.{kind}", data, root)
-        return Drawn(plot, content["svg"].decode("utf-8"), content["csv"].decode("utf-8"))
+        return Drawn(plot, svg, csv, tuple(formats))
 
 
 def compose(
@@ -121,6 +117,8 @@ def compose(
     room = resources.files("analysis.report")
     style, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
+    first = _first(study, figures)
+    figures = [drawn for drawn in figures if drawn is not first]
     single = [drawn for drawn in figures if drawn.plot.name.startswith("ability_")]
     single = single if len(single) > FEW_TASKS else []
     shown = [drawn for drawn in figures if drawn not in single][:_INLINE]
@@ -135,6 +133,7 @@ def compose(
     if len(figures) > len(shown):
         more = ", ".join(drawn.plot.name for drawn in figures if drawn not in shown)
         blocks += f'<p class="fine">Also drawn, in the folder figures: {text(more)}.</p>'
+    nothing = "All is drawn above." if first else "There is nothing to draw before a run has finished."
     return Template(room.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "img-src data:; base-uri 'none'; form-action 'none'",
@@ -142,8 +141,10 @@ def compose(
         style=style,
         script=script,
         summary=text(findings.summary(study)),
+        glance=glance.glance(study),
+        first="" if first is None else _figure(first, embed),
         findings=findings.findings(study),
-        figures=blocks or "<p>There is nothing to draw before a run has finished.</p>",
+        figures=blocks or f"<p>{nothing}</p>",
         runs=details.runs_table(study),
         cost=details.cost_text(study),
         settings=details.settings(study),
@@ -151,15 +152,22 @@ def compose(
     )
 
 
+def _first(study: Study, figures: list[Drawn]) -> Drawn | None:
+    """The figure of the first screen: the law's, or of a study without one that of its abilities."""
+    shown = [drawn for drawn in figures if study.law is None and drawn.plot.name.startswith("abilit")]
+    return next(iter([*shown, *figures]), None)
+
+
 def _figure(drawn: Drawn, embed: bool) -> str:
     plot = drawn.plot
     name = plot.name
-    links = [
-        _link(f"{name}.svg", drawn.svg, "image/svg+xml", "SVG", embed),
-        f'<a href="figures/{text(name)}.pdf">PDF</a>',
-        f'<a href="figures/{text(name)}.png">PNG</a>',
-        _link(f"{name}.csv", drawn.csv, "text/csv", "CSV", embed),
-    ]
+    kinds = {"svg": (drawn.svg, "image/svg+xml"), "csv": (drawn.csv, "text/csv")}
+    links = []
+    for kind in FORMATS:
+        if kind in kinds and (embed or kind in drawn.formats):
+            links.append(_link(f"{name}.{kind}", *kinds[kind], kind.upper(), embed))
+        elif kind in drawn.formats:
+            links.append(f'<a href="figures/{text(name)}.{kind}">{kind.upper()}</a>')
     return (
         f'<figure id="figure-{text(name)}" class="{text(name.split("_")[0])}"><h3>{text(plot.title)}</h3>'
         f'<div class="paper">{inline(drawn.svg, name)}</div>'

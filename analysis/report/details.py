@@ -205,7 +205,7 @@ def go_on(study: Study) -> str:
     ]
     if len(study.runs.ability_rows):
         commands.append((f"lab thresholds {where} --axis loss_nats", "the abilities against loss"))
-    commands.append((f"lab plot {where} --out figures", "the figures as SVG, PDF, PNG and CSV"))
+    commands.append((f"lab plot {where} --out figures", "the figures as SVG, PDF, PNG and CSV, for a paper"))
     listed = "".join(
         f"<li><code>{text(command)}</code><span>{text(said)}</span></li>" for command, said in commands
     )

@@ -31,12 +31,29 @@ def findings(study: Study) -> str:
     """The cards of the first page, as HTML."""
     cards = []
     laws = [group for group in study.groups if group.fit is not None]
-    for group in laws:
-        cards += [_law(group), _held_out(group, len(laws) > 1), _allocation(group, len(laws) > 1)]
+    several = len(laws) > 1
+    for group in laws[:1]:
+        cards += [_law(group), _held_out(group, several), _allocation(group, several)]
     # A study of abilities has no law to show, and that is not what people open it for.
     cards += [_abilities(study)] if laws else [_abilities(study), _no_law(study)]
-    cards += [_sobriety(study), _warnings(study)]
+    enough = _sobriety(study)
+    cards += [enough, _warnings(study, wide=not enough), _others(laws[1:])]
     return "".join(cards)
+
+
+def _others(groups: list[Group]) -> str:
+    """Laws of further grids of the store: one law speaks on the first screen, the others wait."""
+    if not groups:
+        return ""
+    parts = "".join(_law(group) + _held_out(group, True) + _allocation(group, True) for group in groups)
+    named = ", ".join(group.name for group in groups)
+    said = f"Laws of the store's other grids <small>({text(named)})</small>"
+    return f'<details class="wide"><summary>{said}</summary><div class="cards">{parts}</div></details>'
+
+
+def fold(body: str, title: str = "How this was computed") -> str:
+    """Behind a fold: what a reader needs who checks, not who reads first."""
+    return f'<details class="how"><summary>{text(title)}</summary>{body}</details>' if body else ""
 
 
 def summary(study: Study) -> str:
@@ -98,12 +115,13 @@ def _law(group: Group) -> str:
     fit = group.fit
     level = f"{fit.level:.0%}"
     said = f'<p class="formula">{formula(tidy_formula(fit.law, fit.params))}</p>'
+    why = ""
     if fit.law.name == "chinchilla":
         said += f"<p>{text(_in_words(fit, ' nats per token' if group.runs.store else ''))}</p>"
     elif group.chinchilla is not None:
-        said += _beside(fit, group.chinchilla)
+        why += _beside(fit, group.chinchilla)
     if fit.leading is not None:
-        said += f'<p class="why">{text(fit.leading.reason[:1].upper() + fit.leading.reason[1:])}.</p>'
+        why += f'<p class="why">{text(fit.leading.reason[:1].upper() + fit.leading.reason[1:])}.</p>'
     rows = []
     for name, value in fit.params.items():
         pair = fit.intervals.get(name)
@@ -117,8 +135,8 @@ def _law(group: Group) -> str:
     how += f"; intervals from {len(next(iter(fit.draws.values()), ()))} draws of {fit.resampled}"
     how += "; a certified optimum" if certificate.converged else "; NOT a certified optimum"
     how += f" (relative gradient {certificate.gradient_norm:.1g}, {certificate.starts} starts)."
-    body = f'<div class="pair"><div>{said}</div><div>{values}</div></div>'
-    body += f'<p class="fine">{text(how)} {text(fit.law.source)}.</p>'
+    why += f'<p class="fine">{text(how)} {text(fit.law.source)}.</p>'
+    body = f'<div class="pair"><div>{said}{fold(why)}</div><div>{values}</div></div>'
     return _card("law wide", "The law", body, group.name)
 
 
@@ -193,8 +211,8 @@ def _held_out(group: Group, several: bool) -> str:
         body += f'<p><span class="chip {kind}">{text(verdict)}</span></p>'
     worst = f"Largest error {score.max_abs_error_percent:.2g}%, mean signed error {score.bias_percent:+.2g}%"
     worst += f" (predicted minus measured). Held out: {forecast.rule}."
-    body += f'<p class="fine">{text(worst)}</p>'
-    return _card("held", "Held-out error", body + _rivals(forecast), name)
+    how = f'<p class="fine">{text(worst)}</p>' + _rivals(forecast)
+    return _card("held", "Held-out error", body + fold(how), name)
 
 
 def _rivals(forecast) -> str:
@@ -219,11 +237,10 @@ def _allocation(group: Group, several: bool) -> str:
     a, b = fit.allocation.params_exponent, fit.allocation.tokens_exponent
     body = f'<p class="big">{10**a:.1f}×<small>params</small> {10**b:.1f}×<small>tokens</small></p>'
     said = "is the best use of ten times the compute: params grow as compute to the power "
-    said += f"{a:.2f}" + (
-        ""
-        if fit.allocation.interval is None
-        else f" ({span(*fit.allocation.interval, lambda value: f'{value:.2f}')})"
-    )
+    said += f"{a:.2f}"
+    if fit.allocation.interval is not None:
+        ends = span(*fit.allocation.interval, lambda value: f"{value:.2f}")
+        said += "" if ends == f"{a:.2f}" else f" ({ends})"  # a law may fix it
     others = []
     if group.isoflop is not None and group.isoflop.exponent is not None:
         others.append(f"{group.isoflop.exponent:.2f} by IsoFLOP minima")
@@ -237,7 +254,7 @@ def _allocation(group: Group, several: bool) -> str:
     wrong = next((d for d in best.deviations if d.factor == 2.0), None)
     if wrong is not None:
         here += f" Twice that size at the same compute wastes {wrong.extra_flops:.0%} of it."
-    body += f'<p>{text(said)}</p><p class="fine">{text(here)}</p>'
+    body += f"<p>{text(said)}</p><p>{text(here)}</p>"
     return _card("split", "Where to spend compute", body, name)
 
 
@@ -257,9 +274,10 @@ def _abilities(study: Study) -> str:
     return _card("wide", "Abilities", abilities.body(study))
 
 
-def _warnings(study: Study) -> str:
+def _warnings(study: Study, wide: bool) -> str:
     notes = study.warnings
     if not notes:
         return ""
     rows = "".join(f"<li>{text(note.text)} <code>{text(note.code)}</code></li>" for note in notes)
-    return _card("wide warn", "Read with care", f"<ul>{rows}</ul>")
+    said = f"{len(notes)} remarks on what this table can and cannot tell"
+    return _card("wide warn" if wide else "warn", "Read with care", fold(f"<ul>{rows}</ul>", said))

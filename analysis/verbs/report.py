@@ -18,7 +18,7 @@ from analysis.verbs.options import Reading
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Write one self-contained page about a study, and its figures as SVG, PDF, PNG and CSV."""
+    """Write one self-contained page about a study, and its figures as files."""
 
     path: Annotated[Path, tyro.conf.Positional]
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
@@ -26,6 +26,8 @@ class ReportOptions:
     """The HTML file (report.html in the store folder; beside a table, NAME_report.html)."""
     title: str | None = None
     """The page's title (the study's name)."""
+    formats: str = "svg,csv"
+    """Files of each figure beside the page: svg, pdf, png, csv."""
     columns: str = ""
     """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
     where: str = ""
@@ -48,6 +50,8 @@ class PlotOptions:
     cost, sobriety (all that have data); and when named deviation, demand, rollout, multiverse."""
     out: Path = Path("figures")
     """The folder to write to."""
+    formats: str = "svg,pdf,png,csv"
+    """Files of each figure."""
     columns: str = ""
     """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
     where: str = ""
@@ -62,7 +66,8 @@ def report(argv: list[str]) -> int:
     options = tyro.cli(ReportOptions, args=argv, prog="lab report")
     from analysis.report.build import write
 
-    done = write(_read(options), options.out, options.title, say=_note)
+    formats = chosen_formats(options.formats)
+    done = write(_read(options), options.out, options.title, say=_note, formats=formats)
     if options.json:
         print(json.dumps(_plain(_found(done)), allow_nan=False))
     else:
@@ -72,6 +77,24 @@ def report(argv: list[str]) -> int:
     if options.open:
         _open(done.path)
     return 0
+
+
+def chosen_formats(written: str) -> tuple[str, ...]:
+    """Of `svg,pdf`. Raises InputError for what no figure is written as."""
+    from analysis.errors import InputError
+    from analysis.plots.plot import FORMATS
+    from analysis.tables.columns import nearest
+
+    asked = tuple(dict.fromkeys(part.strip().lower() for part in written.split(",") if part.strip()))
+    if unknown := [kind for kind in asked if kind not in FORMATS]:
+        listed = ", ".join(FORMATS)
+        raise InputError(
+            *(
+                f"--formats: no format {kind!r}{nearest(kind, FORMATS)}; there are {listed}"
+                for kind in unknown
+            )
+        )
+    return asked
 
 
 def _open(page: Path) -> None:
@@ -93,6 +116,7 @@ def plot(argv: list[str]) -> int:
     from analysis.report.study import gather
     from analysis.tables.columns import nearest
 
+    formats = chosen_formats(options.formats)
     if unknown := [name for name in options.figures if name not in (*KINDS, *ASKED)]:
         raise InputError(*(f"no figure {name!r}{nearest(name, (*KINDS, *ASKED))}" for name in unknown))
     tested = not options.figures or {"ability", "abilities", "threshold"} & set(options.figures)
@@ -108,7 +132,7 @@ def plot(argv: list[str]) -> int:
         names = ", ".join(missing) or "any figure"
         raise InputError(f"{options.path}: no data for {names}" + (f" ({why})" if why else ""))
     figures = distinct([draw() for _, draw in chosen])
-    paths = [path for figure in figures for path in save(figure, options.out)]
+    paths = [path for figure in figures for path in save(figure, options.out, formats)]
     if options.json:
         listed = [
             {"name": f.name, "title": f.title, "caption": f.caption, "rows": len(f.data)} for f in figures

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import InputError
+from analysis.plots import plot as plot_module
 from analysis.report.build import LIMIT, render, write
+from analysis.report.glance import further
 from analysis.report.html import duration, number, table
-from analysis.report.second_process import Second
 from analysis.verbs import report as verb
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -74,7 +75,24 @@ def html(report):
 def test_one_file_of_two_megabytes_at_most_with_its_figures_beside(report):
     assert report.path.stat().st_size == report.size <= LIMIT
     files = {path.name for path in (report.path.parent / "figures").iterdir()}
-    assert files == {f"{name}.{kind}" for name in report.figures for kind in ("svg", "pdf", "png", "csv")}
+    assert files == {f"{name}.{kind}" for name in report.figures for kind in ("svg", "csv")}
+
+
+def test_each_figure_is_drawn_once_unless_other_formats_are_asked_for(new_store, monkeypatch, capsys):
+    drawn = []
+    real = plot_module.rendered
+    monkeypatch.setattr(plot_module, "rendered", lambda f, kind: drawn.append(kind) or real(f, kind))
+    new_store.language(widths=(16,), seeds=(0,))
+    path = new_store.finish()
+    assert verb.report([str(path), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert drawn == ["svg"] * len(figures)
+    drawn.clear()
+    assert verb.report([str(path), "--formats", "svg,png", "--out", str(path / "two" / "page.html")]) == 0
+    assert drawn.count("png") == drawn.count("svg") == len(figures)
+    assert f'href="figures/{figures[0]}.png"' in (path / "two" / "page.html").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match=r"no format 'pgn'.*png"):
+        verb.report([str(path), "--formats", "pgn"])
 
 
 def test_the_first_page_says_law_error_split_and_verdicts(report, html):
@@ -127,12 +145,36 @@ def test_downloads_hold_what_the_files_hold(report, html):
             assert base64.b64decode(coded) == file.read_bytes()
 
 
-def test_the_same_study_gives_the_same_bytes_whoever_draws(report, planted_study, tmp_path):
-    with Second() as second:
-        again = render(planted_study, tmp_path / "report.html", second=second)
+def test_the_same_study_gives_the_same_bytes(report, planted_study, tmp_path):
+    again = render(planted_study, tmp_path / "report.html")
     assert again.path.read_bytes() == report.path.read_bytes()
     for file in sorted((report.path.parent / "figures").iterdir()):
         assert (tmp_path / "figures" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_the_first_screen_answers_in_plain_words(report, html):
+    start = html[html.index('id="glance"') : html.index("<nav")]
+    page = Page("<section " + start[: start.rindex("</section>") + len("</section>")])
+    said, group = page.text, report.study.law
+    for asked in (
+        "The law",
+        "How sure",
+        "Checked on runs it never saw",
+        "With 10 times",
+        "Cost",
+        "To run next",
+    ):
+        assert asked in said
+    assert f"an error of {group.forecast.score.mean_abs_error_percent:.2g} % on average" in said
+    ahead = further(group)
+    most = max(group.runs.columns["flops"])
+    assert ahead.best.flops == pytest.approx(10 * most)
+    assert ahead.low < ahead.loss < ahead.high
+    assert f"a loss of {ahead.loss:.4g} ({ahead.low:.3g} to {ahead.high:.3g}, 90%)" in said
+    assert "The 2 runs that are missing lab run" in said
+    assert "figure-loss_compute" in page.ids
+    for jargon in ("corner", "CR2", "bootstrap", "blend", "leading", "gradient"):
+        assert jargon not in said
 
 
 def test_a_page_that_would_be_too_large_links_to_its_folder(new_store, monkeypatch):
