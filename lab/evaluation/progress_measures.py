@@ -23,7 +23,7 @@ from lab.config import ModelConfig, RunConfig
 from lab.data import Dataset
 from lab.draws import Draws
 from lab.evaluation import evaluate, metrics
-from lab.model import decoder, parametrization
+from lab.model import decoder, layers, parametrization
 
 ITEMS = 128  # of each test set
 REPEATED = 32  # random sequences
@@ -106,6 +106,7 @@ def _attention(c: ModelConfig, vocab: int):
 
     def weights(params, tokens_BxT):
         B, T = tokens_BxT.shape
+        params = layers.apart(params)
         streams = decoder.activations(params, tokens_BxT, c, vocab)
         inputs = [streams["embedding"], *(streams[f"block_{i}"] for i in range(c.layers - 1))]
         found = []

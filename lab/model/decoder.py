@@ -5,6 +5,7 @@ width, F hidden width, V vocabulary. Modules have no mutable state: ``init`` and
 interface, so that vmap, pmap, grad, optimisers and checkpoints see a plain nested dict of arrays.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from lab.config import ModelConfig
-from lab.model import kernels, parametrization
+from lab.model import kernels, layers, parametrization
 
 
 class Cache(NamedTuple):
@@ -38,14 +39,25 @@ def init(key: jax.Array, config: ModelConfig, vocab: int) -> dict:
 
 
 def apply(
-    params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int, dtype=jnp.float32, **how
+    params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int, dtype=jnp.float32, view=None, **how
 ) -> jax.Array:
-    """Logits float32 (B, T, V); position t sees tokens 0..t. ``how``: ``remat``, ``shards`` of Decoder."""
-    return Decoder(config, vocab, dtype, **how).apply({"params": params}, tokens_BxT)[0]
+    """Logits float32 (B, T, V); position t sees tokens 0..t.
+
+    Args:
+        params: layers apart, which are unrolled, or stacked, which are one loop (:mod:`lab.model.layers`).
+        view: parameters as they are used, from those stored (:mod:`lab.training.mesh`); of stacked layers
+            each is seen when its turn comes.
+        how: ``remat``, ``shards`` of Decoder.
+    """
+    if view is not None:
+        kept = {name: group for name, group in params.items() if name == layers.STACK}
+        params = view({name: group for name, group in params.items() if name not in kept}) | kept
+    return Decoder(config, vocab, dtype, view=view, **how).apply({"params": params}, tokens_BxT)[0]
 
 
 def activations(params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int) -> dict[str, jax.Array]:
     """What flows through the model: ``embedding``, ``block_0`` .. after each block (N, M), ``logits``."""
+    params = layers.apart(params)
     (logits_BxTxV, _), kept = Decoder(config, vocab).apply(
         {"params": params}, tokens_BxT, mutable=["intermediates"]
     )
@@ -60,7 +72,7 @@ def apply_cached(params: dict, tokens_BxT, cache: Cache, config: ModelConfig, vo
     Each position sees the last ``window`` ones: past the trained context, attention slides, since rotary
     positions are relative. The cache must hold as many positions, or all that will ever be seen.
     """
-    return Decoder(config, vocab, window=window).apply({"params": params}, tokens_BxT, cache)
+    return Decoder(config, vocab, window=window).apply({"params": layers.apart(params)}, tokens_BxT, cache)
 
 
 def empty_cache(config: ModelConfig, batch: int, positions: int) -> Cache:
@@ -80,6 +92,7 @@ class Decoder(nn.Module):
     window: int = 0  # positions seen back from each, with a cache; without one, all
     remat: bool = False  # keep only each layer's input for the backward pass, and compute the layer again
     shards: int = 1  # devices that share the heads of a layer: see lab.training.mesh.view
+    view: Callable | None = None  # a stacked layer's parameters as they are used: see apply
 
     @nn.compact
     def __call__(self, tokens_BxT, cache: Cache | None = None):
@@ -97,7 +110,10 @@ class Decoder(nn.Module):
         document_BxT = jnp.cumsum(tokens_BxT == self.vocab - 2, axis=1) if is_masked else None
         grown = []
         block = nn.remat(Decoder.block, static_argnums=(1, 3)) if self.remat else Decoder.block
-        for layer in range(c.layers):  # unrolled: XLA fuses across layers, and narrow models are shallow
+        is_stacked = self.has_variable("params", layers.STACK)
+        if is_stacked:
+            x_NxM = self.loop(x_NxM, (B, T), document_BxT)
+        for layer in range(0 if is_stacked else c.layers):
             past = None if cache is None else (cache.keys[layer], cache.values[layer])
             x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past, document_BxT)
             self.sow("intermediates", f"stream_{layer}", x_NxM)  # nothing unless activations() asks
@@ -119,16 +135,46 @@ class Decoder(nn.Module):
         return logits_BxTxV, Cache(keys, values, start + T)
 
     def block(self, layer, x_NxM, shape, start, past, document_BxT):
-        c = self.config
-        factor = parametrization.multipliers(c).residual
-        attention = Attention(c, self.dtype, self.window, self.shards, name=f"attention_{layer}")
-        out_NxM, kept = attention(*self.norm(f"norm_a_{layer}", x_NxM), shape, start, past, document_BxT)
-        x_NxM = x_NxM + scaled(out_NxM, factor)
-        mlp = Mlp(c, self.dtype, name=f"mlp_{layer}")
-        return x_NxM + scaled(mlp(*self.norm(f"norm_m_{layer}", x_NxM)), factor), kept
+        return _block(self, f"_{layer}", x_NxM, shape, start, past, document_BxT)
 
-    def norm(self, name, x):
-        return Norm(self.dtype, name=name)(x)
+    def loop(self, x_NxM, shape, document_BxT):
+        """All layers, whose parameters are stacked, as one loop."""
+        one = Block(self.config, self.dtype, shards=self.shards, parent=None)
+
+        def layer(x_NxM, params):
+            params = params if self.view is None else self.view(params)
+            return one.apply({"params": params}, x_NxM, shape, document_BxT), None
+
+        # What was gathered must not be kept for the way back: only the results of products are.
+        policy = None if self.remat else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        if self.remat or self.view is not None:
+            layer = jax.checkpoint(layer, prevent_cse=False, policy=policy)
+        return jax.lax.scan(layer, x_NxM, self.get_variable("params", layers.STACK))[0]
+
+
+class Block(nn.Module):
+    """One layer by itself."""
+
+    config: ModelConfig
+    dtype: jnp.dtype
+    window: int = 0
+    shards: int = 1
+
+    @nn.compact
+    def __call__(self, x_NxM, shape, document_BxT):
+        return _block(self, "", x_NxM, shape, 0, None, document_BxT)[0]
+
+
+def _block(module: nn.Module, suffix: str, x_NxM, shape, start, past, document_BxT):
+    """A layer whose parts are parts of ``module``, under their names and ``suffix``."""
+    c, dtype = module.config, module.dtype
+    factor = parametrization.multipliers(c).residual
+    attention = Attention(c, dtype, module.window, module.shards, name=f"attention{suffix}")
+    normed = Norm(dtype, name=f"norm_a{suffix}")(x_NxM)
+    out_NxM, kept = attention(*normed, shape, start, past, document_BxT)
+    x_NxM = x_NxM + scaled(out_NxM, factor)
+    mlp = Mlp(c, dtype, name=f"mlp{suffix}")
+    return x_NxM + scaled(mlp(*Norm(dtype, name=f"norm_m{suffix}")(x_NxM)), factor), kept
 
 
 class Norm(nn.Module):

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution
-from lab.model import accounting, kernels
+from lab.model import accounting, kernels, layers
 
 EVALUATION_BYTES = 256 * 2**20
 _MOST_ROWS = 64
@@ -65,8 +65,8 @@ def breakdown(
         devices: those of ``data`` and ``vmap``; ``mesh`` has its own.
         platform: that of jax: ``cpu``, ``gpu``, ``tpu``. It decides which attention runs, and so what is
             kept of the scores: the seen half of the square; with NVIDIA's kernel (from Ampere on) nothing;
-            else two whole squares. On a CPU, recomputation saves nothing: the compiler finds the layers
-            computed twice, and keeps the first result.
+            else two whole squares. On a CPU, recomputation saves nothing where layers are unrolled: the
+            compiler finds the layers computed twice, and keeps the first result.
     """
     params = accounting.count_params(config.model, vocab)
     data, fsdp, tensor = how.mesh.sizes if mode == "mesh" else (1, 1, 1)
@@ -78,15 +78,20 @@ def breakdown(
     moments = 2.0
     if config.optimizer.algorithm == "muon":  # matrices have one moment
         moments -= params.matrices / params.total
-    # Over fsdp all layers are gathered at the top of the loss and live, with their whole gradients, through
-    # the backward pass. Parts of a batch are summed into gradients of their own.
-    gathered = 2 * params.total / tensor if fsdp > 1 else divided
+    looped = layers.are_scanned(config.model, fsdp)
+    if fsdp > 1:  # one layer at a time is gathered, used with its norm's scale, and has its whole gradient
+        whole = 3 * params.matrices / config.model.layers + 2 * (params.embedding + params.head)
+        gathered = divided + whole / tensor
+    else:  # a loop keeps each layer's matrices as they were used
+        gathered = divided + (params.matrices / tensor if looped and mode != "mesh" and not how.remat else 0)
+    # Parts of a batch are summed into gradients of their own.
     gradients = gathered + (divided if how.accumulate > 1 else 0)
     kernel = kernels.attention(config.precision, config.model.head_width, platform, (8, 0))
     if kernel == "cudnn" and config.model.document_mask:
         kernel = "xla"
-    again = how.remat and platform != "cpu"
-    kept = _activations(config, vocab, again, tensor, kernel) * config.batch_tokens / parts
+    again = how.remat and (platform != "cpu" or looped)
+    keeps = "input" if again else "products" if looped and mode == "mesh" else "all"
+    kept = _activations(config, vocab, keeps, tensor, kernel) * config.batch_tokens / parts
     return Memory(
         state=round(4 * together * divided * (1 + moments)),
         gradients=round(4 * together * gradients),
@@ -155,8 +160,8 @@ def refusal(config: RunConfig, needed: int, free: int, device: str, mode: str) -
     )
 
 
-def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int, kernel: kernels.Kernel) -> float:
-    """Bytes a token."""
+def _activations(config: RunConfig, vocab: int, keeps: str, tensor: int, kernel: kernels.Kernel) -> float:
+    """Bytes a token. ``keeps``: of each layer ``all``, the results of its ``products``, or its ``input``."""
     c, T = config.model, config.data.context
     M, F = c.width, c.hidden
     size = 2 if config.precision == "bfloat16" else 4
@@ -174,10 +179,14 @@ def _activations(config: RunConfig, vocab: int, remat: bool, tensor: int, kernel
     copies = size * M * (blocks + 1) / tensor if kernel == "blocks" and blocks > 1 else 0
     layer = size * (whole + (heads + hidden) / tensor) + scores / tensor + copies
     logits = 2 * 4 * vocab / tensor
-    layers = size * M * c.layers + layer if remat else layer * c.layers
+    products = size * M + size * (4 * M + (2 if c.mlp == "gated" else 1) * F + M) / tensor
+    several = c.layers * {"all": layer, "products": products, "input": size * M}[keeps]
     # While a gradient is computed: two squares, or what goes back to the copies and what that is summed from.
     passing = 8 * c.heads * T / tensor if kernel == "xla" else 2 * copies
-    return layers + logits + passing + 2 * size * M
+    if keeps == "all":
+        return several + logits + passing + 2 * size * M
+    # the layer that is computed again; the logits have gone back by then
+    return several + max(logits, layer + passing) + 2 * size * M
 
 
 def _bound(config: RunConfig, vocab: int) -> float:

@@ -30,6 +30,7 @@ root of m_w instead.
 from dataclasses import dataclass
 
 from lab.config import ModelConfig
+from lab.model import layers
 
 ALPHA = 1.0  # of CompleteP: the one at which each layer keeps learning non-linearly (2505.01618, section 5)
 
@@ -86,8 +87,14 @@ def matrix_std(config: ModelConfig, fan_in: int, into_residual: bool = False) ->
 
 
 def is_matrix(path: tuple[str, ...], ndim: int) -> bool:
-    """Whether a parameter is an attention or MLP matrix: hidden in both dimensions."""
-    return ndim == 2 and path[0] not in ("embed", "head")
+    """Whether a parameter is an attention or MLP matrix (or a stack of one of each layer): hidden in both
+    dimensions."""
+    return ndim == 2 + is_stack(path) and path[0] not in ("embed", "head")
+
+
+def is_stack(path: tuple[str, ...]) -> bool:
+    """Whether a parameter has a first axis over the layers (:mod:`lab.model.layers`)."""
+    return path[0] == layers.STACK
 
 
 def scales(config: ModelConfig, path: tuple[str, ...], ndim: int, muon: bool = False) -> Scales:
@@ -100,4 +107,4 @@ def scales(config: ModelConfig, path: tuple[str, ...], ndim: int, muon: bool = F
         return Scales(rate=m_l ** (ALPHA - 1) / width, decay=width, eps=eps)
     # vectors (norm scales) are not decayed: they have no reason to be near zero
     depth = m_l ** (ALPHA - 1) if in_block else 1.0
-    return Scales(rate=depth, decay=float(ndim >= 2), eps=eps)
+    return Scales(rate=depth, decay=float(ndim - is_stack(path) >= 2), eps=eps)

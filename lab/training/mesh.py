@@ -3,7 +3,7 @@
 The step is that of :mod:`lab.training.train`; placements are given to ``jit``, the compiler derives the rest
 (GSPMD, 2105.04663). Parameters are *kept* in parts along ``fsdp`` and ``tensor``, and *used* in parts along
 ``tensor`` alone: the difference is the gathering of a layer before its use, and the scattering of its
-gradients.
+gradients. Over ``fsdp`` layers are stacked and the step loops over them, so that one is gathered at a time.
 """
 
 from functools import cache, partial
@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from lab.config import ModelConfig, RunConfig
 from lab.execution import AXES, Execution, MeshShape
+from lab.model import layers
 from lab.training import train
 
 # end of the key path          kept                  used
@@ -51,6 +52,7 @@ def view(params, *, model: ModelConfig, mesh: Mesh, dtype):
     in_float32 = [("embed", "embedding") if model.tied else ("head", "kernel")]  # what makes the logits
 
     def one(path, p):
+        p = jax.lax.with_sharding_constraint(p, _sharding(path, p.shape, mesh, 0))  # and so its gradient
         if p.ndim == 2 and _end(path) not in in_float32:
             p = p.astype(dtype)  # before it travels; the product would do it after
         if _end(path) == ("qkv", "kernel") and shards > 1:
@@ -87,12 +89,27 @@ def program(model: ModelConfig, precision: str, vocab: int, mesh: Mesh, how: Exe
 
 def fresh(config: RunConfig, vocab: int, mesh: Mesh) -> train.State:
     """The initial state, made where it will live: no device ever holds all of it."""
-    shapes = train.state_shapes(config, vocab)
-    return jax.jit(lambda: train.initial(config, vocab), out_shardings=kept(shapes, mesh))()
+    made = partial(_initial, config, vocab, mesh)
+    return jax.jit(made, out_shardings=kept(jax.eval_shape(made), mesh))()
 
 
-def put(tree, mesh: Mesh):
+def state_shapes(config: RunConfig, vocab: int, mesh: Mesh) -> train.State:
+    """Shapes and types of :func:`fresh`, without computing it."""
+    return jax.eval_shape(partial(_initial, config, vocab, mesh))
+
+
+def _initial(config: RunConfig, vocab: int, mesh: Mesh) -> train.State:
+    return arranged(train.initial(config, vocab), config.model, mesh)
+
+
+def arranged(state, model: ModelConfig, mesh: Mesh):
+    """A state, or shapes of one, as the mesh keeps it: with layers stacked where it loops over them."""
+    return layers.stacked(state) if layers.are_scanned(model, mesh.shape["fsdp"]) else state
+
+
+def put(tree, model: ModelConfig, mesh: Mesh):
     """Host arrays, the same in every process, onto the mesh."""
+    tree = arranged(tree, model, mesh)
     return jax.tree.map(_put, tree, kept(tree, mesh))
 
 
@@ -126,6 +143,8 @@ def _put(a, sharding):
 
 def _sharding(path, shape, mesh: Mesh, column: int) -> NamedSharding:
     spec = _RULES.get(_end(path), (P(), P()))[column]
+    if any(getattr(key, "key", key) == layers.STACK for key in path):
+        spec = P(None, *spec)
     axes = [
         axis if axis is not None and size % mesh.shape[axis] == 0 else None  # what does not divide is copied
         for axis, size in zip(spec, shape, strict=False)

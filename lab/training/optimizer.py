@@ -8,7 +8,7 @@ import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from lab.config import ModelConfig
-from lab.model.parametrization import Scales, is_matrix, scales
+from lab.model.parametrization import Scales, is_matrix, is_stack, scales
 from lab.training.schedule import Hyper, hyper, learning_rate
 
 __all__ = ["Hyper", "MuonMoments", "hyper", "init", "learning_rate", "update", "update_ratio"]
@@ -87,7 +87,7 @@ def _muon(grads, moments, params, h, model):
         s = scales(model, path, p.ndim, muon=True)
         if path in stacked:
             mu[path] = state.mu[path].reshape(p.shape)
-            longest = max(p.shape[0], p.shape[1] // _parts(path))
+            longest = max(p.shape[-2], p.shape[-1] // _parts(path))
             d = _ADAM_RMS * longest**0.5 * directions[path].reshape(p.shape)
         else:
             mu[path] = (1 - h.beta1) * g + h.beta1 * flat_m[path]
@@ -141,12 +141,13 @@ def _parts(path) -> int:
 
 
 def _split(path, a):
-    return a.reshape(a.shape[0], 3, -1) if _parts(path) == 3 else a
+    return a.reshape(*a.shape[:-1], 3, -1) if _parts(path) == 3 else a
 
 
 def _axes(path) -> MuonDimensionNumbers:
-    """Kernels are (in, out); what is split has its parts between."""
-    return MuonDimensionNumbers(reduction_axis=0, output_axis=2 if _parts(path) == 3 else 1)
+    """Kernels are (in, out); what is split has its parts between, what is stacked its layers before."""
+    first = int(is_stack(path))
+    return MuonDimensionNumbers(reduction_axis=first, output_axis=first + (2 if _parts(path) == 3 else 1))
 
 
 def _flat(tree) -> list:

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from lab.config import RunConfig
 from lab.execution import Execution
+from lab.model import layers
 from lab.training import mesh as meshes
 from lab.training import optimizer, train
 
@@ -70,7 +71,7 @@ class Pack:
         self.mode, self.runs, self.devices, self.how = mode, runs, devices, how
         if mode == "mesh":
             self.mesh = meshes.make(how.mesh, devices)
-            leaves, structure = jax.tree.flatten(train.state_shapes(config, vocab))
+            leaves, structure = jax.tree.flatten(meshes.state_shapes(config, vocab, self.mesh))
             shapes = tuple(leaves), structure
             self._program = meshes.program(config.model, config.precision, vocab, self.mesh, how, shapes)
         else:
@@ -83,8 +84,10 @@ class Pack:
             (state,) = states
             if isinstance(state, RunConfig):
                 return meshes.fresh(state, self.vocab, self.mesh)
-            return meshes.put(state, self.mesh)
+            return meshes.put(state, self.config.model, self.mesh)
         states = [train.initial_state(s, self.vocab) if isinstance(s, RunConfig) else s for s in states]
+        if layers.are_scanned(self.config.model):
+            states = layers.stacked(jax.tree.map(np.asarray, states))
         if self.mode == "vmap":  # where the program leaves them: host arrays would be another program's
             return jax.device_put(_stack(states), _over_runs(self.devices))
         if self.mode in ("pmap", "data"):
@@ -123,7 +126,10 @@ class Pack:
         return after, rows
 
     def get(self, placed, run: int) -> train.State:
-        """The state of one run as host arrays: what a checkpoint holds."""
+        """The state of one run as host arrays, its layers apart: what a checkpoint holds."""
+        return layers.apart(self._get(placed, run))
+
+    def _get(self, placed, run: int) -> train.State:
         if self.mode == "mesh":
             return meshes.get(placed)
         if self.mode in ("pmap", "data"):

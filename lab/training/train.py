@@ -80,7 +80,6 @@ def chunk(
     vocab,
     axis=None,
     accumulate=1,
-    view=None,
     **how,
 ):
     """Up to K steps in one program: the first ``n`` (traced) batches are taken.
@@ -89,7 +88,6 @@ def chunk(
         axis: name of a mapped axis over which the sequences of each batch are spread; gradients and counts
             are summed over it (data parallelism).
         accumulate: parts into which each batch is cut; their gradients are summed before the update.
-        view: parameters as the model sees them, from those stored (:mod:`lab.training.mesh`).
         how: for :func:`lab.model.decoder.apply`.
 
     Returns:
@@ -100,7 +98,6 @@ def chunk(
         return x if axis is None else jax.lax.psum(x, axis)
 
     def loss(params, inputs_BxT, targets_BxT, count, last):
-        params = params if view is None else view(params)
         logits_BxTxV = decoder.apply(params, inputs_BxT, model, vocab, jnp.dtype(precision), **how)
         nats_BxT, log_z_BxT = nats_of_logits(logits_BxTxV, targets_BxT)
         scored_BxT = targets_BxT >= 0

@@ -80,10 +80,18 @@ def test_prediction_and_compiler_agree(name, how):
 @pytest.mark.parametrize("shape", [MeshShape(fsdp=2), MeshShape(tensor=2), MeshShape(data=2)], ids=str)
 @pytest.mark.parametrize("name", ["narrow", "wide"])
 def test_prediction_and_compiler_agree_over_a_mesh(name, shape):
-    config, how = SHAPES[name], Execution(mesh=shape)
-    state = train.state_shapes(config, V)
+    agrees_over_a_mesh(SHAPES[name], Execution(mesh=shape))
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_prediction_and_compiler_agree_where_layers_are_gathered_one_by_one(remat):
+    agrees_over_a_mesh(SHAPES["deep"], Execution(MeshShape(fsdp=2), remat=remat))
+
+
+def agrees_over_a_mesh(config, how):
+    mesh = meshes.make(how.mesh, tuple(jax.devices()[:2]))
+    state = meshes.state_shapes(config, V, mesh)
     leaves, structure = jax.tree.flatten(state)
-    mesh = meshes.make(shape, tuple(jax.devices()[:2]))
     program = meshes.program(config.model, config.precision, V, mesh, how, (tuple(leaves), structure))
     tokens = jax.ShapeDtypeStruct((20, config.batch, config.data.context), jnp.int32)
     compiled = program.lower(state, tokens, tokens, np.int32(1), optimizer.hyper(config)).compile()

@@ -17,12 +17,12 @@ STEPS = 20
 DATA = DataConfig(source="synthetic", context=32, val_windows=16)
 PLAIN = RunConfig(
     tokens=STEPS * 16 * 32,
-    model=ModelConfig(width=32, layers=1, heads=4),
+    model=ModelConfig(width=32, layers=2, heads=4),
     optimizer=OptimizerConfig(learning_rate=3e-3, warmup_tokens=5 * 16 * 32),
     data=DATA,
     batch=16,
 )
-TIED = replace(PLAIN, model=replace(PLAIN.model, tied=True, mlp="gated", mlp_ratio=2.0))
+TIED = replace(PLAIN, model=replace(PLAIN.model, layers=1, tied=True, mlp="gated", mlp_ratio=2.0))
 CASES = {
     "fsdp=8": (PLAIN, Execution(MeshShape.parse("fsdp=8"))),
     "all three, in parts, computed again": (
@@ -53,7 +53,9 @@ def apart(a, b) -> float:
 
 def measure() -> dict:
     """Run in a process of its own, which has eight devices."""
+    from benchmarks import depth
     from lab.evaluation import evaluate
+    from lab.model import accounting, memory
     from lab.training import mesh
 
     found = {}
@@ -86,6 +88,10 @@ def measure() -> dict:
         apart(on_mesh.get(moved, 0), straight.get(whole, 0)),
         apart(back.get(home, 0), straight.get(whole, 0)),
     ]
+    deep = depth.config_of(12)
+    how = Execution(MeshShape.parse("fsdp=8"), remat=True)
+    all_of_it = 16 * accounting.count_params(deep.model, depth.VOCAB).total
+    found["of an eighth"] = memory.measured(depth.on_mesh(deep, how)) / (all_of_it / 8)
     return found
 
 
@@ -117,6 +123,12 @@ def test_each_device_keeps_its_share_of_the_matrices(found):
     assert found["fsdp=8"]["shares"]["norm_final"] == 1
     assert found["tensor=4"]["shares"]["down"] == 1 / 4
     assert found["all three, in parts, computed again"]["shares"]["up"] == 1 / 4
+
+
+@pytest.mark.slow
+def test_parameters_gradients_and_moments_fall_near_an_eighth(found):
+    """5.9 times an eighth before, when all twelve layers were gathered at the top of the loss."""
+    assert found["of an eighth"] < 1.6
 
 
 @pytest.mark.slow
