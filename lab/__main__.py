@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         terminal.install()
     module, function = verbs[argv[0]][0].split(":")
     try:
-        return getattr(import_module(module), function)(argv[1:]) or 0
+        return getattr(import_module(module), function)(_here(argv[0], argv[1:])) or 0
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -85,6 +85,13 @@ def main(argv: list[str] | None = None) -> int:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return 2
+
+
+def _here(verb: str, argv: list[str]) -> list[str]:
+    """The arguments; for verbs that read stores with a copy on this machine in place of each URL."""
+    if verb in ("run", "worker", "status") or not any(word.startswith(("s3://", "gs://")) for word in argv):
+        return argv
+    return import_module("sweeps.store.copies").arguments(verb, argv)
 
 
 def _help() -> str:

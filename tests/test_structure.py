@@ -20,7 +20,7 @@ FLOORS = {
     "lab": (
         ("errors", "draws", "terminal"),
         ("files", "strict", "private", "python"),
-        ("file_system",),
+        ("file_system", "objects"),
         ("tokenizers",),
         ("abilities",),
         ("data",),

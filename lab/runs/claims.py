@@ -70,6 +70,17 @@ class Claim:
         """For one look: by the age of the last beat, on the clock of the file system."""
         return self.owner.is_gone() or _age(self.path) > STALE_SECONDS
 
+    def last_beat(self) -> object:
+        """What another beat changes. Raises OSError or Refused where it cannot be told."""
+        # opened: network file systems then ask the server for its times
+        with files.opened(self.path, self.path.parent) as file:
+            return os.fstat(file.fileno()).st_mtime_ns
+
+    def beat(self) -> None:
+        """Show that the owner lives."""
+        if self.is_mine():  # the claim of who took over must fall silent when that one does
+            os.utime(self.path)
+
 
 class Watch:
     """For repeated looks: stale is who is dead, or was seen with the same beat for ``STALE_SECONDS``."""
@@ -82,9 +93,7 @@ class Watch:
         if claim.owner.is_gone():
             return True
         try:
-            # opened: network file systems then ask the server for its times
-            with files.opened(claim.path, claim.path.parent) as file:
-                beat = (claim.owner, claim.attempt, os.fstat(file.fileno()).st_mtime_ns)
+            beat = (claim.owner, claim.attempt, claim.last_beat())
         except (OSError, files.Refused):
             return False
         seen, since = self._seen.get(claim.path, (None, 0.0))
@@ -118,7 +127,7 @@ def take(
     # complete before it is visible: a link is exclusive, and its content is never half there
     temporary = _private(path)
     try:
-        content = json.dumps(_as_dict(claim)).encode()
+        content = content_of(claim)
         files.create(temporary, content, root)
         try:
             os.link(temporary, path)
@@ -161,23 +170,33 @@ def read(path: Path) -> Claim | None:
         found = files.read_json(path, path.parent)
         if found is None and not os.path.lexists(path):
             return None
+    except files.Refused:
+        found = None
+    return Claim(path, *parsed(found))
+
+
+def parsed(found: object) -> tuple[Owner, int, int, int]:
+    """Owner, attempt, deaths and progress; of nobody where it is no claim: it goes stale like any other."""
+    try:
         owner = Owner(**found["owner"])
         counts = [found[name] for name in ("attempt", "deaths", "progress")]
         if not all(type(value) is str for value in (owner.host, owner.boot, owner.space, owner.started)):
             raise TypeError
         if not all(type(value) is int and 0 <= value < 1 << 62 for value in (owner.pid, *counts)):
             raise TypeError
-        return Claim(path, owner, *counts)
-    except (files.Refused, KeyError, TypeError):
-        return Claim(path, Owner("", "", "", 0, ""))  # not ours to read; it goes stale like any other
+        return owner, *counts
+    except (KeyError, TypeError):
+        return Owner("", "", "", 0, ""), 1, 0, 0
 
 
 def _private(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # pids repeat between hosts
 
 
-def _as_dict(claim: Claim) -> dict:
-    return {name: value for name, value in asdict(claim).items() if name != "path"}
+def content_of(claim: Claim) -> bytes:
+    """What is written of a claim."""
+    counts = {name: getattr(claim, name) for name in ("attempt", "deaths", "progress")}
+    return json.dumps({"owner": asdict(claim.owner), **counts}).encode()
 
 
 class Heartbeat:
@@ -202,8 +221,7 @@ class Heartbeat:
                 claims = list(self._claims)
             for claim in claims:
                 with contextlib.suppress(OSError):
-                    if claim.is_mine():  # the claim of who took over must fall silent when that one does
-                        os.utime(claim.path)
+                    claim.beat()
 
 
 def _age(path: Path) -> float:

@@ -91,6 +91,32 @@ class RunFolder:
     def final(self) -> Path:
         return self.path / "final"
 
+    def is_there(self) -> bool:
+        """Whether anything was written of the run."""
+        return self.path.exists()
+
+    def steps(self) -> list[int]:
+        """Steps of the completed checkpoints, rising."""
+        return completed_steps(self.checkpoints)
+
+    # What a folder that is a copy of another place does beside (lab/runs/remote.py):
+
+    def fetch(self, step: int | None = None) -> None:
+        """Before work on the run: bring it here, or what a branch at ``step`` needs of it."""
+
+    def push(self) -> None:
+        """After each save: put what is new."""
+
+    def forget(self, step: int) -> None:
+        """A checkpoint was set aside."""
+
+    def leave(self) -> None:
+        """The claim is about to be given back."""
+
+    def discard(self, name: str) -> None:
+        """Remove ``failure.json``, so that the run is tried again."""
+        (self.path / name).unlink(missing_ok=True)
+
     def read(self, name: str) -> Reading:
         """What there is of ``spec.json``, ``result.json``, ``failure.json`` or ``diverged.json``."""
         try:

@@ -287,6 +287,7 @@ class _Lockstep:
             for older in self.stores[r].steps():
                 if older < step and older not in self.marks:
                     self.stores[r].delete(older)
+            self.jobs[r].folder.push()
 
     def _expect(self, r: int, at: int, step: int) -> None:
         """The data of a step may only meet the state of that step."""
@@ -346,6 +347,7 @@ class _Lockstep:
         job.folder.commit(result, self.hooks.check)
         for step in self.stores[r].steps():  # the trained parameters are in final/
             self.stores[r].delete(step)
+        job.folder.push()
 
 
 def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str, check=lambda: None) -> None:

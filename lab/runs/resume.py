@@ -85,6 +85,7 @@ def mend_trunk(job: Job, vocab: int) -> None:
         _checked(hold, trunk.restore(hold, train.state_shapes(job.config, vocab)), trunk)
     except DamagedCheckpoint:
         trunk.set_aside(hold)
+        job.trunk.forget(hold)
 
 
 def _steps(job: Job, store: Checkpoints) -> set[int]:

@@ -16,6 +16,7 @@ from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
 from lab.machine.provenance import Detail
+from lab.objects import url_of
 from lab.runs.folder import completed_steps
 from lab.strict import build
 from lab.terminal import unescaped
@@ -68,6 +69,8 @@ def train(argv: list[str]) -> int:
             return _predict(config, how, predict, as_json)
         if out is None:
             raise InputError("--out: is missing; the run folder")
+        if url_of(out):
+            raise InputError(f"--out {url_of(out)}: should be a folder; `lab run` keeps studies at a URL")
         mode = "mesh" if mesh else "data" if devices > 1 else "serial"
         count = devices if mode == "data" else how.mesh.devices
         return _train(out, config, mode, how, count, distributed, provenance, as_json)

@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 from lab.files import Refused, create, read_json, write_json
+from lab.objects import Unreachable
 
 _ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _WORDS = tuple(os.strerror(number) for number in _ERRNOS)  # as storage libraries quote them
@@ -20,6 +21,8 @@ def store_fault(error: BaseException, root: Path) -> StoreFault | None:
     """What is wrong with the store if that is what raised ``error``, else None."""
     told = error
     while told is not None:
+        if isinstance(told, Unreachable):
+            return StoreFault(str(told))
         number = told.errno if isinstance(told, OSError) else None
         words = next((w for w in _WORDS if w in str(told)), None)
         if number in _ERRNOS or words:
@@ -62,5 +65,10 @@ def _identity(root: Path) -> str | None:
         found = read_json(root / "store.json", root)
     except Refused:
         return None
+    return name_in(found)
+
+
+def name_in(found: object) -> str | None:
+    """The name that a ``store.json`` holds."""
     name = found.get("id") if isinstance(found, dict) else None
     return name if isinstance(name, str) else None

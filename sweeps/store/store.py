@@ -5,7 +5,7 @@ is no database: states are read from the folders, which can be copied, merged an
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,7 @@ from typing import Literal
 from lab import file_system, files
 from lab.errors import InputError
 from lab.runs import claims, contents
-from lab.runs.folder import FAILURE, RESULT, Reading, RunFolder, completed_steps
+from lab.runs.folder import FAILURE, RESULT, Reading, RunFolder
 from lab.runs.job import SCHEMA, Job
 from sweeps.plan import pricing
 from sweeps.plan.cells import Cell, Plan, Trunk
@@ -140,7 +140,7 @@ class Store:
         folder = node.job.folder
         if not node.is_trunk:
             return folder.read(RESULT).state == "whole"
-        there = set(completed_steps(folder.checkpoints))
+        there = set(folder.steps())
         return set(node.job.branch_steps) <= there or folder.diverged() is not None
 
     def failure(self, run_id: str) -> dict | None:
@@ -158,17 +158,27 @@ class Store:
         """A branch needs its trunk's checkpoint; everything else can start at once."""
         if node.job.trunk is None or self.trunk_diverged(node):
             return True
-        own = completed_steps(node.job.folder.checkpoints)
-        return bool(own) or node.of.config.hold_steps in completed_steps(node.job.trunk.checkpoints)
+        return bool(node.job.folder.steps()) or node.of.config.hold_steps in node.job.trunk.steps()
 
     def claim_path(self, run_id: str) -> Path:
         return self.run(run_id).path / "claim"
 
-    def claim(self, node: Node, owner: claims.Owner) -> claims.Claim | None:
-        return claims.take(self.claim_path(node.run_id), owner, root=self.root)
+    def claim(
+        self,
+        run_id: str,
+        owner: claims.Owner,
+        progress: int = 0,
+        is_stale: Callable[[claims.Claim], bool] = claims.Claim.is_stale,
+    ) -> claims.Claim | None:
+        """As :func:`lab.runs.claims.take`."""
+        return claims.take(self.claim_path(run_id), owner, progress, is_stale, self.root)
+
+    def held(self, run_id: str) -> claims.Claim | None:
+        """The claim that is there, dead or alive."""
+        return claims.read(self.claim_path(run_id))
 
     def is_claimed(self, run_id: str) -> bool:
-        held = claims.read(self.claim_path(run_id))
+        held = self.held(run_id)
         return held is not None and not held.is_stale()
 
     def forget_the_dead(self, node: Node) -> None:
@@ -181,7 +191,19 @@ class Store:
 
     def forgive(self, run_id: str) -> None:
         """Forget a failure, so that the cell is tried again."""
-        (self.run(run_id).path / FAILURE).unlink(missing_ok=True)
+        self.run(run_id).discard(FAILURE)
+
+    def check(self) -> list[str]:
+        """:func:`check_writable` of this store."""
+        return check_writable(self.root)
+
+    def identity(self) -> str:
+        """The name that the store was given when it was made."""
+        return disk.identity(self.root)
+
+    def is_seen(self, name: str) -> bool:
+        """Whether this machine sees the store of that name."""
+        return disk.is_seen(self.root, name)
 
 
 def check_writable(root: Path) -> list[str]:

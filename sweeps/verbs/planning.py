@@ -13,6 +13,7 @@ import tyro
 
 from lab.errors import InputError
 from lab.files import create
+from lab.objects import url_of
 from lab.terminal import unescaped
 from sweeps.arguments import Json, Places, Sets, StudyFile
 from sweeps.study.schema import Design
@@ -170,13 +171,14 @@ def status(argv: list[str]) -> int:
             every: seconds between two looks.
             as_json: print one JSON object, with --watch one a look.
         """
+        from sweeps.store import copies
         from sweeps.verbs import status
 
         if not 0.1 <= every <= 86400:
             raise InputError(f"--every: should be between 0.1 and 86400 seconds, is {every}")
-        look = status.Look(out)
+        look = status.Look(copies.here(out))
         while True:
-            found = look.collect()
+            found = look.collect() | {"out": url_of(out) or str(out)}
             if as_json:
                 print(json.dumps(found), flush=True)
             else:
@@ -186,6 +188,7 @@ def status(argv: list[str]) -> int:
             if not watch or not status.is_active(found):
                 return 0
             time.sleep(every)
+            copies.here(out)
 
     return tyro.cli(command, args=argv, prog="lab status")
 

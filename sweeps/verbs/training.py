@@ -16,6 +16,7 @@ import tyro
 
 from lab.errors import InputError
 from lab.machine.provenance import Detail
+from lab.objects import url_of
 from sweeps.arguments import Json, Places, Sets, StudyFile
 from sweeps.work.engines.launch import (
     CREW_BROKEN,
@@ -73,19 +74,23 @@ def _run(
     as_json: bool,
 ) -> int:
     from sweeps.plan.study_parts import Part
-    from sweeps.store import damage, disk
-    from sweeps.store.store import Store, check_writable
+    from sweeps.store import damage
+    from sweeps.store.remote import opened
     from sweeps.study import loader
     from sweeps.verbs import plan_output
     from sweeps.work.display import Display
     from sweeps.work.engines.watch import StoreWatch
 
     on.check()
-    part = Part.parse(on.part) if on.part else None
-    for note in check_writable(out):
+    part, url = Part.parse(on.part) if on.part else None, url_of(out)
+    if url and on.engine != "local":
+        raise InputError(
+            f"--out {url}: is for --engine local; give the same command on each machine, they share the store"
+        )
+    store = opened(out)
+    for note in store.check():
         print(f"note: {note}", file=sys.stderr, flush=True)
     made = plan_of(study_path, sets, allowed)
-    store = Store(out)
     found = [*made.trunks, *made.cells]
     damage.check_links(store, [of.run_id for of in found])
     store.write_study(made, loader.text_of(study_path, sets, allowed))
@@ -95,7 +100,7 @@ def _run(
         store.forget_the_dead(node)
         if retry_failed:
             store.forgive(node.run_id)
-    for one in damage.mend(store, made, nodes):
+    for one in damage.mend(store, made, nodes) if url is None else ():  # objects are never torn
         if one.mended:
             print(f"damaged: {one}", file=sys.stderr, flush=True)
     states = plan_output.states(made, store)
@@ -104,34 +109,35 @@ def _run(
     code = 0
     if todo:
         # workers read the copy, which later edits of the file do not reach
-        copied = store.root / "studies" / f"{made.study.name}.toml"
-        launch = Launch(copied, out, disk.identity(out), on.part, provenance=detail)
+        copied = out / "studies" / f"{made.study.name}.toml"
+        launch = Launch(copied, out, store.identity(), on.part, provenance=detail)
         with Display(made, store) as display:
             code = on.run(launch, made.study.run.pack, lambda: StoreWatch(made, store, part), display)
-    states = plan_output.states(made, store)
+    states, shown = plan_output.states(made, store), url or str(out)
     failed = [run_id for run_id, state in states.items() if state == "failed"]
     again = shlex.join(
-        ["lab", "run", str(study_path), "--out", str(out), *(f"--set={text}" for text in sets)]
+        ["lab", "run", str(study_path), "--out", shown, *(f"--set={text}" for text in sets)]
         + [f"--allow-include={place}" for place in allowed]
     )
     if code == 130:
         print(f"interrupted; nothing is lost. To go on: {again}", file=sys.stderr)
     elif failed:
         print(
-            f"{len(failed)} failed: `lab status {out}` says why; to retry: {again} --retry-failed",
+            f"{len(failed)} failed: `lab status {shown}` says why; to retry: {again} --retry-failed",
             file=sys.stderr,
         )
-    left = damage.left(store, found, reads_parameters=code != 130)  # who interrupts does not want to wait
+    # who interrupts does not want to wait
+    left = damage.left(store, found, reads_parameters=code != 130) if url is None else []
     for one in left:
         print(f"damaged: {one}", file=sys.stderr)
     if left:
         print(damage.REMOVE, file=sys.stderr)
     counts = Counter(states.values())
     if as_json:
-        said = {"study": made.study.name, "out": str(out), "states": dict(counts), "failed": failed}
+        said = {"study": made.study.name, "out": shown, "states": dict(counts), "failed": failed}
         print(json.dumps({**said, "damaged": [asdict(one) for one in left]}))
     else:
-        print(f"{counts['done']} of {len(states)} runs done in {out}")
+        print(f"{counts['done']} of {len(states)} runs done in {shown}")
     return 130 if code == 130 else 1 if failed or left or code else 0
 
 
@@ -204,9 +210,13 @@ def _work(
 
     from sweeps.plan.study_parts import Part
     from sweeps.store import disk
+    from sweeps.store.remote import opened
 
-    if store_id is not None and not disk.is_seen(out, store_id):
-        print(f"error: {socket.gethostname()} does not see the store at {out}", file=sys.stderr)
+    store = opened(out)
+    if store_id is not None and not store.is_seen(store_id):
+        print(
+            f"error: {socket.gethostname()} does not see the store at {url_of(out) or out}", file=sys.stderr
+        )
         return NO_STORE
     from lab.machine import devices, distributed, provenance
 
@@ -218,10 +228,9 @@ def _work(
         else:
             print(f"error: {error}", file=sys.stderr, flush=True)
         return WRONG_DEVICES
-    made = plan_of(study)
+    made = plan_of(store.fetch(f"studies/{study.name}") if url_of(study) else study)
 
     from lab.runs.loop import Interrupted
-    from sweeps.store.store import Store
     from sweeps.work import multihost
     from sweeps.work.worker import Event, Worker
 
@@ -241,9 +250,9 @@ def _work(
         crew = multihost.Crew(made)
     try:
         if not distributed.is_primary():
-            multihost.follow(made, Store(out), should_stop)
+            multihost.follow(made, store, should_stop)
             return DONE
-        failed = Worker(made, Store(out), tell, should_stop, provenance.collect(detail), share, crew).work()
+        failed = Worker(made, store, tell, should_stop, provenance.collect(detail), share, crew).work()
     except Interrupted:
         return INTERRUPTED
     except disk.StoreFault as fault:

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 
 from lab.runs import claims
-from lab.runs.folder import RESULT, completed_steps
+from lab.runs.folder import RESULT
 from sweeps.plan.cells import Plan
 from sweeps.plan.pricing import Prices
 from sweeps.plan.study_parts import Part
@@ -118,9 +118,8 @@ class Frontier:
         return self._take(node) if self._is_free(node) else None
 
     def _take(self, node: Node) -> claims.Claim | None:
-        done = completed_steps(node.job.folder.checkpoints)
-        path = self.store.claim_path(node.run_id)
-        claim = claims.take(path, self.owner, done[-1] if done else 0, self.watch.is_stale, self.store.root)
+        done = node.job.folder.steps()
+        claim = self.store.claim(node.run_id, self.owner, done[-1] if done else 0, self.watch.is_stale)
         if claim is None:
             self._leave(node, held=True)
             return None
@@ -134,12 +133,12 @@ class Frontier:
     def _is_free(self, node: Node) -> bool:
         if node.run_id not in self.open or self._later.get(node.run_id, 0.0) > time.monotonic():
             return False
-        if not node.job.folder.path.exists():
+        if not node.job.folder.is_there():
             if node.job.trunk is None:
                 return not node.is_trunk or not self._is_over(node)
         elif self._is_over(node):
             return False
-        held = claims.read(self.store.claim_path(node.run_id))
+        held = self.store.held(node.run_id)
         if held is not None and not self.watch.is_stale(held):
             self._leave(node, held=True)
             return False

@@ -121,6 +121,7 @@ class Worker:
         try:
             able = []
             for node, claim in pack:
+                node.job.folder.fetch()
                 if claim.attempt > 1:
                     self.tell(Event("warning", node.run_id, f"taken over, attempt {claim.attempt}"))
                 if claim.deaths > self.plan.study.run.retries:
@@ -142,7 +143,8 @@ class Worker:
             raise
         finally:
             self.heart.hold([])
-            for _, claim in pack if not left_behind else ():
+            for node, claim in pack if not left_behind else ():
+                node.job.folder.leave()
                 claim.release()
 
     def _attempt(self, pack: list[Claimed]) -> None:
@@ -199,8 +201,7 @@ class Worker:
     def _mend_trunks(self, pack: list[Claimed], vocab: int) -> bool:
         """Set damaged checkpoints of trunks aside; False where another worker has the trunk."""
         for node in {node.of.trunk: node for node, _ in pack if node.of.trunk}.values():
-            path = self.store.claim_path(node.of.trunk)
-            claim = claims.take(path, self.frontier.owner, is_stale=self.frontier.watch.is_stale)
+            claim = self.store.claim(node.of.trunk, self.frontier.owner, 0, self.frontier.watch.is_stale)
             if claim is None:
                 for one, _ in pack:
                     self.frontier.leave(one)
@@ -215,6 +216,9 @@ class Worker:
 
     def _run(self, pack: list[Claimed], dataset, hooks: Hooks) -> float | None:
         jobs, options = [node.job for node, _ in pack], self.plan.study.run
+        for job in jobs:
+            if job.trunk is not None:
+                job.trunk.fetch(job.config.hold_steps)
         if self.crew:
             self.crew.start(pack[0][0])
             return run(jobs, dataset, "mesh", hooks, how(options))

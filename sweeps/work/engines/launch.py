@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lab import python
 from lab.machine.provenance import Detail
+from lab.objects import url_of
 
 # How `lab worker` ends. 2 is a usage error, 130 an interruption after which everything is saved.
 DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, WRONG_DEVICES, INTERRUPTED = 0, 1, 3, 4, 5, 6, 130
@@ -46,8 +47,13 @@ class Launch:
 
     def arguments(self, *more: object) -> list[str]:
         """The command without the interpreter, for other nodes."""
-        words = ["-m", "lab", "worker", self.study.absolute(), "--out", self.out.absolute()]
+        words = ["-m", "lab", "worker", _seen_anywhere(self.study), "--out", _seen_anywhere(self.out)]
         words += ["--store-id", self.store_id, "--cpu-devices", self.cpu_devices]
         words += ["--part", self.part] if self.part else []
         words += ["--provenance", self.provenance] if self.provenance != "names" else []
         return [str(word) for word in (*words, *more)]
+
+
+def _seen_anywhere(place: Path) -> str:
+    """For any working folder: an object store's URL, else the whole path."""
+    return url_of(place) or str(place.absolute())

@@ -1,0 +1,179 @@
+"""A store at a URL, against a local server of S3's protocol: claims, commits, losses, a killed worker."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from lab.errors import InputError
+from lab.objects import Objects, Unreachable, url_of
+from lab.runs import claims, object_claims
+from sweeps.store import digest, disk
+
+pytest.importorskip("s3fs")
+pytest.importorskip("moto")
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The URL of a bucket. One request at a time: the server looks whether an object is there and puts it in
+    two steps, which the service does in one."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    app, lock = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+    def one_at_a_time(environ, start_response):
+        with lock:
+            return app(environ, start_response)
+
+    served = make_server("127.0.0.1", 0, one_at_a_time, threaded=True)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    told = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{served.port}",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in told.items():
+            patch.setenv(name, value)
+        import s3fs
+
+        s3fs.S3FileSystem(use_listings_cache=False).mkdir("laboratory")
+        yield "s3://laboratory"
+    served.shutdown()
+
+
+@pytest.fixture
+def bucket(server, request):
+    return f"{server}/{request.node.name[:40]}"
+
+
+def test_a_url_is_known_also_where_a_path_was_made_of_it(tmp_path):
+    assert url_of("s3://a/b/") == url_of(type(tmp_path)("s3://a/b")) == "s3://a/b"
+    assert url_of("gs:/a") == "gs://a"
+    assert url_of(tmp_path) is None
+
+
+def test_a_put_is_conditional_and_whoever_puts_regardless_is_refused(bucket, monkeypatch):
+    objects = Objects(bucket)
+    objects.check()
+    assert objects.listing() == {}
+    objects.create("a/b", b"1")
+    with pytest.raises(FileExistsError):
+        objects.create("a/b", b"2")
+    assert objects.get("a/b") == b"1"
+    assert list(objects.listing("a/")) == ["a/b"]
+    with pytest.raises(FileNotFoundError):
+        objects.get("a/c")
+    monkeypatch.setattr(Objects, "create", Objects.put)
+    with pytest.raises(InputError, match="two winners"):
+        objects.check()
+
+
+def test_a_service_that_does_not_answer_is_no_fault_of_a_run(bucket, monkeypatch, tmp_path):
+    objects = Objects(bucket)
+    monkeypatch.setattr(objects._fs, "cat_file", lambda *a, **k: 1 / 0)
+    with pytest.raises(Unreachable) as caught:
+        objects.get("x")
+    assert disk.store_fault(caught.value, tmp_path)
+
+
+def test_of_many_threads_one_wins_and_a_dead_owner_is_replaced_once(bucket):
+    objects, me, won = Objects(bucket), claims.Owner.me(), []
+
+    def race(is_stale, names):
+        start = threading.Barrier(6)
+
+        def take(i):
+            start.wait()
+            owner = replace(me, started=f"{i}")
+            if claim := object_claims.take(objects, "run", owner, 0, is_stale):
+                names.append(claim)
+
+        threads = [threading.Thread(target=take, args=(i,)) for i in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    race(lambda held: False, won)
+    assert len(won) == 1
+    first = won[0]
+    assert first.is_mine()
+    second: list = []
+    race(lambda held: held.tag == first.tag, second)
+    assert len(second) == 1
+    assert (second[0].attempt, second[0].deaths) == (2, 1)
+    first._seen.clear()
+    assert not first.is_mine()
+    first.beat()
+    first.release()
+    assert second[0].is_mine(), "the loser releases nothing"
+    beat = claims.Watch(lambda: 0.0)
+    assert not beat.is_stale(replace(second[0], owner=replace(me, host="elsewhere")))
+    before = object_claims.read(objects, "run", objects.listing("claims/run/"))
+    second[0].beat()
+    after = object_claims.read(objects, "run", objects.listing("claims/run/"))
+    assert (after.owner, after.attempt, after.tag) == (before.owner, before.attempt, before.tag)
+    assert after.last_beat() >= before.last_beat()
+    second[0].release()
+    assert objects.listing("claims/") == {}
+
+
+@pytest.fixture
+def few(small_study, tmp_path):
+    """Two runs of the small study, and the trunk that they branch from."""
+    text = small_study.replace("[10_000, 20_000, 40_000]", "[10_000, 20_000]").replace("[0, 1]", "[0]")
+    text = text.replace(", { width = 16, learning_rate = 0.01 }", "").replace("held_out = 1", "")
+    (tmp_path / "few.toml").write_text(text + "\n[run]\ncheckpoint_seconds = 0.001\n")
+    return tmp_path / "few.toml"
+
+
+def test_a_killed_worker_is_followed_by_another_and_the_losses_are_those_of_a_local_store(
+    few, whole, lab, bucket, tmp_path
+):
+    command = ["run", few, "--out", bucket, "--workers", "1"]
+    words = [sys.executable, "-m", "lab", *map(str, command)]
+    first = subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL)
+    objects = Objects(bucket)
+    deadline = time.monotonic() + 90
+    while not any(name.endswith(".tar") for name in objects.listing("runs/")):
+        assert time.monotonic() < deadline
+        assert first.poll() is None, "it ended before it was killed"
+        time.sleep(0.02)
+    (held,) = [name for name in objects.listing("claims/") if name.endswith(".json")]
+    owner = claims.parsed(json.loads(objects.get(held)))[0]
+    for pid in (first.pid, owner.pid):
+        os.kill(pid, signal.SIGKILL)
+    first.wait()
+    assert held in objects.listing("claims/"), "what it held is held still"
+    done = lab("worker", f"{bucket}/studies/small.toml", "--out", bucket)
+    assert done.returncode == 0, done.stderr
+    assert "taken over, attempt 2" in done.stderr
+    assert not objects.listing("claims/"), "claims are released"
+    assert lab("merge", tmp_path / "here", bucket).returncode == 0
+    found, wanted = digest.runs(tmp_path / "here"), digest.runs(whole / "store")
+    assert len(found) == 2
+    assert found == {run_id: wanted[run_id] for run_id in found}
+    kept = {name.split("/")[1] for name in objects.listing("runs/") if "/checkpoints/" in name}
+    assert not kept & found.keys(), "a finished run keeps no checkpoints"
+    again = lab(*command)
+    assert "0 of 2 runs to train (2 done)" in again.stderr
+    told = json.loads(lab("table", bucket, "--json").stdout)["rows"]
+    assert {row["run_id"]: row["loss_nats"] for row in told} == {
+        run_id: json.loads(losses)[1] for run_id, (_, losses) in found.items()
+    }
+    status = json.loads(lab("status", bucket, "--json").stdout)
+    assert status["out"] == bucket
+    assert status["studies"][0]["states"] == {"done": 2}
+    assert status["studies"][0]["damaged"] == []
