@@ -3,8 +3,8 @@
     python -m benchmarks.figures [STUDY ...]        (or: make figures)
 
 docs/figures.toml says which command draws which figure. A study whose store is not there is left alone. For a
-study with `tables`, its runs and ability scores are written there as CSV, and the block of README between the
-study's marks is written anew from them: `sentences` is what a test holds README to.
+study with `tables`, what its sentences need is written there as CSV, and the block of its `page` between the
+study's marks is written anew from them: `said` is what a test holds the page to.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ import pandas
 
 import analysis
 from analysis.fits.show import tidy_formula
+from analysis.resources.compressed import Compressed, compressed
+from analysis.resources.compressed import sentences as told
+from analysis.resources.penalty import PUBLISHED, penalty_law
 from analysis.tables.table import Runs
 from analysis.thresholds import detect
 
@@ -37,6 +40,18 @@ RUNS = (
     *("loss_nats", "loss_se", "bits_per_byte"),
 )
 SCORES = ("run_id", "task", "metric", "params", "seed", "score", "correct", "items", "chance", "se")
+# What the law of the penalty of rounding needs.
+WEIGHTS = (
+    "run_id",
+    "source",
+    "params",
+    "tokens",
+    "cluster",
+    "method",
+    "amount",
+    "penalty_nats",
+    "penalty_se",
+)
 EXPONENTS = ("E", "alpha", "beta", "alpha_N", "alpha_D", "gamma")
 SHOWN = {"exact_match": "exact match", "gold_nats": "nats"}
 
@@ -72,7 +87,7 @@ def main(wanted: list[str]) -> int:
                 }
                 print(one["file"])
         if "tables" in study:
-            _write_block(ROOT / "README.md", name, sentences(ROOT / study["tables"]))
+            _write_block(ROOT / study["page"], name, said(name, study))
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     return 0
 
@@ -97,13 +112,63 @@ def _tables(store: Path, study: dict[str, str]) -> dict[str, str]:
     folder = ROOT / study["tables"]
     folder.mkdir(parents=True, exist_ok=True)
     runs = analysis.read(store)
-    frames = {"runs.csv": runs.frame, "abilities.csv": runs.abilities}
-    out = {}
-    for name, columns in (("runs.csv", RUNS), ("abilities.csv", SCORES)):
-        frame = frames[name]
-        frame[[column for column in columns if column in frame]].to_csv(folder / name, index=False)
-        out[f"{study['tables']}/{name}"] = digest(folder / name)
-    return out
+    if study["says"] == "compression":
+        found = compressed(runs)
+        frames = {"weights.csv": found.weights[list(WEIGHTS)], "medians.csv": found.medians}
+        frames["methods.csv"] = _methods(found)
+    else:
+        frames = {"runs.csv": runs.frame, "abilities.csv": runs.abilities}
+        for name, columns in (("runs.csv", RUNS), ("abilities.csv", SCORES)):
+            frames[name] = frames[name][[column for column in columns if column in frames[name]]]
+    for name, frame in frames.items():
+        frame.to_csv(folder / name, index=False)
+    return {f"{study['tables']}/{name}": digest(folder / name) for name in frames}
+
+
+def _methods(found: Compressed) -> pandas.DataFrame:
+    """Of each method the part of the bytes, the rise of the loss in per cent on each source, and the part of
+    each ability that is left: medians over runs."""
+    rows = []
+    for one in found.by_method:
+        rises = {f"loss +% {name}": value for name, value in one["loss_rise_percent"].items()}
+        kept = {f"{name} left": value for name, value in one["kept"].items()}
+        rows.append({"method": one["method"], "bytes": one["bytes_part"], **rises, **kept})
+    return pandas.DataFrame(rows)
+
+
+def said(name: str, study: dict[str, str]) -> str:
+    """The block of a page, from the tables of a study alone."""
+    folder = ROOT / study["tables"]
+    return compression(folder) if study["says"] == "compression" else sentences(folder)
+
+
+def compression(folder: Path) -> str:
+    """What docs/findings/compression.md says, from its tables."""
+    weights, medians = (pandas.read_csv(folder / name) for name in ("weights.csv", "medians.csv"))
+    law = penalty_law(weights)
+    lines = [f"- {one}" for one in told(law, "", weights, medians)]
+    names = {"tokens_exponent": "gD", "params_exponent": "gN", "bits_scale": "g"}
+    values = ", ".join(
+        f"{short} {getattr(law, name):.2f} [{low:.2f}, {high:.2f}], published {PUBLISHED[name]:.2f}"
+        for name, short in names.items()
+        for low, high in (law.intervals[name],)
+    )
+    lines.append(f"- Kumar's law, penalty = C tokens^gD / params^gN exp(-bits / g): {values}.")
+    frame = pandas.read_csv(folder / "methods.csv")
+    head = list(frame.columns)
+
+    def cell(name: str, value: float | str) -> str:
+        if name == "method":
+            return str(value)
+        if name == "bytes":
+            return f"{value:.0%}"
+        if name.endswith("left"):
+            return f"{value:.2f}".replace("-0.00", "0.00")
+        return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+
+    rows = [[cell(str(name), value) for name, value in row.items()] for row in frame.to_dict("records")]
+    table = [head, ["---"] * len(head), *rows]
+    return "\n".join([*lines, "", *(f"| {' | '.join(row)} |" for row in table)]) + "\n"
 
 
 def tables(folder: Path) -> tuple[Runs, pandas.DataFrame]:

@@ -24,6 +24,7 @@ VERBS = {
     "One model": {
         "train": ("lab.verbs.train:train", "train one model, on one device or many"),
         "eval": ("lab.verbs.evaluate:evaluate", "loss and abilities of a trained model"),
+        "compress": ("sweeps.verbs.compression:compress", "what fewer bits and weights do to trained models"),
         "generate": ("lab.verbs.generate:generate", "text from a trained model"),
         "data": ("lab.verbs.data:data", "what a data source holds"),
     },

@@ -1,4 +1,4 @@
-"""No figure of README or docs is stale, and README says of the quick start what its tables say."""
+"""No figure of README or docs is stale, and pages say of a study what its tables say."""
 
 import json
 import re
@@ -47,6 +47,6 @@ def test_their_commands_name_figures_that_there_are():
 
 
 @pytest.mark.parametrize("name", [n for n, one in figures.manifest()["studies"].items() if "tables" in one])
-def test_readme_says_what_the_tables_say(name):
-    folder = ROOT / figures.manifest()["studies"][name]["tables"]
-    assert figures.block((ROOT / "README.md").read_text(), name) == figures.sentences(folder)
+def test_pages_say_what_the_tables_say(name):
+    study = figures.manifest()["studies"][name]
+    assert figures.block((ROOT / study["page"]).read_text(), name) == figures.said(name, study)

@@ -30,6 +30,7 @@ FLOORS = {
         ("machine",),
         ("training",),
         ("evaluation",),
+        ("compression",),
         ("runs",),
         ("bench",),
         ("verbs",),
@@ -41,7 +42,7 @@ FLOORS = {
         ("plan",),
         ("store",),
         ("work",),
-        ("exchange", "findings"),
+        ("exchange", "findings", "compression"),
         ("verbs",),
     ),
     "analysis": (
@@ -65,8 +66,8 @@ FLOORS = {
     ),
 }
 # The files of sweeps, whatever their room, that ask analysis: they judge a design, read foreign tables, hold
-# findings to what was planted.
-ASKS_ANALYSIS = {"promised_intervals", "imports", "doubts", "findings"}
+# findings to what was planted, fit penalties of compression.
+ASKS_ANALYSIS = {"promised_intervals", "imports", "doubts", "findings", "compression"}
 
 
 class Arrow(NamedTuple):

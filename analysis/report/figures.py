@@ -31,6 +31,7 @@ KINDS = (
     "ability",
     "cost",
     "sobriety",
+    "compression",
 )
 # These take fits of their own, so that `lab plot` draws them when they are named.
 ASKED = ("deviation", "demand", "rollout", "multiverse")
@@ -61,6 +62,8 @@ def drawings(study: Study, asked: Collection[str] = ()) -> Iterator[tuple[str, C
         yield "cost", lambda: plots.cost(study.runs, plots.palette(np.concatenate(params)))
     if study.sobriety is not None:
         yield "sobriety", lambda: plots.sobriety(study.sobriety)
+    if study.compressed is not None:
+        yield "compression", lambda: plots.compression(study.compressed)
 
 
 def _needles(study: Study) -> Iterator[tuple[str, Callable[[], Plot]]]:

@@ -37,7 +37,7 @@ def findings(study: Study) -> str:
     # A study of abilities has no law to show, and that is not what people open it for.
     cards += [_abilities(study)] if laws else [_abilities(study), _no_law(study)]
     enough = _sobriety(study)
-    cards += [enough, _warnings(study, wide=not enough), _others(laws[1:])]
+    cards += [enough, _compressed(study), _warnings(study, wide=not enough), _others(laws[1:])]
     return "".join(cards)
 
 
@@ -104,6 +104,16 @@ def _sobriety(study: Study) -> str:
     said = f"Of {len(found.runs)} finished runs; energy is {how}. lab energy has the frontiers."
     body += f'<p class="fine">{text(said)}</p>'
     return _card("sobriety", "Enough for less", body)
+
+
+def _compressed(study: Study) -> str:
+    """What fewer bits and weights do, as `lab compress` measured it."""
+    found = study.compressed
+    if found is None or not found.sentences():
+        return ""
+    body = "".join(f"<p>{text(sentence)}</p>" for sentence in found.sentences())
+    body += '<p class="fine">Without training again; lab compress has the table of methods.</p>'
+    return _card("compression", "Fewer bits, fewer weights", body)
 
 
 def _card(kind: str, title: str, body: str, name: str = "") -> str:

@@ -22,6 +22,7 @@ from analysis.isoflops import minima
 from analysis.notes import Note
 from analysis.report.provenance import Provenance, provenance
 from analysis.report.second_process import Second
+from analysis.resources.compressed import Compressed, compressed
 from analysis.resources.sobriety import Sobriety, sobriety
 from analysis.tables.table import Runs, read
 
@@ -81,6 +82,14 @@ class Study:
         """Which runs are worth what they take; None of too few."""
         try:
             return None if self.costs is None else sobriety(self.runs, self.costs)
+        except InputError:
+            return None
+
+    @cached_property
+    def compressed(self) -> Compressed | None:
+        """What fewer bits and weights did to the runs; None where `lab compress` has measured nothing."""
+        try:
+            return compressed(self.runs)
         except InputError:
             return None
 

@@ -12,12 +12,18 @@ from lab.config import RunConfig
 from lab.data import Dataset
 from lab.evaluation import metrics
 from lab.evaluation.generate import generate
+from lab.model.rounding import Rounding
 
 _ROWS = 256  # prompts a call
 
 
 def decode(
-    params, config: RunConfig, dataset: Dataset, test: AbilitySet, scores: metrics.ItemScores
+    params,
+    config: RunConfig,
+    dataset: Dataset,
+    test: AbilitySet,
+    scores: metrics.ItemScores,
+    rounding: Rounding | None = None,
 ) -> metrics.ItemScores:
     """The scores with what was decoded. Exact match becomes: the answer read from the text is the right one.
 
@@ -34,9 +40,8 @@ def decode(
     for first in range(0, len(order), _ROWS):
         chosen = order[first : first + _ROWS]
         batch = [prompts[i] for i in chosen] + [prompts[chosen[0]]] * (_ROWS - len(chosen))
-        new += generate(params, batch, config.model, dataset.vocab_size, test.end, dataset.context, longest)[
-            : len(chosen)
-        ]
+        how = config.model, dataset.vocab_size, test.end, dataset.context, longest
+        new += generate(params, batch, *how, rounding=rounding)[: len(chosen)]
     written: list[list[int]] = [[] for _ in prompts]
     for i, tokens in zip(order, new, strict=True):
         written[i] = tokens

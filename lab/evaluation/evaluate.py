@@ -13,6 +13,7 @@ from lab.data import Dataset
 from lab.data.dataset import Validation
 from lab.evaluation import metrics
 from lab.model import decoder, memory
+from lab.model.rounding import Rounding
 from lab.training import train
 
 _STEP = 16  # lengths are rounded up to a multiple, so that a model has a few programs and little filling
@@ -64,7 +65,7 @@ def abilities(params, config: RunConfig, dataset: Dataset) -> list[dict]:
     return everything(params, config, dataset).rows
 
 
-def everything(params, config: RunConfig, dataset: Dataset) -> Measured:
+def everything(params, config: RunConfig, dataset: Dataset, rounding: Rounding | None = None) -> Measured:
     """Scores on the test set of every task of the data, and the loss on its text where there is one.
 
     ``exact_match`` counts items whose every answer token, the end included, is the most probable one. With
@@ -72,15 +73,15 @@ def everything(params, config: RunConfig, dataset: Dataset) -> Measured:
     price of one forward pass. Only where an answer begins with its working is it decoded, since the working
     may differ and the answer still be right. ``token_accuracy`` counts answer symbols under teacher forcing;
     ``gold_nats`` is their mean negative log-probability: continuous where exact match is 0 of n. Neither
-    counts the end.
+    counts the end. With ``rounding``, as if activations and cache were held in fewer bits.
     """
     rows, items = [], []
     for test in dataset.ability_sets().values():
-        scores = measure(params, config, dataset, test)
+        scores = measure(params, config, dataset, test, rounding)
         if test.scratch_length:
             from lab.evaluation.decode import decode
 
-            scores = decode(params, config, dataset, test, scores)
+            scores = decode(params, config, dataset, test, scores, rounding)
         rows += metrics.rows(scores)
         items.append(scores)
     if dataset.text_validation is not None:
@@ -98,10 +99,13 @@ def everything(params, config: RunConfig, dataset: Dataset) -> Measured:
     return Measured(rows, items)
 
 
-def measure(params, config: RunConfig, dataset: Dataset, test: AbilitySet) -> metrics.ItemScores:
+def measure(
+    params, config: RunConfig, dataset: Dataset, test: AbilitySet, rounding: Rounding | None = None
+) -> metrics.ItemScores:
     """What a model gives on each item of one test set, under teacher forcing."""
+    rows = test.inputs_NxT, test.targets_NxT
     nats_NxT, right_NxT, first_NxV = score(
-        params, config, dataset.vocab_size, test.inputs_NxT, test.targets_NxT, first=bool(test.choices)
+        params, config, dataset.vocab_size, *rows, first=bool(test.choices), rounding=rounding
     )
     scored_NxT, answer_NxT = test.targets_NxT >= 0, test.answer_NxT
     tokens_N = answer_NxT.sum(1)
@@ -127,7 +131,13 @@ def measure(params, config: RunConfig, dataset: Dataset, test: AbilitySet) -> me
 
 
 def score(
-    params, config: RunConfig, vocab: int, inputs_NxT, targets_NxT, first: bool = False
+    params,
+    config: RunConfig,
+    vocab: int,
+    inputs_NxT,
+    targets_NxT,
+    first: bool = False,
+    rounding: Rounding | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Nats of each target (0 where it is -1), and whether it is the most probable token: both (N, T).
 
@@ -148,7 +158,7 @@ def score(
             np.pad(a, ((0, rows_B - count), (0, 0)), constant_values=fill)
             for a, fill in zip(batch, (0, -1), strict=True)
         ]
-        nats_BxT, right_BxT, first_BxV = program(params, *filled)
+        nats_BxT, right_BxT, first_BxV = program(params, *filled, rounding)
         rows = slice(start, start + count)
         nats_NxT[rows, :length] = np.asarray(nats_BxT)[:count]
         right_NxT[rows, :length] = np.asarray(right_BxT)[:count]
@@ -159,8 +169,8 @@ def score(
 
 @cache
 def _program(model, precision, vocab):
-    def score_batch(params, inputs_BxT, targets_BxT):
-        logits_BxTxV = decoder.apply(params, inputs_BxT, model, vocab, jnp.dtype(precision))
+    def score_batch(params, inputs_BxT, targets_BxT, rounding=None):
+        logits_BxTxV = decoder.apply(params, inputs_BxT, model, vocab, jnp.dtype(precision), rounding)
         nats_BxT, _ = train.nats_of_logits(logits_BxTxV, targets_BxT)
         scored_BxT = targets_BxT >= 0
         at_B = jnp.argmax(scored_BxT, axis=1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from lab.config import ModelConfig, Sampling
 from lab.model import decoder
+from lab.model.rounding import Rounding
 
 _BLOCK = 16  # positions of the prompts at once; lengths are rounded up to it, for fewer programs
 
@@ -25,6 +26,7 @@ def generate(
     max_new: int,
     sampling: Sampling | None = None,
     seed: int = 0,
+    rounding: Rounding | None = None,
 ) -> list[list[int]]:
     """Continuations of token prompts of any lengths, each up to ``max_new`` tokens or ``<end>``.
 
@@ -54,6 +56,7 @@ def generate(
             jax.random.key(seed),
             sampling.temperature,
             sampling.top_p,
+            rounding,
         )
     )
     out = []
@@ -65,13 +68,13 @@ def generate(
 
 @cache
 def _program(config, vocab, end, window, top_k, greedy):
-    def fill(params, tokens_BxS, lengths_B, blocks, max_new, key, temperature, top_p):
+    def fill(params, tokens_BxS, lengths_B, blocks, max_new, key, temperature, top_p, rounding=None):
         B, S = tokens_BxS.shape
 
         def read(i, cache):
             # what all prompts have: a block of positions at once, and nothing is drawn
             block_BxT = jax.lax.dynamic_slice_in_dim(tokens_BxS, i * _BLOCK, _BLOCK, axis=1)
-            return decoder.apply_cached(params, block_BxT, cache, config, vocab, window)[1]
+            return decoder.apply_cached(params, block_BxT, cache, config, vocab, window, rounding)[1]
 
         def unfinished(carry):
             t, _, _, ended_B = carry
@@ -81,7 +84,8 @@ def _program(config, vocab, end, window, top_k, greedy):
             # one position of all rows: prompts of different lengths need no padding rules
             t, tokens_BxS, cache, ended_B = carry
             column_Bx1 = jax.lax.dynamic_slice_in_dim(tokens_BxS, t, 1, axis=1)
-            logits_Bx1xV, cache = decoder.apply_cached(params, column_Bx1, cache, config, vocab, window)
+            seen = cache, config, vocab, window, rounding
+            logits_Bx1xV, cache = decoder.apply_cached(params, column_Bx1, *seen)
             drawn_B = _draw(logits_Bx1xV[:, 0], jax.random.fold_in(key, t), temperature, top_k, top_p, greedy)
             given_B = jax.lax.dynamic_slice_in_dim(tokens_BxS, t + 1, 1, axis=1)[:, 0]
             in_prompt_B = t + 1 < lengths_B

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from lab.config import ModelConfig
 from lab.model import kernels, layers, parametrization
+from lab.model.rounding import Rounding, rounded
 
 
 class Cache(NamedTuple):
@@ -39,7 +40,14 @@ def init(key: jax.Array, config: ModelConfig, vocab: int) -> dict:
 
 
 def apply(
-    params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int, dtype=jnp.float32, view=None, **how
+    params: dict,
+    tokens_BxT: jax.Array,
+    config: ModelConfig,
+    vocab: int,
+    dtype=jnp.float32,
+    view=None,
+    rounding: Rounding | None = None,
+    **how,
 ) -> jax.Array:
     """Logits float32 (B, T, V); position t sees tokens 0..t.
 
@@ -52,7 +60,8 @@ def apply(
     if view is not None:
         kept = {name: group for name, group in params.items() if name == layers.STACK}
         params = view({name: group for name, group in params.items() if name not in kept}) | kept
-    return Decoder(config, vocab, dtype, view=view, **how).apply({"params": params}, tokens_BxT)[0]
+    model = Decoder(config, vocab, dtype, view=view, **how)
+    return model.apply({"params": params}, tokens_BxT, rounding=rounding)[0]
 
 
 def activations(params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab: int) -> dict[str, jax.Array]:
@@ -66,13 +75,22 @@ def activations(params: dict, tokens_BxT: jax.Array, config: ModelConfig, vocab:
     return {"embedding": table_VxM[tokens_BxT.reshape(-1)], **streams, "logits": logits_BxTxV}
 
 
-def apply_cached(params: dict, tokens_BxT, cache: Cache, config: ModelConfig, vocab: int, window: int):
+def apply_cached(
+    params: dict,
+    tokens_BxT,
+    cache: Cache,
+    config: ModelConfig,
+    vocab: int,
+    window: int,
+    rounding: Rounding | None = None,
+):
     """Logits (B, T, V) for tokens that follow ``cache.length`` seen ones, and the cache with them.
 
     Each position sees the last ``window`` ones: past the trained context, attention slides, since rotary
     positions are relative. The cache must hold as many positions, or all that will ever be seen.
     """
-    return Decoder(config, vocab, window=window).apply({"params": layers.apart(params)}, tokens_BxT, cache)
+    model = Decoder(config, vocab, window=window)
+    return model.apply({"params": layers.apart(params)}, tokens_BxT, cache, rounding)
 
 
 def empty_cache(config: ModelConfig, batch: int, positions: int) -> Cache:
@@ -95,7 +113,7 @@ class Decoder(nn.Module):
     view: Callable | None = None  # a stacked layer's parameters as they are used: see apply
 
     @nn.compact
-    def __call__(self, tokens_BxT, cache: Cache | None = None):
+    def __call__(self, tokens_BxT, cache: Cache | None = None, rounding: Rounding | None = None):
         c = self.config
         table = nn.Embed(
             self.vocab, c.width, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype, name="embed"
@@ -112,21 +130,22 @@ class Decoder(nn.Module):
         block = nn.remat(Decoder.block, static_argnums=(1, 3)) if self.remat else Decoder.block
         is_stacked = self.has_variable("params", layers.STACK)
         if is_stacked:
-            x_NxM = self.loop(x_NxM, (B, T), document_BxT)
+            x_NxM = self.loop(x_NxM, (B, T), document_BxT, rounding)
         for layer in range(0 if is_stacked else c.layers):
             past = None if cache is None else (cache.keys[layer], cache.values[layer])
-            x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past, document_BxT)
+            x_NxM, kept = block(self, layer, x_NxM, (B, T), start, past, document_BxT, rounding)
             self.sow("intermediates", f"stream_{layer}", x_NxM)  # nothing unless activations() asks
             grown.append(kept)
         # logits in float32 whatever the activations: 16 bits round by more than losses are told apart
         x_NxM, scale_M = Norm(jnp.float32, name="norm_final")(x_NxM)
         if c.tied:
             # the table has unit rows at initialisation; 1/M gives the logits the size of an untied head's
+            if rounding is not None:
+                x_NxM = rounded(x_NxM, rounding.activations)
             logits_NxV = jnp.dot(x_NxM * scale_M, table.embedding.T) / c.width
         else:
-            logits_NxV = Dense(self.vocab, parametrization.head_std(c), jnp.float32, name="head")(
-                x_NxM, scale_M
-            )
+            head = Dense(self.vocab, parametrization.head_std(c), jnp.float32, name="head")
+            logits_NxV = head(x_NxM, scale_M, rounding)
             logits_NxV = scaled(logits_NxV, parametrization.multipliers(c).logits)
         logits_BxTxV = logits_NxV.reshape(B, T, self.vocab)
         if cache is None:
@@ -134,16 +153,16 @@ class Decoder(nn.Module):
         keys, values = zip(*grown, strict=True)
         return logits_BxTxV, Cache(keys, values, start + T)
 
-    def block(self, layer, x_NxM, shape, start, past, document_BxT):
-        return _block(self, f"_{layer}", x_NxM, shape, start, past, document_BxT)
+    def block(self, layer, x_NxM, shape, start, past, document_BxT, rounding):
+        return _block(self, f"_{layer}", x_NxM, shape, start, past, document_BxT, rounding)
 
-    def loop(self, x_NxM, shape, document_BxT):
+    def loop(self, x_NxM, shape, document_BxT, rounding):
         """All layers, whose parameters are stacked, as one loop."""
         one = Block(self.config, self.dtype, shards=self.shards, parent=None)
 
         def layer(x_NxM, params):
             params = params if self.view is None else self.view(params)
-            return one.apply({"params": params}, x_NxM, shape, document_BxT), None
+            return one.apply({"params": params}, x_NxM, shape, document_BxT, rounding), None
 
         # What was gathered must not be kept for the way back: only the results of products are.
         policy = None if self.remat else jax.checkpoint_policies.dots_with_no_batch_dims_saveable
@@ -161,20 +180,21 @@ class Block(nn.Module):
     shards: int = 1
 
     @nn.compact
-    def __call__(self, x_NxM, shape, document_BxT):
-        return _block(self, "", x_NxM, shape, 0, None, document_BxT)[0]
+    def __call__(self, x_NxM, shape, document_BxT, rounding=None):
+        return _block(self, "", x_NxM, shape, 0, None, document_BxT, rounding)[0]
 
 
-def _block(module: nn.Module, suffix: str, x_NxM, shape, start, past, document_BxT):
+def _block(module: nn.Module, suffix: str, x_NxM, shape, start, past, document_BxT, rounding):
     """A layer whose parts are parts of ``module``, under their names and ``suffix``."""
     c, dtype = module.config, module.dtype
     factor = parametrization.multipliers(c).residual
     attention = Attention(c, dtype, module.window, module.shards, name=f"attention{suffix}")
     normed = Norm(dtype, name=f"norm_a{suffix}")(x_NxM)
-    out_NxM, kept = attention(*normed, shape, start, past, document_BxT)
+    out_NxM, kept = attention(*normed, shape, start, past, document_BxT, rounding)
     x_NxM = x_NxM + scaled(out_NxM, factor)
     mlp = Mlp(c, dtype, name=f"mlp{suffix}")
-    return x_NxM + scaled(mlp(*Norm(dtype, name=f"norm_m{suffix}")(x_NxM)), factor), kept
+    normed = Norm(dtype, name=f"norm_m{suffix}")(x_NxM)
+    return x_NxM + scaled(mlp(*normed, rounding), factor), kept
 
 
 class Norm(nn.Module):
@@ -202,11 +222,13 @@ class Dense(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x_NxI, scale_I=None):
+    def __call__(self, x_NxI, scale_I=None, rounding: Rounding | None = None):
         shape = x_NxI.shape[-1], self.features
         kernel_IxO = self.param("kernel", nn.initializers.normal(self.std), shape)
         if scale_I is not None:
             kernel_IxO = scale_I[:, None] * kernel_IxO
+        if rounding is not None:
+            x_NxI = rounded(x_NxI, rounding.activations)
         multiply = narrowing if shape[0] > shape[1] and kernels.turns_gradients() else jnp.matmul
         return multiply(x_NxI.astype(self.dtype), kernel_IxO.astype(self.dtype))
 
@@ -240,13 +262,14 @@ class Attention(nn.Module):
     shards: int
 
     @nn.compact
-    def __call__(self, x_NxM, scale_M, shape, start, past, document_BxT=None):
+    def __call__(self, x_NxM, scale_M, shape, start, past, document_BxT=None, rounding=None):
         c = self.config
         (B, T), M = shape, c.width
         H, K = c.heads, c.head_width
         # one product for queries, keys and values: three narrow ones reach a lower rate. And split, not
         # indexing: its gradient is one concatenation instead of three padded sums
-        qkv_Nx3M = Dense(3 * M, parametrization.matrix_std(c, M), self.dtype, name="qkv")(x_NxM, scale_M)
+        qkv = Dense(3 * M, parametrization.matrix_std(c, M), self.dtype, name="qkv")
+        qkv_Nx3M = qkv(x_NxM, scale_M, rounding)
         if self.shards > 1:  # the columns come ordered by device
             qkv_Nx3M = qkv_Nx3M.reshape(B * T, self.shards, 3 * M // self.shards)
         q_BxTxHxK, k_BxTxHxK, v_BxTxHxK = (a.reshape(B, T, H, K) for a in jnp.split(qkv_Nx3M, 3, axis=-1))
@@ -257,12 +280,14 @@ class Attention(nn.Module):
         # the scale of the scores is part of the turn's cosines and sines: one pass less
         scale = K**-0.5 * parametrization.multipliers(c).attention
         q_BxTxHxK, k_BxTxHxK = rotate(q_BxTxHxK, positions_T, scale), rotate(k_BxTxHxK, positions_T)
+        if rounding is not None:
+            k_BxTxHxK, v_BxTxHxK = (rounded(a, rounding.cache) for a in (k_BxTxHxK, v_BxTxHxK))
         if past is None:
             out_BxTxHxK, kept = attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, document_BxT), None
         else:
             out_BxTxHxK, kept = attend_cached(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, past, start, self.window)
         std = parametrization.matrix_std(c, M, into_residual=True)
-        out = Dense(M, std, self.dtype, name="out")(out_BxTxHxK.reshape(B * T, M))
+        out = Dense(M, std, self.dtype, name="out")(out_BxTxHxK.reshape(B * T, M), rounding=rounding)
         return out, kept
 
 
@@ -271,17 +296,17 @@ class Mlp(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x_NxM, scale_M):
+    def __call__(self, x_NxM, scale_M, rounding=None):
         c = self.config
         std = parametrization.matrix_std(c, c.width)
-        up_NxF = Dense(c.hidden, std, self.dtype, name="up")(x_NxM, scale_M)
+        up_NxF = Dense(c.hidden, std, self.dtype, name="up")(x_NxM, scale_M, rounding)
         if c.mlp == "gated":
-            gate_NxF = Dense(c.hidden, std, self.dtype, name="gate")(x_NxM, scale_M)
+            gate_NxF = Dense(c.hidden, std, self.dtype, name="gate")(x_NxM, scale_M, rounding)
             act_NxF = nn.silu(gate_NxF) * up_NxF
         else:
             act_NxF = nn.gelu(up_NxF)
         std = parametrization.matrix_std(c, c.hidden, into_residual=True)
-        return Dense(c.width, std, self.dtype, name="down")(act_NxF)
+        return Dense(c.width, std, self.dtype, name="down")(act_NxF, rounding=rounding)
 
 
 def attend(q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, seen_TxS):

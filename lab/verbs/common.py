@@ -41,15 +41,16 @@ class Progress:
 
 
 def load_run(path: Path):
-    """Configuration, parameters and data of a finished run."""
+    """Configuration, parameters and data of a finished run, or of one that `lab compress --export` wrote."""
+    from lab.compression import packed
     from lab.machine import devices
 
     folder = RunFolder(path)
     spec = folder.spec()
     if spec is None:
         raise InputError(f"{path}: no spec.json here; should be a run folder, such as DIR/runs/<run id>")
-    steps = completed_steps(folder.final)
-    if not steps:
+    steps, is_packed = completed_steps(folder.final), (path / packed.NAME).is_file()
+    if not steps and not is_packed:
         raise InputError(f"{path}: run {spec['run_id']} has no trained parameters (yet)")
     config = build(RunConfig, spec["config"], str(path / "spec.json"))
     devices.configure()
@@ -66,6 +67,8 @@ def load_run(path: Path):
 
     try:
         shapes = training.state_shapes(config, dataset.vocab_size).params
+        if is_packed:
+            return config, packed.params(path / packed.NAME, shapes), dataset
         return config, Checkpoints(folder.final).restore(steps[-1], shapes), dataset
     except (DamagedCheckpoint, UnreadCheckpoint) as damage:
         raise InputError(str(damage)) from damage

@@ -154,7 +154,8 @@ def test_working_is_decoded_and_the_answer_read_behind_it(mixed, monkeypatch):
         return [right, wrong_working, right[: test.scratch_length - 1], [*right, 1, 1]][index % 4]
 
     order = np.argsort([int((want >= 0).argmax()) for want in test.targets_NxT], kind="stable").tolist()
-    monkeypatch.setattr(decode, "generate", lambda *a: [write(i) for i in order] + [[]] * (256 - len(order)))
+    texts = [write(i) for i in order] + [[]] * (256 - len(order))
+    monkeypatch.setattr(decode, "generate", lambda *_, **__: texts)
     found = decode.decode(params, config, data, test, scores)
     kinds = np.arange(60) % 4
     assert found.correct_N.tolist() == (kinds < 2).tolist()
