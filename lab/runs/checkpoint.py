@@ -1,10 +1,15 @@
 """Checkpoints by Orbax: atomic, verified, independent of the devices that wrote them.
 
-A checkpoint is one run's state as host arrays (never a stacked pack, never a sharded array), so that it can
-be resumed on any number of devices and in any packing. With it go the SHA-256 of the state and of each file:
+A checkpoint is one run's state as host arrays (never a stacked pack), so that it can be resumed on any number
+of devices and in any packing. With it go the SHA-256 of the state and of each file:
 a damaged checkpoint is found when it is read, named, and the one before it is used. Damage is a file that is
 missing or has another digest, and nothing else: what a full table of files, a lack of memory or of
 permission, or a faulty line to a file server does to a reader leaves the checkpoint as sound as it was.
+
+A run over a mesh whose state has ``SHARDED_BYTES`` or more is saved by all its processes, each its own parts,
+in the background: no process ever holds all of it. It has no digest of ours (that would be one host reading
+everything); parts carry the checksums of their format. The same tree is restored onto any other mesh, or by
+one process as host arrays.
 """
 
 import contextlib
@@ -14,6 +19,7 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -21,6 +27,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from lab import files
+from lab.machine import distributed
 from lab.runs import file_digests
 from lab.runs.file_digests import DamagedCheckpoint
 from lab.runs.folder import completed_steps
@@ -28,6 +35,7 @@ from lab.runs.folder import completed_steps
 _DIGEST = "sha256"
 _COMMITTED = "commit_success.txt"  # orbax tells in it the whole path of the folder; nobody reads that
 _SAID = "Checkpoint commit was successful\n"
+SHARDED_BYTES = 1 << 30
 _PAUSES = (0.1, 1.0)  # seconds before a checkpoint that cannot be read is read again
 logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports each save on its own account
 
@@ -40,10 +48,16 @@ class Checkpoints:
     """The checkpoints of one run: ``folder/<step>/``.
 
     Leftovers of interrupted saves and deletions are removed at the next save.
+
+    Args:
+        place: the shardings of a tree of shapes, for saves in parts and in the background; every process must
+            then call :meth:`save` and :meth:`wait` together.
     """
 
-    def __init__(self, folder: Path, writes: bool = True):
-        self.folder, self.writes = Path(folder).absolute(), writes
+    def __init__(self, folder: Path, writes: bool = True, place: Callable | None = None):
+        self.folder, self.writes, self._place = Path(folder).absolute(), writes, place
+        self._under_way: int | None = None
+        self._in_parts = None if place is None else ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
         # the plain tree handler takes 20 ms a save of a small run, a manager 50 to 150 ms
         if jax.distributed.is_initialized():  # orbax would wait for the other processes, which have no part
             me = jax.process_index()
@@ -58,14 +72,27 @@ class Checkpoints:
         return completed_steps(self.folder)
 
     def save(self, step: int, tree) -> None:
-        """Write ``tree`` (arrays of any kind) as ``step``; returns when it is durable. Replaces nothing."""
+        """Write ``tree`` (arrays of any kind) as ``step``; returns when it is durable. Replaces nothing.
+
+        In parts it returns when the parts have left the devices; it is durable, and counts, after
+        :meth:`wait`, which the next save begins with.
+        """
+        self.wait()
         target = self.folder / str(step)
-        if target.exists() or not self.writes:
+        is_there = target.exists()
+        if self._place is not None:
+            distributed.wait("looked for a checkpoint")  # nobody writes before all have looked
+        if is_there or not (self.writes or self._place):
             return
-        files.make_folder(self.folder, self.folder.parent)  # refused where it is a link
-        for pattern in (".*.saving*", ".*.deleted", "*.orbax-checkpoint-tmp*"):
-            for leftover in self.folder.glob(pattern):
-                shutil.rmtree(leftover, ignore_errors=True)
+        if self.writes:
+            files.make_folder(self.folder, self.folder.parent)  # refused where it is a link
+            for pattern in (".*.saving*", ".*.deleted", "*.orbax-checkpoint-tmp*"):
+                for leftover in self.folder.glob(pattern):
+                    shutil.rmtree(leftover, ignore_errors=True)
+        if self._in_parts is not None:
+            self._in_parts.save(target, args=ocp.args.PyTreeSave({"tree": tree}))
+            self._under_way = step
+            return
         host = jax.tree.map(np.asarray, tree)
         staged = self.folder / f".{step}.{uuid.uuid4().hex}.saving"
         self._orbax.save(staged, {"tree": host, _DIGEST: _digest(host)})
@@ -74,8 +101,21 @@ class Checkpoints:
         os.rename(staged, target)
         files.sync_folder(self.folder, self.folder)
 
+    def wait(self) -> None:
+        """Until what was saved in the background is durable. Raises what its writing raised."""
+        if self._under_way is None:
+            return
+        step, self._under_way = self._under_way, None
+        self._in_parts.wait_until_finished()
+        said = self.folder / str(step) / _COMMITTED
+        if self.writes and said.exists():
+            files.write_text(said, _SAID, said.parent)
+        distributed.wait("saved")
+
     def restore(self, step: int, like):
         """The tree of ``step`` as host arrays, in the structure, shapes and types of ``like``.
+
+        What was saved in parts comes as arrays over the mesh, where this has one.
 
         Raises:
             DamagedCheckpoint: if files are missing, or if contents, shapes or types differ.
@@ -100,16 +140,15 @@ class Checkpoints:
         digests = file_digests.check(where)
         wanted = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), like)
         try:
-            found = self._orbax.restore(
-                where, args=ocp.args.PyTreeRestore({"tree": wanted, _DIGEST: np.empty(32, np.uint8)})
-            )
+            whole = digests or _DIGEST in self._orbax.metadata(where).item_metadata.tree
+            found = self._orbax.restore(where, args=self._wanted(like, wanted, whole))
         except Exception as error:  # orbax and tensorstore raise many kinds
             if digests or (
                 isinstance(error, (OSError, MemoryError)) and not isinstance(error, FileNotFoundError)
             ):
                 raise  # the files are as they were written
             raise DamagedCheckpoint(f"{where}: cannot be read ({type(error).__name__})") from error
-        tree = jax.tree.map(np.asarray, found["tree"])
+        tree = found["tree"] if self._place and not whole else jax.tree.map(np.asarray, found["tree"])
         leaves = zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(wanted), strict=True)
         for (path, a), b in leaves:
             if a.shape != b.shape or a.dtype != b.dtype:  # orbax casts silently
@@ -117,9 +156,18 @@ class Checkpoints:
                 raise DamagedCheckpoint(
                     f"{where}: {name} is {a.dtype}{a.shape}, should be {b.dtype}{b.shape}"
                 )
-        if not np.array_equal(_digest(tree), np.asarray(found[_DIGEST])):
+        if whole and not np.array_equal(_digest(tree), np.asarray(found[_DIGEST])):
             raise DamagedCheckpoint(f"{where}: contents do not match their digest")
         return tree
+
+    def _wanted(self, like, host, whole: bool) -> ocp.args.PyTreeRestore:
+        if whole:
+            return ocp.args.PyTreeRestore({"tree": host, _DIGEST: np.empty(32, np.uint8)})
+        if self._place is None:
+            how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), host)
+            return ocp.args.PyTreeRestore({"tree": host}, restore_args={"tree": how})
+        how = jax.tree.map(lambda s: ocp.ArrayRestoreArgs(sharding=s), self._place(like))
+        return ocp.args.PyTreeRestore({"tree": like}, restore_args={"tree": how})
 
     def set_aside(self, step: int) -> str:
         """Take a damaged checkpoint out of the way; returns its new name. One that is gone is no error."""

@@ -23,7 +23,7 @@ from lab.evaluation import evaluate, item_files, progress_measures
 from lab.execution import Execution
 from lab.machine import devices, distributed
 from lab.model import accounting, memory
-from lab.runs import divergence, resume, spent
+from lab.runs import checkpoint, divergence, resume, spent
 from lab.runs.checkpoint import Checkpoints
 from lab.runs.folder import DIVERGED, ITEMS
 from lab.runs.job import SCHEMA, Job
@@ -118,7 +118,8 @@ class _Lockstep:
         if len(horizons) > 1:
             raise ValueError(f"runs in lockstep need one start and horizon, these have {sorted(horizons)}")
         self.jobs, self.dataset, self.pack, self.hooks = jobs, dataset, pack, hooks
-        self.stores = [Checkpoints(job.folder.checkpoints, job.folder.writes) for job in jobs]
+        self.place = pack.place if pack.mode == "mesh" and _bytes(pack) >= checkpoint.SHARDED_BYTES else None
+        self.stores = [Checkpoints(job.folder.checkpoints, job.folder.writes, self.place) for job in jobs]
         self.alive = set(range(len(jobs)))
         self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
         self.probes = progress_measures.steps(dataset.config.progress, STEPS_PER_CALL, self.end)
@@ -154,8 +155,9 @@ class _Lockstep:
         self.cache_hits, self.cache_misses = now.hits - compiled.hits, now.misses - compiled.misses
         for r in sorted(self.alive):
             if not self.jobs[r].is_trunk:
-                state = self.pack.get(placed, r)
-                self._finish(r, state.params, self.pack.trained(placed, r, state))
+                in_parts = self.place is not None
+                params = self.pack.in_parts(placed.params) if in_parts else self.pack.get(placed, r).params
+                self._finish(r, params, self.pack.trained(placed, r, params))
         distributed.wait("finished")
         steps = self.end - step
         if steps <= 4 * STEPS_PER_CALL:
@@ -216,7 +218,7 @@ class _Lockstep:
                     for r in self.alive:
                         self.jobs[r].folder.append_metrics([self.windows[r].branch(step)])
                 before = time.monotonic()
-                self._save(step, placed)
+                self._save(step, placed, lasting=stop or step in self.marks)
                 saved = time.monotonic()
                 self.saving = saved - before
                 self.clock.book(step, self.alive)
@@ -224,6 +226,8 @@ class _Lockstep:
                 raise Interrupted
         if pending:
             self._record(*pending)
+        for store in self.stores:
+            store.wait()
         self.clock.book(step, self.alive)
         return placed
 
@@ -277,15 +281,22 @@ class _Lockstep:
             self.hooks.check()
             job.folder.append_metrics([about | value for value in values])
 
-    def _save(self, step: int, placed) -> None:
+    def _save(self, step: int, placed, lasting: bool) -> None:
         self.hooks.check()
         for r in sorted(self.alive):
+            if self.place is not None:
+                self._expect(r, self.pack.steps(placed)[r], step)
+                self.stores[r].save(step, self.pack.in_parts(placed))
+                if lasting:
+                    self.stores[r].wait()
+                continue
             state = self.pack.get(placed, r)  # every process helps to gather
             self._expect(r, int(state.step), step)
             self.stores[r].save(step, state)
         for r in sorted(self.alive):  # a pack goes back to a step that all have: only now may older ones go
-            for older in self.stores[r].steps():
-                if older < step and older not in self.marks:
+            there = self.stores[r].steps()  # what is written in the background is not there yet
+            for older in there[:-1]:
+                if older not in self.marks:
                     self.stores[r].delete(older)
             self.jobs[r].folder.push()
 
@@ -318,10 +329,12 @@ class _Lockstep:
         self.clock.book(job.end, [r], "evaluate")
         if measured.items and job.folder.writes:
             item_files.write(job.folder.path / ITEMS, measured.items, job.folder.root)
-        final = Checkpoints(job.folder.final, job.folder.writes)
+        final = Checkpoints(job.folder.final, job.folder.writes, self.place)
         for step in final.steps():  # of an attempt that committed no result: a save replaces nothing
             final.delete(step)
+        distributed.wait("removed what was final")
         final.save(job.end, params)
+        final.wait()
         row = {
             **_row(job, self.dataset),
             **spent.columns(job),
@@ -348,6 +361,11 @@ class _Lockstep:
         for step in self.stores[r].steps():  # the trained parameters are in final/
             self.stores[r].delete(step)
         job.folder.push()
+
+
+def _bytes(pack: Pack) -> int:
+    leaves = jax.tree.leaves(train.state_shapes(pack.config, pack.vocab))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str, check=lambda: None) -> None:

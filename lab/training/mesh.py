@@ -108,9 +108,20 @@ def arranged(state, model: ModelConfig, mesh: Mesh):
 
 
 def put(tree, model: ModelConfig, mesh: Mesh):
-    """Host arrays, the same in every process, onto the mesh."""
+    """Host arrays, the same in every process, onto the mesh; or what lies on it already, arranged."""
+    if isinstance(jax.tree.leaves(tree)[0], jax.Array):
+        return _moved(partial(arranged, model=model, mesh=mesh), tree, mesh)
     tree = arranged(tree, model, mesh)
     return jax.tree.map(_put, tree, kept(tree, mesh))
+
+
+def apart(tree, mesh: Mesh):
+    """What lies on the mesh as checkpoints hold it, layers apart, each array in parts as before."""
+    return _moved(layers.apart, tree, mesh)
+
+
+def _moved(function, tree, mesh: Mesh):
+    return jax.jit(function, out_shardings=kept(jax.eval_shape(function, tree), mesh))(tree)
 
 
 def put_batches(a_KxBxT: np.ndarray, mesh: Mesh) -> jax.Array:

@@ -129,6 +129,14 @@ class Pack:
         """The state of one run as host arrays, its layers apart: what a checkpoint holds."""
         return layers.apart(self._get(placed, run))
 
+    def in_parts(self, placed):
+        """The state of the run of a mesh as a checkpoint holds it, in parts over the devices."""
+        return meshes.apart(placed, self.mesh)
+
+    def place(self, like):
+        """Where the parts of a tree of shapes lie on the mesh."""
+        return meshes.kept(like, self.mesh)
+
     def _get(self, placed, run: int) -> train.State:
         if self.mode == "mesh":
             return meshes.get(placed)
@@ -146,9 +154,11 @@ class Pack:
             return [int(state.step) for state in placed]
         return [int(step) for step in np.asarray(placed.step).ravel()]
 
-    def trained(self, placed, run: int, state: train.State):
+    def trained(self, placed, run: int, params):
         """Parameters to evaluate: over the mesh where one device may not hold them, else host arrays."""
-        return placed.params if self.mode == "mesh" and jax.process_count() == 1 else state.params
+        if self.mode != "mesh":
+            return params
+        return placed.params if jax.process_count() == 1 else layers.apart(meshes.get(placed.params))
 
 
 class _Row(train.Metrics):

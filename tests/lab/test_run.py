@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from lab.runs import loop
+from lab.execution import Execution, MeshShape
+from lab.runs import checkpoint, loop
 from lab.runs.checkpoint import Checkpoints, DamagedCheckpoint
 from lab.runs.folder import RunFolder
 from lab.runs.job import Job
-from lab.training import train
+from lab.training import mesh, train
 
 
 def job(config, folder, **more):
@@ -57,6 +58,44 @@ def test_the_result_is_a_row_of_the_table(straight, synthetic):
     assert synthetic.entropy_rate < row["loss_nats"] < np.log(synthetic.vocab_size)
     assert [step for step, _ in losses(folder)] == [20, 40, 60, 75]
     assert not list((folder / "checkpoints").glob("*")), "what only served to resume is gone"
+
+
+@pytest.mark.parametrize("then", ["one device", "data=2", "fsdp=2"])
+def test_a_large_state_is_saved_in_parts_and_goes_on_on_other_devices(
+    then, straight, synthetic, tmp_path, monkeypatch
+):
+    config, folder = straight
+    target = tmp_path / "run"
+    spread = Execution(MeshShape.parse("fsdp=2"))
+    seen = []
+    hooks = loop.Hooks(
+        progress=lambda told: seen.append(told.step),
+        should_stop=lambda: max(seen, default=0) >= 20,
+        checkpoint_seconds=0.0,
+    )
+    monkeypatch.setattr(loop, "_SAVING_SHARE", 0)
+    with monkeypatch.context() as large:
+        large.setattr(checkpoint, "SHARDED_BYTES", 0)
+        large.setattr(mesh, "get", lambda tree: pytest.fail("the state was gathered"))
+        with pytest.raises(loop.Interrupted):
+            loop.run([job(config, target)], synthetic, "mesh", hooks, spread)
+        (step,) = Checkpoints(target / "checkpoints").steps()
+        assert 0 < step < 75
+        assert not (target / "checkpoints" / str(step) / "files.json").exists(), "in parts, not whole"
+        if then != "one device":
+            how = Execution(MeshShape.parse(then))
+            loop.run([job(config, target)], synthetic, "mesh", loop.Hooks(), how)
+    if then == "one device":
+        loop.run([job(config, target)], synthetic)
+    for (at, loss), (other, alone) in zip(losses(target), losses(folder), strict=True):
+        assert at == other
+        assert loss == pytest.approx(alone, abs=1e-5)
+    ends = [final(config, synthetic.vocab_size, one) for one in (target, folder)]
+    for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    rows = [RunFolder(one).result()["row"]["loss_nats"] for one in (target, folder)]
+    assert rows[0] == pytest.approx(rows[1], abs=1e-5)
+    assert not list((target / "checkpoints").glob("*"))
 
 
 def test_a_branch_has_the_bits_of_the_straight_run(straight, synthetic, tmp_path):
