@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -44,10 +44,11 @@ def chosen(series: Sequence[Series]) -> tuple[Series, ...]:
     return tuple(kept)
 
 
-def ability(series: Sequence[Series], colours=None) -> Plot:
+def ability(series: Sequence[Series], colours=None, ids: Mapping[tuple, str] | None = None) -> Plot:
     """One task: columns are metrics, rows are axes; seeds as points, the leading shape and the smooth null.
 
-    series: those of one task, at least one (on several axes where there are). Raises ValueError otherwise.
+    series: those of one task, at least one (on several axes where there are). ids: `run_key` -> the run's id.
+    Raises ValueError without a series.
     """
     import pandas
 
@@ -58,12 +59,16 @@ def ability(series: Sequence[Series], colours=None) -> Plot:
     metrics = list(dict.fromkeys(one.metric for one in drawn))
     sizes = [value for one in series if one.axis == "params" for value in one.x]
     colours = colours or palette(sizes)
-    hints = {}
+    hints, runs = {}, {}
     with look():
         figure, grid = axes(0.3 + 2.15 * len(kinds), len(kinds), len(metrics), squeeze=False)
         for one in drawn:
             panel = grid[kinds.index(one.axis)][metrics.index(one.metric)]
-            hints |= _panel(panel, one, colours)
+            gid = f"ability-{one.axis}-{one.metric}".replace("_", "-")
+            hints[gid] = _panel(panel, one, colours, gid)
+            if ids:
+                cells = zip(one.seed, one.x, one.score, strict=True)
+                runs[gid] = [ids.get(run_key(one.metric, one.axis, *cell), "") for cell in cells]
         for panel in grid.flat:
             if not panel.has_data():
                 panel.set_axis_off()
@@ -81,7 +86,12 @@ def ability(series: Sequence[Series], colours=None) -> Plot:
     caption += " On the loss axis better models stand to the right." if "loss_nats" in kinds else ""
     alt = "; ".join(f"{label(one.metric)} against {LABELS[one.axis]}: {words(one.verdict)}" for one in drawn)
     data = pandas.concat([_data(one) for one in series], ignore_index=True)
-    return Plot(f"ability_{slug}", title, caption, f"Ability {first.task}. {alt}.", figure, data, hints)
+    return Plot(f"ability_{slug}", title, caption, f"Ability {first.task}. {alt}.", figure, data, hints, runs)
+
+
+def run_key(metric: str, axis: str, seed, x: float, score: float) -> tuple:
+    """What tells a cell of a series from others, as rows of scores have it too."""
+    return metric, axis, str(seed), f"{x:.6g}", f"{score:.6g}"
 
 
 def words(verdict: str) -> str:
@@ -104,7 +114,7 @@ def _continuous(metric: str) -> bool:
     return metric.endswith("nats")
 
 
-def _panel(panel, one: Series, colours) -> dict[str, list[str]]:
+def _panel(panel, one: Series, colours, gid: str) -> list[str]:
     falling = one.axis == "loss_nats"
     x, score = np.asarray(one.x, float), np.asarray(one.score, float)
     wide = not falling or x.max() > 5 * x.min() > 0
@@ -116,7 +126,6 @@ def _panel(panel, one: Series, colours) -> dict[str, list[str]]:
     _y_axis(panel, nats, score, curves)
     if len(one.smooth_curve):
         panel.plot(one.grid, one.smooth_curve, color=MUTED, lw=1.2, ls=(0, (4, 2)), zorder=2)
-    gid = f"ability-{one.axis}-{one.metric}".replace("_", "-")
     runs_and_shape(panel, one, colours, _WEIGHT, limits, gid)
     _places(panel, one)
     show = FORMATS.get(one.axis, plain)
@@ -125,12 +134,10 @@ def _panel(panel, one: Series, colours) -> dict[str, list[str]]:
     at = "" if elbow is None else f", elbow {f'{elbow:.3g}' if one.axis == 'loss_nats' else show(elbow)}"
     panel.set_title(f"{label(one.metric)}\n{words(one.verdict)}{at}", fontsize=9.5)
     unit = " nats" if nats else ""
-    return {
-        gid: [
-            f"seed {seed}, {show(a)} {one.axis}: {plain(b)}{unit}"
-            for seed, a, b in zip(one.seed, x, score, strict=True)
-        ]
-    }
+    return [
+        f"seed {seed}, {show(a)} {one.axis}: {plain(b)}{unit}"
+        for seed, a, b in zip(one.seed, x, score, strict=True)
+    ]
 
 
 def _x_axis(panel, kind: str, limits, logarithmic: bool) -> None:

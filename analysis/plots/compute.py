@@ -67,7 +67,7 @@ def loss_compute(
             rows.append(pandas.DataFrame(part | {"flops": envelope.flops, "loss": envelope.loss}))
         if fit is not None:
             rows += _frontier(axis, fit, limits)
-        hints = _points(axis, frame, colours)
+        hints, ids = _points(axis, frame, colours)
         top = float(frame["loss"].max()) if len(frame) else 1.0
         low = [float(frame["loss"].min())] if len(frame) else [1.0]
         log_axis(axis, "x", "flops", limits)
@@ -93,7 +93,7 @@ def loss_compute(
         alt += f" The lowest loss is {plain(frame['loss'].min())},"
         alt += f" the most compute {power(frame['flops'].max())} FLOPs."
     data = pandas.concat(rows, ignore_index=True)
-    return Plot("loss_compute", "Loss against compute", said, alt, figure, data, hints)
+    return Plot("loss_compute", "Loss against compute", said, alt, figure, data, hints, ids)
 
 
 def finished(runs: Runs):
@@ -128,8 +128,10 @@ def _frontier(axis, fit: Fit, limits) -> list:
     return [pandas.DataFrame(part | {"flops": best.flops, "loss": best.loss})]
 
 
-def _points(axis, frame, colours) -> dict[str, list[str]]:
+def _points(axis, frame, colours) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Of each group of marks the hints, and the ids of its runs."""
     hints: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     for held, part in frame.groupby("held_out", sort=True):
         part = part.iloc[few(len(part))]
         gid = "held-out-runs" if held else "runs"
@@ -138,7 +140,8 @@ def _points(axis, frame, colours) -> dict[str, list[str]]:
             f"{count(row.params)} params, {count(row.tokens)} tokens: loss {plain(row.loss)}"
             for row in part.itertuples()
         ]
-    return hints
+        ids[gid] = [str(name) for name in part.get("run_id", ())]
+    return hints, ids
 
 
 def _legend(axis, held: bool) -> None:

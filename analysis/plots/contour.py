@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -23,6 +25,7 @@ from analysis.plots.style import (
     halo,
     log_axis,
     look,
+    named,
     palette,
     plain,
     power,
@@ -33,10 +36,17 @@ from analysis.plots.style import (
 _DEPTH = LinearSegmentedColormap.from_list("depth", ["#dfe7f2", "#ffffff"])
 
 
-def law_contour(fit: Fit, forecast: Forecast | None = None, colours=None, ax: Axes | None = None) -> Plot:
+def law_contour(
+    fit: Fit,
+    forecast: Forecast | None = None,
+    colours=None,
+    ax: Axes | None = None,
+    ids: Sequence[str] = (),
+) -> Plot:
     """Contours of the fitted loss in (flops, params) and the efficient frontier (arXiv 2203.15556, figure 4).
 
-    forecast: its cells are drawn open, as held out. For a law of a single input: the loss along that input.
+    forecast: its cells are drawn open, as held out. ids: of the runs, by row of their table.
+    For a law of a single input: the loss along that input.
     """
     if not {"params", "tokens"} <= set(fit.law.inputs):
         return _along(fit, colours, ax)
@@ -54,7 +64,7 @@ def law_contour(fit: Fit, forecast: Forecast | None = None, colours=None, ax: Ax
                 axis.fill_between(best.flops, low, high, color=LAW, alpha=0.14, lw=0, zorder=3)
             axis.plot(best.flops, best.params, color=LAW, lw=1.8, zorder=4)
             _name_frontier(axis, best, flops, params)
-        hints = _marks(axis, runs, colours)
+        hints, rows = _marks(axis, runs, colours)
         log_axis(axis, "x", "flops", flops)
         log_axis(axis, "y", "params", params)
         size_key(figure, runs["params"].unique(), colours)
@@ -70,7 +80,8 @@ def law_contour(fit: Fit, forecast: Forecast | None = None, colours=None, ax: Ax
         "compute-optimal frontier rises from lower left to upper right."
     )
     data = _with_frontier(runs, best)
-    return Plot("law_contour", "The fitted law and its frontier", caption, alt, figure, data, hints)
+    marked = named(rows, ids)
+    return Plot("law_contour", "The fitted law and its frontier", caption, alt, figure, data, hints, marked)
 
 
 def _points(fit: Fit, cells):
@@ -78,9 +89,9 @@ def _points(fit: Fit, cells):
 
     fields = ("params", "tokens", "flops", "loss", "fitted")
     frame = pandas.DataFrame({name: np.asarray(fit.data[name], float) for name in fields})
-    frame["kind"] = "fitted run"
-    held = [(c.params, c.tokens, c.flops, c.measured, c.predicted, "held-out run") for c in cells]
-    return pandas.concat([frame, pandas.DataFrame(held, columns=[*fields, "kind"])]) if held else frame
+    frame["row"], frame["kind"] = np.asarray(fit.data["row"]), "fitted run"
+    held = [(c.params, c.tokens, c.flops, c.measured, c.predicted, c.row, "held-out run") for c in cells]
+    return pandas.concat([frame, pandas.DataFrame(held, columns=[*fields, "row", "kind"])]) if held else frame
 
 
 def _map(axis, fit: Fit, flops, params) -> None:
@@ -133,8 +144,8 @@ def _name_frontier(axis, best, flops, params) -> None:
     halo(text)
 
 
-def _marks(axis, runs, colours) -> dict[str, list[str]]:
-    hints = {}
+def _marks(axis, runs, colours) -> tuple[dict[str, list[str]], dict[str, list]]:
+    hints, rows = {}, {}
     for kind, part in runs.groupby("kind", sort=True):
         part = part.iloc[few(len(part))]
         held = kind != "fitted run"
@@ -144,7 +155,8 @@ def _marks(axis, runs, colours) -> dict[str, list[str]]:
             f"{count(r.params)} params, {count(r.tokens)} tokens: {plain(r.loss)}, law {plain(r.fitted)}"
             for r in part.itertuples()
         ]
-    return hints
+        rows[gid] = part["row"].tolist()
+    return hints, rows
 
 
 def _with_frontier(runs, best):

@@ -17,6 +17,7 @@ from analysis.plots.style import (
     few,
     log_axis,
     look,
+    named,
     palette,
     plain,
     power,
@@ -26,10 +27,11 @@ from analysis.plots.style import (
 _MOST = 14
 
 
-def holdout(forecast: Forecast, colours=None) -> Plot:
+def holdout(forecast: Forecast, colours=None, ids: Sequence[str] = ()) -> Plot:
     """Left: residuals of the fitted runs against compute. Right: each held-out run and its interval.
 
     Both in percent of the law's loss, measured minus law: above zero the run is worse than the law says.
+    ids: of the runs, by row of their table.
     """
     import pandas
 
@@ -65,6 +67,8 @@ def holdout(forecast: Forecast, colours=None) -> Plot:
         left.set_title("fitted")
         right.set_title("held out")
         hints = {"residuals": _said(fit, residual, kept)} | _cells(right, shown, colours)
+        rows = {"residuals": np.asarray(fit.data["row"])[kept].tolist()}
+        rows["held-out-cells"] = [cell.row for cell in shown if cell.measured is not None]
         settle(figure)
     columns = {"kind": "fitted", "flops": flops, "params": params, "tokens": fit.data["tokens"]}
     columns |= {
@@ -84,7 +88,8 @@ def holdout(forecast: Forecast, colours=None) -> Plot:
     alt = f"Residuals of {len(flops)} fitted runs in percent and errors of {len(cells)} held-out runs"
     if forecast.score is not None:
         alt += f", which average {forecast.score.mean_abs_error_percent:.2g} percent"
-    return Plot("holdout", "Predicted against measured", caption, alt + ".", figure, data, hints)
+    marked = named(rows, ids)
+    return Plot("holdout", "Predicted against measured", caption, alt + ".", figure, data, hints, marked)
 
 
 def _said(fit, residual, kept) -> list[str]:

@@ -38,6 +38,7 @@ class Plot:
     figure: Figure
     data: pandas.DataFrame
     hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    runs: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def svg(self) -> str:
         """The SVG document, to a hundredth of a point, with title and description; marks have their hints."""
@@ -46,7 +47,7 @@ class Plot:
         text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         text = re.sub(r'\b(d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
         for gid, lines in self.hints.items():
-            text = _hinted(text, gid, lines)
+            text = _hinted(text, gid, lines, self.runs.get(gid, ()))
         said = f"<title>{escape(self.title)}</title>\n <desc>{escape(self.alt)}</desc>\n "
         return re.sub(r"(<svg\b[^>]*>\s*)", lambda found: found[1] + said, text, count=1)
 
@@ -119,7 +120,7 @@ def _canvases() -> dict:
     }
 
 
-def _hinted(svg: str, gid: str, lines: Sequence[str]) -> str:
+def _hinted(svg: str, gid: str, lines: Sequence[str], runs: Sequence[str] = ()) -> str:
     """The marks of the group `gid`, in drawing order, get a <title> each: a tooltip without any script.
 
     A group whose number of marks is not that of the lines stays as it is (marks outside the axes are not
@@ -134,10 +135,12 @@ def _hinted(svg: str, gid: str, lines: Sequence[str]) -> str:
     marks = list(re.finditer(r"<(use|path)\b[^>]*/>", plain))
     if len(marks) != len(lines):
         return svg
+    ids = [f' data-run="{escape(run)}"' if run else "" for run in runs]
+    ids = ids if len(ids) == len(lines) else [""] * len(lines)
     parts, last = [], 0
-    for mark, line in zip(marks, lines, strict=True):
+    for mark, line, run in zip(marks, lines, ids, strict=True):
         tag = body[mark.start() : mark.end()]
-        said = f"{tag[:-2].rstrip()}><title>{escape(line)}</title></{mark[1]}>"
+        said = f"{tag[:-2].rstrip()}{run}><title>{escape(line)}</title></{mark[1]}>"
         parts += [body[last : mark.start()], said]
         last = mark.end()
     return svg[:start] + "".join([*parts, body[last:]]) + svg[end:]

@@ -5,7 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.plots.plot import Plot, settle
-from analysis.plots.style import FORMATS, LAW, MUTED, axes, draw_runs, log_axis, look, palette, power, spread
+from analysis.plots.style import (
+    FORMATS,
+    LAW,
+    MUTED,
+    axes,
+    count,
+    draw_runs,
+    hinted,
+    log_axis,
+    look,
+    palette,
+    plain,
+    power,
+    spread,
+)
 from analysis.resources.sobriety import RESOURCES, Sobriety
 
 _LABELS = {
@@ -24,6 +38,8 @@ def sobriety(found: Sobriety, colours=None) -> Plot:
     colours = colours or palette([one.params for one in runs])
     columns = {name: [getattr(one, name) for one in runs] for name in ("run_id", "params", "tokens", "loss")}
     data = pandas.DataFrame(columns)
+    hints: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     with look():
         figure, panels = axes(4.6, 2, 2, sharey=True)
         for panel, name in zip(panels.ravel(), RESOURCES, strict=True):
@@ -36,7 +52,13 @@ def sobriety(found: Sobriety, colours=None) -> Plot:
                 panel.set_visible(False)
                 continue
             loss, params = np.array(columns["loss"])[known], np.array(columns["params"])[known]
-            draw_runs(panel, values[known], loss, params, colours, False, 16, 0.5, f"runs-{name}")
+            gid = f"runs-{name}"
+            draw_runs(panel, values[known], loss, params, colours, False, 16, 0.5, gid)
+            ids[gid] = [str(run) for run in np.array(columns["run_id"], object)[known]]
+            hints[gid] = [
+                f"{count(n)} params: loss {plain(x)}, {power(v)} {_LABELS[name]}"
+                for n, x, v in zip(params, loss, values[known], strict=True)
+            ]
             x, y = [one.takes[name] for one in front.runs], [one.loss for one in front.runs]
             panel.step(x, y, where="post", color=LAW, lw=1.3, zorder=4)
             if front.knee is not None:
@@ -64,4 +86,4 @@ def sobriety(found: Sobriety, colours=None) -> Plot:
     alt = (
         f"Four charts of loss against resources for {len(runs)} runs, from {least} J on; frontiers: {counts}."
     )
-    return Plot("sobriety", "What quality takes", caption, alt, figure, data)
+    return Plot("sobriety", "What quality takes", caption, alt, figure, data, hinted(hints), ids)

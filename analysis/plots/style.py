@@ -185,6 +185,14 @@ def few(rows: int, most: int = 600) -> np.ndarray:
     return np.arange(rows) if rows <= most else np.unique(np.linspace(0, rows - 1, most).astype(int))
 
 
+def named(rows: Mapping[str, Sequence], ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """gid -> the rows of its marks, as the ids of their runs; none where the runs have no ids."""
+    if not len(ids):
+        return {}
+    known = lambda row: "" if row is None or row != row else str(ids[int(row)])
+    return {gid: [known(row) for row in some] for gid, some in rows.items()}
+
+
 def hinted(hints: Mapping[str, Sequence[str]], most: int = 900) -> Mapping[str, Sequence[str]]:
     """The hints, or none where they are so many that all would load them and nobody would read them."""
     return hints if sum(len(lines) for lines in hints.values()) <= most else {}

@@ -14,7 +14,7 @@ from string import Template
 from analysis import files
 from analysis.plots import Plot
 from analysis.plots.plot import FORMATS
-from analysis.report import details, findings, glance
+from analysis.report import details, explore, findings, glance
 from analysis.report.abilities import FEW_TASKS
 from analysis.report.figures import distinct, drawings
 from analysis.report.html import table, text
@@ -115,7 +115,10 @@ def compose(
     """The page. embed: SVG and CSV can be downloaded from the page itself, else from the folder beside it.
     one_by_one: of many abilities each has its figure on the page, beside the sheet of all."""
     room = resources.files("analysis.report")
-    style, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    parts = ("style.css", "script.js", "explore.js")
+    style, *scripts = (room.joinpath(name).read_text(encoding="utf-8") for name in parts)
+    script = "".join(scripts)
+    alive = explore.explorer(study)
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
     first = _first(study, figures)
     figures = [drawn for drawn in figures if drawn is not first]
@@ -145,6 +148,8 @@ def compose(
         first="" if first is None else _figure(first, embed),
         findings=findings.findings(study),
         figures=blocks or f"<p>{nothing}</p>",
+        explorer=alive,
+        explore_link='<a class="alive" hidden href="#explore">Explore</a>' if alive else "",
         runs=details.runs_table(study),
         cost=details.cost_text(study),
         settings=details.settings(study),

@@ -55,7 +55,9 @@ def runs_table(study: Study) -> str:
         command = f"lab table {shlex.quote(str(study.path))}"
         said += f" The first {len(shown)} are shown; {command} prints them all."
     header = [(name, help) for _, name, help in there]
-    return f"<p>{text(said)}</p>" + table(header, rows, "Runs", sortable=True, classes=classes)
+    ids = runs.columns.get("run_id", ())
+    marks = [str(ids[index]) for index in shown.tolist()] if len(ids) else []
+    return f"<p>{text(said)}</p>" + table(header, rows, "Runs", sortable=True, classes=classes, marks=marks)
 
 
 def _place(runs, status, row: int) -> tuple:

@@ -11,6 +11,7 @@ import numpy as np
 from analysis import plots
 from analysis.audits.audit import audit
 from analysis.plots import Plot
+from analysis.plots.ability import run_key
 from analysis.rates import by_grid
 from analysis.report.abilities import FEW_TASKS, by_task
 from analysis.report.study import Group, Study, finished
@@ -57,13 +58,26 @@ def drawings(study: Study, asked: Collection[str] = ()) -> Iterator[tuple[str, C
             yield "threshold", lambda line=line: plots.threshold(line)
     yield from _needles(study)
     for series in tasks.values():
-        yield "ability", lambda series=series: plots.ability(series)
+        ids = _ids_of(study, series[0].task)
+        yield "ability", lambda series=series, ids=ids: plots.ability(series, ids=ids)
     if "device_seconds" in study.runs.columns and finished(study.runs).any():
         yield "cost", lambda: plots.cost(study.runs, plots.palette(np.concatenate(params)))
     if study.sobriety is not None:
         yield "sobriety", lambda: plots.sobriety(study.sobriety)
     if study.compressed is not None:
         yield "compression", lambda: plots.compression(study.compressed)
+
+
+def _ids_of(study: Study, task: str) -> dict[tuple, str]:
+    """The runs of a task's scores, by what a series tells of a cell."""
+    found = {}
+    for row in study.runs.ability_rows:
+        if row.get("task") == task and row.get("run_id"):
+            for axis in ("params", "tokens", "flops", "loss_nats"):
+                if isinstance(row.get(axis), int | float) and isinstance(row.get("score"), int | float):
+                    key = run_key(str(row.get("metric")), axis, row.get("seed"), row[axis], row["score"])
+                    found[key] = str(row["run_id"])
+    return found
 
 
 def _needles(study: Study) -> Iterator[tuple[str, Callable[[], Plot]]]:
@@ -87,14 +101,15 @@ def _of_group(group: Group, colours) -> Iterator[tuple[str, Callable[[], Plot]]]
         group.isoflop,
         group.envelope,
     )
+    ids = [str(name) for name in runs.columns.get("run_id", ())]
     yield (
         "loss_compute",
         lambda: plots.loss_compute(runs, fit, plots.learning_curves(runs), envelope, colours),
     )
     if fit is not None:
-        yield "law_contour", lambda: plots.law_contour(fit, forecast, colours)
+        yield "law_contour", lambda: plots.law_contour(fit, forecast, colours, ids=ids)
     if forecast is not None:
-        yield "holdout", lambda: plots.holdout(forecast, colours)
+        yield "holdout", lambda: plots.holdout(forecast, colours, ids)
     if iso is not None and iso.curves:
         yield "isoflop", lambda: plots.isoflop_curves(iso, colours, runs.store)
     split = fit is not None and fit.allocation is not None

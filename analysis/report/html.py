@@ -57,14 +57,17 @@ def table(
     caption: str = "",
     sortable: bool = False,
     classes: Sequence[str] = (),
+    marks: Sequence[str] = (),
 ) -> str:
     """header: (column, its unit or explanation). Cells are values; numbers are aligned right.
 
-    classes: one for each row, or none. Cells that are `Markup` go in as they are.
+    classes: one for each row, or none. marks: of each row the run that it is of.
+    Cells that are `Markup` go in as they are.
     """
     body, right = [], set()
     for index, row in enumerate(rows):
         kind = f' class="{text(classes[index])}"' if index < len(classes) and classes[index] else ""
+        kind += f' data-run="{text(marks[index])}"' if index < len(marks) else ""
         right |= {place for place, value in enumerate(row) if _is_number(value)}
         body.append(f"<tr{kind}>{''.join(_cell(value) for value in row)}</tr>")
     head = "".join(_head(name, help, place in right) for place, (name, help) in enumerate(header))

@@ -1,16 +1,22 @@
 "use strict";
 (function () {
-  // Values of marks: the SVG's own titles become one quick tooltip, for the mouse, touch and arrow keys.
-  var hint = document.getElementById("hint"), current = null;
+  // Values of marks: the SVG's own titles become one quick tooltip, for the mouse, touch and arrow keys. All
+  // marks of one run light up together, in every figure and in the table.
+  var hint = document.getElementById("hint"), current = null, lit = [];
   function hide() {
     hint.hidden = true;
     if (current) current.classList.remove("on");
+    lit.forEach(function (one) { one.classList.remove("lit"); });
+    lit = [];
     current = null;
   }
   function show(mark) {
     hide();
     current = mark;
     mark.classList.add("on");
+    var run = mark.getAttribute("data-run");
+    if (run) lit = Array.prototype.slice.call(document.querySelectorAll('[data-run="' + CSS.escape(run) + '"]'));
+    lit.forEach(function (one) { one.classList.add("lit"); });
     hint.textContent = mark.getAttribute("data-hint");
     hint.hidden = false;
     var box = mark.getBoundingClientRect(), own = hint.getBoundingClientRect();
@@ -19,7 +25,23 @@
     hint.style.left = left + "px";
     hint.style.top = (top < 8 ? box.bottom + 8 : top) + "px";
   }
-  document.querySelectorAll(".paper svg").forEach(function (svg) {
+  window.speak = function (svg, marks) {
+    svg.addEventListener("pointerover", function (event) {
+      var mark = event.target.closest("[data-hint]");
+      if (mark) show(mark); else hide();
+    });
+    svg.addEventListener("pointerleave", hide);
+    svg.addEventListener("blur", hide);
+    svg.addEventListener("keydown", function (event) {
+      var step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key], all = marks();
+      if (event.key === "Escape") hide();
+      if (!step || !all.length) return;
+      event.preventDefault();
+      var at = all.indexOf(current);
+      show(all[at < 0 ? (step > 0 ? 0 : all.length - 1) : (at + step + all.length) % all.length]);
+    });
+  };
+  document.querySelectorAll("figure .paper svg").forEach(function (svg) {
     var marks = [];
     svg.querySelectorAll("use > title, path > title").forEach(function (title) {
       var mark = title.parentNode;
@@ -30,20 +52,19 @@
     if (!marks.length) return;
     svg.setAttribute("tabindex", "0");
     svg.setAttribute("aria-describedby", "hint");
-    svg.addEventListener("pointerover", function (event) {
-      var mark = event.target.closest("[data-hint]");
-      if (mark) show(mark); else hide();
+    window.speak(svg, function () { return marks; });
+  });
+  document.querySelectorAll("figure .links").forEach(function (links) {
+    var button = document.createElement("button"), figure = links.closest("figure");
+    button.type = "button";
+    button.textContent = "Enlarge";
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", function () {
+      var large = figure.classList.toggle("large");
+      button.textContent = large ? "Smaller" : "Enlarge";
+      button.setAttribute("aria-pressed", String(large));
     });
-    svg.addEventListener("pointerleave", hide);
-    svg.addEventListener("blur", hide);
-    svg.addEventListener("keydown", function (event) {
-      var step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (event.key === "Escape") hide();
-      if (!step) return;
-      event.preventDefault();
-      var at = marks.indexOf(current);
-      show(marks[at < 0 ? (step > 0 ? 0 : marks.length - 1) : (at + step + marks.length) % marks.length]);
-    });
+    links.appendChild(button);
   });
   addEventListener("scroll", hide, true);
 
