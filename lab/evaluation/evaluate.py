@@ -170,7 +170,8 @@ def score(
 @cache
 def _program(model, precision, vocab):
     def score_batch(params, inputs_BxT, targets_BxT, rounding=None):
-        logits_BxTxV = decoder.apply(params, inputs_BxT, model, vocab, jnp.dtype(precision), rounding=rounding)
+        how = model, vocab, jnp.dtype(precision)
+        logits_BxTxV = decoder.apply(params, inputs_BxT, *how, rounding=rounding)
         nats_BxT, _ = train.nats_of_logits(logits_BxTxV, targets_BxT)
         scored_BxT = targets_BxT >= 0
         at_B = jnp.argmax(scored_BxT, axis=1)
