@@ -77,6 +77,15 @@ def find(name: str) -> Chip:
     return CHIPS[name]
 
 
+def of_kind(kind: str) -> Chip | None:
+    """By the name that jax gives a device; None where no figures are known."""
+    said = kind.lower().replace("lite", "e").replace(" ", "")
+    if "tpu" in said:
+        said = said.replace("tpuv5p", "v5p").replace("tpu", "")
+        return CHIPS.get("v5p" if said == "v5" else said)
+    return next((chip for name, chip in CHIPS.items() if name in said and chip.platform == "gpu"), None)
+
+
 def predict(config: RunConfig, vocab: int, name: str, how: Execution) -> Prediction:
     """What ``config`` would take on ``how.mesh`` of the chip called ``name``.
 

@@ -30,7 +30,7 @@ from lab import files
 from lab.machine import distributed
 from lab.runs import file_digests
 from lab.runs.file_digests import DamagedCheckpoint
-from lab.runs.folder import completed_steps
+from lab.runs.folder import completed_steps, delete_step
 
 _DIGEST = "sha256"
 _COMMITTED = "commit_success.txt"  # orbax tells in it the whole path of the folder; nobody reads that
@@ -180,11 +180,7 @@ class Checkpoints:
     def delete(self, step: int) -> None:
         """At once: a kill in the middle leaves no half of a checkpoint under its name."""
         if self.writes:
-            going = self.folder / f".{step}.deleted"
-            shutil.rmtree(going, ignore_errors=True)
-            with contextlib.suppress(FileNotFoundError):
-                (self.folder / str(step)).rename(going)
-            shutil.rmtree(going, ignore_errors=True)
+            delete_step(self.folder, step)
 
 
 def _digest(tree) -> np.ndarray:

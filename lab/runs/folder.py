@@ -9,8 +9,10 @@ All is read through :meth:`RunFolder.read`: a file is whole, torn or missing, an
 wherever a value is asked for. So a run whose result was damaged is one that has yet to be trained.
 """
 
+import contextlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -69,6 +71,15 @@ def completed_steps(checkpoints: Path) -> list[int]:
         return []
 
 
+def delete_step(checkpoints: Path, step: int) -> None:
+    """At once: a kill in the middle leaves no half of a checkpoint under its name."""
+    going = checkpoints / f".{step}.deleted"
+    shutil.rmtree(going, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        (checkpoints / str(step)).rename(going)
+    shutil.rmtree(going, ignore_errors=True)
+
+
 class RunFolder:
     """The folder of a run.
 
@@ -98,6 +109,10 @@ class RunFolder:
     def steps(self) -> list[int]:
         """Steps of the completed checkpoints, rising."""
         return completed_steps(self.checkpoints)
+
+    def drop(self, step: int) -> None:
+        """Delete a checkpoint."""
+        delete_step(self.checkpoints, step)
 
     # What a folder that is a copy of another place does beside (lab/runs/remote.py):
 

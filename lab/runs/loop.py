@@ -23,7 +23,7 @@ from lab.evaluation import evaluate, item_files, progress_measures
 from lab.execution import Execution
 from lab.machine import devices, distributed
 from lab.model import accounting, memory
-from lab.runs import checkpoint, divergence, resume, spent
+from lab.runs import checkpoint, divergence, live, resume, spent, trackers
 from lab.runs.checkpoint import Checkpoints
 from lab.runs.folder import DIVERGED, ITEMS
 from lab.runs.job import SCHEMA, Job
@@ -53,6 +53,7 @@ class Progress:
     loss_nats: float | None = None
     tokens_per_s: float | None = None
     seconds_left: float | None = None
+    share_of_peak: float | None = None  # of the devices, where their peak is published
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Hooks:
     check: Callable[[], None] = lambda: None
     checkpoint_seconds: float = 30.0
     provenance: dict = field(default_factory=dict)
+    track: live.Open = lambda job: None
 
 
 def run(
@@ -125,6 +127,7 @@ class _Lockstep:
         self.probes = progress_measures.steps(dataset.config.progress, STEPS_PER_CALL, self.end)
         self.saving = 0.0
         self.clock = spent.Clock(jobs, pack.devices)
+        self.live = live.Live(jobs, hooks.track, hooks.warn)
 
     def run(self) -> float | None:
         self.step = 0
@@ -136,6 +139,8 @@ class _Lockstep:
             self.hooks.check()
             self.clock.book(self.step, self.alive)
             raise
+        finally:
+            self.live.leave()
 
     def _run(self) -> float | None:
         for job in self.jobs:
@@ -255,20 +260,29 @@ class _Lockstep:
             about = {"update_ratio": metrics[r].update_ratio, "max_logit": metrics[r].max_logit}
             window.add(losses, norms, **{name: _number(value) for name, value in about.items()})
             last = window.loss_nats
+        seconds = max(time.monotonic() - dispatched, 1e-9)
+        speed = self.pack.runs * n * tokens / seconds
+        there = self.pack.devices
+        config, kind = self.jobs[0].config, there[0].device_kind
+        share = live.share_of_peak(config, self.dataset.vocab_size, speed, kind, len(there))
         if is_full(step) or (step == self.end and not self.jobs[0].is_trunk):
-            self._close_windows(step)
+            self._close_windows(step, {"tokens_per_s": speed / self.pack.runs, "share_of_peak": share})
         if self.alive:
-            seconds = max(time.monotonic() - dispatched, 1e-9)
-            speed = self.pack.runs * n * tokens / seconds
             left = (self.end - step) * seconds / n
-            self.hooks.progress(Progress("train", step, self.end, last, speed, left))
+            self.hooks.progress(Progress("train", step, self.end, last, speed, left, share))
             if self.clock.is_due():
                 self.clock.book(step, self.alive)
 
-    def _close_windows(self, step: int) -> None:
+    def _append(self, r: int, lines: list[dict], **more: float | None) -> None:
+        """Records of a run: into its folder, and out to who looks on."""
+        self.jobs[r].folder.append_metrics(lines)
+        if self.jobs[r].folder.writes:
+            self.live.log(r, lines, more)
+
+    def _close_windows(self, step: int, speeds: dict[str, float | None]) -> None:
         for r in sorted(self.alive):
             line = self.windows[r].line(step)
-            self.jobs[r].folder.append_metrics([line])
+            self._append(r, [line], **speeds)
             self.fine[r] = max(self.fine[r], divergence.last_fine([line], self.dataset.vocab_size))
             if reason := divergence.blown_up(step, self.fine[r]):
                 self._diverged(r, step, reason)
@@ -315,6 +329,8 @@ class _Lockstep:
             job.folder.write(DIVERGED, {"step": step, "reason": reason})
         else:
             commit_diverged(job, self.dataset, step, reason, self.hooks.check)
+        if job.folder.writes:
+            self.live.close(r, (job.folder.result() or {}).get("row", {"status": "diverged"}), {})
 
     def _finish(self, r: int, params, placed_params) -> None:
         job = self.jobs[r]
@@ -358,6 +374,9 @@ class _Lockstep:
         about |= {"loss_nats": loss.nats, "seed": job.config.seed, "cluster": None}
         result = {"schema": SCHEMA, "row": row, "abilities": [about | score for score in measured.rows]}
         job.folder.commit(result, self.hooks.check)
+        if job.folder.writes:
+            scores = {f"{s['task']}/{s['metric']}": s["score"] for s in measured.rows}
+            self.live.close(r, row, trackers.numbers(scores))
         for step in self.stores[r].steps():  # the trained parameters are in final/
             self.stores[r].delete(step)
         job.folder.push()

@@ -153,6 +153,10 @@ class RemoteFolder(RunFolder):
         for step in there - here:
             self._objects.delete(f"{self._where}/checkpoints/{step}.tar")
 
+    def drop(self, step: int) -> None:
+        super().drop(step)
+        self.forget(step)
+
     def forget(self, step: int) -> None:
         """Delete a checkpoint that was found damaged."""
         self._objects.delete(f"{self._where}/checkpoints/{step}.tar")

@@ -17,7 +17,9 @@ from lab.errors import InputError
 from lab.execution import Execution, MeshShape
 from lab.machine.provenance import Detail
 from lab.objects import url_of
+from lab.runs import trackers
 from lab.runs.folder import completed_steps
+from lab.runs.trackers import Target
 from lab.strict import build
 from lab.terminal import unescaped
 from lab.training import recipes
@@ -36,6 +38,7 @@ def train(argv: list[str]) -> int:
         distributed: str = "",
         predict: str = "",
         provenance: Detail = "names",
+        log: Target | None = None,
         as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     ) -> int:
         """Train one model into a run folder; the same command goes on after an interruption.
@@ -57,6 +60,8 @@ def train(argv: list[str]) -> int:
             predict: train nothing; print the time and memory by arithmetic on this chip (h100, v5e, ...),
                 as many as the mesh has.
             provenance: what the spec tells of this machine: full adds paths, the host, the working folder.
+            log: records go out while it trains, with tokens/s and the share of the peak: into the folder
+                tensorboard, wandb (offline) or mlflow of the run folder.
             as_json: print the result as one JSON object.
         """
         # tables check themselves; through the loader all problems come out at once
@@ -73,7 +78,9 @@ def train(argv: list[str]) -> int:
             raise InputError(f"--out {url_of(out)}: should be a folder; `lab run` keeps studies at a URL")
         mode = "mesh" if mesh else "data" if devices > 1 else "serial"
         count = devices if mode == "data" else how.mesh.devices
-        return _train(out, config, mode, how, count, distributed, provenance, as_json)
+        if log:
+            trackers.need(log, "--log")
+        return _train(out, config, mode, how, count, distributed, provenance, log, as_json)
 
     return tyro.cli(command, args=argv, prog="lab train")
 
@@ -128,6 +135,7 @@ def _train(
     count: int,
     where: str,
     detail: Detail,
+    log: Target | None,
     as_json: bool,
 ) -> int:
     from lab.machine import devices, distributed
@@ -189,6 +197,7 @@ def _train(
                 "processes": distributed.count(),
             },
             warn=warn if primary else lambda text: None,
+            track=lambda job: trackers.opened(log, out / log, job.run_id, "") if log else None,
         )
         try:
             with _claimed(folder, primary) as check:

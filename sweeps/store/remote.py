@@ -45,6 +45,10 @@ class RemoteStore(Store):
             raise InputError(f"{self.objects.url}: {str(run_id)[:40]!r} is no run id")
         return RemoteFolder(self.root / "runs" / run_id, self.root, self._view)
 
+    def study_files(self) -> list[Path]:
+        names = [name for name in self.objects.listing("studies/") if name.endswith(".json")]
+        return sorted(self.fetch(name) for name in names if contents.is_name(name.removeprefix("studies/")))
+
     def write_study(self, plan: Plan, text: str) -> None:
         names = [f"studies/{plan.study.name}.{ending}" for ending in ("json", "toml")]
         self.fetch(names[0])

@@ -151,6 +151,7 @@ class RunOptions:
     retries: Annotated[int, Within(0, 1000)] = 1  # attempts after the first failure of a cell
     checkpoint_seconds: Annotated[float, Within(0.0, 604_800.0)] = 30.0  # between two; at most a week
     memory: Literal["check", "ignore"] = "check"  # whether a run that by prediction cannot fit is refused
+    keep_trunks: bool = False  # or their checkpoints go once no branch waits for them
     # lowest and highest draw a device, for the estimate of energy
     watts: tuple[Annotated[float, Within(0.0, 1e5)], ...] = ()
 

@@ -17,6 +17,8 @@ import tyro
 from lab.errors import InputError
 from lab.machine.provenance import Detail
 from lab.objects import url_of
+from lab.runs import trackers
+from lab.runs.trackers import Target
 from sweeps.arguments import Json, Places, Sets, StudyFile
 from sweeps.work.engines.launch import (
     CREW_BROKEN,
@@ -41,6 +43,7 @@ def run(argv: list[str]) -> int:
         retry_failed: bool = False,
         allow_include: Places = (),
         provenance: Detail = "names",
+        log: Target | None = None,
         as_json: Json = False,
     ) -> int:
         """Train what is missing of a study: on this machine, a Slurm cluster or a Ray cluster.
@@ -56,9 +59,11 @@ def run(argv: list[str]) -> int:
             retry_failed: try again what was given up on.
             allow_include: a folder or file outside the study's folder that it may include; may be repeated.
             provenance: what specs tell of the machines: full adds paths, the host, the working folder.
+            log: records go out while runs train, with tokens/s and the share of the peak: into the folder
+                tensorboard, wandb (offline) or mlflow of the store.
             as_json: print one JSON object at the end.
         """
-        return _run(study, out, on, sets, retry_failed, allow_include, provenance, as_json)
+        return _run(study, out, on, sets, retry_failed, allow_include, provenance, log, as_json)
 
     return tyro.cli(command, args=argv, prog="lab run")
 
@@ -71,6 +76,7 @@ def _run(
     retry_failed: bool,
     allowed: tuple[Path, ...],
     detail: Detail,
+    log: Target | None,
     as_json: bool,
 ) -> int:
     from sweeps.plan.study_parts import Part
@@ -87,6 +93,10 @@ def _run(
         raise InputError(
             f"--out {url}: is for --engine local; give the same command on each machine, they share the store"
         )
+    if log:
+        trackers.need(log, "--log")
+        if url:
+            raise InputError(f"--log: needs a store in a folder, not {url}")
     store = opened(out)
     for note in store.check():
         print(f"note: {note}", file=sys.stderr, flush=True)
@@ -110,7 +120,7 @@ def _run(
     if todo:
         # workers read the copy, which later edits of the file do not reach
         copied = out / "studies" / f"{made.study.name}.toml"
-        launch = Launch(copied, out, store.identity(), on.part, provenance=detail)
+        launch = Launch(copied, out, store.identity(), on.part, provenance=detail, log=log)
         with Display(made, store) as display:
             code = on.run(launch, made.study.run.pack, lambda: StoreWatch(made, store, part), display)
     states, shown = plan_output.states(made, store), url or str(out)
@@ -154,6 +164,7 @@ def worker(argv: list[str]) -> int:
         distributed: str = "off",
         accelerators: int | None = None,
         provenance: Detail = "names",
+        log: Target | None = None,
     ) -> int:
         """One worker: claims cells of a study in a store until none is left. Engines start these.
 
@@ -170,11 +181,12 @@ def worker(argv: list[str]) -> int:
                 auto, as jax finds them; or off.
             accelerators: how many this process was given; with others in sight it does not begin.
             provenance: names, or full: what specs tell of this machine.
+            log: the tool that records go to while runs train.
         """
         from lab.machine import devices
 
         devices.configure(cpu_devices, cores or None)
-        work = partial(_work, study, out, parent, events, part, store_id, provenance, accelerators)
+        work = partial(_work, study, out, parent, events, part, store_id, provenance, accelerators, log)
         return work() if distributed == "off" else _work_together(distributed, work)
 
     return tyro.cli(command, args=argv, prog="lab worker")
@@ -203,6 +215,7 @@ def _work(
     store_id: str | None,
     detail: Detail,
     accelerators: int | None = None,
+    log: Target | None = None,
 ) -> int:
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
@@ -228,6 +241,8 @@ def _work(
         else:
             print(f"error: {error}", file=sys.stderr, flush=True)
         return WRONG_DEVICES
+    if log:
+        trackers.need(log, "--log")
     made = plan_of(store.fetch(f"studies/{study.name}") if url_of(study) else study)
 
     from lab.runs.loop import Interrupted
@@ -245,6 +260,9 @@ def _work(
     def should_stop() -> bool:
         return bool(stopped) or (parent is not None and os.getppid() != parent)
 
+    def track(job):
+        return trackers.opened(log, out / log, job.run_id, made.study.name) if log else None
+
     share, crew = Part.parse(part) if part else None, None
     if distributed.count() > 1:
         crew = multihost.Crew(made)
@@ -252,7 +270,8 @@ def _work(
         if not distributed.is_primary():
             multihost.follow(made, store, should_stop)
             return DONE
-        failed = Worker(made, store, tell, should_stop, provenance.collect(detail), share, crew).work()
+        told = provenance.collect(detail)
+        failed = Worker(made, store, tell, should_stop, told, share, crew, track).work()
     except Interrupted:
         return INTERRUPTED
     except disk.StoreFault as fault:

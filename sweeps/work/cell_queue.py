@@ -10,7 +10,7 @@ branches and the longest first.
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lab.runs import claims
 from lab.runs.folder import RESULT
@@ -72,6 +72,11 @@ class Frontier:
         """This node is over: it has its result, or was given up."""
         self.open.discard(node.run_id)
         self._held.pop(node.run_id, None)
+
+    def spent_trunks(self, nodes: Iterable[Node]) -> set[str]:
+        """Trunks of these branches whose branches in the plan are all done, also by others."""
+        trunks = {node.of.trunk for node in nodes if not node.is_trunk and node.of.trunk}
+        return {t for t in trunks if all(self.store.is_done(branch) for branch in self._branches[t])}
 
     def leave(self, node: Node) -> None:
         """Nothing can be done for this node now; others come first for a second."""

@@ -12,10 +12,12 @@ from lab.errors import InputError
 from lab.execution import Execution
 from lab.machine import speed
 from lab.runs import claims
+from lab.runs.live import Open
 from lab.runs.loop import Hooks, Interrupted, Lost, Progress, commit_diverged, run
 from lab.runs.resume import DamagedTrunk, mend_trunk
 from sweeps.plan.cells import Plan
 from sweeps.plan.study_parts import Part
+from sweeps.store import trunks
 from sweeps.store.disk import store_fault
 from sweeps.store.store import Node, Store
 from sweeps.work.cell_queue import Claimed, Frontier, program_of
@@ -61,6 +63,7 @@ class Worker:
             :class:`lab.runs.loop.Interrupted` raised.
         part: train this share of the study only.
         crew: the other processes of each run.
+        track: opens what the records of a run go to while it trains.
     """
 
     plan: Plan
@@ -70,6 +73,7 @@ class Worker:
     provenance: dict = field(default_factory=dict)
     part: Part | None = None
     crew: Crew | None = None
+    track: Open = lambda job: None
 
     def __post_init__(self):
         self.heart = claims.Heartbeat()
@@ -146,6 +150,9 @@ class Worker:
             for node, claim in pack if not left_behind else ():
                 node.job.folder.leave()
                 claim.release()
+        if not self.plan.study.run.keep_trunks:
+            for trunk in self.frontier.spent_trunks(node for node, _ in pack):
+                trunks.collect(self.store, trunk, self.frontier.owner)
 
     def _attempt(self, pack: list[Claimed]) -> None:
         node = pack[0][0]
@@ -158,6 +165,7 @@ class Worker:
             check=lambda: _check(pack),
             checkpoint_seconds=options.checkpoint_seconds,
             provenance=self.provenance,
+            track=self.track,
         )
         for attempt in range(1, 2 + options.retries):
             try:

@@ -8,6 +8,7 @@ import platform
 import pytest
 
 from lab.machine.provenance import collect, without_folders
+from lab.runs import trackers
 from sweeps.exchange import exports
 
 ROW = {"run_id": "c0ffee", "status": "ok", "loss_nats": 2.5, "width": 8}
@@ -42,11 +43,11 @@ def test_the_spec_of_a_run(monkeypatch, tmp_path):
 def test_exports(to, tmp_path, monkeypatch):
     """Before: names of event files ended with the host's; mlflow's files and wandb's logs held paths."""
     pytest.importorskip({"tensorboard": "tensorboardX"}.get(to, to), reason="the extra `export`")
-    exports._need(to)
+    trackers.need(to, "--to")
     monkeypatch.setattr("socket.gethostname", lambda: "secret-host")
     out = tmp_path / "out"
     run = exports.Exported("c0ffee", "small", ROW, {"copy/exact_match": 0.5}, [(1, {"train/loss": 3.0})])
-    assert getattr(exports, to)(iter([run]), out) == 1
+    assert exports.write(to, iter([run]), out) == 1
     files = [path for path in out.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in out.rglob("*") if path.is_symlink()]

@@ -9,6 +9,7 @@ import pytest
 
 from analysis import fit, read
 from lab.errors import InputError
+from lab.runs import trackers
 from sweeps.exchange import event_files, exports, imports, wandb_files
 from sweeps.store.store import Store
 
@@ -119,7 +120,7 @@ def test_a_missing_extra_is_one_line(store, tmp_path, monkeypatch, to):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(exports.importlib, "import_module", missing)
+    monkeypatch.setattr(trackers.importlib, "import_module", missing)
     with pytest.raises(InputError, match=r"is missing; pip install --require-hashes"):
         exports.export([str(store), "--to", to, "--out", str(tmp_path / "x")])
     assert not (tmp_path / "x").exists()

@@ -17,7 +17,7 @@ from lab.data import load
 from lab.runs import claims
 from sweeps.plan.cells import make
 from sweeps.plan.study_parts import Part
-from sweeps.store import digest
+from sweeps.store import digest, trunks
 from sweeps.store.disk import StoreFault
 from sweeps.store.store import Store
 from sweeps.study import loader as studies
@@ -239,6 +239,31 @@ def test_a_branch_point_that_is_lost_is_trained_again(tiny, calm, tmp_path, how)
     assert work(tiny, tmp_path, tell) == 0
     assert lost
     assert digest.runs(tmp_path) == calm
+
+
+def test_checkpoints_of_trunks_go_with_their_last_branch_and_stay_where_one_is_to_come(
+    tiny, calm, tmp_path, monkeypatch
+):
+    kept = replace(tiny, study=replace(tiny.study, run=replace(tiny.study.run, keep_trunks=True)))
+    assert work(kept, tmp_path) == 0
+    store, me = Store(tmp_path), claims.Owner.me()
+    steps = {trunk.run_id: list(trunk.branch_steps) for trunk in tiny.trunks}
+    assert {name: store.run(name).steps() for name in steps} == steps
+    store.write_study(tiny, "")
+    cell = next(cell for cell in tiny.cells if cell.trunk)
+    result = store.run(cell.run_id).path / "result.json"
+    result.rename(result.with_name("aside"))
+    assert not trunks.collect(store, cell.trunk, me), "a branch is to come"
+    result.with_name("aside").rename(result)
+    held = claims.take(store.claim_path(cell.trunk), replace(me, host="elsewhere"))
+    assert not trunks.collect(store, cell.trunk, me), "another worker has it"
+    assert store.run(cell.trunk).steps() == steps[cell.trunk]
+    held.release()
+    assert trunks.collect(store, cell.trunk, me)
+    assert store.run(cell.trunk).steps() == []
+    assert digest.runs(tmp_path) == calm
+    assert work(tiny, tmp_path) == 0, "nothing is trained again for it"
+    assert store.run(cell.trunk).steps() == []
 
 
 def test_a_trunks_checkpoint_is_set_aside_only_by_who_holds_the_trunk(tiny, tmp_path):

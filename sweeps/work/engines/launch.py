@@ -6,6 +6,7 @@ from pathlib import Path
 from lab import python
 from lab.machine.provenance import Detail
 from lab.objects import url_of
+from lab.runs.trackers import Target
 
 # How `lab worker` ends. 2 is a usage error, 130 an interruption after which everything is saved.
 DONE, SOME_FAILED, NO_STORE, STORE_FAULT, CREW_BROKEN, WRONG_DEVICES, INTERRUPTED = 0, 1, 3, 4, 5, 6, 130
@@ -32,6 +33,7 @@ class Launch:
         store_id: the identity of the store, by which a worker knows that it sees the same folder.
         part: ``K/N`` where only a share of the study is to be trained.
         cpu_devices: virtual CPU devices of a worker, for packs of runs.
+        log: the tool that records go to while runs train.
     """
 
     study: Path
@@ -40,6 +42,7 @@ class Launch:
     part: str | None = None
     cpu_devices: int = 1
     provenance: Detail = "names"
+    log: Target | None = None
 
     def command(self, *more: object) -> list[str]:
         """The command of one worker, with the interpreter that runs this, for any working folder."""
@@ -51,6 +54,7 @@ class Launch:
         words += ["--store-id", self.store_id, "--cpu-devices", self.cpu_devices]
         words += ["--part", self.part] if self.part else []
         words += ["--provenance", self.provenance] if self.provenance != "names" else []
+        words += ["--log", self.log] if self.log else []
         return [str(word) for word in (*words, *more)]
 
 
