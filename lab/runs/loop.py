@@ -187,7 +187,7 @@ class _Lockstep:
         if step == self.end:  # a budget without a cooldown trains no step of its own, but has its record
             for job, window in zip(self.jobs, self.windows, strict=True):
                 if not window.is_empty and step not in [m["step"] for m in job.folder.metrics()]:
-                    job.folder.append_metrics([window.line(step)])
+                    self._append(self.jobs.index(job), [window.line(step)])
         saved = time.monotonic()
         self.clock.restart()
         pending = None
