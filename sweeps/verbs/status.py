@@ -1,5 +1,6 @@
 """The state of a store, read from its folders alone: no jax, no data, no plan."""
 
+import contextlib
 import os
 import shlex
 import time
@@ -9,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lab.errors import InputError
-from lab.files import Refused, read_text
-from lab.runs.folder import FAILURE, ITEMS, METRICS, RESULT, SPEC, Reading
+from lab.files import Refused, read_json, read_text, write_json
+from lab.runs.folder import FAILURE, ITEMS, METRICS, RESULT, SPEC, Reading, RunFolder
 from sweeps.quantities import duration, short
 from sweeps.store.damage import REMOVE, Damage, look
 from sweeps.store.store import Store
@@ -18,6 +19,8 @@ from sweeps.store.store import Store
 _SHOWN = 12  # longer lists are shortened; --json has all of them
 LOOKED_AT = (SPEC, RESULT, FAILURE, METRICS, ITEMS, "final")
 _LAST = 5  # losses shown of what was finished last
+_KEPT = "cache/looked.json"  # what earlier looks found in folders that have not changed since; may be deleted
+_KEPT_BYTES = 1 << 30
 
 
 @dataclass
@@ -26,7 +29,7 @@ class Look:
 
     root: Path
     _steps: dict[str, tuple[float, int]] = field(default_factory=dict)  # run id -> when, tokens
-    _looked: dict[str, tuple[list[float], list[Damage]]] = field(default_factory=dict)
+    _looked: dict[str, tuple[list[list[int]], list[Damage]]] | None = None
     _promises: dict[Path, dict | None] = field(default_factory=dict)  # by study file
 
     def collect(self) -> dict:
@@ -39,6 +42,9 @@ class Look:
         paths = store.study_files()
         if not paths:
             raise InputError(f"{self.root}: no study here; should be a folder that `lab run` wrote")
+        if self._looked is None:
+            self._looked = _kept(self.root)
+        before = dict(self._looked)
         there, studies, torn = store.names(), [], []
         for path in paths:
             try:
@@ -47,6 +53,8 @@ class Look:
                 torn.append(str(refused))
         if not studies:
             raise InputError(*torn)
+        if self._looked != before:
+            _keep(self.root, self._looked)
         return {"out": str(self.root), "studies": studies, "torn": torn}
 
     def _study(self, path: Path, store: Store, there: set[str]) -> dict:
@@ -58,8 +66,10 @@ class Look:
         results = {run_id: result for run_id, (_, result) in read.items() if run_id in there}
         ended = {r: one.value["row"] for r, one in results.items() if states[r] in ("done", "diverged")}
         rows = {run_id: row for run_id, row in ended.items() if states[run_id] == "done"}
-        running = [self._running(store, run_id) for run_id, state in states.items() if state == "running"]
-        running += [self._running(store, t) for t in sorted(trunks & there) if store.is_claimed(t)]
+        at_work = [run_id for run_id, state in states.items() if state == "running"]
+        at_work += [t for t in sorted(trunks & there) if store.is_claimed(t)]
+        flops = {c.get(key): _flops_per_token(c) for c in cells for key in ("trunk", "run_id")}
+        running = [self._running(store, run_id, flops.get(run_id)) for run_id in at_work]
         failures = [self._failure(store, c, there) for c in cells if states[c["run_id"]] == "failed"]
         diverged = [
             {"run_id": run_id, "reason": ended[run_id].get("reason")}
@@ -124,16 +134,19 @@ class Look:
             if store.is_claimed(run_id):
                 continue
             folder = store.run(run_id)
-            times = [_mtime(os.path.join(folder.path, name)) for name in ("", *LOOKED_AT)]
+            times = [_stamp(os.path.join(folder.path, name)) for name in ("", *LOOKED_AT)]
             if self._looked.get(run_id, (None,))[0] != times:
                 whole = result if result and result.state == "whole" else None
                 self._looked[run_id] = times, look(folder, result=whole)
             found += self._looked[run_id][1]
         return found
 
-    def _running(self, store: Store, run_id: str) -> dict:
-        lines = store.run(run_id).metrics()
-        last = next((line for line in reversed(lines) if line.get("loss_nats") is not None), {})
+    def _running(self, store: Store, run_id: str, flops_per_token: float | None) -> dict:
+        folder = store.run(run_id)
+        lines = folder.metrics()
+        losses = [line for line in reversed(lines) if line.get("loss_nats") is not None]
+        last = next((line for line in losses if line.get("kind") is None), {})
+        validated = next((line["loss_nats"] for line in losses if line.get("kind") == "val"), None)
         tokens, now = last.get("tokens", 0), time.monotonic()
         since, before = self._steps.setdefault(run_id, (now, tokens))
         speed = (tokens - before) / (now - since) if now > since and tokens > before else None
@@ -145,7 +158,9 @@ class Look:
             "step": last.get("step", 0),
             "tokens": tokens,
             "loss_nats": last.get("loss_nats"),
+            "val_loss_nats": validated,
             "tokens_per_s": speed,
+            "share_of_peak": _share(folder, flops_per_token, speed),
         }
 
     def _last(self, rows: dict[str, dict]) -> list[dict]:
@@ -158,11 +173,65 @@ class Look:
         ]
 
 
+def _kept(root: Path) -> dict[str, tuple[list[list[int]], list[Damage]]]:
+    """Of earlier commands; what is no such file is as none."""
+    found = {}
+    try:
+        for run_id, (stamps, damaged) in (read_json(root / _KEPT, root, _KEPT_BYTES) or {}).items():
+            found[run_id] = stamps, [Damage(run_id, str(f), str(w), c is True) for f, w, c in damaged]
+    except (OSError, Refused, AttributeError, TypeError, ValueError):
+        return {}
+    return found
+
+
+def _keep(root: Path, looked: dict[str, tuple[list[list[int]], list[Damage]]]) -> None:
+    """Where the store takes files from whoever looks."""
+    kept = {
+        run_id: (stamps, [(one.file, one.why, one.can_be_mended) for one in damaged])
+        for run_id, (stamps, damaged) in looked.items()
+    }
+    with contextlib.suppress(OSError, Refused):
+        write_json(root / _KEPT, kept, root)
+
+
+def _stamp(path: str) -> list[int]:
+    """What a change of the file changes."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return []
+    return [found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino]
+
+
 def _mtime(path: Path | str) -> float:
     try:
         return os.lstat(path).st_mtime
     except OSError:
         return 0.0
+
+
+def _flops_per_token(cell: dict) -> float | None:
+    flops, tokens = cell.get("flops_exact"), cell.get("tokens")
+    return flops / tokens if flops and tokens else None
+
+
+def _share(folder: RunFolder, flops_per_token: float | None, tokens_per_s: float | None) -> float | None:
+    """Of the published peak of the devices that the run is on; None where that is not known."""
+    if not flops_per_token or not tokens_per_s:
+        return None
+    costs, spec = folder.costs(), folder.spec() or {}
+    kind = str(costs[-1].get("device")) if costs else "cpu"
+    if kind == "cpu":
+        return None
+    from lab.machine import chips  # which brings jax
+
+    chip = chips.of_kind(kind)
+    if chip is None:
+        return None
+    config, made = spec.get("config", {}), spec.get("provenance", {})
+    peak = chip.flops if config.get("precision") == "bfloat16" else chip.flops_f32
+    devices = made.get("devices")
+    return tokens_per_s * flops_per_token / (peak * (devices if isinstance(devices, int) and devices else 1))
 
 
 def _costs(cells: list[dict], states: dict[str, str], rows: dict[str, dict], running: list[dict]) -> dict:
@@ -262,4 +331,8 @@ def _said_running(row: dict) -> str:
     if row["phase"] == "compiling":
         return f"running {row['run_id']}: compiling"
     speed = f", {short(row['tokens_per_s'])} tokens/s" if row["tokens_per_s"] else ""
-    return f"running {row['run_id']}: step {row['step']}, loss {row['loss_nats']:.4f}{speed}"
+    share = f" ({row['share_of_peak']:.0%} of the peak)" if row["share_of_peak"] else ""
+    validated = f", validation {row['val_loss_nats']:.4f}" if row["val_loss_nats"] is not None else ""
+    return (
+        f"running {row['run_id']}: step {row['step']}, loss {row['loss_nats']:.4f}{validated}{speed}{share}"
+    )

@@ -150,4 +150,6 @@ def _progress_text(progress: dict) -> str:
     if progress["phase"] != "train":
         return {"compile": "compiling", "evaluate": "evaluating"}[progress["phase"]]
     speed = f"{short(progress['tokens_per_s'])} tokens/s"
+    if progress.get("share_of_peak"):
+        speed += f", {progress['share_of_peak']:.0%} of the peak"
     return f"step {progress['step']}/{progress['steps']}  loss {progress['loss_nats']:.3f}  {speed}"

@@ -151,6 +151,14 @@ def test_status_tells_states_costs_failures_and_the_command_that_helps(tmp_path,
     row = next(r for r in found["running"] if r["run_id"] == cells[4].run_id)
     assert (row["step"], row["loss_nats"]) == (40, 4.0)
     assert row["tokens_per_s"] > 0, "measured between two looks"
+    assert row["share_of_peak"] is None, "no peak of such a device is published"
+    running.append_metrics([{"step": 40, "kind": "val", "loss_nats": 4.25}])
+    running.append_metrics([{"step": 60, "tokens": 15_360, "loss_nats": 3.75}])
+    running.append_costs({"device": "NVIDIA H100 80GB HBM3", "step": 60})
+    row = next(r for r in look.collect()["studies"][0]["running"] if r["run_id"] == cells[4].run_id)
+    assert (row["loss_nats"], row["val_loss_nats"]) == (3.75, 4.25)
+    flops = cells[4].flops["flops_exact"] / (cells[4].config.steps * cells[4].config.batch_tokens)
+    assert row["share_of_peak"] == pytest.approx(row["tokens_per_s"] * flops / 495e12)
     assert found["actual_device_seconds"] == 4.0
     assert found["eta_seconds"] == pytest.approx(found["device_seconds_left"] / 2)
     assert found["last_losses"][0]["loss_nats"] in (3.5, 3.25)
@@ -175,6 +183,27 @@ def test_watching_ends_when_nothing_is_left(tmp_path, study_file, made, capsys):
     assert "to go on" not in out
     with pytest.raises(InputError, match="--every: should be between"):
         planning.status([str(tmp_path), "--every", "0"])
+
+
+def test_a_folder_that_has_not_changed_is_not_read_again_by_a_later_command(
+    tmp_path, study_file, made, monkeypatch
+):
+    store = Store(tmp_path)
+    store.write_study(made, study_file.read_text())
+    for i, cell in enumerate(made.cells):
+        finish(store, cell, 3.0 + i)
+    found, looked = status.Look(tmp_path).collect(), []
+    assert found["studies"][0]["damaged"], "these folders have no log"
+    monkeypatch.setattr(status, "look", lambda folder, **_: looked.append(folder.path.name) or [])
+    assert status.Look(tmp_path).collect() == found
+    assert looked == []
+    changed = store.run(made.cells[3].run_id)
+    changed.append_metrics([{"step": 20, "loss_nats": 4.0}])
+    status.Look(tmp_path).collect()
+    assert looked == [changed.path.name]
+    (tmp_path / "cache" / "looked.json").write_text('{"a": 3}')
+    status.Look(tmp_path).collect()
+    assert len(looked) == 13, "what is no record of looks is as none"
 
 
 def test_a_damaged_study_or_no_store_is_one_line(tmp_path, study_file, made):
