@@ -16,7 +16,10 @@ VERBS = {
         "status": ("sweeps.verbs.planning:status", "how far a study is, and what to do about failures"),
         "merge": ("sweeps.store.merging:merge", "copy stores together, by run id, verified"),
         "table": ("analysis.verbs.table:table", "the table of runs as CSV, Parquet or JSON"),
-        "export": ("sweeps.exchange.exports:export", "runs for TensorBoard, Weights & Biases or MLflow"),
+        "export": (
+            "sweeps.exchange.models:export",
+            "runs for TensorBoard, wandb or MLflow; a model for transformers",
+        ),
         "import": ("sweeps.exchange.imports:import_", "tables and logs of other tools as one table"),
         "report": ("analysis.verbs.report:report", "report.html and figures of a study"),
         "plot": ("analysis.verbs.report:plot", "single figures as SVG, PDF, PNG and CSV"),

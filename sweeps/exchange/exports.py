@@ -35,7 +35,8 @@ def export(argv: list[str]) -> int:
     def command(store: StudyFile, to: trackers.Target, out: Path, as_json: Json = False) -> int:
         """Write the runs of a store for TensorBoard, Weights & Biases (offline) or MLflow.
 
-        For CSV, Parquet and JSON see `lab table`.
+        For CSV, Parquet and JSON see `lab table`; one trained model for Hugging Face transformers:
+        `lab export --model RUN --out DIR`.
 
         Args:
             store: the store.

@@ -140,3 +140,17 @@ def test_a_run_that_somebody_trains_is_refused_until_he_falls_silent(tmp_path, t
     again = json.loads(lab("train", "--out", tmp_path / "run", *TRAIN, "--json").stdout)
     assert again["row"]["loss_nats"] == trained[1]["row"]["loss_nats"]
     assert not held.path.exists()
+
+
+def test_a_trained_model_is_written_with_a_card(trained, tmp_path):
+    folder, result = trained
+    out = tmp_path / "model"
+    said = json.loads(lab("export", "--model", folder, "--out", out, "--json").stdout)
+    assert said["files"] == sorted(path.name for path in out.iterdir())
+    row = result["row"]
+    assert said["params"] == row["params_total"]
+    card = (out / "README.md").read_text()
+    for words in (row["run_id"], f"{row['loss_nats']:.4f}", "not measured", "Limits", row["source"]):
+        assert words in card
+    done = lab("export", "--model", folder, "--out", out, code=2)
+    assert "is not empty; name a new folder" in done.stderr
