@@ -84,7 +84,8 @@ class Worker:
 
         Raises:
             Interrupted: when ``should_stop`` said so; what was done is saved, and the claims are released.
-            CrewBroken: where a run of a crew failed. Its claim is left behind: it counts the deaths.
+            CrewBroken: where a run of a crew failed. Its claim is left behind, and counts the deaths, unless
+                the program was at fault: then the cell is given up, with its traceback.
             sweeps.store.disk.StoreFault: when the store takes no more files; what was committed is there.
         """
         try:
@@ -143,7 +144,7 @@ class Worker:
         except Lost:
             pass  # another worker has it; whatever the rest of a pack had saved is there
         except CrewBroken:
-            left_behind = True
+            left_behind = not self.store.failure(pack[0][0].run_id)
             raise
         finally:
             self.heart.hold([])
@@ -182,6 +183,9 @@ class Worker:
                 if fault := store_fault(error, self.store.root):
                     raise fault from error
                 if self.crew and not isinstance(error, InputError):
+                    if isinstance(error, _PROGRAM_FAULTS):  # the next crew would end here again
+                        _check(pack)
+                        self._give_up(node, attempt, _line(error), traceback.format_exc())
                     raise CrewBroken(f"{node.run_id}: {_line(error)}") from error
                 _check(pack)  # what failed may have failed because another worker is at it
                 if isinstance(error, Lost):

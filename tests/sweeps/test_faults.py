@@ -112,6 +112,33 @@ def test_a_fault_of_the_program_is_not_tried_again(fault, tiny, tmp_path, monkey
     assert sorted(found["attempts"] for found in failures) == [1, 4]
 
 
+def test_a_crew_that_a_fault_of_the_program_broke_is_not_broken_by_it_again(tiny, tmp_path, monkeypatch):
+    """Before: each crew began with the cell whose claim the last had left behind, up to its restarts."""
+    from sweeps.work import worker
+
+    class Alone:
+        start = idle = end = lambda self, *of: None
+
+    tried = []
+
+    def stub(jobs, dataset, mode, hooks, how):
+        tried.append(jobs[0].run_id)
+        raise (TypeError if len(tried) == 1 else RuntimeError)("made to fail")
+
+    monkeypatch.setattr(worker, "run", stub)
+    store = Store(tmp_path)
+    for _ in range(2):
+        with pytest.raises(worker.CrewBroken):
+            worker.Worker(tiny, store, lambda event: None, crew=Alone()).work()
+    assert tried[0] != tried[1]
+    failure = store.failure(tried[0])
+    assert failure["error"] == "TypeError: made to fail"
+    assert "Traceback" in failure["traceback"]
+    assert not store.held(tried[0])
+    assert store.failure(tried[1]) is None
+    assert store.held(tried[1]), "what machines do to a crew is counted by the claim"
+
+
 def test_a_commit_staged_before_a_take_over_cannot_be_made_after_it(tmp_path):
     folder = Store(tmp_path).run("a")
 
