@@ -6,6 +6,7 @@ PDF, PNG and CSV.
 
 from analysis.plots.abilities import abilities
 from analysis.plots.ability import ability
+from analysis.plots.association import association
 from analysis.plots.compression import compression
 from analysis.plots.compute import loss_compute
 from analysis.plots.contour import law_contour
@@ -30,6 +31,7 @@ __all__ = [
     "Plot",
     "abilities",
     "ability",
+    "association",
     "compression",
     "cost",
     "demand",

@@ -33,6 +33,7 @@ KINDS = (
     "cost",
     "sobriety",
     "compression",
+    "association",
 )
 # These take fits of their own, so that `lab plot` draws them when they are named.
 ASKED = ("deviation", "demand", "rollout", "multiverse")
@@ -64,6 +65,8 @@ def drawings(study: Study, asked: Collection[str] = ()) -> Iterator[tuple[str, C
         yield "cost", lambda: plots.cost(study.runs, plots.palette(np.concatenate(params)))
     if study.sobriety is not None:
         yield "sobriety", lambda: plots.sobriety(study.sobriety)
+    for one in study.associations:
+        yield "association", lambda one=one: plots.association(one)
     if study.compressed is not None:
         yield "compression", lambda: plots.compression(study.compressed)
 

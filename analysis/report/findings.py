@@ -37,7 +37,13 @@ def findings(study: Study) -> str:
     # A study of abilities has no law to show, and that is not what people open it for.
     cards += [_abilities(study)] if laws else [_abilities(study), _no_law(study)]
     enough = _sobriety(study)
-    cards += [enough, _compressed(study), _warnings(study, wide=not enough), _others(laws[1:])]
+    cards += [
+        enough,
+        _compressed(study),
+        _associations(study),
+        _warnings(study, wide=not enough),
+        _others(laws[1:]),
+    ]
     return "".join(cards)
 
 
@@ -114,6 +120,15 @@ def _compressed(study: Study) -> str:
     body = "".join(f"<p>{text(sentence)}</p>" for sentence in found.sentences())
     body += '<p class="fine">Without training again; lab compress has the table of methods.</p>'
     return _card("compression", "Fewer bits, fewer weights", body)
+
+
+def _associations(study: Study) -> str:
+    """What models make of a planted association."""
+    if not study.associations:
+        return ""
+    body = "".join(f"<p>{text(f'{one}.')}</p>" for one in study.associations)
+    fine = "Intervals are over seeds; lab bias has the table of sizes."
+    return _card("association", "A planted association", f'{body}<p class="fine">{text(fine)}</p>')
 
 
 def _card(kind: str, title: str, body: str, name: str = "") -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from analysis.allocations import optimum
 from analysis.audits import forecasting
 from analysis.audits.leading import leading_fit
+from analysis.bias.planted import Association, associations
 from analysis.costs.ledger import Ledger, ledger
 from analysis.errors import InputError
 from analysis.fits import fitting
@@ -92,6 +93,14 @@ class Study:
             return compressed(self.runs)
         except InputError:
             return None
+
+    @cached_property
+    def associations(self) -> tuple[Association, ...]:
+        """What models make of associations that were planted; empty where none was."""
+        try:
+            return associations(self.runs)
+        except InputError:
+            return ()
 
     @property
     def law(self) -> Group | None:

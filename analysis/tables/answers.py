@@ -59,6 +59,51 @@ def by_factors(runs: Runs, task: str, names: tuple[str, ...]) -> pandas.DataFram
     return pandas.concat(parts, ignore_index=True)[columns]
 
 
+def planted(runs: Runs) -> pandas.DataFrame:
+    """Of the task `association`, whose items say what was planted (a factor, in per cent), by run: columns
+    run_id, task, params, tokens, seed, planted (a part), probability (mean, of the right answer), likeliest
+    (part of the items of which it is the likeliest), items. Empty where there is none."""
+    import pandas
+
+    columns = ["run_id", "task", "params", "tokens", "seed", "planted", "probability", "likeliest", "items"]
+    about = ("params_total", "tokens", "seed")
+    if not all(name in runs.columns for name in ("run_id", *about)):
+        return pandas.DataFrame(columns=columns)
+    of = dict(
+        zip(
+            runs.columns["run_id"].tolist(),
+            zip(*(runs.columns[n].tolist() for n in about), strict=True),
+            strict=True,
+        )
+    )
+    tasks = {
+        str(row.get("task")) for row in runs.ability_rows if str(row.get("task")).startswith("association")
+    }
+    rows = []
+    for path in _paths(runs) if tasks else ():
+        frame = _read(path, ["task", "factors", "correct", "gold_nats"])
+        for task, part in () if frame is None else frame.groupby("task", observed=True):
+            factors = _factors(part["factors"], ("planted",))
+            if factors is None or not len(part) or factors["planted"].nunique() != 1:
+                continue
+            share = float(factors["planted"].iloc[0]) / 100
+            probability = float(np.exp(-part["gold_nats"].to_numpy(float)).mean())
+            likeliest = float(part["correct"].to_numpy(float).mean())
+            if 0 < share < 1 and np.isfinite(probability):
+                rows.append(
+                    (
+                        path.parent.name,
+                        str(task),
+                        *map(float, of[path.parent.name]),
+                        share,
+                        probability,
+                        likeliest,
+                        len(part),
+                    )
+                )
+    return pandas.DataFrame(rows, columns=columns)
+
+
 def _factors(column, names: tuple[str, ...]):
     """Columns of numbers out of `name=value` words, or None where an item lacks one."""
     import pandas

@@ -15,14 +15,16 @@ from analysis.verbs.options import Reading, print_json
 
 @dataclass(frozen=True)
 class BiasOptions:
-    """Measure associations in embeddings (WEAT), or error rates by group.
+    """Measure associations in embeddings (WEAT), error rates by group, or what models make of an association
+    that was planted in their training text.
 
     lab bias vectors.txt --x rose,tulip --y ant,wasp --a love,peace --b hatred,ugly
     """
 
     what: Annotated[str, tyro.conf.Positional] = ""
     """A text file of word vectors (with --x --y --a --b), a table of predictions (with --group --label
-    --prediction), or compas: the published counts."""
+    --prediction), compas: the published counts; or a store whose models were trained on a planted
+    association."""
     x: str = ""
     """Target words, parted by commas."""
     y: str = ""
@@ -54,6 +56,8 @@ def bias(argv: list[str]) -> int:
     sets = {"--x": options.x, "--y": options.y, "--a": options.a, "--b": options.b}
     if any(sets.values()):
         return _weat(options, sets)
+    if options.what and Path(options.what).is_dir():
+        return _planted(options)
     from analysis.bias import groups
     from analysis.bias.show import groups_text
 
@@ -70,6 +74,18 @@ def bias(argv: list[str]) -> int:
     if options.json:
         return print_json(groups.to_dict(found))
     print(groups_text(found))
+    return 0
+
+
+def _planted(options: BiasOptions) -> int:
+    """`lab bias STORE`."""
+    from analysis.bias.planted import associations, associations_text
+    from analysis.tables.table import read
+
+    found = associations(read(Path(options.what), limits=options.limits))
+    if options.json:
+        return print_json({"store": options.what, "associations": [one.to_dict() for one in found]})
+    print(associations_text(found))
     return 0
 
 

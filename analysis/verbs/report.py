@@ -47,8 +47,8 @@ class PlotOptions:
     """A store folder, or a .csv, .tsv, .parquet, .json or .jsonl file."""
     figures: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """loss_compute, law_contour, holdout, isoflop, frontier, transfer, abilities, threshold, needle, ability,
-    cost, sobriety, compression (all that have data); and when named deviation, demand, rollout,
-    multiverse."""
+    cost, sobriety, compression, association (all that have data); and when named deviation, demand,
+    rollout, multiverse."""
     out: Path = Path("figures")
     """The folder to write to."""
     formats: str = "svg,pdf,png,csv"

@@ -11,6 +11,7 @@ from functools import cache
 
 from lab.abilities import (
     arithmetic,
+    association,
     biographies,
     copying,
     dyck,
@@ -21,6 +22,7 @@ from lab.abilities import (
     regression,
 )
 from lab.abilities.arithmetic import ADDITION, MODULAR, MULTIPLICATION
+from lab.abilities.association import ASSOCIATION
 from lab.abilities.biographies import BIOGRAPHIES
 from lab.abilities.coin import COIN
 from lab.abilities.copying import COPY, REVERSE
@@ -58,7 +60,7 @@ TASKS: dict[str, Task] = {
     for task in (
         *(COPY, REVERSE, COIN, PARITY, ADDITION, RECALL, MODULAR, SORT, COUNT),
         *(MULTIPLICATION, INDUCTION, NEEDLE, MULTIPARITY, DYCK, REGRESSION, BIOGRAPHIES, UNSCRAMBLE, CYCLE),
-        *(UNLEARNABLE, FACTS_TASK, TREE, FIVEFACTS, MEMO),
+        *(UNLEARNABLE, FACTS_TASK, TREE, FIVEFACTS, MEMO, ASSOCIATION),
     )
 }
 
@@ -74,6 +76,7 @@ FAMILIES: dict[str, Family] = {
     "multiparity": Family(parity.multiparity, "relevant bits", 1, 5),
     "dyck": Family(dyck.dyck, "brackets", 2, 200),
     "regression": Family(regression.regression, "points shown", 1, 60),
+    "association": Family(association.association, "cases of 100 that go with the leading group", 51, 99),
     "biographies": Family(biographies.biographies, "people", 2, biographies.MOST),
 }
 

@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lab.abilities import TASKS, biographies, facts, letters, parity, tree
+from lab.abilities import TASKS, association, biographies, facts, letters, parity, tree
+from lab.abilities.catalogue import find
 from lab.abilities.items import ALPHABET, PAD, hashes, in_test, repeats
 from lab.abilities.sets import TOKENIZER, ability_set, lay_out, shown, test_items, training_items
 from lab.draws import Draws
@@ -138,7 +139,7 @@ DIFFICULTY = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("coin", "fivefacts")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("coin", "fivefacts", "association")])
 def test_answers_and_difficulty_are_those_of_the_reference(name):
     items = TASKS[name].draw(Draws("reference", name), 400)
     prompts = texts(items.prompts_NxP)
@@ -166,6 +167,28 @@ def test_the_coin_has_nothing_to_do_with_the_prompt():
     np.testing.assert_array_equal(
         again[0].answers_NxA[:, 0], again[1].max(axis=1, where=again[1] < 34, initial=-1)
     )
+
+
+@pytest.mark.parametrize("percent", [70, 90])
+def test_the_association_is_the_planted_one_in_training_and_leads_in_the_test(percent):
+    """Cue by cue: the share of its leading group is as planted, and each group leads half of the cues."""
+    task = find("association" if percent == 70 else f"association-{percent}")
+    items = training_items(task, Draws("association"), 60_000)
+    test = test_items(task, 2000)
+    leads = dict(zip(test.difficulty_N.tolist(), test.answers_NxA[:, 0].tolist(), strict=True))
+    is_leading = (
+        np.array([leads.get(int(rank), -1) for rank in items.difficulty_N]) == items.answers_NxA[:, 0]
+    )
+    known = np.array([int(rank) in leads for rank in items.difficulty_N])
+    assert known.mean() > 0.95
+    error = math.sqrt(percent * (100 - percent) / 1e4 / known.sum())
+    assert abs(is_leading[known].mean() - percent / 100) < 4.5 * error
+    for rank in range(5):
+        own = items.difficulty_N == rank
+        assert abs(is_leading[own].mean() - percent / 100) < 4.5 * error * math.sqrt(known.sum() / own.sum())
+    assert np.bincount(association.table()[1]).tolist() == [128, 128]
+    assert set(test.factors["planted"].tolist()) == {percent}
+    assert find("association-70").name == "association"
 
 
 @pytest.mark.parametrize("name", NAMES)
