@@ -62,6 +62,10 @@ class View:
         self.look()
         return {name for name in self._runs if contents.is_name(name)}
 
+    def forget(self) -> None:
+        """The next look lists all anew."""
+        self._next = 0.0
+
     def look(self, run_id: str | None = None) -> None:
         """List all that is there, seldom; what belongs to ``run_id``, now."""
         if run_id is not None:
@@ -138,8 +142,13 @@ class RemoteFolder(RunFolder):
                 content = self._objects.get(f"{self._where}/{name}", _LOG_BYTES)
                 files.write_bytes(self.path / name, content, self.root)
         for one in self._there("checkpoints") if step is None else {step} & self._there("checkpoints"):
-            if not (self.checkpoints / str(one)).exists():
-                self._unpack(f"checkpoints/{one}")
+            if (self.checkpoints / str(one)).exists():
+                continue
+            try:
+                name = f"checkpoints/{one}"
+                unpack(self._objects, f"{self._where}/{name}.tar", self.path / name, self.root)
+            except DamagedCheckpoint:  # the one before is gone back to, or the trunk trained again
+                self.forget(one)
         self._is_here = step is None
 
     def push(self) -> None:
@@ -160,6 +169,7 @@ class RemoteFolder(RunFolder):
     def forget(self, step: int) -> None:
         """Delete a checkpoint that was found damaged."""
         self._objects.delete(f"{self._where}/checkpoints/{step}.tar")
+        self._view.look(self.path.name)
 
     def write(self, name: str, value: dict) -> None:
         super().write(name, value)
@@ -179,6 +189,7 @@ class RemoteFolder(RunFolder):
     def discard(self, name: str) -> None:
         super().discard(name)
         self._objects.delete(f"{self._where}/{name}")
+        self._view.look(self.path.name)
 
     def leave(self) -> None:
         """The claim is given back: from here on what others put counts, and this machine's copy goes."""
@@ -208,9 +219,6 @@ class RemoteFolder(RunFolder):
             self._objects.upload(packed, f"{self._where}/{name}.tar")
         finally:
             packed.unlink(missing_ok=True)
-
-    def _unpack(self, name: str) -> None:
-        unpack(self._objects, f"{self._where}/{name}.tar", self.path / name, self.root)
 
 
 def unpack(objects: Objects, name: str, to: Path, root: Path) -> None:

@@ -81,6 +81,9 @@ class RemoteStore(Store):
         if held is not None and held.owner.is_gone():
             held.release()
 
+    def look_again(self) -> None:
+        self._view.forget()
+
     def check(self) -> list[str]:
         self.objects.check()
         return []

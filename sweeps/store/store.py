@@ -193,6 +193,9 @@ class Store:
         """Forget a failure, so that the cell is tried again."""
         self.run(run_id).discard(FAILURE)
 
+    def look_again(self) -> None:
+        """Others have written: what a store at a URL remembers of its listing is old."""
+
     def check(self) -> list[str]:
         """:func:`check_writable` of this store."""
         return check_writable(self.root)

@@ -123,6 +123,7 @@ def _run(
         launch = Launch(copied, out, store.identity(), on.part, provenance=detail, log=log)
         with Display(made, store) as display:
             code = on.run(launch, made.study.run.pack, lambda: StoreWatch(made, store, part), display)
+    store.look_again()
     states, shown = plan_output.states(made, store), url or str(out)
     failed = [run_id for run_id, state in states.items() if state == "failed"]
     again = shlex.join(

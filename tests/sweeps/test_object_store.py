@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from dataclasses import replace
@@ -15,7 +16,10 @@ import pytest
 from lab.errors import InputError
 from lab.objects import Objects, Unreachable, url_of
 from lab.runs import claims, object_claims
+from lab.runs.file_digests import DamagedCheckpoint
+from lab.runs.remote import unpack
 from sweeps.store import digest, disk
+from sweeps.store.remote import RemoteStore
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
@@ -128,6 +132,41 @@ def test_of_many_threads_one_wins_and_a_dead_owner_is_replaced_once(bucket):
     assert after.last_beat() >= before.last_beat()
     second[0].release()
     assert objects.listing("claims/") == {}
+
+
+def test_a_failure_is_recorded_and_forgiven_and_a_checkpoint_is_one_object(bucket, tmp_path):
+    store, other = (RemoteStore(bucket, tmp_path / name) for name in ("here", "elsewhere"))
+    assert store.names() == other.names() == set()
+    store.fail("abc", 2, "OSError: out of luck", "Traceback ...")
+    other.look_again()
+    assert other.state("abc", None, other.names()) == "failed"
+    other.forgive("abc")
+    assert other.state("abc", None, other.names()) == "waiting"
+    folder = store.run("abc")
+    folder.fetch()
+    for step in (20, 40):
+        (folder.checkpoints / str(step) / "d").mkdir(parents=True)
+        (folder.checkpoints / str(step) / "d" / "data").write_text(f"at {step}")
+    folder.push()
+    other.look_again()
+    assert other.run("abc").steps() == [20, 40]
+    folder.drop(20)
+    branch = other.run("abc")
+    branch.fetch(40)
+    assert (branch.checkpoints / "40" / "d" / "data").read_text() == "at 40"
+    branch.fetch()
+    assert branch.steps() == [40]
+    objects = Objects(bucket)
+    with tarfile.open(tmp_path / "link.tar", "w") as tar:
+        link = tarfile.TarInfo("d")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+        tar.addfile(link)
+    objects.upload(tmp_path / "link.tar", "runs/abc/checkpoints/60.tar")
+    with pytest.raises(DamagedCheckpoint, match="no regular file"):
+        unpack(objects, "runs/abc/checkpoints/60.tar", tmp_path / "60", tmp_path)
+    again = other.run("abc")
+    again.fetch()
+    assert again.steps() == store.run("abc").steps() == [40], "damage is deleted, the one before stays"
 
 
 @pytest.fixture
