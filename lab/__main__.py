@@ -1,9 +1,12 @@
 """The ``lab`` command: a list of verbs, each imported only when it is called."""
 
 import difflib
+import json
 import os
 import sys
+from contextlib import nullcontext
 from importlib import import_module
+from typing import TextIO
 
 from lab import terminal
 
@@ -33,6 +36,7 @@ VERBS = {
     },
     "This machine": {
         "bench": ("lab.verbs.bench:bench", "speed beside this machine's products, and beside PyTorch"),
+        "completion": ("lab.completion:completion", "completes verbs and options in bash, zsh or fish"),
         "doctor": ("lab.machine.doctor:doctor", "does it have what a study needs, and what mends it"),
     },
     "Analysis of a study folder or of any table": {
@@ -50,10 +54,16 @@ VERBS = {
     },
 }
 
+EVERYWHERE = ("--quiet",)
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb. Exit codes: 0 ok, 1 some runs failed, 2 usage or bad input, 130 interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run one verb. Exit codes: 0 ok, 1 some runs failed, 2 usage or bad input, 130 interrupted.
+
+    With --json what is wrong is one JSON object on stdout too, `{"errors": [...]}`. --quiet leaves nothing on
+    stderr but errors, of the processes that a verb starts too.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
     verbs = {name: entry for group in VERBS.values() for name, entry in group.items()}
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_help())
@@ -63,17 +73,37 @@ def main(argv: list[str] | None = None) -> int:
 
         print(version("scaling-law-lab"))
         return 0
+    as_json = "--json" in argv
     if argv[0] not in verbs:
         close = difflib.get_close_matches(argv[0], verbs, n=1)
         hint = f"did you mean `lab {close[0]}`?" if close else "`lab --help` lists the verbs"
-        print(f"error: no verb {argv[0]!r}; {hint}", file=sys.stderr)
-        return 2
-    if not {"-h", "--help"}.intersection(argv):  # help is ours, in colours, and reads no file
+        return _wrong([f"no verb {argv[0]!r}; {hint}"], as_json)
+    for_help = bool({"-h", "--help"}.intersection(argv))
+    if not for_help or os.environ.get("NO_COLOR"):  # help is ours, in colours, and reads no file
         os.environ["PYTHON_TYRO_ANSI_CODES"] = "False"
+    if not for_help:
         terminal.install()
-    module, function = verbs[argv[0]][0].split(":")
+    quiet = "--quiet" in argv
+    argv = [argv[0], *(word for word in argv[1:] if word != "--quiet")]
+    with terminal.silent() if quiet and not for_help else nullcontext(sys.stderr) as errors:
+        return _run(verbs[argv[0]][0], argv[1:], as_json and not for_help, errors)
+
+
+def _run(place: str, argv: list[str], as_json: bool, errors: TextIO) -> int:
+    module, function = place.split(":")
+    quiet = errors is not sys.stderr
     try:
-        return getattr(import_module(module), function)(_here(argv[0], argv[1:])) or 0
+        with terminal.heard(as_json or quiet) as told:
+            return getattr(import_module(module), function)(argv) or 0
+    except SystemExit as end:
+        if end.code != 2:
+            raise
+        # Of the command line itself: tyro has said it, on stderr alone.
+        if quiet:
+            print(f"error: {told.text()}", file=errors)
+        if as_json:
+            print(json.dumps({"errors": [told.text()]}))
+        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -81,25 +111,27 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        return 2
+        return _wrong([f"{where}{error.strerror or error}"], as_json, errors)
     except ValueError as error:
         if not hasattr(error, "problems"):  # the InputError of either package has them; all else is a bug
             raise
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        return 2
+        return _wrong(list(error.problems), as_json, errors)
 
 
-def _here(verb: str, argv: list[str]) -> list[str]:
-    """The arguments; for verbs that read stores with a copy on this machine in place of each URL."""
-    if verb in ("run", "worker", "status") or not any(word.startswith(("s3://", "gs://")) for word in argv):
-        return argv
-    return import_module("sweeps.store.copies").arguments(verb, argv)
+def _wrong(problems: list[str], as_json: bool, errors: TextIO | None = None) -> int:
+    for problem in problems:
+        print(f"error: {problem}", file=errors or sys.stderr)
+    if as_json:
+        print(json.dumps({"errors": problems}))
+    return 2
 
 
 def _help() -> str:
-    lines = ["usage: lab VERB [...]     `lab VERB --help` says more; --json prints one JSON object", ""]
+    lines = [
+        "usage: lab VERB [...]     `lab VERB --help` says more",
+        "--json prints one JSON object, errors too; --quiet no progress",
+        "",
+    ]
     for group, verbs in VERBS.items():
         lines.append(group)
         lines += [f"  {name:<11} {text}" for name, (_, text) in verbs.items()]

@@ -4,8 +4,12 @@ A study's name, a task's, an unknown key or a model's own text may hold sequence
 write over what stands there, or fill its clipboard. `install` puts one filter behind all that verbs print.
 """
 
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 # C0 and C1 without newline and tab, delete, and what turns the direction of text around.
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -51,3 +55,62 @@ def install() -> None:
 def unescaped(stream):
     """The stream for control codes of our own, and for libraries that write theirs."""
     return getattr(stream, "unescaped", stream)
+
+
+@contextmanager
+def silent() -> Iterator[TextIO]:
+    """Whatever goes to stderr goes nowhere, also from processes that are started; the stream that is given is
+    for what must be said all the same."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield sys.stderr
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    before = sys.stderr
+    with (
+        open(kept, "w", encoding="utf-8", errors="backslashreplace") as errors,
+        open(os.devnull, "w") as none,
+    ):
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        sys.stderr = none
+        try:
+            yield Screen(errors)
+        finally:
+            sys.stderr = before
+            errors.flush()
+            os.dup2(errors.fileno(), 2)
+
+
+class Heard:
+    """A stream that passes on what is written, and remembers the end of it."""
+
+    def __init__(self, stream):
+        self.stream, self.parts = stream, []
+
+    def write(self, text: str) -> int:
+        self.parts = [*self.parts[-400:], text]
+        return self.stream.write(text)
+
+    def text(self) -> str:
+        """In one line, without frames of boxes."""
+        return " ".join(re.sub("[\u2500-\u257f]|-{4,}", " ", "".join(self.parts)).split())
+
+    def __getattr__(self, name: str):
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def heard(wanted: bool) -> Iterator[Heard]:
+    """What is said on stderr meanwhile, for who must repeat it elsewhere."""
+    before = sys.stderr
+    told = Heard(before)
+    if wanted:
+        sys.stderr = told
+    try:
+        yield told
+    finally:
+        if wanted:
+            sys.stderr = before

@@ -35,6 +35,7 @@ FLOORS = {
         ("bench",),
         ("verbs",),
         ("__main__",),
+        ("completion",),
     ),
     "sweeps": (
         ("quantities", "arguments"),

@@ -25,7 +25,7 @@ _EXAMPLES = {"grid": "example"}  # file of a design, where it is not of the same
 def init(argv: list[str]) -> int:
     def command(
         path: StudyFile = Path("study.toml"),
-        design: Design = "grid",
+        design: Design | Literal["quickstart"] = "grid",
         source: str = "",
         tokenizer: str = "",
         text_field: str = "text",
@@ -38,7 +38,8 @@ def init(argv: list[str]) -> int:
         Args:
             path: where to write it; a file that is there is not replaced.
             design: a law of sizes and tokens (grid, trunk_branch), minima at equal compute (isoflop),
-                multiples of the compute-optimal tokens (ladder), effects of hyperparameters (factorial).
+                multiples of the compute-optimal tokens (ladder), effects of hyperparameters (factorial);
+                the study of the quick start, to run it anywhere (quickstart).
             source: a text of your own that it trains on, a file or folder; it is read, and what was done to
                 it is said.
             tokenizer: of that text: bytes (the default), bpe:4096 or another size, or a tokenizer.json.

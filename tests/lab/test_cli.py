@@ -1,8 +1,11 @@
+import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from lab import completion, terminal
 from lab.__main__ import VERBS, main
 
 
@@ -61,3 +64,77 @@ def test_train_says_how_often_it_sees_its_data():
 
     assert _repeats(2_100_000, 100_000).startswith("21 epochs: 2,100,000 tokens of 100,000 unique ones")
     assert _repeats(100_000, 100_000) == _repeats(10**9, None) == ""
+
+
+def test_errors_are_json_where_results_are(tmp_path, capsys):
+    assert main(["fit", str(tmp_path / "none.csv"), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"errors": [f"{tmp_path / 'none.csv'}: no such file or folder"]}
+    assert err == f"error: {tmp_path / 'none.csv'}: no such file or folder\n"
+    assert main(["thresholdz", "--json"]) == 2
+    assert "did you mean" in json.loads(capsys.readouterr().out)["errors"][0]
+    assert main(["fit", "--json"]) == 2  # what the command line itself lacks
+    assert "lab fit --help" in json.loads(capsys.readouterr().out)["errors"][0]
+
+
+def test_quiet_leaves_errors_and_nothing_else_on_stderr(tmp_path):
+    table = tmp_path / "t.csv"
+    rows = [
+        f"{n},{d},{1.7 + 400 / n**0.34 + 410 / d**0.28}" for n in (1e6, 3e6, 1e7) for d in (1e8, 1e9, 3e9)
+    ]
+    table.write_text("\n".join(["N,D,loss", *rows]))
+    loud = lab("report", str(table))
+    quiet = lab("report", str(table), "--quiet")
+    assert "drawing" in loud.stderr
+    assert quiet.stderr == ""
+    assert quiet.stdout == loud.stdout
+    wrong = lab("report", str(tmp_path / "none.csv"), "--quiet")
+    usage = lab("report", "--quiet")
+    assert usage.stderr.startswith("error: ")
+    assert "lab report --help" in usage.stderr
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        f"error: {tmp_path / 'none.csv'}: no such file or folder\n",
+    )
+
+
+def test_quiet_holds_for_processes_that_are_started(capfd):
+    with terminal.silent() as errors:
+        subprocess.run([sys.executable, "-c", "import sys; print('noise', file=sys.stderr)"])
+        print("said", file=errors)
+    print("after", file=sys.stderr)
+    assert capfd.readouterr().err == "said\nafter\n"
+
+
+def test_no_colour_holds_for_help(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in lab("fit", "--help").stdout
+
+
+@pytest.fixture(scope="module")
+def completed():
+    """Word -> what it does and what its options are, as the scripts have them."""
+    verbs = {name: entry for group in VERBS.values() for name, entry in group.items()}
+    found = {name: completion.options(verbs[name][0]) for name in ("fit", "report")}
+    return {name: verbs[name][1] for name in found}, found
+
+
+def test_completion_knows_the_options_of_a_verb(completed):
+    assert {"--law", "--bootstrap", "--json"} <= set(completed[1]["fit"])
+    assert {"--formats", "--out"} <= set(completed[1]["report"])
+    assert main(["completion", "tcsh"]) == 2
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_completion_scripts_are_read_by_their_shell(shell, completed, tmp_path):
+    script = tmp_path / "script"
+    script.write_text(completion.script(shell, *completed))
+    assert "--formats" in script.read_text() or "-l formats" in script.read_text()
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    done = subprocess.run([shell, "-n", str(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    if shell == "bash":
+        ask = f". {script}; COMP_WORDS=(lab report --form); COMP_CWORD=2; _lab; echo ${{COMPREPLY[@]}}"
+        assert subprocess.run(["bash", "-c", ask], capture_output=True, text=True).stdout == "--formats\n"

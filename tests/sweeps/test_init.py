@@ -1,3 +1,5 @@
+from importlib.resources import files
+
 import pytest
 
 from lab.errors import InputError
@@ -14,3 +16,10 @@ def test_init_writes_a_study_that_is_valid_and_replaces_nothing(tmp_path, capsys
     with pytest.raises(InputError, match="is there already"):
         verbs.init([str(path)])
     assert path.read_text() == "mine"
+
+
+def test_the_quick_start_can_be_written_anywhere(tmp_path, capsys):
+    path = tmp_path / "study.toml"
+    assert verbs.init([str(path), "--design", "quickstart"]) == 0
+    packaged = files("sweeps") / "studies" / "quickstart.toml"
+    assert path.read_text() == packaged.read_text()
