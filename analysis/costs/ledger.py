@@ -6,6 +6,7 @@ bounds are those of `lab plan`; the middle is their geometric mean.
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis import files
 from analysis.costs.carbon import Carbon
 from analysis.costs.energy import JOULES_A_KWH, Footprint, check, check_pue
 from analysis.costs.spending import Spent, of_store, together
@@ -217,7 +219,8 @@ def ledger(
 ) -> Ledger:
     """What the runs of a store spent by their records, those of a table by its columns.
 
-    watts: of a core, or of a card where all ran on cards: one, low and high, or low, middle and high.
+    watts: of a core, or of a card where all ran on cards: one, low and high, or low, middle and high; without
+    any, what the studies of a store say (`[run] watts`), else the bounds of the class.
 
     Raises InputError for bad numbers, for a table without device-seconds, and where `watts` could be of both.
     """
@@ -238,7 +241,8 @@ def ledger(
     both = total.core_seconds > 0 and total.card_seconds > 0
     if watts and both:
         raise InputError("--watts: some runs were on processors and some on cards; pick them with --where")
-    given = _three(watts) if watts else None
+    stated = () if watts or both else _stated(path) if runs.store else ()
+    given = _three(watts or stated) if watts or stated else None
     cores = given or _three(CORE_WATTS)
     cards = given or _three(CARD_WATTS)
     # Where every second was metered the counters say what a point costs; else the estimate's middle does.
@@ -246,6 +250,20 @@ def ledger(
     basis = "measured" if metered else "estimate, middle"
     points = _points(entries, lambda one: one.joules if metered else _middle(one, cores, cards))
     return Ledger(tuple(entries), unshared, cores, cards, pue, carbon, peak_flops, tuple(points), basis)
+
+
+def _stated(path: Path) -> tuple[float, ...]:
+    """`[run] watts` of the studies of a store, from the lowest to the highest; of those that can be read."""
+    found: list[float] = []
+    for study in sorted((path / "studies").glob("*.toml")):
+        try:
+            told = tomllib.loads(files.read_text(study, path)).get("run", {}).get("watts", ())
+        except (OSError, files.Refused, tomllib.TOMLDecodeError, AttributeError):
+            continue
+        numbers_of = told if isinstance(told, list) else ()
+        if len(numbers_of) == 2 and all(isinstance(v, int | float) and 0 < v < 1e6 for v in numbers_of):
+            found += map(float, numbers_of)
+    return (min(found), max(found)) if found else ()
 
 
 def _three(watts: tuple[float, ...]) -> Watts:

@@ -46,7 +46,7 @@ def association(found: Association) -> Plot:
             }
             panel.errorbar(means["params"], means["mean"], np.array([below, above]), label=label, **how)
         log_axis(panel, "x", "params", spread(data["params"]), 6)
-        panel.set_ylim(0.4, 1.02)
+        panel.set_ylim(0.3, 1.02)
         panel.annotate(
             f"planted: {found.share:.0%}",
             (0.99, found.share),
@@ -57,7 +57,7 @@ def association(found: Association) -> Plot:
             color=MUTED,
         )
         panel.set_title("share of the leading group", fontsize=9.5)
-        panel.legend(fontsize=8.5, loc="upper left")
+        panel.legend(fontsize=8.5, loc="lower right")
         settle(figure)
     caption = f"{found}. Points are seeds, bars their {found.level:.0%} intervals."
     alt = f"Share of the leading group by params, {len(found.sizes)} sizes; planted is {found.share:.0%}."

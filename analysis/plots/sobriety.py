@@ -7,8 +7,11 @@ import numpy as np
 from analysis.plots.plot import Plot, settle
 from analysis.plots.style import (
     FORMATS,
+    INK,
     LAW,
     MUTED,
+    SECOND,
+    THIRD,
     axes,
     count,
     draw_runs,
@@ -28,6 +31,7 @@ _LABELS = {
     "bytes": "parameters (bytes)",
     "serving": "FLOPs a token served",
 }
+_COLOURS = (SECOND, LAW, THIRD, INK)
 
 
 def sobriety(found: Sobriety, colours=None) -> Plot:
@@ -41,8 +45,9 @@ def sobriety(found: Sobriety, colours=None) -> Plot:
     hints: dict[str, list[str]] = {}
     ids: dict[str, list[str]] = {}
     with look():
-        figure, panels = axes(4.6, 2, 2, sharey=True)
-        for panel, name in zip(panels.ravel(), RESOURCES, strict=True):
+        shown = _shown(found)
+        figure, panels = axes(6.9 if shown else 4.6, 3 if shown else 2, 2, sharey="row")
+        for panel, name in zip(panels[:2].ravel(), RESOURCES, strict=True):
             data[name] = [one.takes[name] for one in runs]
             front = next((front for front in found.fronts if front.resource == name), None)
             data[f"{name}_frontier"] = [front is not None and one in front.runs for one in runs]
@@ -60,6 +65,10 @@ def sobriety(found: Sobriety, colours=None) -> Plot:
                 for n, x, v in zip(params, loss, values[known], strict=True)
             ]
             x, y = [one.takes[name] for one in front.runs], [one.loss for one in front.runs]
+            if found.grams is not None and np.isfinite(found.grams.takes[name]):
+                panel.plot(found.grams.takes[name], found.grams.loss, "X", ms=6, color=MUTED, zorder=5)
+                values = np.append(values, found.grams.takes[name])
+                known = np.isfinite(values)
             panel.step(x, y, where="post", color=LAW, lw=1.3, zorder=4)
             if front.knee is not None:
                 at = (front.knee.takes[name], front.knee.loss)
@@ -69,8 +78,10 @@ def sobriety(found: Sobriety, colours=None) -> Plot:
             kind = name if name in FORMATS else "flops"
             log_axis(panel, "x", kind, spread(values[known], 0.08, 2), 4)
             panel.set_xlabel(_LABELS[name])
-        for panel in panels[:, 0]:
+        for panel in panels[:2, 0]:
             panel.set_title("loss (nats per token)", fontsize=9.5)
+        for panel, name in zip(panels[2] if shown else (), ("joules", "serving"), strict=False):
+            _abilities(panel, name, shown, found)
         settle(figure)
     said = str(found.enough[0])
     caption = (
@@ -80,10 +91,39 @@ def sobriety(found: Sobriety, colours=None) -> Plot:
         f"its knee. Energy is {'measured' if found.basis == 'measured' else 'an estimate, not measured'}."
     )
     if found.baseline is not None:
-        caption += f" Dashed: the baseline without a network, {found.baseline:.4g}."
+        which = "the baseline" if found.grams is None else f"{found.grams.run_id} (crosses)"
+        caption += f" Dashed: {which} without a network, {found.baseline:.4g}."
+    if shown:
+        caption += " Below: the frontiers of abilities, above chance."
     counts = ", ".join(f"{len(front.runs)} by {RESOURCES[front.resource]}" for front in found.fronts)
     least = power(float(np.nanmin(data["joules"]))) if np.isfinite(data["joules"]).any() else "unknown"
     alt = (
         f"Four charts of loss against resources for {len(runs)} runs, from {least} J on; frontiers: {counts}."
     )
     return Plot("sobriety", "What quality takes", caption, alt, figure, data, hinted(hints), ids)
+
+
+def _shown(found: Sobriety) -> list[str]:
+    """At most as many abilities as there are colours."""
+    return list(dict.fromkeys(front.what for front in found.ability_fronts))[: len(_COLOURS)]
+
+
+def _abilities(panel, name: str, shown: list[str], found: Sobriety) -> None:
+    places = []
+    for colour, what in zip(_COLOURS, shown, strict=False):
+        front = next((one for one in found.ability_fronts if one.what == what and one.resource == name), None)
+        if front is None:
+            continue
+        x = [one.takes[name] for one in front.runs]
+        panel.step(
+            x, front.values, where="post", color=colour, lw=1.3, marker="o", ms=3, label=what.split(" ")[0]
+        )
+        places += x
+    if not places:
+        panel.set_visible(False)
+        return
+    log_axis(panel, "x", name if name in FORMATS else "flops", spread(places, 0.08, 2), 4)
+    panel.set_xlabel(_LABELS[name])
+    panel.legend(fontsize=8)
+    if name == "joules":
+        panel.set_title("ability above chance", fontsize=9.5)

@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis.costs.ledger import Ledger
 from analysis.errors import InputError
+from analysis.tables.baselines import baselines
 from analysis.tables.table import Runs, numbers
 
 # resource -> what it is, in a few words.
@@ -40,11 +41,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Front:
-    """Runs that none beats at a resource, the thriftiest first, and the knee among them, if any."""
+    """Runs that none beats at a resource, the thriftiest first, and the knee among them, if any. what: loss,
+    or a task and its metric above chance; values: of it, a run each."""
 
     resource: str
     runs: tuple[Candidate, ...]
     knee: Candidate | None
+    what: str = "loss"
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ _SHORT = {"joules": "energy", "flops": "FLOPs", "bytes": "bytes", "serving": "FL
 @dataclass(frozen=True, repr=False)
 class Sobriety:
     """Of the runs of one source of data. baseline: the loss of a model that takes next to nothing (n-grams),
-    if known; `basis`: whether energy was measured or estimated."""
+    if known, which is `grams` where the store has one; `basis`: whether energy was measured or estimated.
+    ability_fronts: of abilities above chance, of runs of any source."""
 
     runs: tuple[Candidate, ...]
     fronts: tuple[Front, ...]
@@ -93,6 +98,8 @@ class Sobriety:
     baseline: float | None
     basis: str
     source: str
+    ability_fronts: tuple[Front, ...] = ()
+    grams: Candidate | None = None
 
     @property
     def beaten(self) -> int:
@@ -101,7 +108,13 @@ class Sobriety:
 
     def to_dict(self) -> dict[str, Any]:
         def of(run: Candidate) -> dict[str, Any]:
-            return {**vars(run), "takes": dict(run.takes)}
+            takes = {name: value if np.isfinite(value) else None for name, value in run.takes.items()}
+            return {**vars(run), "takes": takes}
+
+        def front_of(front: Front) -> dict[str, Any]:
+            runs = [{**of(run), "value": value} for run, value in zip(front.runs, front.values, strict=True)]
+            knee = None if front.knee is None else front.knee.run_id
+            return {"what": front.what, "resource": front.resource, "runs": runs, "knee": knee}
 
         return {
             "runs": len(self.runs),
@@ -109,14 +122,9 @@ class Sobriety:
             "energy_basis": self.basis,
             "baseline_loss": self.baseline,
             "runs_no_better_than_the_baseline": None if self.baseline is None else self.beaten,
-            "fronts": [
-                {
-                    "resource": front.resource,
-                    "runs": [of(run) for run in front.runs],
-                    "knee": None if front.knee is None else front.knee.run_id,
-                }
-                for front in self.fronts
-            ],
+            "baseline_model": None if self.grams is None else of(self.grams),
+            "fronts": [front_of(front) for front in self.fronts],
+            "ability_fronts": [front_of(front) for front in self.ability_fronts],
             "enough": [
                 {
                     "what": one.what,
@@ -150,15 +158,45 @@ def sobriety(runs: Runs, costs: Ledger, percent: float = 2.0, baseline: float | 
         raise InputError(
             f"{runs.source}: a frontier needs two finished runs with their costs, here are {len(found)}"
         )
-    fronts = tuple(
-        _front(name, found) for name in RESOURCES if any(np.isfinite(one.takes[name]) for one in found)
-    )
+    grams = _grams(runs, costs, source) if baseline is None else None
+    baseline = grams.loss if grams is not None else baseline
+    losses = [(one, one.loss) for one in (*found, *([grams] if grams else []))]
+    fronts = _fronts("loss", losses, lower=True)
+    scores = _abilities(runs, costs)
+    of_abilities = [
+        front
+        for what, scored in scores.items()
+        for front in _fronts(f"{what} above chance", scored, lower=False)
+    ]
     enough = [_enough("loss", [(one, one.loss) for one in found], percent, lower=True)]
     enough += [
-        _enough(f"{what} above chance", scored, percent, lower=False)
-        for what, scored in _abilities(runs, costs).items()
+        _enough(f"{what} above chance", scored, percent, lower=False) for what, scored in scores.items()
     ]
-    return Sobriety(tuple(found), fronts, tuple(enough), baseline, costs.basis, source)
+    return Sobriety(
+        tuple(found), fronts, tuple(enough), baseline, costs.basis, source, tuple(of_abilities), grams
+    )
+
+
+def _grams(runs: Runs, costs: Ledger, source: str) -> Candidate | None:
+    """The n-grams that `lab run` counted on the source, and what they took: CPU seconds, and their bytes.
+    They take no FLOPs that anybody counts, and so are on no frontier of these."""
+    found = [one for one in baselines(runs) if one["source"] == source]
+    if not found:
+        return None
+    best = max(found, key=lambda one: one["tokens"])
+    joules = best["cpu_seconds"] * costs.core_watts[1]
+    takes = {
+        "joules": joules or float("nan"),
+        "flops": float("nan"),
+        "bytes": best["bytes"],
+        "serving": float("nan"),
+    }
+    return Candidate(f"{best['order']}-grams", best["ngrams"], best["tokens"], takes, best["loss_nats"])
+
+
+def _fronts(what: str, scored: Sequence[tuple[Candidate, float]], lower: bool) -> tuple[Front, ...]:
+    known = [name for name in RESOURCES if any(np.isfinite(one.takes[name]) for one, _ in scored)]
+    return tuple(_front(name, what, scored, lower) for name in known)
 
 
 def _every(runs: Runs, costs: Ledger) -> dict[str, tuple[Candidate, str]]:
@@ -218,21 +256,22 @@ def _abilities(runs: Runs, costs: Ledger) -> dict[str, list[tuple[Candidate, flo
     }
 
 
-def _front(resource: str, runs: Sequence[Candidate]) -> Front:
-    known = [one for one in runs if np.isfinite(one.takes[resource])]
-    front: list[Candidate] = []
-    for one in sorted(known, key=lambda one: (one.takes[resource], one.loss)):
-        if not front or one.loss < front[-1].loss:
-            front.append(one)
-    return Front(resource, tuple(front), _knee(resource, front))
+def _front(resource: str, what: str, scored: Sequence[tuple[Candidate, float]], lower: bool) -> Front:
+    sign = 1.0 if lower else -1.0
+    known = [pair for pair in scored if np.isfinite(pair[0].takes[resource])]
+    front: list[tuple[Candidate, float]] = []
+    for run, value in sorted(known, key=lambda pair: (pair[0].takes[resource], sign * pair[1])):
+        if not front or sign * value < sign * front[-1][1]:
+            front.append((run, value))
+    runs, values = tuple(run for run, _ in front), tuple(value for _, value in front)
+    return Front(resource, runs, _knee(resource, runs, sign * np.array(values)), what, values)
 
 
-def _knee(resource: str, front: Sequence[Candidate]) -> Candidate | None:
+def _knee(resource: str, front: Sequence[Candidate], y: np.ndarray) -> Candidate | None:
     """None of fewer than four, and where nothing lies below the chord: a straight line has no knee."""
     if len(front) < 4:
         return None
     x = np.log([one.takes[resource] for one in front])
-    y = np.array([one.loss for one in front])
     below = (x - x[0]) / (x[-1] - x[0]) - (y[0] - y) / (y[0] - y[-1])
     at = int(np.argmin(below))
     return front[at] if below[at] < -0.02 else None
@@ -254,27 +293,27 @@ def _enough(what: str, scored: Sequence[tuple[Candidate, float]], percent: float
 
 
 def sobriety_text(found: Sobriety) -> str:
-    from analysis.text import number, table
+    from analysis.text import table
 
-    rows = []
-    for front in found.fronts:
-        first, last = front.runs[0], front.runs[-1]
-        knee = front.knee
-        rows.append(
-            (
-                RESOURCES[front.resource],
-                str(len(front.runs)),
-                f"{number(first.takes[front.resource])}: {first.loss:.4f}",
-                "-" if knee is None else f"{number(knee.takes[front.resource])}: {knee.loss:.4f}",
-                f"{number(last.takes[front.resource])}: {last.loss:.4f}",
-            )
-        )
+    rows = [_told(front) for front in (*found.fronts, *found.ability_fronts)]
     of = f" of {found.source}" if found.source else ""
     said = [
         f"{len(found.runs)} finished runs{of}; energy: {found.basis}",
-        table(rows, ("resource", "on the frontier", "thriftiest: loss", "knee: loss", "best: loss")),
+        table(rows, ("", "resource", "on the frontier", "thriftiest", "knee", "best")),
         *(f"  {one}" for one in found.enough[:12]),
     ]
     if found.baseline is not None:
-        said.append(f"  no better than the baseline of {found.baseline:.4f}: {found.beaten} runs")
+        what = "the baseline" if found.grams is None else f"{found.grams.run_id}, a model without a network,"
+        said.append(f"  no better than {what} of loss {found.baseline:.4f}: {found.beaten} runs")
     return "\n".join(said)
+
+
+def _told(front: Front) -> tuple[str, ...]:
+    from analysis.text import number
+
+    def at(run: Candidate) -> str:
+        return f"{number(run.takes[front.resource])}: {front.values[front.runs.index(run)]:.4f}"
+
+    knee = "-" if front.knee is None else at(front.knee)
+    first, last = at(front.runs[0]), at(front.runs[-1])
+    return front.what, RESOURCES[front.resource], str(len(front.runs)), first, knee, last

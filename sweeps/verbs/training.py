@@ -80,7 +80,7 @@ def _run(
     as_json: bool,
 ) -> int:
     from sweeps.plan.study_parts import Part
-    from sweeps.store import damage
+    from sweeps.store import baselines, damage
     from sweeps.store.remote import opened
     from sweeps.study import loader
     from sweeps.verbs import plan_output
@@ -137,6 +137,9 @@ def _run(
             f"{len(failed)} failed: `lab status {shown}` says why; to retry: {again} --retry-failed",
             file=sys.stderr,
         )
+    if url is None and part is None and not code and not failed:
+        for note in baselines.write(store, made):
+            print(f"note: {note}", file=sys.stderr)
     # who interrupts does not want to wait
     left = damage.left(store, found, reads_parameters=code != 130) if url is None else []
     for one in left:

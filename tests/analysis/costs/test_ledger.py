@@ -140,6 +140,27 @@ def test_a_point_of_loss_is_priced_along_the_edge(store):
     assert second.joules_a_point == pytest.approx((spent["long"] - spent["short"]) / 100)
 
 
+def test_a_study_says_what_its_machine_draws(store):
+    """`[run] watts` reaches the estimate; --watts comes first, and one that cannot be read is none."""
+    runs = read(store.path)
+    default = ledger(runs).core_watts
+    (store.path / "studies").mkdir(exist_ok=True)
+    for name, text, wanted in (
+        ("a", "[run]\nwatts = [4, 9]", (4.0, 6.0, 9.0)),
+        ("b", "[run]\nwatts = [16, 25]", (4.0, 10.0, 25.0)),
+        ("c", "run = 3", (4.0, 10.0, 25.0)),
+        ("d", "[run]\nwatts = ['x', true]", (4.0, 10.0, 25.0)),
+        ("e", "[run", (4.0, 10.0, 25.0)),
+    ):
+        (store.path / "studies" / f"{name}.toml").write_text(text)
+        assert ledger(runs).core_watts == pytest.approx(wanted), name
+    assert "4, 10, 25 W a core" in ledger(runs).how
+    assert ledger(runs, watts=(7.0,)).core_watts == (7.0, 7.0, 7.0)
+    for name in "abcde":
+        (store.path / "studies" / f"{name}.toml").unlink()
+    assert ledger(runs).core_watts == default
+
+
 def test_the_bounds_are_those_of_the_plan():
     from analysis.costs import ledger as ours
 

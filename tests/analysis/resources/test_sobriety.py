@@ -66,6 +66,37 @@ def test_the_smallest_model_that_is_good_enough(store):
     assert "no smaller model" in str(found(store, percent=0.01).enough[0])
 
 
+def test_abilities_have_frontiers_of_their_own(store):
+    """By hand: r0 .05, r2 .25, r3 .65 and r5 .66 above chance; r1 is no better than r0, r4 than r3."""
+    result = found(store)
+    assert {front.what for front in result.ability_fronts} == {"copy (exact_match) above chance"}
+    for front in result.ability_fronts:
+        assert [run.run_id for run in front.runs] == ["r0", "r2", "r3", "r5"], front.resource
+        assert front.values == pytest.approx((0.05, 0.25, 0.65, 0.66))
+        assert front.knee.run_id == "r3", "3/4 of the way gives .6 of .61"
+    said = result.to_dict()["ability_fronts"]
+    assert len(said) == 4
+    assert said[0]["runs"][1]["value"] == pytest.approx(0.25)
+
+
+def test_the_n_grams_of_a_store_are_the_baseline_and_on_its_frontier(store):
+    folder = store / "baselines"
+    folder.mkdir()
+    one = {"source": "python-docs", "order": 5, "tokens": 1e6, "ngrams": 100, "bytes": 6000, "loss_nats": 2.1}
+    (folder / "abc.json").write_text(json.dumps({**one, "cpu_seconds": 1.5}))
+    (folder / "other.json").write_text(json.dumps({**one, "source": "other", "cpu_seconds": 1.0}))
+    (folder / "torn.json").write_text('{"source": ')
+    (folder / "odd.json").write_text(json.dumps({**one, "cpu_seconds": -1}))
+    result = found(store)
+    assert (result.grams.run_id, result.baseline, result.beaten) == ("5-grams", 2.1, 2)
+    on = {front.resource: [run.run_id for run in front.runs] for front in result.fronts}
+    assert on["joules"] == ["r0", "5-grams", "r2", "r3", "r5"], "15 J at 10 W: r1 takes 20 for a loss of 2.2"
+    assert on["flops"] == ["r0", "r1", "r2", "r3", "r5"], "nobody counts theirs"
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert "5-grams (crosses)" in drawn(result).caption
+    assert found(store, baseline=2.02).grams is None, "what the user says comes first"
+
+
 def test_a_baseline_is_what_must_be_beaten(store):
     assert found(store, baseline=2.02).beaten == 4
     for options, said in (({"percent": 0}, "--within"), ({"baseline": -1.0}, "--baseline")):
