@@ -218,7 +218,7 @@ def suffer(root: Path, packings: list[Packing], at: list[int]) -> tuple[int, lis
     return died, told + differs(root, packings)
 
 
-CASES = [("serial", 1), ("devices", 2), ("pmap", 2), ("vmap", 2), ("vmap", 4), ("data", 1), ("mesh", 1)]
+CASES = [("serial", 1), ("devices", 2), ("pmap", 2), ("vmap", 2), ("vmap", 4), ("mesh", 1)]
 
 
 def draw(rng: random.Random, modes, runs: int) -> Packing:

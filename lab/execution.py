@@ -71,10 +71,13 @@ class Execution:
     accumulate: int = 1  # parts of a batch, one after another; gradients are summed
     remat: bool = False  # keep a layer's input alone, and compute the layer again on the way back
     memory: Literal["check", "ignore"] = "check"  # refuse what the prediction says cannot fit, or go on
+    evaluate_every: int = 0  # steps between validations, in whole calls of 20; 0: at the end alone
 
     def problems(self, config: RunConfig):
         """Lines for what does not divide."""
         m, data, fsdp, tensor = config.model, *self.mesh.sizes
+        if self.evaluate_every < 0:
+            yield f"--evaluate-every: should be 0 or a number of steps, is {self.evaluate_every}"
         if self.accumulate < 1:
             yield f"--accumulate: should be at least 1, is {self.accumulate}"
             return

@@ -78,7 +78,7 @@ def loss_compute(
             settle(figure)
     held = int(frame["held_out"].sum())
     said = "Each point is the validated end of a run"
-    said += f"; thin lines are training losses on the way ({len(curves)})." if curves else "."
+    said += f"; thin lines are {_losses(curves)} on the way ({len(curves)})." if curves else "."
     said += " Open points were held out of the fit." if held else ""
     if len(few(len(frame))) < len(frame):
         said += f" Of {len(frame)} runs, evenly chosen ones are drawn; the CSV has all."
@@ -156,3 +156,10 @@ def _legend(axis, held: bool) -> None:
     if handles:
         for text in axis.legend(handles, labels, loc="upper right", handlelength=1.8, fontsize=9).get_texts():
             halo(text)
+
+
+def _losses(curves: Sequence[LearningCurve]) -> str:
+    validated = sum(curve.validated for curve in curves)
+    if validated in (0, len(curves)):
+        return "validation losses" if validated else "training losses"
+    return f"losses of training, or of validation for {validated} runs,"

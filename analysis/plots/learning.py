@@ -18,9 +18,10 @@ _BIN_WIDTH = 0.1
 
 @dataclass(frozen=True, eq=False)
 class LearningCurve:
-    """Training loss of one run, averaged within bins even in log tokens: tokens, loss (n,); params a number.
+    """Loss of one run on the way, averaged in bins even in log tokens: tokens, loss (n,); params a number.
 
-    trunk: the run has no result of its own, its branches have.
+    trunk: the run has no result of its own, its branches have. validated: the loss is that of validation, of
+    runs that were validated while they trained; else of training.
     """
 
     run_id: str
@@ -28,6 +29,7 @@ class LearningCurve:
     tokens: np.ndarray
     loss: np.ndarray
     trunk: bool
+    validated: bool = False
 
 
 def learning_curves(runs: Runs, most: int = 120) -> tuple[LearningCurve, ...]:
@@ -55,13 +57,10 @@ def _curve(runs: Path, run_id: str, params: float, trunk: bool) -> LearningCurve
         content = files.read_bytes(runs / run_id / "metrics.jsonl", runs.parent, _LOG_BYTES)
     except (OSError, files.Refused):
         return None
-    points = [
-        (line["tokens"], line["loss_nats"])
-        for line in contents.log_lines(content)[0]
-        if line.get("kind", "train") == "train" and "tokens" in line and "loss_nats" in line
-    ]
-    values = np.array(points, float).reshape(-1, 2)
-    values = values[np.isfinite(values).all(axis=1) & (values > 0).all(axis=1)]
+    lines = [line for line in contents.log_lines(content)[0] if "tokens" in line and "loss_nats" in line]
+    values = _points(lines, "val")
+    if not (validated := len(values) >= 2):
+        values = _points(lines, "train")
     if len(values) < 2:
         return None
     tokens, loss = values[np.argsort(values[:, 0], kind="stable")].T
@@ -73,4 +72,11 @@ def _curve(runs: Path, run_id: str, params: float, trunk: bool) -> LearningCurve
     full = number > 0
     mean_tokens = np.exp(np.bincount(place, np.log(tokens), bins)[full] / number[full])
     mean_loss = np.bincount(place, loss, bins)[full] / number[full]
-    return LearningCurve(run_id, params, mean_tokens, mean_loss, trunk)
+    return LearningCurve(run_id, params, mean_tokens, mean_loss, trunk, validated)
+
+
+def _points(lines: list[dict], kind: str) -> np.ndarray:
+    """Tokens and finite positive losses (n, 2) of the lines of a kind; of training they name none."""
+    points = [(line["tokens"], line["loss_nats"]) for line in lines if line.get("kind", "train") == kind]
+    values = np.array(points, float).reshape(-1, 2)
+    return values[np.isfinite(values).all(axis=1) & (values > 0).all(axis=1)]

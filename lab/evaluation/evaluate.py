@@ -12,8 +12,9 @@ from lab.config import RunConfig
 from lab.data import Dataset
 from lab.data.dataset import Validation
 from lab.evaluation import metrics
-from lab.model import decoder, memory
+from lab.model import decoder, layers, memory
 from lab.model.rounding import Rounding
+from lab.training import mesh as meshes
 from lab.training import train
 
 _STEP = 16  # lengths are rounded up to a multiple, so that a model has a few programs and little filling
@@ -142,20 +143,29 @@ def score(
     """Nats of each target (0 where it is -1), and whether it is the most probable token: both (N, T).
 
     With ``first``, also the log-probabilities (N, V) at each row's first scored position. Columns behind
-    the last scored target cost nothing.
+    the last scored target cost nothing. Parameters over a mesh are scored there, each device its own rows,
+    as many as its memory holds; all processes must call it together, and each gets all scores.
     """
     N, T = targets_NxT.shape
     used = int(np.flatnonzero((targets_NxT >= 0).any(0)).max(initial=0)) + 1
     length = min(T, -(-used // _STEP) * _STEP)
-    program = _program(config.model, config.precision, vocab)
+    mesh = meshes.of(params)
+    if mesh is None:  # on their device once, not with each batch
+        if layers.are_scanned(config.model):
+            params = layers.stacked(params)
+        params = jax.device_put(params)
+    program = _program(config.model, config.precision, vocab, mesh)
     rows_B = memory.rows(config, vocab, length)
+    if mesh is not None:
+        parts = meshes.sharing_rows(mesh)
+        rows_B = min(rows_B, -(-N // parts)) * parts
     nats_NxT, right_NxT = np.zeros((N, T)), np.zeros((N, T), bool)
     first_NxV = np.empty((N, vocab), np.float32) if first else None
     for start in range(0, N, rows_B):
         batch = [a[start : start + rows_B, :length] for a in (inputs_NxT, targets_NxT)]
         count = len(batch[0])
         filled = [  # one compiled shape; the filling is cut off again
-            np.pad(a, ((0, rows_B - count), (0, 0)), constant_values=fill)
+            meshes.put_rows(np.pad(a, ((0, rows_B - count), (0, 0)), constant_values=fill), mesh)
             for a, fill in zip(batch, (0, -1), strict=True)
         ]
         nats_BxT, right_BxT, first_BxV = program(params, *filled, rounding)
@@ -168,10 +178,12 @@ def score(
 
 
 @cache
-def _program(model, precision, vocab):
+def _program(model, precision, vocab, mesh=None):
+    how = meshes.seen(model, precision, mesh)
+
     def score_batch(params, inputs_BxT, targets_BxT, rounding=None):
-        how = model, vocab, jnp.dtype(precision)
-        logits_BxTxV = decoder.apply(params, inputs_BxT, *how, rounding=rounding)
+        shape = model, vocab, jnp.dtype(precision)
+        logits_BxTxV = decoder.apply(params, inputs_BxT, *shape, rounding=rounding, **how)
         nats_BxT, _ = train.nats_of_logits(logits_BxTxV, targets_BxT)
         scored_BxT = targets_BxT >= 0
         at_B = jnp.argmax(scored_BxT, axis=1)
@@ -179,4 +191,4 @@ def _program(model, precision, vocab):
         right_BxT = (jnp.argmax(logits_BxTxV, -1) == targets_BxT) & scored_BxT
         return nats_BxT, right_BxT, jax.nn.log_softmax(first_BxV)
 
-    return jax.jit(score_batch)
+    return meshes.over_rows(score_batch, mesh)

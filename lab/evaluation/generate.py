@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lab.config import ModelConfig, Sampling
-from lab.model import decoder
+from lab.model import decoder, layers
 from lab.model.rounding import Rounding
+from lab.training import mesh as meshes
 
 _BLOCK = 16  # positions of the prompts at once; lengths are rounded up to it, for fewer programs
 
@@ -33,6 +34,7 @@ def generate(
     Args:
         end: the token that ends a document; it is not returned.
         window: positions each token sees back, the trained context.
+        params: of a mesh, too; then all processes must call it together.
 
     Returns:
         the new tokens of each prompt.
@@ -45,20 +47,19 @@ def generate(
     tokens_BxS = np.full((len(prompts), S), end, np.int32)
     for row, prompt in zip(tokens_BxS, prompts, strict=True):
         row[: len(prompt)] = prompt
-    program = _program(config, vocab, end, window, sampling.top_k, sampling.temperature == 0)
-    tokens_BxS = np.asarray(
-        program(
-            params,
-            tokens_BxS,
-            lengths_B,
-            np.int32((lengths_B.min() - 1) // _BLOCK),
-            np.int32(max_new),
-            jax.random.key(seed),
-            sampling.temperature,
-            sampling.top_p,
-            rounding,
-        )
+    mesh = meshes.of(params)
+    program = _program(config, vocab, end, window, sampling.top_k, sampling.temperature == 0, mesh)
+    given = (
+        tokens_BxS,
+        lengths_B,
+        np.int32((lengths_B.min() - 1) // _BLOCK),
+        np.int32(max_new),
+        np.uint32(seed),
+        np.float32(sampling.temperature),
+        np.float32(sampling.top_p),
     )
+    given = given if mesh is None else meshes.put_same(given, mesh)
+    tokens_BxS = np.asarray(program(params, *given, rounding))
     out = []
     for row, length in zip(tokens_BxS, lengths_B, strict=True):
         new = row[length : length + max_new].tolist()
@@ -67,9 +68,10 @@ def generate(
 
 
 @cache
-def _program(config, vocab, end, window, top_k, greedy):
-    def fill(params, tokens_BxS, lengths_B, blocks, max_new, key, temperature, top_p, rounding=None):
+def _program(config, vocab, end, window, top_k, greedy, mesh=None):
+    def fill(params, tokens_BxS, lengths_B, blocks, max_new, seed, temperature, top_p, rounding=None):
         B, S = tokens_BxS.shape
+        key, params = jax.random.key(seed), layers.apart(params)
 
         def read(i, cache):
             # what all prompts have: a block of positions at once, and nothing is drawn
@@ -99,7 +101,7 @@ def _program(config, vocab, end, window, top_k, greedy):
         start = (blocks * _BLOCK, tokens_BxS, cache, jnp.zeros(B, bool))
         return jax.lax.while_loop(unfinished, advance, start)[1]
 
-    return jax.jit(fill, donate_argnums=1)
+    return meshes.over_rows(fill, mesh, donate_argnums=1)
 
 
 def _draw(logits_BxV, key, temperature, top_k, top_p, greedy):

@@ -62,7 +62,7 @@ def breakdown(
     """:func:`predict` by kind.
 
     Args:
-        devices: those of ``data`` and ``vmap``; ``mesh`` has its own.
+        devices: those of ``vmap``; ``mesh`` has its own.
         platform: that of jax: ``cpu``, ``gpu``, ``tpu``. It decides which attention runs, and so what is
             kept of the scores: the seen half of the square; with NVIDIA's kernel (from Ampere on) nothing;
             else two whole squares. On a CPU, recomputation saves nothing where layers are unrolled: the
@@ -70,7 +70,7 @@ def breakdown(
     """
     params = accounting.count_params(config.model, vocab)
     data, fsdp, tensor = how.mesh.sizes if mode == "mesh" else (1, 1, 1)
-    parts = {"data": devices, "mesh": data * fsdp}.get(mode, 1) * how.accumulate
+    parts = data * fsdp * how.accumulate
     together = (
         -(-runs // devices) if mode == "vmap" and runs % devices == 0 else runs if mode == "vmap" else 1
     )

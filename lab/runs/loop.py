@@ -125,6 +125,7 @@ class _Lockstep:
         self.alive = set(range(len(jobs)))
         self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
         self.probes = progress_measures.steps(dataset.config.progress, STEPS_PER_CALL, self.end)
+        self.validations = _validations(pack.how.evaluate_every, self.end)
         self.saving = 0.0
         self.clock = spent.Clock(jobs, pack.devices)
         self.live = live.Live(jobs, hooks.track, hooks.warn)
@@ -162,7 +163,7 @@ class _Lockstep:
             if not self.jobs[r].is_trunk:
                 in_parts = self.place is not None
                 params = self.pack.in_parts(placed.params) if in_parts else self.pack.get(placed, r).params
-                self._finish(r, params, self.pack.trained(placed, r, params))
+                self._finish(r, params, self.pack.trained(placed, r))
         distributed.wait("finished")
         steps = self.end - step
         if steps <= 4 * STEPS_PER_CALL:
@@ -214,6 +215,8 @@ class _Lockstep:
             pending = (step, n, metrics, time.monotonic())
             if step in self.probes:
                 self._probe(step, placed)
+            if step in self.validations:
+                self._validate(step, placed)
             due = time.monotonic() - saved > max(self.hooks.checkpoint_seconds, _SAVING_SHARE * self.saving)
             stop, due = distributed.agree(self.hooks.should_stop() and step < self.end, due)
             if step in self.marks or stop or due:
@@ -240,6 +243,7 @@ class _Lockstep:
         lines = job.folder.metrics()
         if job.trunk is not None:
             lines += [line for line in job.trunk.metrics() if line["step"] <= job.config.hold_steps]
+        lines = [line for line in lines if "kind" not in line]  # validated or not, the rule finds the same
         return divergence.last_fine(lines, self.dataset.vocab_size)
 
     def _batches(self, step: int):
@@ -295,6 +299,17 @@ class _Lockstep:
             self.hooks.check()
             job.folder.append_metrics([about | value for value in values])
 
+    def _validate(self, step: int, placed) -> None:
+        self.clock.book(step, self.alive)
+        for r in sorted(self.alive):
+            job = self.jobs[r]
+            loss = evaluate.validate(self.pack.trained(placed, r), job.config, self.dataset)
+            about = {"step": step, "tokens": step * job.config.batch_tokens, "kind": "val"}
+            self.hooks.check()
+            if np.isfinite(loss.nats):  # where it is not, the record of these steps says so
+                job.folder.append_metrics([about | {"loss_nats": loss.nats, "loss_se": loss.se}])
+        self.clock.book(step, self.alive, "evaluate")
+
     def _save(self, step: int, placed, lasting: bool) -> None:
         self.hooks.check()
         for r in sorted(self.alive):
@@ -317,7 +332,7 @@ class _Lockstep:
     def _expect(self, r: int, at: int, step: int) -> None:
         """The data of a step may only meet the state of that step."""
         if at != step:
-            name = self.jobs[r % len(self.jobs)].run_id  # in mode data each device has a copy
+            name = self.jobs[r].run_id
             raise RuntimeError(f"{name}: its state is at step {at}, its data at step {step}")
 
     def _diverged(self, r: int, step: int, reason: str) -> None:
@@ -385,6 +400,12 @@ class _Lockstep:
 def _bytes(pack: Pack) -> int:
     leaves = jax.tree.leaves(train.state_shapes(pack.config, pack.vocab))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _validations(every: int, end: int) -> range:
+    """Steps at which a run is validated on the way: at ends of calls, so that nothing else changes."""
+    each = -(-every // STEPS_PER_CALL) * STEPS_PER_CALL
+    return range(each, end, each) if each else range(0)
 
 
 def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str, check=lambda: None) -> None:

@@ -60,5 +60,5 @@ def last_loss(job: Job) -> float | None:
     lines = job.folder.metrics()
     if job.trunk is not None:
         lines = [m for m in job.trunk.metrics() if m["step"] <= job.start] + lines
-    losses = [line["loss_nats"] for line in lines if "loss_nats" in line]
+    losses = [line["loss_nats"] for line in lines if "loss_nats" in line and "kind" not in line]
     return losses[-1] if losses else None

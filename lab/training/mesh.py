@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from lab.config import ModelConfig, RunConfig
 from lab.execution import AXES, Execution, MeshShape
-from lab.model import layers
+from lab.model import kernels, layers
 from lab.training import train
 
 # end of the key path          kept                  used
@@ -28,7 +28,8 @@ _RULES = {
     ("down", "kernel"): (P("tensor", "fsdp"), P("tensor", None)),
     ("head", "kernel"): (P("fsdp", "tensor"), P(None, "tensor")),
 }
-_BATCHES_KxBxT = P(None, ("data", "fsdp"), None)
+_ROWS_BxT = P(("data", "fsdp"), None)
+_BATCHES_KxBxT = P(None, *_ROWS_BxT)
 
 
 @cache
@@ -75,15 +76,15 @@ def program(model: ModelConfig, precision: str, vocab: int, mesh: Mesh, how: Exe
         precision=precision,
         vocab=vocab,
         accumulate=how.accumulate,
-        view=partial(view, model=model, mesh=mesh, dtype=jax.numpy.dtype(precision)),
         remat=how.remat,
-        shards=mesh.shape["tensor"],
+        **seen(model, precision, mesh),
     )
     return jax.jit(
         body,
         in_shardings=(state, batches, batches, same, same),
         out_shardings=(state, same),
         donate_argnums=0,
+        compiler_options=kernels.sums_as_compiled(),
     )
 
 
@@ -127,6 +128,38 @@ def _moved(function, tree, mesh: Mesh):
 def put_batches(a_KxBxT: np.ndarray, mesh: Mesh) -> jax.Array:
     """Each device gets its sequences; every process draws the whole batch, which costs next to nothing."""
     return _put(a_KxBxT, NamedSharding(mesh, _BATCHES_KxBxT))
+
+
+def of(params) -> Mesh | None:
+    """The mesh over which parameters are kept; None: they lie on one device, or on the host."""
+    sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
+    mesh = getattr(sharding, "mesh", None)
+    return mesh if mesh is not None and mesh.axis_names == AXES else None
+
+
+def sharing_rows(mesh: Mesh | None) -> int:
+    """How many devices divide the rows of a batch."""
+    return 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def seen(model: ModelConfig, precision: str, mesh: Mesh | None) -> dict:
+    """What the decoder is to know of where its parameters are, as keywords for it."""
+    if mesh is None:
+        return {}
+    dtype = jax.numpy.dtype(precision)
+    return {"view": partial(view, model=model, mesh=mesh, dtype=dtype), "shards": mesh.shape["tensor"]}
+
+
+def over_rows(function, mesh: Mesh | None, **options):
+    """``jit`` of a function of (parameters, rows (B, T), ...), whose results every process can read."""
+    if mesh is None:
+        return jax.jit(function, **options)
+    return jax.jit(function, out_shardings=NamedSharding(mesh, P()), **options)
+
+
+def put_rows(a_BxT: np.ndarray, mesh: Mesh | None):
+    """Rows to be scored, each device its own."""
+    return a_BxT if mesh is None else _put(a_BxT, NamedSharding(mesh, _ROWS_BxT))
 
 
 def put_same(tree, mesh: Mesh):

@@ -14,11 +14,11 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from lab.config import RunConfig
 from lab.execution import Execution
-from lab.model import layers
+from lab.model import kernels, layers
 from lab.training import mesh as meshes
 from lab.training import optimizer, train
 
-Mode = Literal["serial", "devices", "pmap", "vmap", "data", "mesh"]
+Mode = Literal["serial", "devices", "pmap", "vmap", "mesh"]
 STEPS_PER_CALL = 20  # K: dispatch costs under 1 % of a call, and progress stays fine-grained
 _PLAIN = Execution()
 
@@ -31,8 +31,8 @@ class Pack:
         vocab: V.
         mode: ``serial``: one run on the first device; ``devices``: R runs, a program on each of R devices;
             ``pmap``: R runs, one program mapped over R devices; ``vmap``: R runs as one batched program, on
-            the first device, or spread over all where R is a multiple of them; ``data``: one run, each batch
-            spread over all the devices; ``mesh``: one run over ``how.mesh``.
+            the first device, or spread over all where R is a multiple of them; ``mesh``: one run over
+            ``how.mesh``.
         runs: R.
         devices: those of this process by default; of all processes for ``mesh``.
         how: parts of a batch, layers computed again, the mesh.
@@ -53,10 +53,8 @@ class Pack:
     ):
         how.check(config)
         devices = tuple(devices or (jax.devices() if mode == "mesh" else jax.local_devices()))
-        if mode in ("data", "mesh") and runs != 1:
-            raise ValueError(f"mode {mode} takes one run, not {runs}")
-        if mode == "data" and config.batch % (len(devices) * how.accumulate):
-            raise ValueError(f"data parallelism takes a batch divisible by {len(devices)} devices")
+        if mode == "mesh" and runs != 1:
+            raise ValueError(f"mode mesh takes one run, not {runs}")
         if mode == "mesh" and jax.process_count() == 1:
             devices = devices[: how.mesh.devices]
         if mode == "mesh" and how.mesh.devices != len(devices):
@@ -90,8 +88,8 @@ class Pack:
             states = layers.stacked(jax.tree.map(np.asarray, states))
         if self.mode == "vmap":  # where the program leaves them: host arrays would be another program's
             return jax.device_put(_stack(states), _over_runs(self.devices))
-        if self.mode in ("pmap", "data"):
-            return _stack(states * len(self.devices) if self.mode == "data" else states)
+        if self.mode == "pmap":
+            return _stack(states)
         # a copy for each leaf: donated buffers must not be shared, neither between leaves nor with the caller
         return [
             jax.tree.map(lambda leaf, d=device: jax.device_put(np.array(leaf), d), state)
@@ -109,10 +107,6 @@ class Pack:
         if self.mode in ("pmap", "vmap"):
             placed, metrics = self._program(placed, inputs_KxBxT, targets_KxBxT, n, _stack(hypers))
             return placed, [_Row(metrics, r, self.mode) for r in range(self.runs)]
-        if self.mode == "data":
-            split = (_spread(a, len(self.devices)) for a in (inputs_KxBxT, targets_KxBxT))
-            placed, metrics = self._program(placed, *split, n, hypers[0])
-            return placed, [_Row(metrics, 0, self.mode)]
         if self.mode == "mesh":
             batches = (meshes.put_batches(a, self.mesh) for a in (inputs_KxBxT, targets_KxBxT))
             placed, metrics = self._program(placed, *batches, *meshes.put_same((n, hypers[0]), self.mesh))
@@ -140,7 +134,7 @@ class Pack:
     def _get(self, placed, run: int) -> train.State:
         if self.mode == "mesh":
             return meshes.get(placed)
-        if self.mode in ("pmap", "data"):
+        if self.mode == "pmap":
             return jax.tree.map(
                 lambda a: np.asarray(a[run] if isinstance(a, np.ndarray) else _shard(a, run)), placed
             )
@@ -149,16 +143,16 @@ class Pack:
         return jax.tree.map(np.asarray, placed[run])
 
     def steps(self, placed) -> list[int]:
-        """The step of each state as it is placed; in mode ``data`` that of each device's copy."""
+        """The step of each state as it is placed."""
         if isinstance(placed, list):
             return [int(state.step) for state in placed]
         return [int(step) for step in np.asarray(placed.step).ravel()]
 
-    def trained(self, placed, run: int, params):
-        """Parameters to evaluate: over the mesh where one device may not hold them, else host arrays."""
-        if self.mode != "mesh":
-            return params
-        return placed.params if jax.process_count() == 1 else layers.apart(meshes.get(placed.params))
+    def trained(self, placed, run: int):
+        """Parameters of one run where they are to be evaluated: over the mesh, or on the first device."""
+        if self.mode == "mesh":
+            return placed.params
+        return jax.device_put(self.get(placed, run).params, self.devices[0])
 
 
 class _Row(train.Metrics):
@@ -187,16 +181,12 @@ def _stack(trees: list):
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)
 
 
-def _spread(a_KxBxT: np.ndarray, n: int) -> np.ndarray:
-    K, B, T = a_KxBxT.shape
-    return a_KxBxT.reshape(K, n, B // n, T).swapaxes(0, 1)
-
-
 class _Mapped:
     """A pmapped program, compiled with sums as the compiler would have them.
 
     On CPU sums are computed plainly (:mod:`lab.machine.devices`), for speed; in a mapped program that leaves
     parameters more than 1e-5 from the solo run's after fifty steps, and the compiler's way a third of it.
+    A program over a mesh sums so too.
     """
 
     def __init__(self, mapped):
@@ -205,8 +195,7 @@ class _Mapped:
     def __call__(self, *arguments):
         shapes = tuple((a.shape, a.dtype) for a in jax.tree.leaves(arguments))
         if shapes not in self._compiled:
-            on_cpu = jax.default_backend() == "cpu"
-            options = {"xla_disable_hlo_passes": ""} if on_cpu else None
+            options = kernels.sums_as_compiled()
             self._compiled[shapes] = self._mapped.lower(*arguments).compile(compiler_options=options)
         return self._compiled[shapes](*arguments)
 
@@ -229,11 +218,6 @@ def program(model, precision, vocab: int, mode: Mode, devices, how: Execution):
     )
     if mode == "pmap":
         return _Mapped(jax.pmap(body, in_axes=(0, None, None, None, 0), devices=devices, donate_argnums=0))
-    if mode == "data":
-        body = partial(body, axis="data")
-        return _Mapped(
-            jax.pmap(body, "data", in_axes=(0, 0, 0, None, None), devices=devices, donate_argnums=0)
-        )
     if mode == "vmap":
         body = jax.vmap(body, in_axes=(0, None, None, None, 0))
         each = _over_runs(devices)

@@ -78,24 +78,18 @@ def chunk(
     model,
     precision,
     vocab,
-    axis=None,
     accumulate=1,
     **how,
 ):
     """Up to K steps in one program: the first ``n`` (traced) batches are taken.
 
     Args:
-        axis: name of a mapped axis over which the sequences of each batch are spread; gradients and counts
-            are summed over it (data parallelism).
         accumulate: parts into which each batch is cut; their gradients are summed before the update.
         how: for :func:`lab.model.decoder.apply`.
 
     Returns:
         the state after ``n`` steps and :class:`Metrics` of K entries, of which n are filled.
     """
-
-    def total(x):
-        return x if axis is None else jax.lax.psum(x, axis)
 
     def loss(params, inputs_BxT, targets_BxT, count, last):
         logits_BxTxV = decoder.apply(params, inputs_BxT, model, vocab, jnp.dtype(precision), **how)
@@ -108,7 +102,7 @@ def chunk(
         return nats + h.z_loss * z, (nats, largest)
 
     def gradients(params, inputs_BxT, targets_BxT, last):
-        count = jnp.maximum(total((targets_BxT >= 0).sum()), 1)  # of the whole batch, not of its parts
+        count = jnp.maximum((targets_BxT >= 0).sum(), 1)  # of the whole batch, not of its parts
         of_part = jax.grad(loss, has_aux=True)
         if accumulate == 1:
             return of_part(params, inputs_BxT, targets_BxT, count, last)
@@ -128,13 +122,12 @@ def chunk(
     def one(i, carry):
         state, metrics = carry
         grads, (nats, largest) = gradients(state.params, inputs_KxBxT[i], targets_KxBxT[i], i == n - 1)
-        params, moments, norm = optimizer.update(total(grads), state.moments, state.params, h, model)
-        losses, norms = metrics.loss_nats.at[i].set(total(nats)), metrics.grad_norm.at[i].set(norm)
+        params, moments, norm = optimizer.update(grads, state.moments, state.params, h, model)
+        losses, norms = metrics.loss_nats.at[i].set(nats), metrics.grad_norm.at[i].set(norm)
         return State(params, moments), metrics._replace(loss_nats=losses, grad_norm=norms, max_logit=largest)
 
     empty = jnp.full(inputs_KxBxT.shape[0], jnp.nan)
     nothing = Metrics(empty, empty + 0, jnp.float32(jnp.nan), jnp.float32(jnp.nan))
     state, metrics = jax.lax.fori_loop(0, n, one, (state, nothing))
-    largest = metrics.max_logit if axis is None else jax.lax.pmax(metrics.max_logit, axis)
     ratio = optimizer.update_ratio(state.moments, state.params, h, model)
-    return state, metrics._replace(max_logit=largest, update_ratio=ratio)
+    return state, metrics._replace(update_ratio=ratio)

@@ -30,11 +30,11 @@ def train(argv: list[str]) -> int:
     def command(
         config: Annotated[RunConfig, tyro.conf.arg(name="")],
         out: Path | None = None,
-        devices: int = 1,
         mesh: str = "",
         accumulate: int = 1,
         remat: bool = False,
         memory: Literal["check", "ignore"] = "check",
+        evaluate_every: int = 0,
         distributed: str = "",
         predict: str = "",
         provenance: Detail = "names",
@@ -43,17 +43,19 @@ def train(argv: list[str]) -> int:
     ) -> int:
         """Train one model into a run folder; the same command goes on after an interruption.
 
-        What says how it is computed (devices, mesh, accumulate, remat, distributed) is not part of the run:
+        What says how it is computed (mesh, accumulate, remat, distributed) is not part of the run:
         it may change at every resume, and the result stays the same up to rounding.
 
         Args:
             out: the run folder.
-            devices: spread each batch over this many devices (virtual ones on a CPU).
-            mesh: spread the run over devices of all processes: data=2,fsdp=2,tensor=2. data: parts of the
-                batch; fsdp: parts of the batch and of all matrices; tensor: heads and hidden units.
+            mesh: spread the run over devices of all processes (virtual ones on a CPU):
+                data=2,fsdp=2,tensor=2. data: parts of the batch; fsdp: parts of the batch and of all
+                matrices; tensor: heads and hidden units.
             accumulate: cut each batch into this many parts, one after the other.
             remat: keep only the input of each layer, and compute layers again in the backward pass.
             memory: check: refuse what by a prediction from the shapes cannot fit; ignore: try it anyway.
+            evaluate_every: steps between two validations on the way, rounded up to whole calls of 20; 0: at
+                the end alone.
             distributed: coordinator=HOST:PORT,processes=N,process=I; auto: as Slurm or the TPU pod says;
                 off. By default LAB_COORDINATOR, LAB_PROCESSES and LAB_PROCESS, or Slurm where a step has
                 several tasks.
@@ -66,21 +68,17 @@ def train(argv: list[str]) -> int:
         """
         # tables check themselves; through the loader all problems come out at once
         config = build(RunConfig, asdict(config), "lab train")
-        how = Execution(MeshShape.parse(mesh), accumulate, remat, memory)
+        how = Execution(MeshShape.parse(mesh), accumulate, remat, memory, evaluate_every)
         how.check(config)
-        if mesh and devices > 1:
-            raise InputError("--devices: is the same as --mesh data=N; give one of them")
         if predict:
             return _predict(config, how, predict, as_json)
         if out is None:
             raise InputError("--out: is missing; the run folder")
         if url_of(out):
             raise InputError(f"--out {url_of(out)}: should be a folder; `lab run` keeps studies at a URL")
-        mode = "mesh" if mesh else "data" if devices > 1 else "serial"
-        count = devices if mode == "data" else how.mesh.devices
         if log:
             trackers.need(log, "--log")
-        return _train(out, config, mode, how, count, distributed, provenance, log, as_json)
+        return _train(out, config, "mesh" if mesh else "serial", how, distributed, provenance, log, as_json)
 
     return tyro.cli(command, args=argv, prog="lab train")
 
@@ -132,7 +130,6 @@ def _train(
     config: RunConfig,
     mode: str,
     how: Execution,
-    count: int,
     where: str,
     detail: Detail,
     log: Target | None,
@@ -143,6 +140,7 @@ def _train(
     cluster = distributed.parse(where)
     if cluster and mode != "mesh":
         raise InputError("--distributed: needs --mesh, such as --mesh fsdp=N over N devices of all processes")
+    count = how.mesh.devices
     devices.configure(-(-count // (cluster.processes or 1)) if cluster else count)
     distributed.start(cluster)
     dataset = load_data(config.data)
@@ -158,8 +156,7 @@ def _train(
 
     found = len(jax.devices())
     if count > found or (cluster and count != found):
-        option = f"--mesh: {how.mesh}" if mode == "mesh" else f"--devices: {count}"
-        raise InputError(f"{option} needs {count} devices, there are {found}")
+        raise InputError(f"--mesh: {how.mesh} needs {count} devices, there are {found}")
     folder = folder_of_process(out)
     run_id = config.run_id(dataset.digest)
     spec = folder.spec()

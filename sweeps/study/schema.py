@@ -152,6 +152,8 @@ class RunOptions:
     checkpoint_seconds: Annotated[float, Within(0.0, 604_800.0)] = 30.0  # between two; at most a week
     memory: Literal["check", "ignore"] = "check"  # whether a run that by prediction cannot fit is refused
     keep_trunks: bool = False  # or their checkpoints go once no branch waits for them
+    # steps between two validations on the way, rounded up to whole calls of 20; 0: at the end alone
+    evaluate_every: Annotated[int, Within(0, 10**9)] = 0
     # lowest and highest draw a device, for the estimate of energy
     watts: tuple[Annotated[float, Within(0.0, 1e5)], ...] = ()
 

@@ -41,7 +41,12 @@ def how(options: RunOptions) -> Execution:
     """Each batch spread over the devices of all processes."""
     import jax
 
-    return Execution(mesh=MeshShape(data=jax.device_count()), memory=options.memory)
+    return replace(alone(options), mesh=MeshShape(data=jax.device_count()))
+
+
+def alone(options: RunOptions) -> Execution:
+    """As a study says, on the devices of this process."""
+    return Execution(memory=options.memory, evaluate_every=options.evaluate_every)
 
 
 def follow(plan: Plan, store: Store, should_stop: Callable[[], bool]) -> None:

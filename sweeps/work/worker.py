@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.errors import InputError
-from lab.execution import Execution
 from lab.machine import speed
 from lab.runs import claims
 from lab.runs.live import Open
@@ -21,7 +20,7 @@ from sweeps.store import trunks
 from sweeps.store.disk import store_fault
 from sweeps.store.store import Node, Store
 from sweeps.work.cell_queue import Claimed, Frontier, program_of
-from sweeps.work.multihost import Crew, how
+from sweeps.work.multihost import Crew, alone, how
 
 _IDLE_SECONDS = 0.3
 # What the same call raises again: of the machine are OSError, MemoryError and what libraries make of them
@@ -235,7 +234,7 @@ class Worker:
             self.crew.start(pack[0][0])
             return run(jobs, dataset, "mesh", hooks, how(options))
         mode = options.pack if len(jobs) > 1 else "serial"
-        return run(jobs, dataset, mode, hooks, Execution(memory=options.memory))
+        return run(jobs, dataset, mode, hooks, alone(options))
 
     def _tell_done(self, node: Node, text: str) -> None:
         self.frontier.close(node)

@@ -14,6 +14,7 @@ import analysis as sl
 from analysis import plots
 from analysis.audits.results import Cell
 from analysis.isoflops.results import Curve, IsoFlop
+from analysis.plots import compute, learning
 from analysis.plots.style import count, log_ticks, plain, power
 from analysis.report.abilities import by_task
 from analysis.report.figures import drawings
@@ -133,6 +134,20 @@ def test_learning_curves_come_with_their_trunks_despite_a_torn_line(group):
     for curve in curves:
         assert np.isfinite(curve.loss).all()
         assert (np.diff(curve.tokens) > 0).all()
+
+
+def test_a_run_that_was_validated_on_the_way_has_a_curve_of_validation(tmp_path):
+    lines = [{"step": i, "tokens": 10 * i, "loss_nats": 4.0 - i} for i in (1, 2, 3)]
+    lines += [{"step": i, "tokens": 10 * i, "kind": "val", "loss_nats": 5.0 - i} for i in (1, 3)]
+    for name, kept in {"seen": lines, "unseen": lines[:4]}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    curves = [learning._curve(tmp_path, name, 1e3, False) for name in ("seen", "unseen")]
+    assert [curve.validated for curve in curves] == [True, False]
+    assert curves[0].loss.tolist() == [4.0, 2.0]
+    assert curves[1].loss.tolist() == [3.0, 2.0, 1.0]
+    assert compute._losses(curves) == "losses of training, or of validation for 1 runs,"
+    assert compute._losses(curves[1:]) == "training losses"
 
 
 def test_the_frontier_is_the_closed_form_of_the_law(group, drawn):

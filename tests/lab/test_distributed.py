@@ -25,6 +25,7 @@ RUN = {
     "data.val-windows": 16,
     "optimizer.learning-rate": 0.01,
     "optimizer.warmup-tokens": 2560,
+    "evaluate-every": 20,
 }
 
 
@@ -59,8 +60,9 @@ def finish(processes) -> list[int]:
     return codes
 
 
-def losses(out):
-    return np.array([line["loss_nats"] for line in RunFolder(out).metrics() if "loss_nats" in line])
+def losses(out, kind=None):
+    lines = RunFolder(out).metrics()
+    return np.array([line["loss_nats"] for line in lines if line.get("kind") == kind and "loss_nats" in line])
 
 
 @pytest.mark.slow
@@ -83,6 +85,8 @@ def test_two_processes_train_as_one_save_in_parts_and_go_on_where_they_were_stop
     assert b["pack"] == "mesh"
     assert b["loss_nats"] == pytest.approx(a["loss_nats"], abs=1e-5)
     np.testing.assert_allclose(losses(together), losses(alone), atol=1e-5)
+    assert len(losses(together, "val")) == 2, "validated over both processes, at the end not again"
+    np.testing.assert_allclose(losses(together, "val"), losses(alone, "val"), atol=1e-5)
     assert len(losses(together)) == 3, "one process wrote"
     from lab.config import RunConfig
     from lab.runs.checkpoint import Checkpoints

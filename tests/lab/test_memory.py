@@ -195,7 +195,7 @@ def test_state_is_counted_exactly():
 
 def test_what_each_way_of_computing_saves():
     plain = memory.breakdown(BASE, V)
-    spread = memory.breakdown(BASE, V, "data", devices=4)
+    spread = memory.breakdown(BASE, V, "mesh", how=Execution(MeshShape(data=4)))
     assert (spread.state, spread.activations) == (plain.state, plain.activations // 4)
     whole = memory.breakdown(BASE, V, "mesh", how=Execution(MeshShape(fsdp=4)))
     params = accounting.count_params(BASE.model, V)

@@ -54,7 +54,7 @@ def apart(a, b) -> float:
 def measure() -> dict:
     """Run in a process of its own, which has eight devices."""
     from benchmarks import depth
-    from lab.evaluation import evaluate
+    from lab.evaluation import evaluate, generate
     from lab.model import accounting, memory
     from lab.training import mesh
 
@@ -78,6 +78,10 @@ def measure() -> dict:
             "compiled": p._program._cache_size() - before,
             "loss_over_mesh": evaluate.validate(placed.params, config, load(config.data)).nats,
             "loss_alone": evaluate.validate(solo.params, config, load(config.data)).nats,
+            "written": [
+                generate.generate(params, [[1, 2, 3], [4]], config.model, 258, 257, 32, 8)
+                for params in (placed.params, solo.params)
+            ],
         }
     config, how = CASES["fsdp=8"]
     first, placed, _ = train(config, 12)
@@ -114,6 +118,7 @@ def test_a_mesh_gives_the_losses_and_parameters_of_one_device(name, found):
     assert found[name]["losses"] < 1e-5
     assert found[name]["params"] < 1e-5
     assert found[name]["loss_over_mesh"] == pytest.approx(found[name]["loss_alone"], abs=1e-5)
+    assert found[name]["written"][0] == found[name]["written"][1]
 
 
 @pytest.mark.slow
@@ -165,7 +170,7 @@ TOKENS = ["train", "--tokens", "100000", "--data.source", "synthetic"]
         (["--mesh", "tensor=8"], "--mesh: tensor should divide 4 heads, is 8"),
         (["--mesh", "fsdp=16", "--model.width", "24"], "--mesh: fsdp should divide width 24, is 16"),
         (["--accumulate", "0"], "--accumulate: should be at least 1, is 0"),
-        (["--mesh", "data=2", "--devices", "2"], "--devices: is the same as --mesh data=N; give one of them"),
+        (["--evaluate-every", "-1"], "--evaluate-every: should be 0 or a number of steps, is -1"),
         (["--out", "x", "--distributed", "auto"], "--distributed: needs --mesh"),
         (["--distributed", "off"], "--out: is missing; the run folder"),
         (["--model.width", "30"], "lab train: model.heads: should divide width 30, is 4"),

@@ -9,7 +9,7 @@ import pytest
 
 from lab.config import ModelConfig
 from lab.errors import InputError
-from lab.execution import Execution
+from lab.execution import Execution, MeshShape
 from lab.machine import speed
 from lab.model import kernels
 from lab.runs import loop
@@ -57,12 +57,13 @@ def solo(pair, synthetic):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "count"),
-    [("devices", 2), ("pmap", 2), ("vmap", 2), ("vmap", 1), ("data", 2), ("data, in parts", 2)],
+    [("devices", 2), ("pmap", 2), ("vmap", 2), ("vmap", 1), ("mesh", 2), ("mesh, in parts", 2)],
 )
 def test_fifty_steps_are_those_of_the_solo_run(mode, count, pair, solo, synthetic):
     devices = jax.devices()[:count]
-    runs = pair[:1] if mode.startswith("data") else pair
-    how = Execution(accumulate=2, remat=True) if "parts" in mode else Execution()
+    runs = pair[:1] if mode.startswith("mesh") else pair
+    over = MeshShape(data=2 if mode.startswith("mesh") else 1)
+    how = Execution(over, accumulate=2, remat=True) if "parts" in mode else Execution(over)
     states, losses = fifty(synthetic, mode.split(",")[0], runs, devices, how)
     for state, lines, ((alone,), (expected,)) in zip(states, losses, solo, strict=False):
         if mode == "devices":

@@ -29,7 +29,8 @@ def same_bits(a, b) -> bool:
 
 
 def losses(folder):
-    return [(line["step"], line["loss_nats"]) for line in RunFolder(folder).metrics() if "loss_nats" in line]
+    lines = [line for line in RunFolder(folder).metrics() if "kind" not in line]
+    return [(line["step"], line["loss_nats"]) for line in lines if "loss_nats" in line]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,22 @@ def test_a_large_state_is_saved_in_parts_and_goes_on_on_other_devices(
     rows = [RunFolder(one).result()["row"]["loss_nats"] for one in (target, folder)]
     assert rows[0] == pytest.approx(rows[1], abs=1e-5)
     assert not list((target / "checkpoints").glob("*"))
+
+
+def test_validation_on_the_way_is_recorded_and_changes_nothing(straight, synthetic, tmp_path):
+    config, folder = straight
+    loop.run([job(config, tmp_path / "seen")], synthetic, how=Execution(evaluate_every=30))
+    seen = RunFolder(tmp_path / "seen")
+    (line,) = (line for line in seen.metrics() if line.get("kind") == "val")
+    assert (line["step"], line["tokens"]) == (40, 40 * config.batch_tokens)
+    rows = [one.result()["row"] for one in (seen, RunFolder(folder))]
+    for name in ("loss_nats", "loss_se", "train_loss_nats"):
+        assert rows[0][name] == rows[1][name]
+    assert rows[0]["loss_nats"] < line["loss_nats"] < losses(folder)[0][1]
+    assert losses(tmp_path / "seen") == losses(folder)
+    bits = [final(config, synthetic.vocab_size, one) for one in (tmp_path / "seen", folder)]
+    assert same_bits(*bits)
+    assert "evaluate" in [cost["phase"] for cost in seen.costs() if cost["step"] == 40]
 
 
 def test_a_branch_has_the_bits_of_the_straight_run(straight, synthetic, tmp_path):

@@ -4,6 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from lab.errors import InputError
+from lab.execution import Execution, MeshShape
 from lab.training import optimizer, pack, train
 
 K = 10
@@ -16,7 +18,8 @@ def batches(synthetic, tiny):
 
 def advance(config, synthetic, batches, n=K, mode="serial", runs=None):
     runs = runs or [config]
-    p = pack.Pack(config, synthetic.vocab_size, mode, len(runs))
+    how = Execution(MeshShape(data=2 if mode == "mesh" else 1))
+    p = pack.Pack(config, synthetic.vocab_size, mode, len(runs), how=how)
     placed = p.put([train.initial_state(c, synthetic.vocab_size) for c in runs])
     placed, metrics = p.advance(placed, *batches, n, [optimizer.hyper(c) for c in runs])
     return [p.get(placed, r) for r in range(len(runs))], [np.asarray(m.loss_nats) for m in metrics]
@@ -66,12 +69,12 @@ def test_unscored_targets_do_not_count(tiny, synthetic, batches):
     small = replace(tiny, batch=tiny.batch // 2)
     _, (expected,) = advance(small, synthetic, (inputs[:, : small.batch], targets[:, : small.batch]))
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
-    (whole,), (spread_losses,) = advance(tiny, synthetic, (inputs, half), mode="data")
+    (whole,), (spread_losses,) = advance(tiny, synthetic, (inputs, half), mode="mesh")
     np.testing.assert_allclose(spread_losses, losses, rtol=1e-5)
     assert largest_difference(whole.params, a.params) < 1e-5
 
 
-@pytest.mark.parametrize("mode", ["serial", "data"])
+@pytest.mark.parametrize("mode", ["serial", "mesh", "pmap"])
 def test_a_program_takes_calls_of_other_lengths(mode, tiny, synthetic, batches):
     (three,), _ = advance(tiny, synthetic, [a[:3] for a in batches], n=3, mode=mode)
     (ten,), _ = advance(tiny, synthetic, batches, n=3, mode=mode)
@@ -122,5 +125,5 @@ def test_twenty_learning_rates_and_three_seeds_compile_once(tiny, synthetic, bat
 def test_a_pack_that_does_not_fit_is_refused(tiny, synthetic):
     with pytest.raises(ValueError, match="3 runs do not fit 2 devices"):
         pack.Pack(tiny, synthetic.vocab_size, "pmap", 3)
-    with pytest.raises(ValueError, match="divisible by 2"):
-        pack.Pack(replace(tiny, batch=7), synthetic.vocab_size, "data")
+    with pytest.raises(InputError, match="7 sequences cannot be cut into 2 equal parts"):
+        pack.Pack(replace(tiny, batch=7), synthetic.vocab_size, "mesh", how=Execution(MeshShape(data=2)))

@@ -62,9 +62,9 @@ def test_what_lies_in_a_folder_without_its_specification_is_not_taken_for_this_r
 
 
 def test_two_devices_give_the_loss_of_one(trained, tmp_path):
-    done = lab("train", "--out", tmp_path / "two", *TRAIN, "--devices", "2", "--json")
+    done = lab("train", "--out", tmp_path / "two", *TRAIN, "--mesh", "data=2", "--json")
     row = json.loads(done.stdout)["row"]
-    assert row["pack"] == "data"
+    assert row["pack"] == "mesh"
     assert row["loss_nats"] == pytest.approx(trained[1]["row"]["loss_nats"], abs=1e-3)
 
 
