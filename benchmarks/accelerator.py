@@ -21,6 +21,7 @@ from pathlib import Path
 from unittest import mock
 
 from lab import python
+from lab.bench.peer import PEER
 from lab.machine import devices
 
 _VOCAB = 258
@@ -266,17 +267,28 @@ def peer(shape, sizes: Sizes, clock: Clock) -> dict:
     """What torch reaches on the same shape here, or why it was not asked."""
     width, layers, batch = shape
     spec = {"width": width, "layers": layers, "heads": max(1, width // 64), "batch": batch}
-    spec |= {"context": sizes.context, "vocab": sizes.vocab, "seconds": sizes.seconds}
-    call = python.command(str(Path(__file__).with_name("accelerator_peer.py")), json.dumps(spec))
+    spec |= {"context": sizes.context, "vocab": sizes.vocab, "accelerated": True}
+    call = python.command(str(PEER), json.dumps(spec))
     try:
         done = subprocess.run(
-            call, capture_output=True, text=True, timeout=max(1, clock.left()), env=python.environment()
+            call,
+            input=f"{sizes.seconds}\n",
+            capture_output=True,
+            text=True,
+            timeout=max(1, clock.left()),
+            env=python.environment(),
         )
     except subprocess.TimeoutExpired:
         return {"peer": "torch", "left_out": "no time left"}
     if done.returncode:
         return {"peer": "torch", "left_out": (done.stderr.strip().splitlines() or ["no message"])[-1]}
-    return {"peer": "torch", **json.loads(done.stdout.splitlines()[-1])}
+    about, found = map(json.loads, done.stdout.splitlines()[-2:])
+    return {
+        "peer": "torch",
+        **about,
+        "tokens_per_s": found["tokens"] / found["seconds"],
+        "loss": found["loss"],
+    }
 
 
 def main(toy: bool, seconds: float) -> int:

@@ -7,14 +7,16 @@ decoder (no rotary turn, no separate head). Started as a process of its own:
     python torch_peer.py '{"width": 64, "layers": 4, "heads": 4, "context": 128, "vocab": 256, "batch": 8,
                         "threads": 1, "compiled": false}'
 
-With ``"steps"`` in it, it trains so many steps and ends. Else it answers ``{}`` once it is warm, and each
-line ``SECONDS`` on standard input is one measurement, answered by a line of JSON:
-``{"tokens": ..., "seconds": ..., "loss": ...}``.
+``"accelerated": true`` instead of threads: on the GPU where torch has one, compiled there, activations in
+bfloat16. With ``"steps"`` in it, it trains so many steps and ends. Else it answers once it is warm, ``{}`` or
+the device and whether it compiled. Then each line ``SECONDS`` on standard input is one measurement, answered
+by a line of JSON: ``{"tokens": ..., "seconds": ..., "loss": ...}``.
 """
 
 import json
 import sys
 import time
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -62,35 +64,47 @@ class GPT(nn.Module):
 
 
 def main(spec: dict) -> None:
-    torch.set_num_threads(spec["threads"])
+    accelerated = spec.get("accelerated", False)
+    device = "cuda" if accelerated and torch.cuda.is_available() else "cpu"
+    if accelerated:
+        torch.set_float32_matmul_precision("high")
+    else:
+        torch.set_num_threads(spec["threads"])
     torch.manual_seed(0)
-    model = GPT(spec["width"], spec["layers"], spec["heads"], spec["context"], spec["vocab"])
+    model = GPT(spec["width"], spec["layers"], spec["heads"], spec["context"], spec["vocab"]).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), fused=True)
-    run = torch.compile(model) if spec["compiled"] else model
-    tokens = torch.randint(spec["vocab"], (64, spec["batch"], spec["context"] + 1))
+    compiled = spec.get("compiled", device == "cuda")
+    run = torch.compile(model) if compiled else model
+    tokens = torch.randint(spec["vocab"], (64, spec["batch"], spec["context"] + 1), device=device)
+    together = 20 if device == "cuda" else 1  # steps that are started before they are waited for
 
     def step(i: int) -> torch.Tensor:
         batch = tokens[i % len(tokens)]
-        loss = run(batch[:, :-1], batch[:, 1:])
+        with torch.autocast(device, torch.bfloat16) if accelerated else nullcontext():
+            loss = run(batch[:, :-1], batch[:, 1:])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         return loss
 
-    for i in range(spec.get("steps", 5)):
-        loss = step(i)
+    def steps(first: int, count: int) -> float:
+        for i in range(count):
+            loss = step(first + i)
+        return loss.item()  # which waits for the device
+
+    warm = steps(0, spec.get("steps", 5))
     if "steps" in spec:
-        print(json.dumps({"loss": loss.item()}))
+        print(json.dumps({"loss": warm}))
         return
-    print("{}", flush=True)
+    print(json.dumps({"device": device, "compiled": compiled} if accelerated else {}), flush=True)
     for line in sys.stdin:
-        started, steps, until = time.perf_counter(), 0, float(line)
-        while (elapsed := time.perf_counter() - started) < until or steps == 0:
-            loss = step(steps)
-            steps += 1
-        done = steps * spec["batch"] * spec["context"]
-        print(json.dumps({"tokens": done, "seconds": elapsed, "loss": loss.item()}), flush=True)
+        started, done, until = time.perf_counter(), 0, float(line)
+        while (elapsed := time.perf_counter() - started) < until or done == 0:
+            loss = steps(done, together)
+            done += together
+        told = {"tokens": done * spec["batch"] * spec["context"], "seconds": elapsed, "loss": loss}
+        print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def measure() -> dict:
             "loss_over_mesh": evaluate.validate(placed.params, config, load(config.data)).nats,
             "loss_alone": evaluate.validate(solo.params, config, load(config.data)).nats,
             "written": [
-                generate.generate(params, [[1, 2, 3], [4]], config.model, 258, 257, 32, 8)
+                generate.generate(params, [[1, 2, 3], [4]], config.model, 64, 63, 32, 8)
                 for params in (placed.params, solo.params)
             ],
         }
