@@ -38,8 +38,3 @@ def capability(device) -> tuple[int, int] | None:
 def turns_gradients() -> bool:
     """Whether products are faster with gradients computed as transposed ones: XLA's CPU compiler alone."""
     return jax.default_backend() == "cpu"
-
-
-def sums_as_compiled() -> dict | None:
-    """Compiler options with which sums are as the compiler would have them: on CPU alone they are not."""
-    return {"xla_disable_hlo_passes": ""} if jax.default_backend() == "cpu" else None

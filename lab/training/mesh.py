@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from lab.config import ModelConfig, RunConfig
 from lab.execution import AXES, Execution, MeshShape
-from lab.model import kernels, layers
+from lab.model import layers
 from lab.training import train
 
 # end of the key path          kept                  used
@@ -84,7 +84,6 @@ def program(model: ModelConfig, precision: str, vocab: int, mesh: Mesh, how: Exe
         in_shardings=(state, batches, batches, same, same),
         out_shardings=(state, same),
         donate_argnums=0,
-        compiler_options=kernels.sums_as_compiled(),
     )
 
 
