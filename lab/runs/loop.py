@@ -216,11 +216,14 @@ class _Lockstep:
             if step in self.probes:
                 self._probe(step, placed)
             if step in self.validations:
+                self._record(*pending)  # before, so that validation does not count as training
+                pending = None
                 self._validate(step, placed)
             due = time.monotonic() - saved > max(self.hooks.checkpoint_seconds, _SAVING_SHARE * self.saving)
             stop, due = distributed.agree(self.hooks.should_stop() and step < self.end, due)
             if step in self.marks or stop or due:
-                self._record(*pending)
+                if pending:
+                    self._record(*pending)
                 pending = None
                 if step in self.marks:
                     for r in self.alive:
@@ -307,7 +310,7 @@ class _Lockstep:
             about = {"step": step, "tokens": step * job.config.batch_tokens, "kind": "val"}
             self.hooks.check()
             if np.isfinite(loss.nats):  # where it is not, the record of these steps says so
-                job.folder.append_metrics([about | {"loss_nats": loss.nats, "loss_se": loss.se}])
+                self._append(r, [about | {"loss_nats": loss.nats, "loss_se": loss.se}])
         self.clock.book(step, self.alive, "evaluate")
 
     def _save(self, step: int, placed, lasting: bool) -> None:

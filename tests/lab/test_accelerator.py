@@ -8,7 +8,7 @@ import pytest
 
 WITHOUT = """
 import runpy, sys
-for name in ("matplotlib", "pyarrow", "rich", "tyro", "submitit", "ray"):
+for name in ("matplotlib", "pyarrow", "tyro", "submitit", "ray"):
     sys.modules[name] = None  # importing it fails, as where it is not installed
 sys.argv = ["accelerator", "--toy"]
 runpy.run_module("benchmarks.accelerator", run_name="__main__")

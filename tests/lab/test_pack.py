@@ -57,14 +57,13 @@ def solo(pair, synthetic):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "count"),
-    [("devices", 2), ("pmap", 2), ("vmap", 2), ("vmap", 1), ("mesh", 2), ("mesh, in parts", 2)],
+    [("devices", 2), ("pmap", 2), ("vmap", 2), ("vmap", 1), ("mesh", 2)],
 )
 def test_fifty_steps_are_those_of_the_solo_run(mode, count, pair, solo, synthetic):
     devices = jax.devices()[:count]
-    runs = pair[:1] if mode.startswith("mesh") else pair
-    over = MeshShape(data=2 if mode.startswith("mesh") else 1)
-    how = Execution(over, accumulate=2, remat=True) if "parts" in mode else Execution(over)
-    states, losses = fifty(synthetic, mode.split(",")[0], runs, devices, how)
+    runs = pair[:1] if mode == "mesh" else pair
+    how = Execution(MeshShape(data=len(devices) if mode == "mesh" else 1))
+    states, losses = fifty(synthetic, mode, runs, devices, how)
     for state, lines, ((alone,), (expected,)) in zip(states, losses, solo, strict=False):
         if mode == "devices":
             assert apart(state, alone) == 0

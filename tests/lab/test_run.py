@@ -101,7 +101,8 @@ def test_a_large_state_is_saved_in_parts_and_goes_on_on_other_devices(
 
 def test_validation_on_the_way_is_recorded_and_changes_nothing(straight, synthetic, tmp_path):
     config, folder = straight
-    loop.run([job(config, tmp_path / "seen")], synthetic, how=Execution(evaluate_every=30))
+    often = loop.Hooks(checkpoint_seconds=0.0)
+    loop.run([job(config, tmp_path / "seen")], synthetic, hooks=often, how=Execution(evaluate_every=30))
     seen = RunFolder(tmp_path / "seen")
     (line,) = (line for line in seen.metrics() if line.get("kind") == "val")
     assert (line["step"], line["tokens"]) == (40, 40 * config.batch_tokens)
