@@ -86,15 +86,15 @@ def main(argv: list[str] | None = None) -> int:
     quiet = "--quiet" in argv
     argv = [argv[0], *(word for word in argv[1:] if word != "--quiet")]
     with terminal.silent() if quiet and not for_help else nullcontext(sys.stderr) as errors:
-        return _run(verbs[argv[0]][0], argv[1:], as_json and not for_help, errors)
+        return _run(argv[0], verbs[argv[0]][0], argv[1:], as_json and not for_help, errors)
 
 
-def _run(place: str, argv: list[str], as_json: bool, errors: TextIO) -> int:
+def _run(verb: str, place: str, argv: list[str], as_json: bool, errors: TextIO) -> int:
     module, function = place.split(":")
     quiet = errors is not sys.stderr
     try:
         with terminal.heard(as_json or quiet) as told:
-            return getattr(import_module(module), function)(argv) or 0
+            return getattr(import_module(module), function)(_here(verb, argv)) or 0
     except SystemExit as end:
         if end.code != 2:
             raise
@@ -124,6 +124,13 @@ def _wrong(problems: list[str], as_json: bool, errors: TextIO | None = None) -> 
     if as_json:
         print(json.dumps({"errors": problems}))
     return 2
+
+
+def _here(verb: str, argv: list[str]) -> list[str]:
+    """The arguments; for verbs that read stores with a copy on this machine in place of each URL."""
+    if verb in ("run", "worker", "status") or not any(word.startswith(("s3://", "gs://")) for word in argv):
+        return argv
+    return import_module("sweeps.store.copies").arguments(verb, argv)
 
 
 def _help() -> str:
