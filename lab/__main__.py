@@ -32,6 +32,7 @@ VERBS = {
         "eval": ("lab.verbs.evaluate:evaluate", "loss and abilities of a trained model"),
         "compress": ("sweeps.verbs.compression:compress", "what fewer bits and weights do to trained models"),
         "generate": ("lab.verbs.generate:generate", "text from a trained model"),
+        "needle": ("lab.verbs.needle:needle", "what a trained model finds again, by depth and context"),
         "data": ("lab.verbs.data:data", "what a data source holds"),
     },
     "This machine": {

@@ -154,3 +154,10 @@ def test_a_trained_model_is_written_with_a_card(trained, tmp_path):
         assert words in card
     done = lab("export", "--model", folder, "--out", out, code=2)
     assert "is not empty; name a new folder" in done.stderr
+
+
+def test_a_model_that_has_no_words_for_a_needle_says_so(trained):
+    done = lab("needle", trained[0], "--contexts", "8", code=2)
+    assert "a needle can be hidden from models of text and of tasks" in done.stderr
+    done = lab("needle", trained[0], "--depths", "120", code=2)
+    assert "--depths 120: should lie between 0 and 100" in done.stderr
