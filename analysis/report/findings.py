@@ -102,9 +102,15 @@ def _sobriety(study: Study) -> str:
         return ""
     told = [f"{str(one)[:1].upper()}{str(one)[1:]}." for one in found.enough[:5]]
     knee = next((front.knee for front in found.fronts if front.resource == "joules"), None)
-    if knee is not None:
+    if knee is not None and knee is not found.grams:
         where = f"{count(knee.params)} parameters, {count(knee.tokens)} tokens and a loss of {knee.loss:.4g}"
         told.append(f"Beyond {where} energy buys less: the knee of the frontier.")
+    if found.grams is not None:
+        grams, beaten = found.grams, f"{found.beaten} of {len(found.runs)} runs are"
+        told.append(
+            f"{beaten} no better than {grams.run_id}, a model without a network: {grams.loss:.4g} nats from "
+            f"{count(grams.tokens)} tokens."
+        )
     how = "measured" if found.basis == "measured" else "estimated, not measured"
     body = "".join(f"<p>{text(sentence)}</p>" for sentence in told)
     said = f"Of {len(found.runs)} finished runs; energy is {how}. lab energy has the frontiers."

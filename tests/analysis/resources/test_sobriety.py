@@ -116,3 +116,16 @@ def test_the_figure_and_the_verb(store, capsys):
     assert {front["resource"] for front in said["fronts"]} == {"joules", "flops", "bytes", "serving"}
     assert main(["energy", str(store), "--frontier", "--within", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_card_says_who_is_no_better_than_n_grams(store):
+    from analysis.report.findings import findings
+    from analysis.report.study import gather
+
+    (store / "baselines").mkdir()
+    one = {"source": "python-docs", "order": 5, "tokens": 1e6, "ngrams": 100, "bytes": 6000, "loss_nats": 2.1}
+    (store / "baselines" / "abc.json").write_text(json.dumps({**one, "cpu_seconds": 1.5}))
+    page = findings(gather(read(store), draws=0, abilities=False))
+    assert (
+        "2 of 6 runs are no better than 5-grams, a model without a network: 2.1 nats from 1M tokens." in page
+    )
