@@ -49,7 +49,7 @@ def _read(verb: Callable[[list[str]], int]) -> list[str]:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         verb(["--help"])
-    found = re.findall(r"(?<![\w-])--[a-z][\w.-]*[\w]", re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()))
+    found = re.findall(r"(?<![\w-])--[a-z](?:[\w.-]*\w)?", re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()))
     return [name for name in dict.fromkeys(found) if not name.startswith(("--tyro", "--help"))]
 
 
