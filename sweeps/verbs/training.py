@@ -247,7 +247,11 @@ def _work(
         return WRONG_DEVICES
     if log:
         trackers.need(log, "--log")
-    made = plan_of(store.fetch(f"studies/{study.name}") if url_of(study) else study)
+    if url := url_of(study):
+        study = store.fetch(f"studies/{study.name}")
+        if not study.exists():
+            raise InputError(f"{url}: no such study")
+    made = plan_of(study)
 
     from lab.runs.loop import Interrupted
     from sweeps.work import multihost

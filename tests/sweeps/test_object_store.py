@@ -196,6 +196,10 @@ def test_a_killed_worker_is_followed_by_another_and_the_losses_are_those_of_a_lo
         os.kill(pid, signal.SIGKILL)
     first.wait()
     assert held in objects.listing("claims/"), "what it held is held still"
+    assert (
+        f"{bucket}/studies/x.toml: no such"
+        in lab("worker", f"{bucket}/studies/x.toml", "--out", bucket).stderr
+    )
     done = lab("worker", f"{bucket}/studies/small.toml", "--out", bucket)
     assert done.returncode == 0, done.stderr
     assert "taken over, attempt 2" in done.stderr
