@@ -143,3 +143,11 @@ def test_three_hundred_mutated_studies_give_lines_that_name_a_key(data):
         refused += bool(problems)
         assert all(line.startswith("s.toml: ") and line.count(":") >= 2 for line in problems)
     assert refused > 200
+
+
+def test_what_a_study_says_of_its_runs_reaches_them():
+    from sweeps.study.schema import RunOptions
+    from sweeps.work.multihost import alone
+
+    how = alone(RunOptions(memory="ignore", evaluate_every=40))
+    assert (how.memory, how.evaluate_every) == ("ignore", 40)
