@@ -24,6 +24,7 @@ from lab.data import Dataset
 from lab.draws import Draws
 from lab.evaluation import evaluate, metrics
 from lab.model import decoder, layers, parametrization
+from lab.training import mesh as meshes
 
 ITEMS = 128  # of each test set
 REPEATED = 32  # random sequences
@@ -96,11 +97,13 @@ def source_attention(params, config: RunConfig, dataset: Dataset, test: AbilityS
 
 def attention(params, tokens_BxT, config: ModelConfig, vocab: int) -> jax.Array:
     """Attention weights of all layers and heads, (L, B, H, T, T), computed from the model's streams."""
-    return _attention(config, vocab)(params, tokens_BxT)
+    mesh = meshes.of(params)
+    tokens_BxT = tokens_BxT if mesh is None else meshes.put_same(tokens_BxT, mesh)
+    return _attention(config, vocab, mesh)(params, tokens_BxT)
 
 
 @cache
-def _attention(c: ModelConfig, vocab: int):
+def _attention(c: ModelConfig, vocab: int, mesh):
     def rms(x, scale):
         return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6) * scale
 
@@ -122,7 +125,7 @@ def _attention(c: ModelConfig, vocab: int):
             found.append(jax.nn.softmax(jnp.where(jnp.tril(jnp.ones((T, T), bool)), scores, -1e30)))
         return jnp.stack(found)
 
-    return jax.jit(weights)
+    return meshes.over_rows(weights, mesh)
 
 
 def modular_logits(params, config: RunConfig, dataset: Dataset) -> np.ndarray:

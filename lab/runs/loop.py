@@ -298,7 +298,7 @@ class _Lockstep:
         for r in sorted(self.alive):
             job = self.jobs[r]
             about = {"step": step, "tokens": step * job.config.batch_tokens, "kind": "progress"}
-            values = progress_measures.measure(self.pack.get(placed, r).params, job.config, self.dataset)
+            values = progress_measures.measure(self.pack.trained(placed, r), job.config, self.dataset)
             self.hooks.check()
             job.folder.append_metrics([about | value for value in values])
 

@@ -54,11 +54,11 @@ def apart(a, b) -> float:
 def measure() -> dict:
     """Run in a process of its own, which has eight devices."""
     from benchmarks import depth
-    from lab.evaluation import evaluate, generate
+    from lab.evaluation import evaluate, generate, progress_measures
     from lab.model import accounting, memory
     from lab.training import mesh
 
-    found = {}
+    found, data = {}, load(DATA).validation()
     solo_of = {tied: train(config) for tied, config in ((False, PLAIN), (True, TIED))}
     for name, (config, how) in CASES.items():
         p, placed, losses = train(config, mode="mesh", how=how)
@@ -82,6 +82,12 @@ def measure() -> dict:
                 generate.generate(params, [[1, 2, 3], [4]], config.model, 64, 63, 32, 8)
                 for params in (placed.params, solo.params)
             ],
+            "attention": apart(
+                *(
+                    progress_measures.attention(params, data.inputs_WxT[:2], config.model, 64)
+                    for params in (placed.params, solo.params)
+                )
+            ),
         }
     config, how = CASES["fsdp=8"]
     first, placed, _ = train(config, 12)
@@ -118,6 +124,7 @@ def test_a_mesh_gives_the_losses_and_parameters_of_one_device(name, found):
     assert found[name]["losses"] < 1e-5
     assert found[name]["params"] < 1e-5
     assert found[name]["loss_over_mesh"] == pytest.approx(found[name]["loss_alone"], abs=1e-5)
+    assert found[name]["attention"] < 1e-5
     assert found[name]["written"][0] == found[name]["written"][1]
 
 
