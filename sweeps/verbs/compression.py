@@ -6,11 +6,10 @@ from pathlib import Path
 
 import tyro
 
+from analysis.text import dumps
 from lab.compression.encoded import Method
 from lab.errors import InputError
-from sweeps import compression
 from sweeps.arguments import Json, StudyFile
-from sweeps.store.store import Store
 
 
 def compress(argv: list[str]) -> int:
@@ -64,9 +63,11 @@ def _methods(texts: tuple[str, ...]) -> list[Method]:
 def _study(root: Path, chosen: list[Method], windows: int, grids, csv: Path | None, as_json: bool) -> int:
     from lab.machine import devices
 
-    devices.configure()
+    devices.configure()  # before what imports jax
     from lab.compression.scores import METHODS
     from lab.verbs.common import load_data
+    from sweeps import compression
+    from sweeps.store.store import Store
 
     devices.enable_compilation_cache()
     methods = list(dict.fromkeys([Method(), *(chosen or METHODS)]))  # the whole model, beside all others
@@ -84,7 +85,7 @@ def _study(root: Path, chosen: list[Method], windows: int, grids, csv: Path | No
     if csv is not None:
         found.write(csv)
     if as_json:
-        print(json.dumps({**found.to_dict(), "left_out": done.left_out}))
+        print(dumps({**found.to_dict(), "left_out": done.left_out}))
     else:
         print(found)
     return 1 if done.left_out else 0

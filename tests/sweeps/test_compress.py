@@ -156,3 +156,10 @@ def test_a_key_is_of_all_that_changes_a_measurement():
     changed = {"run_id": "c", "data_digest": "d", "loss": 2.1, "method": Method("weights", 5), "windows": 64}
     keys = {compression.key_of(**{**about, name: value}) for name, value in changed.items()}
     assert len(keys | {compression.key_of(**about)}) == 6
+
+
+def test_the_command_works_in_a_process_of_its_own(lab, store):
+    """Where nothing has set up jax yet: it must be set up before whatever imports it."""
+    done = lab("compress", store, "--methods", "weights-4", "--windows", "8", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runs"] == 12
