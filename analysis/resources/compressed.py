@@ -16,6 +16,7 @@ from analysis.errors import InputError
 from analysis.resources.penalty import PenaltyLaw, penalty_law
 from analysis.tables import contents
 from analysis.tables.table import Runs
+from analysis.text import no_formula
 
 if TYPE_CHECKING:
     import pandas
@@ -90,7 +91,7 @@ class Compressed:
 
     def write(self, path: Path) -> None:
         """All penalties as CSV."""
-        files.write_text(path, self.penalties.to_csv(index=False))
+        files.write_text(path, self.penalties.map(no_formula).to_csv(index=False))
 
 
 def growing(weights: pandas.DataFrame, law: PenaltyLaw | None) -> tuple[int, int]:
@@ -165,9 +166,8 @@ def compressed(runs: Runs) -> Compressed:
             latest[key] = line
     if not any(method != "none" for _, method, _ in latest):
         raise InputError(f"{runs.source}: nothing in {FOLDER}/; `lab compress {runs.source}` measures it")
-    names = [
-        name for name in ("grid", "source", "params", "tokens", "seed", "cluster") if name in runs.columns
-    ]
+    names = [name for name in ("grid", "params", "tokens", "seed", "cluster") if name in runs.columns]
+    sources = runs.columns.get("source", np.full(len(runs), None))
     penalties, abilities = [], []
     for (run_id, kind, amount), line in latest.items():
         whole = latest.get((run_id, "none", 0.0))
@@ -175,6 +175,7 @@ def compressed(runs: Runs) -> Compressed:
             continue
         method = kind.replace("_", "-") + ("" if kind in ("none", "prune_2_4") else f"-{amount:g}")
         row = {"run_id": run_id, **{name: runs.columns[name][at[run_id]] for name in names}}
+        row["source"] = str(sources[at[run_id]] or "")
         row |= {"method": method, "kind": kind, "amount": amount, "loss_nats": line["loss_nats"]}
         row |= {name: line[name] for name in ("penalty_nats", "penalty_se", "bytes")}
         row |= {"whole_nats": whole["loss_nats"], "bytes_part": line["bytes"] / whole["bytes"]}

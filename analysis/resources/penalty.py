@@ -79,6 +79,7 @@ def penalty_law(rows: pandas.DataFrame, level: float = 0.95) -> PenaltyLaw:
     """
     penalty, error = rows["penalty_nats"].to_numpy(float), rows["penalty_se"].to_numpy(float)
     told = (penalty > ERRORS * error) & (penalty < MOST)
+    told &= (rows[["params", "tokens"]].to_numpy(float) > 0).all(axis=1)
     amounts = rows["amount"].to_numpy(float)
     bits = tuple(sorted(int(b) for b in set(amounts) if told[amounts == b].mean() >= SHARE))
     among = np.isin(amounts, bits)

@@ -174,3 +174,17 @@ def test_lines_of_anybodys_making_are_skipped(store):
     before = len(compressed(read(store)).penalties)
     path.write_text(path.read_text() + "\n" + "\n".join(map(json.dumps, bad)))
     assert len(compressed(read(store)).penalties) == before
+
+
+def test_rows_without_source_are_no_fault_and_text_is_no_formula(store, tmp_path):
+    paths = list((store / "runs").glob("*/result.json"))
+    for path, source in zip(paths, [None, "=HYPERLINK(1)"] * len(paths), strict=False):
+        found = json.loads(path.read_text())
+        found["row"]["source"] = source
+        path.write_text(json.dumps(found))
+    found = compressed(read(store))
+    assert set(found.penalties["source"]) == {"", "=HYPERLINK(1)"}
+    found.write(tmp_path / "out.csv")
+    text = (tmp_path / "out.csv").read_text()
+    assert "'=HYPERLINK" in text
+    assert ",=HYPERLINK" not in text
