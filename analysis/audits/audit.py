@@ -149,8 +149,7 @@ def audit(
     if exclude_held_out and rows.held_out.all():
         text = f"all {len(rows)} usable rows are marked as held out; --include-held-out takes them in"
         raise InputError(f"{runs.source}: {text}")
-    if exclude_held_out and rows.held_out.any():
-        rows = rows.where(~rows.held_out, "held out for the forecast")
+    rows = rows.without_held_out(exclude_held_out)
     rolled: dict[str, dict[str, Rollout]] = {}
     problems: list[str] = []
     done = progress or (lambda share: None)

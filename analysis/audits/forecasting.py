@@ -71,7 +71,7 @@ def forecast(
         raise InputError(
             f"{runs.source}: all {len(rows)} usable rows are marked as held out; none is left to fit"
         )
-    settings = Settings(rho, bootstrap, method, level, seed, beside(runs))
+    settings = Settings(rho, bootstrap, method, level, seed, beside(runs)).checked()
     first = settings if law != "auto" else replace(settings, bootstrap=0)
     fitted, kept, held, rule, split = _split(rows, holdout_factor, bool(at), chosen, first, runs.source)
     blend: Blend | None = None

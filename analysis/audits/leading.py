@@ -46,16 +46,11 @@ def leading_fit(
 
     Raises InputError when no candidate can be fitted.
     """
-    rho = make_objective(objective, delta, residual, over_weight)
-    if not 0 < level < 1:
-        raise InputError(f"level: {level} is not between 0 and 1")
-    if bootstrap < 0:
-        raise InputError(f"bootstrap: {bootstrap} is not a number of draws")
     runs = as_runs(runs)
-    rows = sample(runs, LAWS["chinchilla"].inputs, noise)
-    if exclude_held_out and rows.held_out.any():
-        rows = rows.where(~rows.held_out, "held out for the forecast")
-    made = fit_leading(rows, runs, Settings(rho, bootstrap, method, level, seed, beside(runs)))
+    rho = make_objective(objective, delta, residual, over_weight)
+    settings = Settings(rho, bootstrap, method, level, seed, beside(runs)).checked()
+    rows = sample(runs, LAWS["chinchilla"].inputs, noise).without_held_out(exclude_held_out)
+    made = fit_leading(rows, runs, settings)
     return calibrated(made, calibrate, bootstrap, method, seed) if calibrate else made
 
 

@@ -10,37 +10,27 @@ from analysis.costs.ledger import Ledger
 from analysis.costs.published import Again
 from analysis.text import number, table
 
+# The columns of a published table computed again: heading, key of a row, format.
+LLAMA = (
+    ("GPU-hours", "gpu_hours", ",.0f"),
+    ("MWh", "computed_mwh", ".1f"),
+    ("published", "mwh", ".0f"),
+    ("t CO2eq", "computed_tonnes", ".1f"),
+    ("published", "tonnes", ".0f"),
+)
+PARITY = (
+    ("training kWh", "training_kwh", ",.0f"),
+    ("finetuning kWh", "finetuning_kwh", ",.0f"),
+    ("kWh an inference", "inference_kwh", ".1e"),
+    ("inferences", "computed", ",.0f"),
+    ("published", "inferences", ",.0f"),
+)
 
-def llama_text(again: Again) -> str:
-    rows = [
-        (
-            row["name"],
-            f"{row['gpu_hours']:,.0f}",
-            f"{row['computed_mwh']:.1f}",
-            f"{row['mwh']:.0f}",
-            f"{row['computed_tonnes']:.1f}",
-            f"{row['tonnes']:.0f}",
-        )
-        for row in again.rows
-    ]
-    head = ("", "GPU-hours", "MWh", "published", "t CO2eq", "published")
-    return _page(again, table(rows, head))
 
-
-def parity_text(again: Again) -> str:
-    rows = [
-        (
-            row["name"],
-            f"{row['training_kwh']:,.0f}",
-            f"{row['finetuning_kwh']:,.0f}",
-            f"{row['inference_kwh']:.1e}",
-            f"{row['computed']:,.0f}",
-            f"{row['inferences']:,.0f}",
-        )
-        for row in again.rows
-    ]
-    head = ("", "training kWh", "finetuning kWh", "kWh an inference", "inferences", "published")
-    return _page(again, table(rows, head))
+def again_text(again: Again, columns: Sequence[tuple[str, str, str]]) -> str:
+    rows = [(row["name"], *(format(row[key], form) for _, key, form in columns)) for row in again.rows]
+    body = table(rows, ("", *(heading for heading, _, _ in columns)))
+    return "\n".join((again.title, body, *(f"  {note}" for note in again.notes)))
 
 
 def countries_text() -> str:
@@ -76,10 +66,6 @@ def footprints_text(found: Sequence[Footprint], inferences: float | None, money:
     ]
     said += [f"  {name}: {EQUIVALENTS[name]}" for name in names]
     return "\n".join((table(rows, head), *said))
-
-
-def _page(again: Again, body: str) -> str:
-    return "\n".join((again.title, body, *(f"  {note}" for note in again.notes)))
 
 
 def ledger_text(found: Ledger, name: str) -> str:

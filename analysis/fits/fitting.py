@@ -61,16 +61,10 @@ def fit(
     Raises InputError for tables from which the law cannot be determined, naming why.
     """
     law = find(law)
-    rho = make_objective(objective, delta, residual, over_weight)
-    if not 0 < level < 1:
-        raise InputError(f"level: {level} is not between 0 and 1")
-    if bootstrap < 0:
-        raise InputError(f"bootstrap: {bootstrap} is not a number of draws")
     runs = as_runs(runs)
-    rows = sample(runs, law.inputs, noise)
-    if exclude_held_out and rows.held_out.any():
-        rows = rows.where(~rows.held_out, "held out for the forecast")
-    settings = Settings(rho, bootstrap, method, level, seed, beside(runs))
+    rho = make_objective(objective, delta, residual, over_weight)
+    settings = Settings(rho, bootstrap, method, level, seed, beside(runs)).checked()
+    rows = sample(runs, law.inputs, noise).without_held_out(exclude_held_out)
     made = fit_sample(rows, law, runs.source, settings)
     if not calibrate:
         return made
@@ -92,6 +86,14 @@ class Settings:
     level: float = 0.95
     seed: int = 0
     kept: Kept | None = field(default=None, compare=False, repr=False)
+
+    def checked(self) -> Settings:
+        """These settings; InputError where they are no level or no number of draws."""
+        if not 0 < self.level < 1:
+            raise InputError(f"level: {self.level} is not between 0 and 1")
+        if self.bootstrap < 0:
+            raise InputError(f"bootstrap: {self.bootstrap} is not a number of draws")
+        return self
 
 
 def without_draws(settings: Settings) -> Settings:

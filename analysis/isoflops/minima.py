@@ -56,9 +56,7 @@ def isoflop(
     if method not in ("auto", *METHODS):
         raise InputError(f"method: {method!r} is none of auto, {', '.join(METHODS)}")
     runs = as_runs(runs)
-    rows = sample(runs, ("params", "tokens", "flops"))
-    if exclude_held_out and rows.held_out.any():
-        rows = rows.where(~rows.held_out, "held out for the forecast")
+    rows = sample(runs, ("params", "tokens", "flops")).without_held_out(exclude_held_out)
     return minima_of(rows, runs.source, method, law, bootstrap, level, seed)
 
 
@@ -357,9 +355,7 @@ def envelope(runs: Any, exclude_held_out: bool = False) -> Envelope:
     Raises InputError when the table has no usable row.
     """
     rows = sample(as_runs(runs), ("params", "tokens", "flops"))
-    if exclude_held_out and rows.held_out.any():
-        rows = rows.where(~rows.held_out, "held out for the forecast")
-    return envelope_of(rows)
+    return envelope_of(rows.without_held_out(exclude_held_out))
 
 
 def envelope_of(rows: Sample) -> Envelope:

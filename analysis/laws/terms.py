@@ -45,6 +45,31 @@ def free(base: Law) -> tuple[Parameter, ...]:
     return base.plain if isinstance(base, CoupledLaw) else base.parameters
 
 
+def on_base(
+    base: Law,
+    suffix: str,
+    function: Callable[[Mapping[str, Any], Mapping[str, Any]], Any],
+    inputs: Sequence[str],
+    parameters: Sequence[Parameter],
+    formula: str,
+    source: str,
+    unscaled: Sequence[str] = (),
+) -> FormulaLaw:
+    """The law `function`, whose inputs and parameters come behind those of the base law that it nests."""
+    return FormulaLaw(
+        f"{base.name}-{suffix}",
+        function,
+        (*base.inputs, *inputs),
+        (*free(base), *parameters),
+        formula,
+        f"{base.source}; {source}",
+        base.absolute,
+        base.alike,
+        base,
+        unscaled=(*base.unscaled, *unscaled),
+    )
+
+
 def _names(base: Law, names: Sequence[str], axis: str) -> list[str]:
     """The names, with the axis behind all of them where the base law has one already."""
     taken = set(names) & set(base.names)
@@ -68,23 +93,19 @@ def mistuned(base: Law, axis: str = "learning_rate") -> FormulaLaw:
 
     formula = base.formula.removeprefix("loss = ")
     signed = {"low": -3.0, "high": 3.0, "start": (-0.8, 0.8)}
-    return FormulaLaw(
-        f"{base.name}-{short}",
+    return on_base(
+        base,
+        short,
         loss,
-        (*base.inputs, axis),
+        (axis,),
         (
-            *free(base),
             Parameter(k, high=2.0, start=(0.0, 0.2)),
             Parameter(c, True, {axis: 1, "params": f"-{a}", "tokens": f"-{b}"}, -30.0, 30.0, (-2.0, 2.0)),
             Parameter(a, **signed),
             Parameter(b, **signed),
         ),
         f"loss = ({formula}) (1 + {k} log({axis}/({c} params^{a} tokens^{b}))^2)",
-        f"{base.source}; quadratic in log rate: Li et al. 2025, arXiv 2503.04715, section 3",
-        base.absolute,
-        base.alike,
-        base,
-        unscaled=base.unscaled,
+        "quadratic in log rate: Li et al. 2025, arXiv 2503.04715, section 3",
     )
 
 
@@ -117,18 +138,14 @@ def low_precision(base: Law, axes: Sequence[str] = ("bits",)) -> FormulaLaw:
         if cube
         else " ".join(f"(1 - exp(-{axis}/{name}))" for name, axis in zip(names, axes, strict=True))
     )
-    suffix = "precision" if cube else "precisions"
-    return FormulaLaw(
-        f"{base.name}-{suffix}",
-        loss,
-        (*base.inputs, *axes),
-        (*free(base), *limits),
-        base.formula.replace("params", "params'") + f", params' = params {factor}",
-        f"{base.source}; Kumar et al. 2024, arXiv 2411.04330, equation 5",
-        base.absolute,
-        base.alike,
+    return on_base(
         base,
-        unscaled=base.unscaled,
+        "precision" if cube else "precisions",
+        loss,
+        axes,
+        limits,
+        base.formula.replace("params", "params'") + f", params' = params {factor}",
+        "Kumar et al. 2024, arXiv 2411.04330, equation 5",
     )
 
 
@@ -143,23 +160,19 @@ def quantised(base: Law, axis: str = "bits_after") -> FormulaLaw:
         power = p["d"] * jets.log(x["tokens"]) - p["n"] * jets.log(x["params"]) - x[axis] / p["gamma_after"]
         return inner(p, x) + p["C_after"] * jets.exp(power)
 
-    return FormulaLaw(
-        f"{base.name}-quantised",
+    return on_base(
+        base,
+        "quantised",
         loss,
-        (*base.inputs, axis),
+        (axis,),
         (
-            *free(base),
             coefficient("C_after", {"loss": 1, "tokens": "-d", "params": "n"}),
             Parameter("d", high=4.0, start=(0.1, 1.0)),
             Parameter("n", high=4.0, start=(0.1, 1.0)),
             Parameter("gamma_after", True, {axis: 1}, -8.0, 5.0, (-3.0, 1.0)),
         ),
         f"{base.formula} + C_after*tokens^d/params^n*exp(-{axis}/gamma_after)",
-        f"{base.source}; Kumar et al. 2024, arXiv 2411.04330, equation 2",
-        base.absolute,
-        base.alike,
-        base,
-        unscaled=base.unscaled,
+        "Kumar et al. 2024, arXiv 2411.04330, equation 2",
     )
 
 

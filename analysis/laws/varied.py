@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from analysis.laws import jets
 from analysis.laws.law import FormulaLaw, Law, Parameter, SumLaw, Term, coefficient
-from analysis.laws.terms import formula_of, free
+from analysis.laws.terms import formula_of, on_base
 
 # A rate in logs, of either sign; and a scale that lies within e^30 of the table's own.
 _SIGNED = {"low": -12.0, "high": 12.0, "start": (-1.0, 1.0)}
@@ -29,22 +29,19 @@ def experts(base: Law) -> FormulaLaw:
     interaction, so that routing stops to pay at params_limit.
     """
     inner = formula_of(base)
-    return FormulaLaw(
-        f"{base.name}-experts",
+    return on_base(
+        base,
+        "experts",
         lambda p, x: inner(p, {**x, "params": _worth(p, x, "params", "g", "params_limit")}),
-        (*base.inputs, "experts"),
+        ("experts",),
         (
-            *free(base),
             Parameter("g", high=2.0, start=(0.0, 0.2)),
             Parameter("params_limit", True, {"params": 1}, -30.0, 30.0, (-2.0, 8.0)),
         ),
         base.formula.replace("params", "params'")
         + ", params' = params experts^(g log(params_limit/params)); experts are numbers, not in units",
-        f"{base.source}; Clark et al. 2022, arXiv 2202.01169, equation 2, as effective params (section 4.2)",
-        base.absolute,
-        base.alike,
-        base,
-        unscaled=(*base.unscaled, "experts"),
+        "Clark et al. 2022, arXiv 2202.01169, equation 2, as effective params (section 4.2)",
+        unscaled=("experts",),
     )
 
 
@@ -57,12 +54,12 @@ def mixture_of_experts(base: Law) -> FormulaLaw:
         tokens = _worth(p, x, "tokens", "h", "tokens_limit")
         return inner(p, {**x, "params": params, "tokens": tokens})
 
-    return FormulaLaw(
-        f"{base.name}-moe",
+    return on_base(
+        base,
+        "moe",
         loss,
-        (*base.inputs, "experts"),
+        ("experts",),
         (
-            *free(base),
             Parameter("g", low=-2.0, high=2.0, start=(-0.1, 0.2)),
             Parameter("params_limit", True, {"params": 1}, -30.0, 30.0, (-2.0, 8.0)),
             Parameter("h", low=-2.0, high=2.0, start=(-0.1, 0.2)),
@@ -70,11 +67,8 @@ def mixture_of_experts(base: Law) -> FormulaLaw:
         ),
         base.formula.replace("params", "params'").replace("tokens", "tokens'")
         + ", params' = params experts^(g log(params_limit/params)), tokens' alike with h",
-        f"{base.source}; Ludziejewski et al. 2025, arXiv 2502.05172, equation 5 (params are the active ones)",
-        base.absolute,
-        base.alike,
-        base,
-        unscaled=(*base.unscaled, "experts"),
+        "Ludziejewski et al. 2025, arXiv 2502.05172, equation 5 (params are the active ones)",
+        unscaled=("experts",),
     )
 
 
@@ -85,21 +79,17 @@ def vocabulary(base: Law) -> FormulaLaw:
     (the publication's; that may be negative, and then has no logarithm).
     """
     inner = formula_of(base)
-    return FormulaLaw(
-        f"{base.name}-vocab",
+    return on_base(
+        base,
+        "vocab",
         lambda p, x: inner(p, x) + jets.exp(jets.log(p["C_vocab"]) - p["nu"] * jets.log(x["vocab_params"])),
-        (*base.inputs, "vocab_params"),
+        ("vocab_params",),
         (
-            *free(base),
             coefficient("C_vocab", {"loss": 1, "vocab_params": "nu"}),
             Parameter("nu", **_EXPONENT),
         ),
         f"{base.formula} + C_vocab/vocab_params^nu",
-        f"{base.source}; Tao et al. 2024, arXiv 2407.13623, equation 7",
-        base.absolute,
-        base.alike,
-        base,
-        unscaled=base.unscaled,
+        "Tao et al. 2024, arXiv 2407.13623, equation 7",
     )
 
 
@@ -110,51 +100,44 @@ def parallel_streams(base: Law) -> FormulaLaw:
     def loss(p, x):
         return inner(p, {**x, "params": x["params"] * (1.0 + p["k_streams"] * jets.log(x["streams"]))})
 
-    return FormulaLaw(
-        f"{base.name}-parallel",
-        loss,
-        (*base.inputs, "streams"),
-        (*free(base), Parameter("k_streams", high=10.0, start=(0.0, 1.0))),
-        base.formula.replace("params", "params'") + ", params' = params (1 + k_streams log streams)",
-        f"{base.source}; Chen et al. 2025, arXiv 2505.10475, equation 5",
-        base.absolute,
-        base.alike,
+    return on_base(
         base,
-        unscaled=(*base.unscaled, "streams"),
+        "parallel",
+        loss,
+        ("streams",),
+        (Parameter("k_streams", high=10.0, start=(0.0, 1.0)),),
+        base.formula.replace("params", "params'") + ", params' = params (1 + k_streams log streams)",
+        "Chen et al. 2025, arXiv 2505.10475, equation 5",
+        unscaled=("streams",),
     )
 
 
 def mixed(base: Law) -> FormulaLaw:
     """The base law plus k exp(t share): what a share of the training data, from 0 to 1, does to the loss."""
     inner = formula_of(base)
-    return FormulaLaw(
-        f"{base.name}-mixture",
-        lambda p, x: inner(p, x) + jets.exp(jets.log(p["k"]) + p["t"] * jets.log(x["exp_share"])),
-        (*base.inputs, "exp_share"),
-        (*free(base), coefficient("k", {"loss": 1, "exp_share": "-t"}), Parameter("t", **_SIGNED)),
-        f"{base.formula} + k*exp(t*share); exp_share is exp(share)",
-        f"{base.source}; Ye et al. 2024, arXiv 2403.16952, equation 1, with the base law for its constant",
-        base.absolute,
-        base.alike,
+    return on_base(
         base,
-        unscaled=base.unscaled,
+        "mixture",
+        lambda p, x: inner(p, x) + jets.exp(jets.log(p["k"]) + p["t"] * jets.log(x["exp_share"])),
+        ("exp_share",),
+        (coefficient("k", {"loss": 1, "exp_share": "-t"}), Parameter("t", **_SIGNED)),
+        f"{base.formula} + k*exp(t*share); exp_share is exp(share)",
+        "Ye et al. 2024, arXiv 2403.16952, equation 1, with the base law for its constant",
     )
 
 
 def arm(base: Law) -> FormulaLaw:
     """The base law times exp(t arm): by how much a change (arm 1) moves the loss of runs without it (0)."""
     inner = formula_of(base)
-    return FormulaLaw(
-        f"{base.name}-arm",
-        lambda p, x: inner(p, x) * jets.exp(p["t_arm"] * jets.log(x["exp_arm"])),
-        (*base.inputs, "exp_arm"),
-        (*free(base), Parameter("t_arm", low=-3.0, high=3.0, start=(-0.1, 0.1))),
-        f"loss = ({base.formula.removeprefix('loss = ')}) exp(t_arm arm); exp_arm is exp(arm)",
-        f"{base.source}; a factor for a yes or no, so that two arms share the law's other parameters",
-        base.absolute,
-        base.alike,
+    return on_base(
         base,
-        unscaled=(*base.unscaled, "exp_arm"),
+        "arm",
+        lambda p, x: inner(p, x) * jets.exp(p["t_arm"] * jets.log(x["exp_arm"])),
+        ("exp_arm",),
+        (Parameter("t_arm", low=-3.0, high=3.0, start=(-0.1, 0.1)),),
+        f"loss = ({base.formula.removeprefix('loss = ')}) exp(t_arm arm); exp_arm is exp(arm)",
+        "a factor for a yes or no, so that two arms share the law's other parameters",
+        unscaled=("exp_arm",),
     )
 
 

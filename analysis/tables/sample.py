@@ -59,6 +59,12 @@ class Sample:
             excluded=tuple(sorted((*self.excluded, *out), key=lambda item: item.row)),
         )
 
+    def without_held_out(self, exclude: bool = True) -> Sample:
+        """The rows that the table does not mark as held out; all of them where `exclude` is false."""
+        if not exclude or not self.held_out.any():
+            return self
+        return self.where(~self.held_out, "held out for the forecast")
+
 
 def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str = "") -> Sample:
     """Rows with status ok, a positive finite loss and positive finite inputs, within 1e-100 to 1e100.

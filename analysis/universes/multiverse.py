@@ -172,10 +172,7 @@ def multiverse(
 
 
 def _rows(runs: Runs, exclude_held_out: bool) -> Sample:
-    rows = sample(runs, ("params", "tokens", "flops"))
-    if exclude_held_out and rows.held_out.any():
-        rows = rows.where(~rows.held_out, "held out for the forecast")
-    return rows
+    return sample(runs, ("params", "tokens", "flops")).without_held_out(exclude_held_out)
 
 
 def counts(runs: Runs) -> dict[str, np.ndarray]:

@@ -114,7 +114,7 @@ def _published(options: EnergyOptions, factor: Carbon | None) -> int:
     from analysis.costs.energy import check, check_pue
 
     if options.what == "parity":
-        found, text = published.parity_table(), show.parity_text
+        found, columns = published.parity_table(), show.PARITY
     else:
         if len(options.watts) > 1:
             raise InputError("--watts: one number for the table")
@@ -122,10 +122,10 @@ def _published(options: EnergyOptions, factor: Carbon | None) -> int:
         pue = published.LLAMA_PUE if options.pue is None else options.pue
         check({"--watts": watts})
         check_pue(pue)
-        found, text = published.llama_table(watts, pue, factor or published.LLAMA_CARBON), show.llama_text
+        found, columns = published.llama_table(watts, pue, factor or published.LLAMA_CARBON), show.LLAMA
     if options.json:
         return print_json(found.to_dict())
-    print(text(found))
+    print(show.again_text(found, columns))
     return 0
 
 

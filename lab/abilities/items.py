@@ -25,9 +25,8 @@ class Items:
     prompts_NxP: np.ndarray  # uint8
     answers_NxA: np.ndarray  # uint8
     difficulty_N: np.ndarray  # int64; what it measures is said by the task
-    identity_N: (
-        np.ndarray
-    )  # uint64; items of one identity give each other away, so the split keeps them together
+    # uint64; items of one identity give each other away, so the split keeps them together
+    identity_N: np.ndarray
     # name -> int64 (N,): length, depth, ...; `source` is the place in the prompt of the answer's first symbol
     factors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -65,9 +64,8 @@ class Task:
     difficulty: str  # what `Items.difficulty_N` measures
     source: str  # publication
     answer_entropy: float = 0.0  # nats of the answer given the prompt
-    instruction: str = (
-        ""  # words in the symbols of the alphabet that stand for the tag in the instruction form
-    )
+    # words in the symbols of the alphabet that stand for the tag in the instruction form
+    instruction: str = ""
     choices: tuple[int, ...] = ()  # the symbols an answer of one symbol is chosen from
     scratch_length: int = 0  # symbols of the answer that are working, up to and with its last `=`
     given: tuple[int, ...] = ()  # places of the answer that are read, not asked for

@@ -84,15 +84,7 @@ def _nanogpt(path: Path, text: str, given: Given) -> list[dict]:
     per_step = _last(text, rf"tokens per iteration will be: {_NUMBER}")
     params = given.params or (counted and counted * 1e6)
     per_step = given.tokens_per_step or per_step
-    problems = []
-    if params is None and not given.models:
-        problems.append(
-            f"{path}: does not say the number of parameters; give --params, or --models NAME=SIZE"
-        )
-    if per_step is None:
-        problems.append(f"{path}: does not say the tokens per iteration; give --tokens-per-step")
-    if problems:
-        raise InputError(*problems)
+    _check(path, given, params, per_step is not None, "tokens per iteration")
     return [
         {
             "name": run_name(path),
@@ -129,15 +121,7 @@ def _nanochat(path: Path, text: str, given: Given) -> list[dict]:
     ended = _last(text, rf"^step \d++/{_STEP}\b")
     if per_step is None and total and ended:
         per_step = total / ended
-    problems = []
-    if params is None and not given.models:
-        problems.append(
-            f"{path}: does not say the number of parameters; give --params, or --models NAME=SIZE"
-        )
-    if per_step is None and not (total and iterations):
-        problems.append(f"{path}: does not say the batch size in tokens; give --tokens-per-step")
-    if problems:
-        raise InputError(*problems)
+    _check(path, given, params, bool(per_step or (total and iterations)), "batch size in tokens")
     per_step = per_step or total / iterations
     flops = _last(text, rf"Estimated FLOPs per token: {_NUMBER}")
     core = dict(re.findall(rf"^Step {_STEP} \| CORE metric: {_NUMBER}", text, re.M))
@@ -187,15 +171,7 @@ def _modded(path: Path, text: str, given: Given) -> list[dict]:
 
 
 def _counted(path: Path, found: list[tuple[int, float]], params, per_step, given: Given) -> list[dict]:
-    problems = []
-    if params is None and not given.models:
-        problems.append(
-            f"{path}: does not say the number of parameters; give --params, or --models NAME=SIZE"
-        )
-    if per_step is None:
-        problems.append(f"{path}: does not say the tokens of a step; give --tokens-per-step")
-    if problems:
-        raise InputError(*problems)
+    _check(path, given, params, per_step is not None, "tokens of a step")
     return [
         {
             "name": run_name(path),
@@ -207,6 +183,17 @@ def _counted(path: Path, found: list[tuple[int, float]], params, per_step, given
         for step, loss in found
         if step > 0
     ]
+
+
+def _check(path: Path, given: Given, params: float | None, has_tokens: bool, tokens: str) -> None:
+    """InputError where neither the log nor the user says the size, or the `tokens` by that name."""
+    problems = []
+    if params is None and not given.models:
+        problems.append("does not say the number of parameters; give --params, or --models NAME=SIZE")
+    if not has_tokens:
+        problems.append(f"does not say the {tokens}; give --tokens-per-step")
+    if problems:
+        raise InputError(*(f"{path}: {problem}" for problem in problems))
 
 
 def _last(text: str, pattern: str) -> float | None:

@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
-import signal
 import stat
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from tests.security.hold_up import at_once
 
 BOTH = ("lab", "analysis")
 
@@ -17,22 +17,6 @@ BOTH = ("lab", "analysis")
 @pytest.fixture(params=BOTH)
 def files(request):
     return import_module(f"{request.param}.files")
-
-
-@contextmanager
-def at_once():
-    """What holds the process up for five seconds fails, instead of hanging the suite."""
-
-    def fail(*_):
-        raise TimeoutError("held up")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(5)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import hashlib
 import io
 import json
 import os
-import signal
-from contextlib import contextmanager
 
 import pyarrow
 import pytest
@@ -22,24 +20,9 @@ from lab.verbs import generate
 from sweeps.exchange import imports
 from sweeps.study import overrides
 from sweeps.verbs import planning
+from tests.security.hold_up import at_once
 
 ROWS = [{"params": 1e6, "tokens": 1e8, "loss": 3.0}]
-
-
-@contextmanager
-def at_once():
-    """What holds the process up for five seconds fails, instead of hanging the suite."""
-
-    def fail(*_):
-        raise TimeoutError("held up")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(5)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _read(path):

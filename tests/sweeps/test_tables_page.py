@@ -1,23 +1,14 @@
 """The commands of docs/tables.md run, on files made here, in the order of the page."""
 
 import json
-import re
 import shlex
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lab.__main__ import VERBS
+from tests.pages import commands
 from tests.sweeps.foreign import MODDED, chart, event, harness, write
-
-PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
-
-
-def commands():
-    blocks = re.findall(r"^```\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("lab ")]
 
 
 @pytest.fixture
@@ -52,7 +43,7 @@ def test_the_commands_of_the_page_run(folder, capsys):
     from importlib import import_module
 
     verbs = {name: entry[0] for group in VERBS.values() for name, entry in group.items()}
-    found = commands()
+    found = commands("tables.md")
     assert len(found) >= 8
     for line in found:
         verb, *arguments = shlex.split(line)[1:]

@@ -1,7 +1,6 @@
 """The commands of docs/costs.md run, on files made here, in the order of the page."""
 
 import json
-import re
 import shlex
 from pathlib import Path
 
@@ -11,15 +10,9 @@ import pytest
 from analysis.laws.named import LAWS
 from analysis.report.figures import ASKED, KINDS
 from lab.__main__ import main
+from tests.pages import commands
 
-PAGE = Path(__file__).parents[3] / "docs" / "costs.md"
 LAW = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.336, "beta": 0.283}
-
-
-def commands():
-    blocks = re.findall(r"^```\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("lab ")]
 
 
 @pytest.fixture
@@ -47,7 +40,7 @@ def folder(new_store, monkeypatch):
 
 
 def test_the_commands_of_the_page_run(folder, capsys):
-    found = commands()
+    found = commands("costs.md")
     assert len(found) >= 12
     for line in found:
         arguments = shlex.split(line)[1:]
