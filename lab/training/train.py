@@ -38,7 +38,12 @@ def initial_state(config: RunConfig, vocab: int) -> State:
 
 def state_shapes(config: RunConfig, vocab: int) -> State:
     """Shapes and types of :func:`initial_state`, without computing it."""
-    return jax.eval_shape(lambda: initial(config, vocab))
+    return _shapes(config.model, config.optimizer.algorithm, vocab)
+
+
+@cache  # a trace of the whole initialisation, asked for at every checkpoint that is read
+def _shapes(model: ModelConfig, algorithm: str, vocab: int) -> State:
+    return jax.eval_shape(lambda: _fresh(0, model, algorithm, vocab))
 
 
 def initial(config: RunConfig, vocab: int) -> State:
