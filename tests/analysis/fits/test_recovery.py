@@ -189,7 +189,7 @@ def test_a_million_rows():
     truth = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.366}
     table = {"params": 10 ** rng.uniform(7, 9.5, 10**6), "tokens": 10 ** rng.uniform(8.3, 10.8, 10**6)}
     table["loss"] = LAW.loss(truth, table) * np.exp(0.01 * rng.standard_normal(10**6))
-    fit = sl.fit(table, bootstrap=40)
+    fit = sl.fit(table, bootstrap=200)
     assert fit.certificate.converged
     assert fit.params["alpha"] == pytest.approx(0.35, abs=2e-3)
     low, high = fit.intervals["alpha"]

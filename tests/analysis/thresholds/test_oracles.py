@@ -86,7 +86,7 @@ def test_no_mmlu_subject_is_emergent_in_pythia():
     frame = frame.rename(columns=names).assign(
         chance=0.25, seed=frame["model"].str.contains("deduped").astype(int)
     )
-    found = detect(frame[["task", "metric", "params", "score", "items", "chance", "seed"]], draws=99)
+    found = detect(frame[["task", "metric", "params", "score", "items", "chance", "seed"]], draws=199)
     calls = Counter(one.verdict for one in found.series)
     assert calls["emergent"] == 0, calls
     assert sum(one.p_value <= 0.05 for one in found.series) <= 8
