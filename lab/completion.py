@@ -30,7 +30,7 @@ def completion(argv: list[str]) -> int:
         said = "\n".join(f"  {line}" for line in _WHERE.values())
         shells = "|".join(SHELLS)
         print(f"usage: lab completion {shells}     once; each new shell then completes\n{said}", file=stream)
-        return 0 if stream is sys.stdout else 2
+        raise SystemExit(0 if stream is sys.stdout else 2)  # as the other verbs' help and wrong options end
     verbs = {name: entry for group in VERBS.values() for name, entry in group.items()}
     said = {name: entry[1] for name, entry in verbs.items()}
     found = {name: [*options(entry[0]), *EVERYWHERE] for name, entry in verbs.items() if name != "completion"}

@@ -157,8 +157,11 @@ class _Plot:
 
     name = "figure"
 
-    def content(self, kind):
-        return kind.encode()
+    def svg(self):
+        return "svg"
+
+    def csv(self):
+        return "csv"
 
 
 def test_figures_are_not_written_through_links(store, outside):

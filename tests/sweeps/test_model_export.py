@@ -24,7 +24,7 @@ SHAPES = {
     ),
     "apertus": ModelConfig(width=16, layers=2, heads=2, mlp="gelu", parametrization="mup", base_width=8),
 }
-# The Python that has torch and transformers: this one, or another that .ci/run made for them.
+# The Python that has torch and transformers: this one, or another that SCALING_LAB_TRANSFORMERS names.
 PEER = os.environ.get("SCALING_LAB_TRANSFORMERS") or sys.executable
 ASK = """
 import sys, numpy, torch, transformers
@@ -137,7 +137,7 @@ def test_layers_in_one_stack_are_written_apart():
 def transformers():
     found = subprocess.run([PEER, "-c", "import torch, transformers"], capture_output=True, text=True)
     if found.returncode:
-        pytest.skip("no torch and transformers here; .ci/run installs them where it can")
+        pytest.skip("no torch and transformers here; SCALING_LAB_TRANSFORMERS names a Python that has them")
     return PEER
 
 
