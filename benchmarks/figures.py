@@ -75,7 +75,11 @@ def main(wanted: list[str]) -> int:
         if not store.is_dir():
             print(f"{name}: no {study['store']}; lab run {study['study']} --out {study['store']} makes it")
             continue
-        tables = _tables(store, study)
+        try:
+            tables = _tables(store, study)
+        except analysis.InputError as error:  # a store that lacks what the study's page is drawn from
+            print(f"{name}: {error}")
+            continue
         for one in told["figures"]:
             if one["study"] == name:
                 command = ["lab", "plot", study["store"], one["figure"]]

@@ -54,13 +54,9 @@ def grid(
     out = []
     for context in contexts:
         for depth in depths:
-            found = [
-                evaluate.score(
-                    params, config, dataset.vocab_size, *rows(dataset, hay, context, depth, items, put)
-                )
-                for put in (True, False)
-            ]
-            scored = rows(dataset, hay, context, depth, items, True)[1] >= 0
+            asked = [rows(dataset, hay, context, depth, items, put) for put in (True, False)]
+            found = [evaluate.score(params, config, dataset.vocab_size, *one) for one in asked]
+            scored = asked[0][1] >= 0
             right = int((found[0][1] | ~scored).all(1).sum())
             nats = [float(one[0].sum() / scored.sum()) for one in found]
             out.append(Cell(context, depth, items, right, *nats))
