@@ -28,6 +28,8 @@ CHUNK = 250
 CELLS = 60_000
 # A corner this many times below the typical residual is approached in steps.
 ROUGH = 20.0
+# Up to this damping a step that fails is tried in the factors themselves before it is shortened.
+BENT = 1e3
 # How many of the corners are left to go through from a start that is near: wider ones have other optima.
 NEAR = {"squared": 1, "huber": 1, "l1": 4}
 # Chunks are independent, and numpy lets go of the interpreter while it works.
@@ -67,6 +69,7 @@ def minimise(
     a parameter whose two are equal is held.
     """
     prepared = law.prepare(x)
+    factors = np.array([parameter.vanishes for parameter in law.parameters])
     lows, highs = (np.broadcast_to(limit, theta.shape) for limit in bounds or law.bounds)
     size = max(1, min(CHUNK, CELLS // max(x.shape[1], 1)))
 
@@ -86,7 +89,8 @@ def minimise(
                 smoothed = replace(rho, smooth=corner)
             # Far starts and exact tables overflow on the way; what is not finite is never a better point.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                found = _newton(prepared, y, smoothed, some, w, steps, tolerance, lows[chunk], highs[chunk])
+                limits = (lows[chunk], highs[chunk])
+                found = _newton(prepared, y, smoothed, some, w, steps, tolerance, *limits, factors)
             some = found.theta
         if rho.name == "l1":
             exact = rho.exact(rho.residual(y, prepared(some).value))
@@ -122,7 +126,9 @@ def _corners(prepared: Callable, theta, y, rho: Rho) -> list[float]:
     return [*np.geomspace(max(scale, end), end, count)[:-1].tolist(), end]
 
 
-def _newton(prepared: Callable, y, rho: Rho, theta, w, steps: int, tolerance: float, low, high) -> Optimum:
+def _newton(
+    prepared: Callable, y, rho: Rho, theta, w, steps: int, tolerance: float, low, high, factors
+) -> Optimum:
     count = len(theta)
     theta = np.clip(theta, low, high)
     best = Optimum(theta.copy(), np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, bool))
@@ -156,6 +162,19 @@ def _newton(prepared: Callable, y, rho: Rho, theta, w, steps: int, tolerance: fl
         trial = np.clip(theta + step, low, high)
         new_value, new_gradient, new_hessian, new_metric = _local(prepared, trial, y, rho, w)
         better = (new_value <= value) & ~leaving
+        again = np.flatnonzero(~better & ~leaving & (damping <= BENT))
+        if len(again):
+            # A factor on its way to 0 leads along a valley that bends in logarithms: hundreds of short steps.
+            part = (theta[again], gradient[again], hessian[again], damping[again], metric[again])
+            straight = _in_factors(*part, low[again], high[again], factors)
+            second = np.clip(theta[again] + straight, low[again], high[again])
+            found = _local(prepared, second, y[again], rho, None if w is None else w[again])
+            good = found[0] <= value[again]
+            some = again[good]
+            trial[some], better[some] = second[good], True
+            new_value[some], new_gradient[some], new_hessian[some], new_metric[some] = (
+                part[good] for part in found
+            )
         theta = np.where(better[:, None], trial, theta)
         value = np.where(better, new_value, value)
         gradient = np.where(better[:, None], new_gradient, gradient)
@@ -255,3 +274,18 @@ def curvature(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.n
     """Hessian (P, P) of the objective at theta (P,)."""
     w = None if weights is None else weights[None]
     return _local(law.prepare(x), theta[None], target[None], rho, w)[2][0]
+
+
+def _in_factors(theta, gradient, hessian, damping, metric, low, high, factors):
+    """The step (B, P) of Newton's method in the factors themselves instead of their logarithms.
+
+    A sum of terms is straight in them: with u = exp(theta) the step, as a share of u, is that of the Hessian
+    less the gradient on the diagonal.
+    """
+    turned = hessian.copy()
+    index = np.flatnonzero(factors)
+    turned[:, index, index] -= gradient[:, index]
+    share = _step(theta, gradient, turned, damping, metric, low, high)[0]
+    least = np.where(factors, share, 0.0).min(axis=1)
+    share *= np.where(least < -0.98, 0.98 / np.maximum(-least, 1e-300), 1.0)[:, None]
+    return np.where(factors, np.log1p(np.where(factors, share, 0.0)), share)

@@ -37,4 +37,4 @@ def nearby(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, known: np.ndar
         smooth = replace(rho, name="huber", delta=max(corner, rho.delta if rho.name == "huber" else 1e-9))
     pool = minimise(law, x, target, smooth, begin, steps=STEPS, tolerance=1e-9)
     leading = distinct_optima(pool, KEPT) or [0]
-    return minimise(law, x, target, smooth, pool.theta[leading], direct=True, tolerance=1e-9)
+    return minimise(law, x, target, smooth, pool.theta[leading], steps=2 * STEPS, direct=True, tolerance=1e-9)

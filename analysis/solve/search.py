@@ -20,6 +20,8 @@ from analysis.solve.objectives import Rho
 from analysis.solve.starts import starts
 
 QUICK = 60
+# Steps after which is asked whether the starts agree already.
+SOON = 15
 # Optima that are followed up; how many more are looked for where terms have vanished.
 LEADING = 4
 REVIVED = 8
@@ -78,14 +80,25 @@ def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     rough = rho.name == "l1" or (rho.name == "huber" and corner > 0.1 * ROUGH * rho.delta)
     smooth = replace(rho, name="huber", delta=corner) if rough else rho
     # Starts on far slopes would take hundreds of steps to nowhere; those that lead the field get them below.
-    pool = minimise(law, x, target, smooth, begin, steps=QUICK)
+    pool = minimise(law, x, target, smooth, begin, steps=SOON)
+    if not rough and _recurs(pool, law, x):
+        return pool
+    left = np.flatnonzero(~pool.converged)
+    if len(left):
+        further = minimise(law, x, target, smooth, pool.theta[left], steps=QUICK - SOON, direct=True)
+        pool = _joined(pool[np.flatnonzero(pool.converged)], further)
     if not rough and _recurs(pool, law, x):
         return pool
     # Of a wider corner only the valleys are wanted, not their very bottoms.
     how = {"steps": 2 * QUICK, "tolerance": 1e-8} if rough else {}
     pool = _joined(pool, _followed(law, x, target, smooth, pool, **how))
     traced = _traced(law, x, target, smooth, pool)
-    pool = _joined(pool, minimise(law, x, target, smooth, traced, direct=True, **how))
+    # Most of these end where their valley did, or far above it: only what leads is taken to its end.
+    pool = _joined(
+        pool, minimise(law, x, target, smooth, traced, direct=True, steps=2 * QUICK, tolerance=1e-8)
+    )
+    if not rough:
+        pool = _joined(pool, _followed(law, x, target, smooth, pool))
     if rough:
         # On the way down a trace may have passed a place that the kinked objective prefers.
         pool = _joined(pool, _valued(law, x, target, smooth, traced))

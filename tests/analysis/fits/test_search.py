@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import analysis as sl
+from analysis.solve.estimator import minimise
 from analysis.solve.interior import regress
 from analysis.solve.objectives import Rho
 from analysis.solve.search import search
@@ -87,6 +88,21 @@ def test_optima_that_numbers_cannot_hold_are_left_out_and_said():
     assert np.isfinite(list(fit.params.values())).all()
     assert fit.objective.value <= 0.6735230837 * (1 + 1e-6)
     assert "beyond_numbers" in {note.code for note in fit.warnings}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_factor_that_vanishes_takes_few_steps(seed):
+    """E would be below 0: in logarithms the way there bends, and took hundreds of steps."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (2, 14))
+    target = np.log(0.6 * np.exp(-0.25 * x[0]) + 0.5 * np.exp(-0.2 * x[1]) - 0.15)
+    target += 0.003 * rng.standard_normal(14)
+    begin = np.array([[np.log(0.05), np.log(0.55), np.log(0.4), 0.28, 0.25]])
+    law, rho = sl.LAWS["chinchilla"], Rho("squared", 1.0, False)
+    soon = minimise(law, x, target, rho, begin, steps=40)
+    assert soon.converged.all()
+    assert np.exp(soon.theta[0, 0]) < 1e-6
+    assert soon.value == pytest.approx(minimise(law, x, target, rho, begin).value, rel=1e-8)
 
 
 def test_remembered_searches_are_of_the_same_problem():
