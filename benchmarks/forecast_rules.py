@@ -1,5 +1,5 @@
-"""`python -m benchmarks.forecast_rules [choose | judge [TABLES]]`: which rule forecasts best, on planted
-tables alone.
+"""`python -m benchmarks.forecast_rules [choose | judge | luck [TABLES]]`: which rule forecasts best, on
+planted tables alone.
 
 The choice of `analysis.audits`: by which power of earlier errors laws weigh, over how many windows, and what
 widens the interval. Tables have seeds 0, 1, ...; those that judge the rule begin at 1000. All tables of a
@@ -262,10 +262,14 @@ def beside_chinchilla(trials: dict[tuple[str, str], Trial], rule: Rule) -> None:
 
 
 def main(what: str = "choose", tables: int = 40) -> None:
-    """`choose` compares rules on seeds 0, 1, ...; `judge` shows the chosen one on seeds 1000, 1001, ..."""
-    first = 0 if what == "choose" else 1000
+    """`choose` compares rules on seeds 0, 1, ..., `luck` what is added to earlier errors there; `judge` shows
+    the chosen one on seeds 1000, 1001, ..."""
+    first = 1000 if what == "judge" else 0
     trials = {key: trial(*key, range(first, first + tables)) for key in CELLS}
     print("power luck windows doubt widen most walk")
+    if what == "luck":
+        show(trials, [Rule(luck=luck) for luck in (1e-6, 0.01, 0.03, 0.1, 0.2, 0.4)])
+        return
     if what == "choose":
         show(trials, grid())
     show(trials, [BEFORE, Rule(power=0), Rule(widen="none"), Rule()])

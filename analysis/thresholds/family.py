@@ -14,10 +14,13 @@ from collections.abc import Sequence
 
 def false_discovery(p: Sequence[float | None]) -> list[float | None]:
     """Benjamini-Hochberg q-values (1995); None stays None and is no test."""
-    from scipy.stats import false_discovery_control
-
     tested = [value for value in p if value is not None]
-    adjusted = iter(false_discovery_control(tested).tolist() if tested else ())
+    order = sorted(range(len(tested)), key=lambda i: -tested[i])
+    found, least = [1.0] * len(tested), 1.0
+    for above, i in enumerate(order):
+        least = min(least, tested[i] * (len(tested) / (len(tested) - above)))
+        found[i] = least
+    adjusted = iter(found)
     return [None if value is None else next(adjusted) for value in p]
 
 
