@@ -80,11 +80,12 @@ def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     rough = rho.name == "l1" or (rho.name == "huber" and corner > 0.1 * ROUGH * rho.delta)
     smooth = replace(rho, name="huber", delta=corner) if rough else rho
     # Starts on far slopes would take hundreds of steps to nowhere; those that lead the field get them below.
-    pool = minimise(law, x, target, smooth, begin, steps=SOON)
+    pool = minimise(law, x, target, smooth, begin, steps=QUICK if rough else SOON)
     if not rough and _recurs(pool, law, x):
-        return pool
+        # What is still on its way is no other optimum.
+        return replace(pool, value=np.where(pool.converged, pool.value, np.inf))
     left = np.flatnonzero(~pool.converged)
-    if len(left):
+    if len(left) and not rough:
         further = minimise(law, x, target, smooth, pool.theta[left], steps=QUICK - SOON, direct=True)
         pool = _joined(pool[np.flatnonzero(pool.converged)], further)
     if not rough and _recurs(pool, law, x):
@@ -93,12 +94,7 @@ def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     how = {"steps": 2 * QUICK, "tolerance": 1e-8} if rough else {}
     pool = _joined(pool, _followed(law, x, target, smooth, pool, **how))
     traced = _traced(law, x, target, smooth, pool)
-    # Most of these end where their valley did, or far above it: only what leads is taken to its end.
-    pool = _joined(
-        pool, minimise(law, x, target, smooth, traced, direct=True, steps=2 * QUICK, tolerance=1e-8)
-    )
-    if not rough:
-        pool = _joined(pool, _followed(law, x, target, smooth, pool))
+    pool = _joined(pool, minimise(law, x, target, smooth, traced, direct=True, **how))
     if rough:
         # On the way down a trace may have passed a place that the kinked objective prefers.
         pool = _joined(pool, _valued(law, x, target, smooth, traced))
