@@ -24,7 +24,7 @@ VERBS = {
             "runs for TensorBoard, wandb or MLflow; a model for transformers",
         ),
         "import": ("sweeps.exchange.imports:import_", "tables and logs of other tools as one table"),
-        "report": ("analysis.verbs.report:report", "report.html and figures of a study"),
+        "report": ("sweeps.verbs.report:report", "report.html and figures of a study; --watch while it runs"),
         "plot": ("analysis.verbs.report:plot", "single figures as SVG, PDF, PNG and CSV"),
     },
     "One model": {
@@ -129,7 +129,8 @@ def _wrong(problems: list[str], as_json: bool, errors: TextIO | None = None) -> 
 
 def _here(verb: str, argv: list[str]) -> list[str]:
     """The arguments; for verbs that read stores with a copy on this machine in place of each URL."""
-    if verb in ("run", "worker", "status") or not any(word.startswith(("s3://", "gs://")) for word in argv):
+    looks_again = verb in ("run", "worker", "status") or (verb == "report" and "--watch" in argv)
+    if looks_again or not any(word.startswith(("s3://", "gs://")) for word in argv):
         return argv
     return import_module("sweeps.store.copies").arguments(verb, argv)
 

@@ -67,8 +67,8 @@ FLOORS = {
     ),
 }
 # The files of sweeps, whatever their room, that ask analysis: they judge a design, read foreign tables, hold
-# findings to what was planted, fit penalties of compression.
-ASKS_ANALYSIS = {"promised_intervals", "imports", "doubts", "findings", "compression"}
+# findings to what was planted, fit penalties of compression, show a report of a study that runs.
+ASKS_ANALYSIS = {"promised_intervals", "imports", "doubts", "findings", "compression", "report"}
 
 
 class Arrow(NamedTuple):

@@ -58,7 +58,10 @@ def loss_compute(
             part = {"kind": "learning curve", "run_id": curve.run_id, "params": curve.params}
             part |= {"tokens": curve.tokens, "flops": flops, "loss": curve.loss}
             rows.append(pandas.DataFrame(part))
-        limits = spread(frame["flops"], 0.12, 3)
+        # Of a study that has just begun there is but the way of its runs; later some are ahead of all ends.
+        ways = [flops for curve in curves for flops in 6 * curve.params * curve.tokens]
+        most = frame["flops"].max() if len(frame) else 0.0
+        limits = spread([*frame["flops"], *(flops for flops in ways if flops > most)], 0.12, 3)
         if envelope is not None and len(envelope.flops) > 1:
             axis.plot(
                 envelope.flops, envelope.loss, color=INK, lw=1.2, zorder=3, label="envelope of the runs"
@@ -68,11 +71,11 @@ def loss_compute(
         if fit is not None:
             rows += _frontier(axis, fit, limits)
         hints, ids = _points(axis, frame, colours)
-        top = float(frame["loss"].max()) if len(frame) else 1.0
-        low = [float(frame["loss"].min())] if len(frame) else [1.0]
+        ends = list(frame["loss"]) or [loss for curve in curves for loss in curve.loss] or [1.0]
+        low, top = float(min(ends)), float(max(ends))
         log_axis(axis, "x", "flops", limits)
-        log_axis(axis, "y", "loss_nats" if runs.store else "loss", (min(low) * 0.96, top * 1.12))
-        size_key(figure, frame["params"].unique(), colours)
+        log_axis(axis, "y", "loss_nats" if runs.store else "loss", (low * 0.96, top * 1.12))
+        size_key(figure, list(frame["params"]) or [curve.params for curve in curves], colours)
         _legend(axis, bool(frame["held_out"].any()))
         if ax is None:
             settle(figure)

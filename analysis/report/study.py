@@ -143,7 +143,7 @@ def gather(
         if abilities and len(runs.ability_rows):
             say(f"testing {len(runs.ability_rows)} ability scores for thresholds")
             tested = {axis: other.call(thresholds, runs, draws, axis) for axis in THRESHOLD_DRAWS}
-        for name, part in _parts(runs)[:MOST_GROUPS]:
+        for name, part in parts(runs)[:MOST_GROUPS]:
             say(f"fitting {len(part)} runs{f' of {name}' if name else ''}")
             groups.append(_group(name, part, draws))
         # The last first: what the other process has not begun is computed here.
@@ -184,17 +184,17 @@ def _name(runs: Runs, path: Path) -> str:
     return studies[0] if len(studies) == 1 else path.resolve().stem if path.is_file() else path.resolve().name
 
 
-def _parts(runs: Runs) -> list[tuple[str, Runs]]:
-    """Runs by grid and source, those with most distinct sizes and budgets first."""
+def parts(runs: Runs) -> list[tuple[str, Runs]]:
+    """Runs by grid and source, those with most distinct sizes and budgets first; one part has no name."""
     names = [name for name in ("grid", "source") if runs.store and name in runs.columns]
     if not names:
         return [("", runs)] if len(runs) else []
     texts = [[str(value) if value is not None else "" for value in runs.columns[name]] for name in names]
-    keys = np.array([" · ".join(filter(None, parts)) for parts in zip(*texts, strict=True)], object)
-    parts = [(str(key), subset(runs, keys == key)) for key in sorted(set(keys.tolist()))]
-    alone = len(parts) == 1
-    parts.sort(key=lambda item: -_cells(item[1]))
-    return [("" if alone else name, part) for name, part in parts]
+    keys = np.array([" · ".join(filter(None, words)) for words in zip(*texts, strict=True)], object)
+    found = [(str(key), subset(runs, keys == key)) for key in sorted(set(keys.tolist()))]
+    alone = len(found) == 1
+    found.sort(key=lambda item: -_cells(item[1]))
+    return [("" if alone else name, part) for name, part in found]
 
 
 def _cells(runs: Runs) -> int:

@@ -64,7 +64,11 @@ class PlotOptions:
 
 def report(argv: list[str]) -> int:
     """`lab report DIR [--out FILE] [--title TEXT] [--json]`"""
-    options = tyro.cli(ReportOptions, args=argv, prog="lab report")
+    return answer(tyro.cli(ReportOptions, args=argv, prog="lab report"))
+
+
+def answer(options: ReportOptions) -> int:
+    """Write what the options ask for, and say where it is; the exit code."""
     from analysis.report.build import write
 
     formats = chosen_formats(options.formats)
@@ -76,7 +80,7 @@ def report(argv: list[str]) -> int:
         folder = done.path.parent / "figures"
         _note(f"{done.size / 1e6:.2f} MB, opens offline; {len(done.figures)} figures in {folder}")
     if options.open:
-        _open(done.path)
+        show_page(done.path.absolute().as_uri())
     return 0
 
 
@@ -98,14 +102,14 @@ def chosen_formats(written: str) -> tuple[str, ...]:
     return asked
 
 
-def _open(page: Path) -> None:
+def show_page(url: str) -> None:
     """In the user's browser; nothing without a screen, where a text browser would take the terminal."""
     import webbrowser
 
     if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        webbrowser.open(page.absolute().as_uri())
+        webbrowser.open(url)
     else:
-        _note(f"no screen here: open {page.absolute().as_uri()} in a browser")
+        _note(f"no screen here: open {url} in a browser")
 
 
 def plot(argv: list[str]) -> int:
