@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from lab.config import RunConfig
 from lab.data import DataConfig, Dataset
 from lab.model import accounting
 from sweeps.study.designs import Point, points
-from sweeps.study.schema import Study
+from sweeps.study.schema import Grid, Study
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _per_step(cell: Cell) -> float:
     return cell.flops["flops_exact"] / cell.steps
 
 
-def make(study: Study, load) -> Plan:
+def make(study: Study, load: Callable[[DataConfig], Dataset]) -> Plan:
     """The plan of a study.
 
     Args:
@@ -144,7 +145,7 @@ def _place(config: RunConfig) -> tuple:
     return config.model, config.optimizer, config.tokens, config.batch, config.precision, id(config.data)
 
 
-def _held_out(grid, found: list[Point], of: dict[int, Dataset]) -> set:
+def _held_out(grid: Grid, found: list[Point], of: dict[int, Dataset]) -> set:
     """The points of highest compute of a grid."""
     flops = {}
     for point in found if grid.held_out else ():
@@ -152,7 +153,7 @@ def _held_out(grid, found: list[Point], of: dict[int, Dataset]) -> set:
         if point.grid == grid.name and _place(config) not in flops:
             vocab = of[id(config.data)].vocab_size
             flops[_place(config)] = accounting.training_flops(config, vocab)["flops_exact"]
-    return set(sorted(flops, key=flops.get)[len(flops) - grid.held_out :])
+    return set(sorted(flops, key=flops.__getitem__)[len(flops) - grid.held_out :])
 
 
 class _Ids:
@@ -162,7 +163,7 @@ class _Ids:
     other steps too, else every id of the group is computed in full.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._texts: dict[tuple, list[str] | None] = {}
         self._first: dict[tuple, tuple[int, int]] = {}
         self._checked: set[tuple] = set()
@@ -183,7 +184,7 @@ class _Ids:
                 self._checked.add(check)
                 if run_id != config.run_id(data_digest):
                     parts = self._texts[group] = None
-        if parts is None:
+        if parts is None or run_id is None:
             return config.run_id(data_digest), config.trunk_id(data_digest)
         trunk = (group, config.seed)
         if trunk not in self._trunks:

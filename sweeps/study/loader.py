@@ -1,7 +1,9 @@
 """From a TOML file to a study, validated whole before anything runs: includes, overrides, ranges, runs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.data import DataConfig
 from lab.errors import InputError
@@ -84,6 +86,35 @@ def parse(data: Mapping, where: str, vocab: Callable[[DataConfig], int] | None =
     study = build(Study, _expanded(data, where), where)
     points(study, where, vocab, seeds=False)
     return study
+
+
+def checked(study: Study, where: str = "study") -> Study:
+    """A study that was built in Python, as its own file would give it: what a file may hold may be here too
+    (ranges, relative paths, from the working folder).
+
+    Raises:
+        InputError: with all its problems, one line each.
+    """
+    return parse(overrides.anchored(plain(study), Path(), where), where)
+
+
+def plain(value: Any) -> dict:
+    """A study, or a part of one, as the plain data of its file: what differs from the defaults."""
+    found = {}
+    for one in fields(value):
+        given = getattr(value, one.name)
+        default = one.default_factory() if one.default_factory is not MISSING else one.default
+        if given is not None and (default is MISSING or given != default):
+            found[one.name] = _plain(given)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _expanded_factors(factors: Mapping, where: str, at: str, key: str, problems: list[str]) -> dict:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lab.strict import Within
 
@@ -32,7 +33,7 @@ class Prior:
     model_error: Share = 0.0
     model_reach: Annotated[float, Within(0.01, 100.0)] = 1.0
 
-    def loss(self, params, tokens):
+    def loss(self, params: ArrayLike, tokens: ArrayLike) -> np.ndarray:
         return self.E + self.A * np.power(params, -self.alpha) + self.B * np.power(tokens, -self.beta)
 
     def optimal_params(self, flops: float) -> float:

@@ -18,6 +18,7 @@ MOST_CELLS = 100_000
 MOST_SHAPES = 512
 Ratio = Annotated[float, Within(1e-6, 1e9)]
 Flops = Annotated[float, Within(1.0, 1e30)]
+Problems = Iterator[tuple[str, str]]  # key and what is wrong with it
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Seeds:
     where: Mapping[str, object]
     seeds: tuple[Seed, ...]
 
-    def problems(self):
+    def problems(self) -> Problems:
         yield from _distinct("seeds", self.seeds)
         if not self.where:
             yield "where", 'should select cells, as in { width = 48, tokens = "largest" }'
@@ -105,7 +106,7 @@ class Grid:
         seeds = max(map(len, (self.seeds, *(more.seeds for more in self.more_seeds))))
         return shapes, shapes * others * seeds
 
-    def problems(self):
+    def problems(self) -> Problems:
         if problem := name_problem(self.name):
             yield "name", problem
         for name in ("sizes", "params", *BUDGETS, "seeds"):
@@ -120,7 +121,7 @@ class Grid:
             yield "held_out_where", 'should select cells, as in { width = 48, tokens = "largest" }'
         yield from self._problems_of_choices()
 
-    def _problems_of_choices(self):
+    def _problems_of_choices(self) -> Problems:
         given = [key for key in ("sizes", "params", "valley") if getattr(self, key)]
         if len(given) > 1:
             yield given[1], f"replaces {given[0]}, which is given too; give one of them"
@@ -157,7 +158,7 @@ class RunOptions:
     # lowest and highest draw a device, for the estimate of energy
     watts: tuple[Annotated[float, Within(0.0, 1e5)], ...] = ()
 
-    def problems(self):
+    def problems(self) -> Problems:
         if self.watts and (len(self.watts) != 2 or self.watts[0] > self.watts[1]):
             yield "watts", f"should be the lowest and the highest, as in [5, 20]; is {list(self.watts)}"
 
@@ -174,7 +175,7 @@ class Study:
     run: RunOptions = RunOptions()
     prior: Prior = _PRIOR
 
-    def problems(self):
+    def problems(self) -> Problems:
         if problem := name_problem(self.name):
             yield "name", problem
         names = [grid.name for grid in self.grids]
@@ -184,7 +185,7 @@ class Study:
             yield "grids", f"two grids have one name: {', '.join(names)}"
         yield from self._problems_of_size()
 
-    def _problems_of_size(self):
+    def _problems_of_size(self) -> Problems:
         """Before any cell is made; what rounds to one shape or is told twice counts as two."""
         for i, (what, most) in enumerate((("shapes", MOST_SHAPES), ("runs", MOST_CELLS))):
             numbers = [grid.count()[i] for grid in self.grids]
@@ -208,7 +209,7 @@ def flat(table: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
-def _distinct(name: str, values: tuple, may_be_empty: bool = False):
+def _distinct(name: str, values: tuple, may_be_empty: bool = False) -> Problems:
     if not values and not may_be_empty:
         yield name, "should not be empty"
     elif len(set(values)) < len(values):

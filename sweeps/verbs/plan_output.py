@@ -14,16 +14,10 @@ from sweeps.plan.budgets import Affordable, Budget, affordable
 from sweeps.plan.cells import Cell, Plan
 from sweeps.plan.promised_intervals import Expected, Promise, best_prior, promises
 from sweeps.quantities import duration, short
+from sweeps.running import OPEN, states
 from sweeps.store.store import Store
 
 _ROWS = 60  # longer tables are shortened in the middle; --json and --csv have them all
-
-
-def states(plan: Plan, store: Store) -> dict[str, str]:
-    """State of each cell by run id: done, failed, running, new, or unreadable."""
-    there, said = store.names(), {"diverged": "done", "waiting": "new"}
-    states = {cell.run_id: store.state(cell.run_id, cell.trunk, there) for cell in plan.cells}
-    return {run_id: said.get(state, state) for run_id, state in states.items()}
 
 
 @dataclass(frozen=True)
@@ -58,12 +52,12 @@ class Priced:
 
     @cached_property
     def affordable(self) -> Affordable | None:
-        left = [cell for cell in self.plan.cells if self.states.get(cell.run_id, "new") in _OPEN]
+        left = [cell for cell in self.plan.cells if self.states.get(cell.run_id, "new") in OPEN]
         return None if self.budget is None else affordable(self.budget, self.prices, left)
 
     def seconds_left(self) -> float:
         """Device-seconds of what is neither done nor given up."""
-        return sum(s for run_id, s in self.prices.shares.items() if self.states.get(run_id, "new") in _OPEN)
+        return sum(s for run_id, s in self.prices.shares.items() if self.states.get(run_id, "new") in OPEN)
 
     def totals(self) -> dict:
         plan = self.plan
@@ -128,20 +122,6 @@ class Priced:
             "energy_joules_high": seconds * high,
             "trunk": cell.trunk,
         }
-
-
-_OPEN = ("new", "running")
-
-
-def headline(plan: Plan, of: dict[str, str]) -> str:
-    """One line: how many runs, what is left, what it costs."""
-    left = [cell for cell in plan.cells if of[cell.run_id] in _OPEN]
-    shares = pricing.Prices(plan).shares
-    counts = Counter(of.values())
-    parts = [f"{counts[name]} {name}" for name in ("done", "failed", "running") if counts[name]]
-    done = f" ({', '.join(parts)})" if parts else ""
-    cost = f"about {duration(sum(shares[cell.run_id] for cell in left))} of device time"
-    return f"study {plan.study.name}: {len(left)} of {len(plan.cells)} runs to train{done}, {cost}"
 
 
 def as_json(priced: Priced) -> str:

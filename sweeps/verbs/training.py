@@ -27,7 +27,6 @@ from sweeps.work.engines.launch import (
     NO_STORE,
     STORE_FAULT,
     WRONG_DEVICES,
-    Launch,
 )
 from sweeps.work.engines.options import Engine, EngineOptions
 
@@ -79,80 +78,37 @@ def _run(
     log: Target | None,
     as_json: bool,
 ) -> int:
-    from sweeps.plan.study_parts import Part
-    from sweeps.store import baselines, damage
+    from sweeps import running
+    from sweeps.store import damage
     from sweeps.store.remote import opened
     from sweeps.study import loader
-    from sweeps.verbs import plan_output
-    from sweeps.work.display import Display
-    from sweeps.work.engines.watch import StoreWatch
 
-    on.check()
-    part, url = Part.parse(on.part) if on.part else None, url_of(out)
-    if url and on.engine != "local":
-        raise InputError(
-            f"--out {url}: is for --engine local; give the same command on each machine, they share the store"
-        )
-    if log:
-        trackers.need(log, "--log")
-        if url:
-            raise InputError(f"--log: needs a store in a folder, not {url}")
+    running.check(out, on, log)
     store = opened(out)
     for note in store.check():
-        print(f"note: {note}", file=sys.stderr, flush=True)
+        _say(f"note: {note}")
     made = plan_of(study_path, sets, allowed)
-    found = [*made.trunks, *made.cells]
-    damage.check_links(store, [of.run_id for of in found])
-    store.write_study(made, loader.text_of(study_path, sets, allowed))
-    there = store.names()  # one listing instead of a look at each folder
-    nodes = [store.node(of) for of in found if of.run_id in there]
-    for node in nodes:
-        store.forget_the_dead(node)
-        if retry_failed:
-            store.forgive(node.run_id)
-    for one in damage.mend(store, made, nodes) if url is None else ():  # objects are never torn
-        if one.mended:
-            print(f"damaged: {one}", file=sys.stderr, flush=True)
-    states = plan_output.states(made, store)
-    todo = [run_id for run_id, state in states.items() if state in ("new", "running")]
-    print(plan_output.headline(made, states), file=sys.stderr, flush=True)
-    code = 0
-    if todo:
-        # workers read the copy, which later edits of the file do not reach
-        copied = out / "studies" / f"{made.study.name}.toml"
-        launch = Launch(copied, out, store.identity(), on.part, provenance=detail, log=log)
-        with Display(made, store) as display:
-            code = on.run(launch, made.study.run.pack, lambda: StoreWatch(made, store, part), display)
-    store.look_again()
-    states, shown = plan_output.states(made, store), url or str(out)
-    failed = [run_id for run_id, state in states.items() if state == "failed"]
+    text = loader.text_of(study_path, sets, allowed)
+    done = running.train(made, text, store, out, on, retry_failed, detail, log, _say)
     again = shlex.join(
-        ["lab", "run", str(study_path), "--out", shown, *(f"--set={text}" for text in sets)]
+        ["lab", "run", str(study_path), "--out", done.out, *(f"--set={text}" for text in sets)]
         + [f"--allow-include={place}" for place in allowed]
     )
-    if code == 130:
-        print(f"interrupted; nothing is lost. To go on: {again}", file=sys.stderr)
-    elif failed:
-        print(
-            f"{len(failed)} failed: `lab status {shown}` says why; to retry: {again} --retry-failed",
-            file=sys.stderr,
-        )
-    if url is None and part is None and not code and not failed:
-        for note in baselines.write(store, made):
-            print(f"note: {note}", file=sys.stderr)
-    # who interrupts does not want to wait
-    left = damage.left(store, found, reads_parameters=code != 130) if url is None else []
-    for one in left:
-        print(f"damaged: {one}", file=sys.stderr)
-    if left:
-        print(damage.REMOVE, file=sys.stderr)
-    counts = Counter(states.values())
+    if done.interrupted:
+        _say(f"interrupted; nothing is lost. To go on: {again}")
+    elif done.failed:
+        _say(f"{len(done.failed)} failed: `lab status {done.out}` says why; to retry: {again} --retry-failed")
+    for one in done.damaged:
+        _say(f"damaged: {one}")
+    if done.damaged:
+        _say(damage.REMOVE)
+    counts = Counter(done.states.values())
     if as_json:
-        said = {"study": made.study.name, "out": shown, "states": dict(counts), "failed": failed}
-        print(json.dumps({**said, "damaged": [asdict(one) for one in left]}))
+        said = {"study": done.study, "out": done.out, "states": dict(counts), "failed": list(done.failed)}
+        print(json.dumps({**said, "damaged": [asdict(one) for one in done.damaged]}))
     else:
-        print(f"{counts['done']} of {len(states)} runs done in {shown}")
-    return 130 if code == 130 else 1 if failed or left or code else 0
+        print(f"{counts['done']} of {len(done.states)} runs done in {done.out}")
+    return done.exit_code
 
 
 def worker(argv: list[str]) -> int:
@@ -298,18 +254,11 @@ def plan_of(path: Path, sets: tuple[str, ...] = (), allowed: tuple[Path, ...] = 
     Raises:
         InputError: with all problems of the file.
     """
-    from lab.machine import devices
-    from lab.verbs.common import load_data
-    from sweeps.plan import cells as planned
+    from sweeps import running
     from sweeps.study import loader
 
-    devices.check_environment()
-    devices.check_platform()
+    return running.planned(loader.load(path, sets, allowed), str(path))
 
-    def load(config):
-        try:
-            return load_data(config)
-        except InputError as error:  # of the data themselves: say where they are asked for
-            raise InputError(*(f"{path}: data.source: {problem}" for problem in error.problems)) from None
 
-    return planned.make(loader.load(path, sets, allowed), load)
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

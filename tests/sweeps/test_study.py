@@ -6,6 +6,7 @@ import pytest
 
 from lab.data import load
 from lab.errors import InputError
+from sweeps import running
 from sweeps.plan import cells
 from sweeps.store.store import Store
 from sweeps.study import loader
@@ -67,9 +68,9 @@ def test_a_plan_prints_its_cells_costs_and_doubts(made, tmp_path):
     assert all(c.run_id in text for c in made.cells)
     assert "34% less than without trunks" in text
     assert "fewer than 4 sizes" in text
-    states = plan_output.states(made, Store(tmp_path))
+    states = running.states(made, Store(tmp_path))
     assert set(states.values()) == {"new"}
-    assert plan_output.headline(made, states).startswith("study small: 12 of 12 runs to train")
+    assert running.headline(made, states).startswith("study small: 12 of 12 runs to train")
 
 
 def test_errors_say_where_they_are(data):

@@ -69,7 +69,8 @@ def run(launch: Launch, places: list[Slot], tell: Callable[[dict], None]) -> int
         if signals == 1:
             tell({"kind": "stopping"})
 
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    heard = threading.current_thread() is threading.main_thread()  # no other may set what signals do
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM) if heard}
     try:
         for slot in range(len(places)):
             start(slot)

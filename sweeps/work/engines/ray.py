@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,8 @@ def _follow(ray, tasks: list, watch: StoreWatch, tell: Callable[[dict], None]) -
         for task in tasks:
             ray.cancel(task, force=len(stopped) > 1)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = threading.current_thread() is threading.main_thread()  # no other may set what signals do
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM) if heard}
     codes, faults, left = set(), {}, list(tasks)
     try:
         while left:
