@@ -30,9 +30,14 @@ def predict(config: RunConfig, vocab: int) -> StepTime:
     found = known(config, vocab)
     if found is not None:
         return found
+    rate = _TYPICAL_SHARE * _product_rate(config.model.width)
+    return StepTime(flops_per_step(config, vocab) / rate, False)
+
+
+def flops_per_step(config: RunConfig, vocab: int) -> float:
+    """Executed FLOPs: attention over the full square."""
     context = config.data.context
-    flops = 3 * accounting.forward_flops(config.model, vocab, context, causal=False) * config.batch_tokens
-    return StepTime(flops / (_TYPICAL_SHARE * _product_rate(config.model.width)), False)
+    return 3 * accounting.forward_flops(config.model, vocab, context, causal=False) * config.batch_tokens
 
 
 def known(config: RunConfig, vocab: int) -> StepTime | None:
@@ -44,6 +49,19 @@ def known(config: RunConfig, vocab: int) -> StepTime | None:
     return StepTime(seconds, True) if 0 < seconds < float("inf") else None
 
 
+def others() -> list[tuple[float, float]]:
+    """FLOPs and seconds a step of every shape that was measured on this machine and its kind of device."""
+    found = []
+    for path in sorted(_folder().glob("*.json")):
+        try:
+            about = read_json(path)
+            if about["device"] == device_kind():
+                found.append((float(about["flops_per_step"]), float(about["seconds_per_step"])))
+        except (OSError, ValueError, TypeError, KeyError):  # of an older version, or of the device
+            continue
+    return [one for one in found if all(0 < value < float("inf") for value in one)]
+
+
 def record(config: RunConfig, vocab: int, seconds_per_step: float) -> None:
     """Keep what a run took, for the plans to come; where that cannot be, no run is stopped for it."""
     import jax
@@ -51,19 +69,20 @@ def record(config: RunConfig, vocab: int, seconds_per_step: float) -> None:
     kind = jax.local_devices()[0].device_kind
     with contextlib.suppress(OSError, Refused):
         write_json(_folder() / "device.json", {"kind": kind})
-        write_json(_path(config, vocab), {"seconds_per_step": seconds_per_step})
+        about = {"flops_per_step": flops_per_step(config, vocab), "device": kind}
+        write_json(_path(config, vocab), {"seconds_per_step": seconds_per_step, **about})
 
 
 def _path(config: RunConfig, vocab: int):
     shape = [asdict(config.model), config.batch, config.data.context, vocab, config.precision]
-    return _folder() / f"{digest([*shape, config.optimizer.algorithm, _device_kind()])}.json"
+    return _folder() / f"{digest([*shape, config.optimizer.algorithm, device_kind()])}.json"
 
 
 def _folder():
     return cache_folder() / "speed" / machine_name()
 
 
-def _device_kind() -> str:
+def device_kind() -> str:
     """What runs here train on: what the last one was on, since a plan does not start jax to ask."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return "cpu"

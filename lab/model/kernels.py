@@ -1,10 +1,10 @@
-"""Which attention a platform runs: its own kernel where there is one for the shape, else ours."""
+"""Which attention a platform runs: its own kernel where there is one for the shape, else ours.
+
+jax is imported where it is asked: memory is predicted by processes that have yet to set it up.
+"""
 
 import re
 from typing import Literal
-
-import jax
-import jax.numpy as jnp
 
 Kernel = Literal["cudnn", "xla", "blocks"]
 QUERY_BLOCK = 64  # of "blocks"; smaller ones skip more of the masked square but make narrower products
@@ -17,6 +17,8 @@ def attention(dtype, head_width: int, platform: str, capability: tuple[int, int]
     """
     if platform == "cpu":
         return "blocks"
+    import jax.numpy as jnp
+
     widest = 256 if capability >= (9, 0) else 128
     half = jnp.dtype(dtype).itemsize == 2
     fits = half and head_width % 8 == 0 and head_width <= widest
@@ -25,6 +27,8 @@ def attention(dtype, head_width: int, platform: str, capability: tuple[int, int]
 
 def here(dtype, head_width: int) -> Kernel:
     """:func:`attention` on the default device."""
+    import jax
+
     device = jax.devices()[0]
     return attention(dtype, head_width, device.platform, capability(device) or (0, 0))
 
@@ -37,4 +41,6 @@ def capability(device) -> tuple[int, int] | None:
 
 def turns_gradients() -> bool:
     """Whether products are faster with gradients computed as transposed ones: XLA's CPU compiler alone."""
+    import jax
+
     return jax.default_backend() == "cpu"

@@ -4,12 +4,12 @@
 unrolled, so that the compiler fuses across them. ``stacked``: ``blocks`` with a first axis of L; layers are
 one loop, which compiles as one layer does, and in which a layer that is spread over devices is gathered when
 its turn comes. :mod:`lab.model.decoder` computes with either, and the arrangement says how.
+
+jax is imported where it is needed: memory is predicted by processes that have yet to set it up.
 """
 
 import re
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lab.config import ModelConfig
@@ -33,11 +33,15 @@ def stacked(tree):
 
     Host arrays stay host arrays. What is stacked already is returned as it is.
     """
+    import jax
+
     return jax.tree.map(_stacked, tree, is_leaf=_is_dict)
 
 
 def apart(tree):
     """The other way: a group for each layer."""
+    import jax
+
     return jax.tree.map(_apart, tree, is_leaf=_is_dict)
 
 
@@ -48,6 +52,8 @@ def _is_dict(node) -> bool:
 def _stacked(params):
     if not _is_dict(params):
         return params
+    import jax
+
     groups: dict[str, dict[int, dict]] = {}
     rest = {}
     for name, group in params.items():
@@ -67,6 +73,8 @@ def _stacked(params):
 def _apart(params):
     if not _is_dict(params) or STACK not in params:
         return params
+    import jax
+
     out = {name: group for name, group in params.items() if name != STACK}
     for name, group in params[STACK].items():
         for i in range(len(jax.tree.leaves(group)[0])):
@@ -75,4 +83,6 @@ def _apart(params):
 
 
 def _module(leaf):
+    import jax.numpy as jnp
+
     return np if isinstance(leaf, np.ndarray) else jnp

@@ -9,7 +9,6 @@ from pathlib import Path
 from lab.config import RunConfig
 from lab.machine import speed
 from lab.machine.devices import available_cores
-from lab.model import accounting
 from lab.model import memory as predictions
 from sweeps.plan.cells import Cell, Plan, Trunk
 
@@ -33,17 +32,27 @@ class Program:
     @property
     def flops_per_step(self) -> float:
         """Executed FLOPs: attention over the full square."""
-        c = self.config
-        return (
-            3 * accounting.forward_flops(c.model, self.vocab, c.data.context, causal=False) * c.batch_tokens
-        )
+        return speed.flops_per_step(self.config, self.vocab)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What steps took elsewhere: pairs of (FLOPs, seconds) a step, and the kind of device they are of."""
+
+    pairs: tuple[tuple[float, float], ...] = ()
+    device: str = ""
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What a plan costs on this machine, by the step times that are known when they are first asked for."""
+    """What a plan costs on this machine, by the step times that are known when they are first asked for.
+
+    Args:
+        seen: of the store that the plan will run in. Its kind of device is what the plan is priced for.
+    """
 
     plan: Plan
+    seen: Seen = Seen()
 
     @cached_property
     def programs(self) -> dict[tuple, Program]:
@@ -53,7 +62,7 @@ class Prices:
     @cached_property
     def seconds_per_step(self) -> dict[str, speed.StepTime]:
         """Predicted seconds a step, by run id of cells and trunks: measured here before, or estimated."""
-        return _step_times(self.plan, self.programs)
+        return _step_times(self.plan, self.programs, self.seen)
 
     def seconds(self, node: Cell | Trunk) -> float:
         """Device-seconds of the training steps that this node itself does."""
@@ -106,23 +115,32 @@ def programs(plan: Plan) -> dict[tuple, Program]:
     return {key: Program(configs[key], key[-1], steps[key]) for key in configs}
 
 
-def _step_times(plan: Plan, found: dict[tuple, Program]) -> dict[str, speed.StepTime]:
-    """Seconds a step by run id. Shapes that never ran here take the FLOP rate of the nearest that did."""
-    times = {key: speed.known(p.config, p.vocab) for key, p in found.items()}
-    told = {key: time for key, time in times.items() if time is not None}
-    if not told:  # a product of matrices for a few of the sizes stands for the others
-        by_size = sorted(found, key=lambda key: found[key].flops_per_step)
-        for key in by_size[:: max(1, len(by_size) // _GUESSES)]:
-            told[key] = speed.predict(found[key].config, found[key].vocab)
-        fastest = 0.0  # wider products are no slower; where one seems so, the machine was busy
-        for key in list(told):
-            flops = found[key].flops_per_step
-            fastest = max(fastest, flops / told[key].seconds)
-            told[key] = speed.StepTime(flops / fastest, told[key].measured)
+def _step_times(plan: Plan, found: dict[tuple, Program], seen: Seen) -> dict[str, speed.StepTime]:
+    """Seconds a step by run id. Shapes that never ran here or in the store take the FLOP rate of the nearest
+    that did; where none of the plan did, of what else ran on this machine."""
     flops = {key: program.flops_per_step for key, program in found.items()}
-    bounded = bounded_times(flops, {key: time.seconds for key, time in told.items()})
-    for key in found:
-        times[key] = speed.StepTime(bounded[key], key in told and told[key].measured)
+    told: dict = {}
+    if seen.device in ("", speed.device_kind()):
+        known = {key: speed.known(p.config, p.vocab) for key, p in found.items()}
+        told = {key: time.seconds for key, time in known.items() if time is not None}
+    by_flops = dict(seen.pairs)
+    told |= {key: by_flops[needed] for key, needed in flops.items() if needed in by_flops and key not in told}
+    measured = set(told)
+    beside = [pair for pair in seen.pairs if pair[0] not in flops.values()]
+    if not told and not beside:
+        beside = speed.others()
+    if not told and not beside:  # a product of matrices for a few of the sizes stands for the others
+        by_size = sorted(found, key=flops.get)
+        guessed = by_size[:: max(1, len(by_size) // _GUESSES)]
+        told = {key: speed.predict(found[key].config, found[key].vocab).seconds for key in guessed}
+        fastest = 0.0  # wider products are no slower; where one seems so, the machine was busy
+        for key in guessed:
+            fastest = max(fastest, flops[key] / told[key])
+            told[key] = flops[key] / fastest
+    for number, (needed, seconds) in enumerate(beside):
+        flops[number], told[number] = needed, seconds
+    bounded = bounded_times(flops, told)
+    times = {key: speed.StepTime(bounded[key], key in measured) for key in found}
     return {
         node.run_id: times[program_key(node.config, plan.dataset(node.config).vocab_size)]
         for node in (*plan.cells, *plan.trunks)

@@ -5,9 +5,12 @@ bandwidth as workers do. Each tells one JSON line a program. What is measured is
 (:mod:`lab.machine.speed`), so that a shape is probed once.
 """
 
+import contextlib
 import json
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -78,20 +81,32 @@ def _is_accelerated() -> bool:
 def _lane(todo: list[Program], core: int | None, tell: Callable[[str], None]) -> None:
     work = [asdict(p.config) for p in todo]
     command = python.command("-m", "sweeps.plan.step_timing", *([] if core is None else [core]))
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=python.environment(),
-    )
-    process.stdin.write(json.dumps(work))
-    process.stdin.close()
-    for line in process.stdout:
-        tell(line.strip())
-    if process.wait():
-        tell(f"the probe ended with exit code {process.returncode}; its other shapes stay estimates")
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env=python.environment(),
+        )
+        with contextlib.suppress(BrokenPipeError):  # it ended before it read
+            process.stdin.write(json.dumps(work))
+            process.stdin.close()
+        for line in process.stdout:
+            tell(line.strip())
+        if process.wait():
+            said.seek(0)
+            tell(
+                f"the probe ended with exit code {process.returncode}: {_reason(said.read())}; "
+                "its other shapes stay estimates"
+            )
+
+
+def _reason(said: str) -> str:
+    """The error in what a process said, else its last line."""
+    lines = said.strip().splitlines() or ["it said nothing"]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Fault)?: ", line)), lines[-1])
 
 
 def main(argv: list[str]) -> int:

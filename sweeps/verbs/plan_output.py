@@ -15,6 +15,7 @@ from sweeps.plan.cells import Cell, Plan
 from sweeps.plan.promised_intervals import Expected, Promise, best_prior, promises
 from sweeps.quantities import duration, short
 from sweeps.running import OPEN, states
+from sweeps.store import step_times
 from sweeps.store.store import Store
 
 _ROWS = 60  # longer tables are shortened in the middle; --json and --csv have them all
@@ -36,7 +37,7 @@ class Priced:
 
     @cached_property
     def prices(self) -> pricing.Prices:
-        return pricing.Prices(self.plan)
+        return pricing.Prices(self.plan, step_times.seen(Store(self.out)) if self.out else pricing.Seen())
 
     @cached_property
     def prior(self) -> Expected:

@@ -33,6 +33,14 @@ def test_help_imports_nothing_heavy(call):
     assert done.stderr.strip().splitlines()[-1] == "[]"
 
 
+def test_a_prediction_is_printed_where_jax_was_not_yet_set_up():
+    call = (
+        "train --predict v5e --mesh fsdp=4 --tokens 1000000 --model.width 64 --data.source synthetic --json"
+    )
+    done = subprocess.run([sys.executable, "-m", "lab", *call.split()], capture_output=True, timeout=120)
+    assert json.loads(done.stdout)["devices"] == 4, done.stdout
+
+
 def test_an_unknown_verb_is_bad_usage(capsys):
     assert main(["thresholdz"]) == 2
     assert "did you mean `lab thresholds`?" in capsys.readouterr().err

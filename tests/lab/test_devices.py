@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -11,6 +12,8 @@ import pytest
 
 from lab.errors import InputError
 from lab.machine import devices
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_second_process_finds_what_the_first_compiled(tmp_path):
@@ -141,3 +144,20 @@ def test_compilations_are_counted(tmp_path):
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
         compilation_cache.reset_cache()
+
+
+def test_whoever_sets_devices_up_has_not_imported_jax_by_then():
+    """In a process of its own: each module that calls ``configure``, and what predicts before."""
+    callers = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for package in ("lab", "sweeps")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if "devices.configure(" in path.read_text()
+    ]
+    assert "lab.verbs.train" in callers
+    code = (
+        f"import importlib, sys\nfor name in {[*callers, 'lab.machine.chips', 'lab.model.memory']}:\n"
+        " importlib.import_module(name)\n if 'jax' in sys.modules: sys.exit(name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import random
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from lab.errors import InputError
 from lab.machine import speed
 from sweeps.plan import budgets, cells, design_checks, pricing, promised_intervals, step_timing
 from sweeps.plan.scatter import Scatter, measured, numbered
+from sweeps.store import step_times
 from sweeps.store.store import Store
 from sweeps.study import designs, loader
 from sweeps.study.prior import Prior
@@ -144,6 +146,52 @@ def test_a_probe_measures_the_real_program_and_is_kept(tmp_path, monkeypatch):
     assert 1e-6 < seconds < 1
     assert step_timing.unmeasured(found) == []
     assert pricing.Prices(found).seconds_per_step[found.cells[0].run_id] == speed.StepTime(seconds, True)
+
+
+def test_a_probe_runs_in_a_process_of_its_own_and_one_that_fails_says_why(own_cache, monkeypatch):
+    found = make({"sizes": [{"width": 8}], "tokens": [10_000]})
+    todo, lines = step_timing.unmeasured(found), []
+    step_timing.probe(todo, lines.append)
+    assert len(lines) == 1
+    assert "ms a step, compiled in" in lines[0]
+    assert pricing.Prices(found).seconds_per_step[found.cells[0].run_id].measured
+    broken = [sys.executable, "-c", "import sys; sys.exit('ValueError: no such chip')"]
+    monkeypatch.setattr(step_timing.python, "command", lambda *_: broken)
+    step_timing.probe(todo, lines.append)
+    assert "exit code 1: ValueError: no such chip; its other shapes stay" in lines[1]
+
+
+def test_a_plan_takes_what_steps_took_in_its_store_and_on_its_machine(tmp_path, own_cache, monkeypatch):
+    made, wide = make({**WIDE, "tokens": [10_000]}), make({"sizes": [{"width": 256}], "tokens": [10_000]})
+    store = Store(tmp_path / "store")
+    store.write_study(made, "")
+    programs = pricing.programs(made).values()
+    flops = {program.config.model.width: program.flops_per_step for program in programs}
+    for cell in made.cells:
+        folder = store.run(cell.run_id)
+        folder.write_spec(store.node(cell).job.spec(made.dataset(cell.config), {}))
+        for step in (0, 20, 40, 60, 80):  # a stretch that the machine was busy in, and one of compiling
+            seconds = 0.0 if step == 0 else flops[cell.config.model.width] / 1e9 * 20
+            seconds *= 50 if step == 40 else 1
+            about = {"attempt": "a", "phase": "train", "step": step, "device_seconds": seconds}
+            folder.append_costs(about | {"device": "cpu", "compile_seconds": 5.0})
+    for plan, measured in ((made, True), (wide, False)):
+        prices = plan_output.Priced(plan, store.root).prices
+        for cell in plan.cells:
+            time = prices.seconds_per_step[cell.run_id]
+            key = pricing.program_key(cell.config, plan.dataset(cell.config).vocab_size)
+            assert prices.programs[key].flops_per_step / time.seconds == pytest.approx(1e9)
+            assert time.measured == measured
+    (cell,) = wide.cells
+    guessed = pricing.Prices(wide).seconds_per_step[cell.run_id].seconds
+    for program in programs:  # another plan ran here
+        speed.record(program.config, program.vocab, guessed * program.flops_per_step / flops[64])
+    found = pricing.Prices(wide).seconds_per_step[cell.run_id].seconds
+    (program,) = pricing.programs(wide).values()
+    assert found == pytest.approx(guessed * program.flops_per_step / flops[64])
+    monkeypatch.setattr(speed, "device_kind", lambda: "NVIDIA H100")  # what ran on CPUs says nothing of it
+    assert speed.others() == []
+    assert step_times.seen(store).device == "cpu"
 
 
 def test_states_are_read_from_folders_and_finished_cells_cost_nothing(tmp_path, own_cache):
