@@ -175,13 +175,13 @@ def test_a_plan_takes_what_steps_took_in_its_store_and_on_its_machine(tmp_path, 
             seconds *= 50 if step == 40 else 1
             about = {"attempt": "a", "phase": "train", "step": step, "device_seconds": seconds}
             folder.append_costs(about | {"device": "cpu", "compile_seconds": 5.0})
-    for plan, measured in ((made, True), (wide, False)):
+    for plan, known in ((made, True), (wide, False)):
         prices = plan_output.Priced(plan, store.root).prices
         for cell in plan.cells:
             time = prices.seconds_per_step[cell.run_id]
             key = pricing.program_key(cell.config, plan.dataset(cell.config).vocab_size)
             assert prices.programs[key].flops_per_step / time.seconds == pytest.approx(1e9)
-            assert time.measured == measured
+            assert time.measured == known
     (cell,) = wide.cells
     guessed = pricing.Prices(wide).seconds_per_step[cell.run_id].seconds
     for program in programs:  # another plan ran here
