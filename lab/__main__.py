@@ -46,6 +46,7 @@ VERBS = {
         "allocate": ("analysis.verbs.fit:allocate", "compute-optimal parameters and tokens of a budget"),
         "audit": ("analysis.verbs.audit:audit", "score laws on unseen scales, and find mistuned rungs"),
         "forecast": ("analysis.verbs.fit:forecast", "predict held-out runs and score it"),
+        "next": ("sweeps.verbs.next_runs:next_", "the runs that narrow an interval most for what they cost"),
         "downstream": ("analysis.verbs.downstream:downstream", "a task's score by loss law and link"),
         "thresholds": ("analysis.verbs.thresholds:thresholds", "verdicts on emergent abilities"),
         "replicate": ("analysis.verbs.replicate:replicate", "published numbers, computed again"),

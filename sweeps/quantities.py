@@ -14,3 +14,14 @@ def duration(seconds: float) -> str:
     return (
         f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     )
+
+
+def seconds_of(text: str) -> float:
+    """ "90", "90s", "30min" or "2h" as seconds. Raises ValueError."""
+    for unit, size in (("min", 60), ("h", 3600), ("d", 86400), ("s", 1), ("", 1)):
+        if text.endswith(unit):
+            found = float(text.removesuffix(unit).strip()) * size
+            if 0 < found < float("inf"):
+                return found
+            break
+    raise ValueError(f"{text!r} is no time: 90s, 30min, 2h")

@@ -60,6 +60,7 @@ FLOORS = {
         ("fits",),
         ("isoflops", "allocations", "rates"),
         ("audits", "universes"),
+        ("designs",),
         ("downstreams", "thresholds", "resources"),
         ("plots",),
         ("report", "replicate"),
@@ -73,7 +74,7 @@ FLOORS = {
 # findings to what was planted, fit penalties of compression, show a report of a study that runs; the Python
 # API hands out its tables.
 ASKS_ANALYSIS = {
-    *("promised_intervals", "imports", "doubts", "findings", "compression", "report"),
+    *("promised_intervals", "next_runs", "imports", "doubts", "findings", "compression", "report"),
     *("api", "python_api"),
 }
 

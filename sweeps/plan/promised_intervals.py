@@ -215,10 +215,16 @@ def of_store(store: Path) -> Expected:
     law = leading_fit(read(store), bootstrap=0)
     if lost := law.certificate.bound_hits:
         raise InputError(f"{store}: {law.law.name} has lost a term there: {'; '.join(lost)}")
+    return of_fit(law, f"{law.points} finished runs in {store}")
+
+
+def of_fit(law, source: str) -> Expected:
+    """A fitted law, and the scatter of its runs about it."""
     n, d = law.data["params"], law.data["tokens"]
     seen = measured(law.data["residual"], n, d, law.rows.clusters)
-    scatter = _freed(law.law, law.params, n, d, law.rows.clusters, seen)
-    return Expected(law.law.name, law.params, scatter, f"{law.points} finished runs in {store}")
+    if not law.certificate.bound_hits:  # a law that lost a term is no truth to simulate
+        seen = _freed(law.law, law.params, n, d, law.rows.clusters, seen)
+    return Expected(law.law.name, law.params, seen, source)
 
 
 def _freed(law, params, n, d, trunks, seen: Scatter, rounds: int = 3) -> Scatter:

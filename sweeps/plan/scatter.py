@@ -32,6 +32,15 @@ class Scatter:
             found[:, of] += (self.model * rng.standard_normal((count, len(budgets))) @ root.T)[:, place]
         return found
 
+    def covariance(self, params, tokens, trunks) -> np.ndarray:
+        """(n, n) of what :meth:`draw` draws."""
+        same = np.equal.outer(params, params)
+        apart = np.abs(np.subtract.outer(np.log(tokens), np.log(tokens)))
+        found = self.model**2 * same * np.exp(-apart / self.reach)
+        found += self.trunk**2 * np.equal.outer(trunks, trunks)
+        # A scatter of nothing is no covariance: a millionth keeps it one.
+        return found + (self.run**2 + 1e-12) * np.eye(len(params))
+
     def __str__(self) -> str:
         return (
             f"the law's own error {100 * self.model:.2g}% (alike over {np.exp(self.reach):.2g} times the "

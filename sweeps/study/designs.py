@@ -103,6 +103,7 @@ class _Grid:
         cells = _unique(cells)
         if not cells and self.grid.max_flops is not None and not self.problems:
             self.problems.append(f"{self.at}.max_flops: leaves no cell; the cheapest needs more")
+        cells = self._selected(cells)
         held = [
             Selection(s, f"{self.at}.held_out_where[{i}]") for i, s in enumerate(self.grid.held_out_where)
         ]
@@ -132,6 +133,20 @@ class _Grid:
             for seed in seeds if every else seeds[:1]:
                 found.append(Point(self.grid.name, replace(config, seed=seed) if seed else config, is_held))
         return found
+
+    def _selected(self, cells: list[RunConfig]) -> list[RunConfig]:
+        """Those that ``only_where`` leaves."""
+        if not self.grid.only_where:
+            return cells
+        kept = [False] * len(cells)
+        for i, where in enumerate(self.grid.only_where):
+            try:
+                these = Selection(where, f"{self.at}.only_where[{i}]").of(cells, self._params)
+            except InputError as error:
+                self.problems.extend(error.problems)
+            else:
+                kept = [a or b for a, b in zip(kept, these, strict=True)]
+        return [cell for cell, keep in zip(cells, kept, strict=True) if keep]
 
     def _sizes(self) -> Iterator[tuple[Size, str, list | None]]:
         """Sizes with their place in the file; budgets of their own only in a valley."""

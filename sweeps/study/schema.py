@@ -79,6 +79,7 @@ class Grid:
     factors: Mapping[str, object] = field(default_factory=dict)  # key -> values, each crossed with the others
     seeds: tuple[Seed, ...] = (0,)
     more_seeds: tuple[Seeds, ...] = ()
+    only_where: tuple[Mapping[str, object], ...] = ()  # of all these cells those that one of these selects
     # (size, tokens) points of highest compute that are predicted, not fitted
     held_out: Annotated[int, Within(0, MOST_CELLS)] = 0
     held_out_where: tuple[Mapping[str, object], ...] = ()  # the same for chosen cells
@@ -112,13 +113,14 @@ class Grid:
         for name in ("sizes", "params", *BUDGETS, "seeds"):
             yield from _distinct(name, getattr(self, name), may_be_empty=name != "seeds")
         points = len(self.sizes) * len(getattr(self, self.budget))
-        if self.sizes and not self.factors and self.held_out >= max(points, 1):
+        if self.sizes and not (self.factors or self.only_where) and self.held_out >= max(points, 1):
             yield (
                 "held_out",
                 f"should lie between 0 and {points - 1} of the {points} points, is {self.held_out}",
             )
-        if not all(self.held_out_where):
-            yield "held_out_where", 'should select cells, as in { width = 48, tokens = "largest" }'
+        for key in ("only_where", "held_out_where"):
+            if not all(getattr(self, key)):
+                yield key, 'should select cells, as in { width = 48, tokens = "largest" }'
         yield from self._problems_of_choices()
 
     def _problems_of_choices(self) -> Problems:

@@ -1,0 +1,216 @@
+"""The cells that could be trained next: shapes of a study's family, budgets on a grid, what each costs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from lab.data import DataConfig, Dataset
+from lab.errors import InputError
+from sweeps.plan import cells as planned
+from sweeps.plan.cells import Cell, Plan
+from sweeps.plan.pricing import Prices
+from sweeps.study import loader
+from sweeps.study.schema import BUDGETS, Grid
+
+_WIDTHS, _BUDGETS, _SEEDS = 12, 10, 3  # candidates: so many of each at most, beside those of the study
+_LARGER = 2.0  # times the largest width of the study: four times its params
+_LONGER = 4.0  # times its largest budget
+# What a grid of chosen cells says anew.
+_REPLACED = (
+    *BUDGETS, "design", "sizes", "params", "shape", "valley", "max_flops", "optimal_tokens_per_param",
+    "seeds", "more_seeds", "held_out", "held_out_where", "only_where",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Family:
+    """The grid of a study whose shapes and data further runs take. raw: the study as plain data."""
+
+    raw: Mapping
+    grid: Grid
+    plan: Plan
+    load: Callable[[DataConfig], Dataset]
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(cell for cell in self.plan.cells if cell.grid == self.grid.name)
+
+    @cached_property
+    def sizes(self) -> tuple[dict, ...]:
+        """The study's own sizes and others of their family, as a study file gives them, by width.
+
+        Between and beyond the study's widths the rate follows the power of the width that its own lie on.
+        """
+        own = {cell.config.model.width: cell.config for cell in reversed(self.cells)}
+        widths = sorted(own)
+        first = own[widths[0]]
+        step = self.grid.shape.step(first.model) if not self.grid.sizes else 2 * first.model.heads
+        wanted = np.geomspace(widths[0], _LARGER * widths[-1], _WIDTHS)
+        every = {max(step, round(width / step) * step) for width in wanted} | own.keys()
+        rates = np.array([own[width].optimizer.learning_rate for width in widths])
+        power, level = 0.0, float(np.log(rates).mean())
+        if len(widths) > 1:
+            power, level = np.polyfit(np.log(widths), np.log(rates), 1)
+        tuned = first.optimizer.learning_rate_law is None
+        found = []
+        for width in sorted(every):
+            nearest = own[min(widths, key=lambda other: abs(np.log(other / width)))]
+            model = nearest.model if width in own else self._shape(nearest.model, width)
+            size: dict = {"width": model.width, "layers": model.layers, "heads": model.heads}
+            if tuned:
+                rate = float(np.exp(level + power * np.log(width)))
+                size["learning_rate"] = (
+                    own[width].optimizer.learning_rate if width in own else float(f"{rate:.3g}")
+                )
+            if nearest.optimizer.batch_law is None and len({c.config.batch for c in self.cells}) > 1:
+                size["batch"] = nearest.batch
+            found.append(size)
+        return tuple(found)
+
+    def _shape(self, base, width: int):
+        if self.grid.params or self.grid.valley:
+            return self.grid.shape.model(base, width)
+        return replace(base, width=width)
+
+    @cached_property
+    def budgets(self) -> tuple[int, ...]:
+        """The study's own where they are few, others from its shortest to _LONGER times its longest; never
+        more than once through its text unless the study does so."""
+        own = sorted({cell.config.tokens for cell in self.cells})
+        limit = self.plan.dataset(self.cells[0].config).unique_tokens or np.inf
+        wanted = np.geomspace(own[0], min(_LONGER * own[-1], max(limit, own[-1])), _BUDGETS)
+        more = {int(float(f"{tokens:.3g}")) for tokens in wanted}
+        return tuple(sorted(more | set(own if len(own) <= _BUDGETS else own[:: len(own) - 1])))
+
+    def study(self, name: str, chosen: Sequence[tuple[dict, int, int]] | None = None) -> dict:
+        """A study file of (size, tokens, seed) that are chosen, or of all candidates."""
+        raw = {key: value for key, value in self.raw.items() if key != "grids"}
+        index = [grid.name for grid in self.plan.study.grids].index(self.grid.name)
+        grid = {key: value for key, value in self.raw["grids"][index].items() if key not in _REPLACED}
+        if chosen is None:
+            seeds = sorted({*self.grid.seeds, *range(_SEEDS)})
+            grid |= {"sizes": list(self.sizes), "tokens": list(self.budgets), "seeds": seeds}
+            return {**raw, "name": name, "grids": [grid]}
+        sizes = {size["width"]: size for size, _, _ in chosen}
+        grid |= {"sizes": [sizes[width] for width in sorted(sizes)]}
+        grid |= {"tokens": sorted({tokens for _, tokens, _ in chosen})}
+        seeds_of: dict[tuple[int, int], list[int]] = {}
+        for size, tokens, seed in chosen:
+            seeds_of.setdefault((size["width"], tokens), []).append(seed)
+        alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for (width, tokens), seeds in sorted(seeds_of.items()):
+            alike.setdefault((width, tuple(sorted(seeds))), []).append(tokens)
+        where = [({"width": width, "tokens": tokens}, seeds) for (width, seeds), tokens in alike.items()]
+        grid |= {"seeds": list(where[0][1])}
+        if len(seeds_of) < len(sizes) * len(grid["tokens"]):
+            grid["only_where"] = [one for one, _ in where]
+        if more := [{"where": one, "seeds": list(s)} for one, s in where if list(s) != grid["seeds"]]:
+            grid["more_seeds"] = more
+        return {**raw, "name": name, "grids": [grid]}
+
+
+def family(raw: Mapping, where: str, load: Callable, grid: str = "") -> Family:
+    """The family of a study's grid that was named, else of its first grid of text that crosses no factors.
+
+    Raises InputError where there is none.
+    """
+    plan = planned.make(loader.parse(raw, where), load)
+    grids = {one.name: one for one in plan.study.grids}
+    if grid and grid not in grids:
+        raise InputError(f"{where}: has no grid {grid!r}; there are {', '.join(grids)}")
+    for one in [grids[grid]] if grid else grids.values():
+        found = Family(raw, one, plan, load)
+        if found.cells and (grid or not _is_of_tasks(found)) and not one.factors:
+            return found
+    said = f"grid {grid} crosses factors" if grid else "no grid of text without factors"
+    raise InputError(f"{where}: {said}: a law of params and tokens is fitted to sizes and budgets alone")
+
+
+def _is_of_tasks(found: Family) -> bool:
+    return bool(found.plan.dataset(found.cells[0].config).ability_sets())
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Cells that could be trained: params, tokens and seed (m,), and what they cost in `unit`: own, of each
+    alone; hold, of the trunk numbered `trunk` up to where it branches off (-1: no trunk)."""
+
+    params: np.ndarray
+    tokens: np.ndarray
+    seeds: np.ndarray
+    own: np.ndarray
+    trunk: np.ndarray
+    hold: np.ndarray
+    unit: str
+    cells: tuple[Cell, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    def where(self, keep: np.ndarray) -> "Candidates":
+        arrays = (self.params, self.tokens, self.seeds, self.own, self.trunk, self.hold)
+        kept = (
+            tuple(cell for cell, keeps in zip(self.cells, keep, strict=True) if keeps) if self.cells else ()
+        )
+        return Candidates(*(values[keep] for values in arrays), self.unit, kept)
+
+
+def of_family(of: Family) -> Candidates:
+    """Every shape, budget and seed, priced in seconds of this machine (as `lab plan` prices them)."""
+    plan = planned.make(loader.parse(of.study("candidates"), "candidates"), of.load)
+    return priced(plan, plan.cells)
+
+
+def priced(plan: Plan, cells: Sequence[Cell]) -> Candidates:
+    prices = Prices(plan)
+    evaluation: dict[tuple, float] = {}
+    own, hold, trunks, numbers = [], [], [], {None: -1}
+    for cell in cells:
+        per_step = prices.seconds_per_step[cell.run_id].seconds
+        key = (id(cell.config.data), cell.config.batch, per_step)
+        if key not in evaluation:
+            evaluation[key] = prices.evaluation_seconds(cell)
+        own.append(cell.own_steps * per_step + evaluation[key])
+        hold.append((cell.steps - cell.own_steps) * per_step)
+        trunks.append(numbers.setdefault(cell.trunk, len(numbers) - 1))
+    return Candidates(
+        np.array([cell.params.total - cell.params.embedding for cell in cells], float),
+        np.array([cell.steps * cell.config.batch_tokens for cell in cells], float),
+        np.array([cell.config.seed for cell in cells]),
+        np.array(own),
+        np.array(trunks),
+        np.array(hold),
+        "seconds",
+        tuple(cells),
+    )  # fmt: skip
+
+
+def of_table(params: np.ndarray, tokens: np.ndarray, flops_per_s: float | None) -> Candidates:
+    """Sizes and budgets of a table, others between and beyond, priced by 6 params tokens: in seconds where
+    the table tells how many FLOPs a second its runs did, else in FLOPs."""
+    sizes = _around(params, _LARGER**2, _WIDTHS)
+    budgets = _around(tokens, _LONGER, _BUDGETS)
+    n, d, s = (one.ravel() for one in np.meshgrid(sizes, budgets, np.arange(_SEEDS), indexing="ij"))
+    own = 6 * n * d / (flops_per_s or 1.0)
+    nothing = np.zeros(len(n))
+    unit = "seconds" if flops_per_s else "FLOPs"
+    return Candidates(n, d, s.astype(int), own, np.full(len(n), -1), nothing, unit)
+
+
+def _around(values: np.ndarray, beyond: float, count: int) -> np.ndarray:
+    own = np.unique(values)
+    wanted = np.geomspace(own[0], beyond * own[-1], count)
+    return np.unique(np.concatenate([own if len(own) <= count else own[[0, -1]], wanted]))
+
+
+def chosen_study(of: Family, name: str, cells: Sequence[Cell]) -> dict:
+    """The study file of these candidates."""
+    sizes = {size["width"]: size for size in of.sizes}
+    wanted = [(sizes[cell.config.model.width], cell.config.tokens, cell.config.seed) for cell in cells]
+    made = of.study(name, wanted)
+    again = planned.make(loader.parse(made, name), of.load)
+    # The file must mean what was chosen: a run of another id would be another run.
+    assert {cell.run_id for cell in again.cells} == {cell.run_id for cell in cells}
+    return made

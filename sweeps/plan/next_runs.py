@@ -1,0 +1,291 @@
+"""Which runs to train next: what is known of a law, and the cells that narrow a target's interval most.
+
+Here the sweeps use the analysis, as for the intervals that a design promises.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from lab.errors import InputError
+from sweeps.plan.next_cells import Candidates
+from sweeps.plan.promised_intervals import Expected, of_fit
+from sweeps.plan.scatter import Scatter, numbered
+
+LEVEL = 0.95
+_SIGMAS = 1.959963984540054  # of a normal interval at LEVEL
+_OPEN = ("unfinished", "failed")
+_SAME = 0.01  # params and tokens that differ by less are of one run: a budget is whole steps
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The laws in play (`analysis.designs.outlook.InPlay`), the scatter of runs about them, and the runs that
+    inform them: params, tokens, seeds, log_loss (n,). trained: (params, tokens, seed) of all that are there,
+    ids by which they are known; source: where law and scatter come from."""
+
+    laws: tuple
+    scatter: Scatter
+    params: np.ndarray
+    tokens: np.ndarray
+    seeds: np.ndarray
+    log_loss: np.ndarray
+    trained: np.ndarray
+    ids: frozenset[str]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+
+def of_runs(runs, expected: Expected, include_held_out: bool = False) -> Known:
+    """What the finished runs of a table say; where they are too few for any law, they inform the `expected`.
+
+    Raises InputError for a table without a usable row.
+    """
+    from analysis.audits.leading import lead
+    from analysis.designs.outlook import InPlay
+    from analysis.errors import InputError as Unusable
+    from analysis.fits.fitting import Settings
+    from analysis.solve.objectives import objective
+    from analysis.tables.sample import sample
+
+    every = sample(runs, ("params", "tokens"))
+    rows = every.without_held_out(not include_held_out)
+    try:
+        found, ranked = lead(rows, runs, Settings(objective("huber", None, "log", None), bootstrap=0))
+        laws = tuple(
+            InPlay(law, values, weight)
+            for (law, values), weight in zip(ranked.blend.laws, ranked.blend.weights, strict=True)
+        )
+        expected = of_fit(found, f"{found.points} finished runs")
+    except Unusable as error:
+        laws = of_prior(expected).laws
+        source = f"{expected.source}, for the {len(rows)} runs determine no law: {error.problems[0]}"
+        expected = replace(expected, source=source)
+    seeds = _seeds(runs, rows)
+    return Known(
+        laws,
+        expected.scatter,
+        rows.inputs["params"],
+        rows.inputs["tokens"],
+        seeds,
+        np.log(rows.loss),
+        np.stack([every.inputs["params"], every.inputs["tokens"], _seeds(runs, every)]),
+        _ended(runs),
+        expected.source,
+    )
+
+
+def _ended(runs) -> frozenset[str]:
+    """Ids of the runs that are there, the diverged ones too: they would diverge again."""
+    ids = runs.columns.get("run_id")
+    if ids is None:
+        return frozenset()
+    states = runs.columns.get("status", np.full(len(ids), "ok"))
+    return frozenset(
+        str(name) for name, state in zip(ids.tolist(), states.tolist(), strict=True) if state not in _OPEN
+    )
+
+
+def _seeds(runs, rows) -> np.ndarray:
+    """The seed of each row; where the table has none, runs of one place are told apart by their order."""
+    column = runs.columns.get("seed")
+    if column is not None:
+        return np.array([float(column[row] or 0) for row in rows.rows.tolist()])
+    places = numbered(rows.inputs["params"], rows.inputs["tokens"])
+    return np.array([float(np.sum(places[:index] == place)) for index, place in enumerate(places)])
+
+
+def of_prior(expected: Expected) -> Known:
+    """Nothing but a law that is expected, and the scatter about it."""
+    from analysis.designs.outlook import InPlay
+    from analysis.laws.named import find
+
+    nothing = np.zeros(0)
+    laws = (InPlay(find(expected.law), dict(expected.params)),)
+    empty = np.zeros((3, 0))
+    return Known(
+        laws, expected.scatter, nothing, nothing, nothing, nothing, empty, frozenset(), expected.source
+    )
+
+
+def untrained(known: Known, candidates: Candidates) -> Candidates:
+    """Those that are not there yet, by run id, else by params, tokens and seed."""
+    keep = np.ones(len(candidates), bool)
+    if candidates.cells:
+        keep &= np.array([cell.run_id not in known.ids for cell in candidates.cells], bool)
+    n, d, s = known.trained
+    for index in range(len(candidates)):
+        near = np.abs(np.log(n / candidates.params[index])) < _SAME
+        near &= np.abs(np.log(d / candidates.tokens[index])) < _SAME
+        keep[index] &= not (near & (s == candidates.seeds[index])).any()
+    return candidates.where(keep)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The cells to train next, and what they buy.
+
+    value, now, after: the target and its interval at LEVEL before and after, on its own scale (counts, nats);
+    narrowing: the part of the width that goes; floor: the part of the width that no run removes; steps: of
+    each cell in order (params, tokens, seed, what it adds to the cost, narrowing after it); stop: why nothing
+    should be trained, else empty.
+    """
+
+    target: str
+    level: float
+    value: float
+    now: tuple[float, float]
+    after: tuple[float, float]
+    narrowing: float
+    floor: float
+    between: float
+    cost: float
+    unit: str
+    steps: tuple[dict, ...]
+    stop: str
+    source: str
+    laws: dict[str, float]
+    indices: tuple[int, ...]
+
+    def to_dict(self) -> dict:
+        return {key: value for key, value in asdict(self).items() if key != "indices"}
+
+
+def proposed(
+    known: Known,
+    target,
+    candidates: Candidates,
+    budget: float,
+    most: int,
+    least: float = 0.05,
+    unit_price: float = 1.0,
+) -> Proposal:
+    """The candidates that narrow `target` most within a budget.
+
+    unit_price: what a unit of the candidates' cost is in that of the budget; least: the part of the width
+    that they must take off, or the answer is to stop.
+    """
+    from analysis.designs.choice import Costs, choose
+    from analysis.designs.outlook import Cells, outlook
+    from analysis.designs.targets import checked
+
+    target = checked(target, [one.law for one in known.laws])
+    if not len(candidates):
+        raise InputError("no candidate is left to train: all shapes, budgets and seeds are there already")
+    trunks = numbered(
+        np.concatenate([known.params, candidates.params]), np.concatenate([known.seeds, candidates.seeds])
+    )
+    n = len(known)
+    have = Cells(known.params, known.tokens, trunks[:n], known.log_loss)
+    ahead = Cells(candidates.params, candidates.tokens, trunks[n:])
+    scatter = known.scatter
+    own = scatter.model**2 + scatter.trunk**2 + scatter.run**2 if target.kind == "loss" else 0.0
+    seen = outlook(known.laws, target, have, ahead, scatter, own)
+    costs = Costs(candidates.own * unit_price, candidates.trunk, candidates.hold * unit_price)
+    choice = choose(seen, costs, budget, most)
+    widths = np.sqrt(np.array(choice.variances) + seen.floor)
+    narrowing = 1 - widths / max(widths[0], 1e-300)
+    steps, before = [], 0.0
+    for place, index in enumerate(choice.chosen):
+        steps.append(
+            {
+                "params": float(candidates.params[index]),
+                "tokens": float(candidates.tokens[index]),
+                "seed": int(candidates.seeds[index]),
+                "cost": choice.spent[place] - before,
+                "narrowing": float(narrowing[place + 1]),
+            }
+        )
+        before = choice.spent[place]
+        if candidates.cells:
+            cell = candidates.cells[index]
+            steps[-1] |= {"run_id": cell.run_id, "width": cell.config.model.width}
+    total = choice.spent[-1] if choice.spent else 0.0
+    floor = float(np.sqrt(seen.floor) / max(widths[0], 1e-300))
+    return Proposal(
+        str(target),
+        LEVEL,
+        float(np.exp(seen.value) if target.logarithmic else seen.value),
+        _interval(seen.value, widths[0], target.logarithmic),
+        _interval(seen.value, widths[-1], target.logarithmic),
+        float(narrowing[-1]),
+        floor,
+        float(np.sqrt(seen.between / max(seen.variance() + seen.floor, 1e-300))),
+        total,
+        candidates.unit,
+        tuple(steps),
+        _stop(choice.chosen, costs, budget, float(narrowing[-1]), floor, least),
+        known.source,
+        {one.law.name: one.weight for one in known.laws},
+        choice.chosen,
+    )
+
+
+def _interval(value: float, deviation: float, logarithmic: bool) -> tuple[float, float]:
+    ends = value - _SIGMAS * deviation, value + _SIGMAS * deviation
+    low, high = (float(np.exp(end) if logarithmic else end) for end in ends)
+    return low, high
+
+
+def _stop(chosen: Sequence[int], costs, budget: float, narrowing: float, floor: float, least: float) -> str:
+    cheapest = float(costs.more([]).min())
+    if not chosen and cheapest > budget:
+        return f"no candidate can be paid: the cheapest costs {cheapest:.3g}, the budget is {budget:.3g}"
+    if narrowing >= least:
+        return ""
+    said = f"the best cells within the budget take {narrowing:.1%} off the interval, less than {least:.0%}"
+    if floor > 0.9:
+        said += f"; {floor:.0%} of its width is the scatter of a new run, which no run removes"
+    return said
+
+
+def target_of(name: str, at: str, known: Known, candidates: Candidates):
+    """The target that was named. Raises InputError.
+
+    at: FLOPs, "N,D", or "10x": the compute-optimal run at so many times the largest compute that is known.
+    """
+    from analysis.designs.targets import Target
+    from analysis.laws.frontier import optimum, spends_compute
+
+    n, d = (known.params, known.tokens) if len(known) else (candidates.params, candidates.tokens)
+    top = float((6 * n * d).max())
+    if name in ("exponent", "allocation"):
+        factor = 1.0 if name == "exponent" else 10.0
+        return Target(name, flops=_flops(at, top, factor))
+    if name != "loss":
+        if at:
+            raise InputError(
+                f"--at: says where for exponent, allocation and loss; {name} is a number of the law"
+            )
+        return Target("parameter", name=name)
+    if "," in at:
+        params, tokens = (_positive(part) for part in at.split(",", 1))
+        return Target("loss", params=params, tokens=tokens)
+    flops = _flops(at, top, 10.0)
+    for one in known.laws:
+        if spends_compute(one.law) and np.isfinite(best := float(optimum(one.law, one.params, flops))):
+            return Target("loss", params=float(np.exp(best)), tokens=flops / 6 / float(np.exp(best)))
+    raise InputError("--at: the law has no compute-optimum; say params and tokens, as in --at 1e6,2e7")
+
+
+def _flops(at: str, top: float, factor: float) -> float:
+    if not at:
+        return factor * top
+    if at[-1:] in ("x", "×"):
+        return _positive(at[:-1]) * top
+    return _positive(at)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not (np.isfinite(number) and number > 0):
+        raise InputError(
+            f"--at: {text!r} is no positive number; give FLOPs (1e15), 10x, or params,tokens (1e6,2e7)"
+        )
+    return number

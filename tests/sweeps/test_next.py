@@ -1,0 +1,154 @@
+"""`lab next`: from a table, a store or a prior to a study file that `lab run` takes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sweeps.plan import cells as planned
+from sweeps.study import loader
+from tests.sweeps.conftest import read_lab
+
+STUDY = """
+name = "planted"
+batch = 8
+model = { layers = 1, heads = 1 }
+optimizer = { warmup_tokens = 2_000 }
+data = { source = "synthetic", context = 32, val_windows = 64 }
+
+[[grids]]
+name = "language"
+tokens = [20_000, 40_000, 80_000, 160_000]
+sizes = [
+  { width = 8, learning_rate = 0.02 }, { width = 16, learning_rate = 0.01 },
+  { width = 32, learning_rate = 0.005 }, { width = 64, learning_rate = 0.0025 },
+]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with planted.toml and runs.csv: its 16 runs with losses of a law."""
+    from lab.data import load
+
+    folder = tmp_path_factory.mktemp("next")
+    (folder / "planted.toml").write_text(STUDY)
+    plan = planned.make(loader.load(folder / "planted.toml"), load)
+    rng = np.random.default_rng(0)
+    lines = ["run_id,params,tokens,seed,loss_nats"]
+    for cell in plan.cells:
+        n, d = cell.params.total - cell.params.embedding, cell.steps * cell.config.batch_tokens
+        loss = (1.2 + 40 / n**0.5 + 900 / d**0.5) * np.exp(0.004 * rng.standard_normal())
+        lines.append(f"{cell.run_id},{n},{d},{cell.config.seed},{loss:.6f}")
+    (folder / "runs.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def asked(*args) -> dict:
+    done = read_lab("next", *args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_next_runs_of_a_table_are_a_study_that_lab_plan_takes(place, tmp_path):
+    out = tmp_path / "next.toml"
+    made = asked(place / "runs.csv", "--study", place / "planted.toml", "--cells", 5, "--out", out)
+    assert 1 <= len(made["steps"]) <= 5
+    assert made["cost"] <= made["budget"] * (1 + 1e-9)
+    assert made["unit"] == "seconds"
+    assert not made["stop"]
+    assert made["after"][1] - made["after"][0] < made["now"][1] - made["now"][0]
+    assert made["narrowing"] == pytest.approx(1 - np.ptp(made["after"]) / np.ptp(made["now"]))
+    seen = read_lab("plan", out, "--probe", "never", "--json")
+    assert seen.returncode == 0, seen.stderr
+    rows = {row["run_id"]: row for row in json.loads(seen.stdout)["rows"]}
+    assert set(rows) == {one["run_id"] for one in made["steps"]}
+    for one in made["steps"]:
+        row = rows[one["run_id"]]
+        assert (row["grid"], row["seed"], row["width"]) == ("language", one["seed"], one["width"])
+    # what is there already is not trained again
+    assert not set(rows) & {line.split(",")[0] for line in (place / "runs.csv").read_text().splitlines()}
+    again = read_lab("next", place / "runs.csv", "--study", place / "planted.toml", "--out", out)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("target", "at"), [("allocation", "1e13"), ("loss", "10x"), ("loss", "1e5,1e6"), ("beta", "")]
+)
+def test_each_target_is_narrowed_and_told_in_words(place, target, at):
+    where = ["--at", at] if at else []
+    said = read_lab("next", place / "runs.csv", "--target", target, *where, "--budget", 1e12)
+    assert said.returncode == 0, said.stderr
+    assert "go on: these cells take" in said.stdout
+    assert "FLOPs" in said.stdout
+
+
+def test_nothing_but_a_prior_makes_a_first_design(place, tmp_path):
+    out = tmp_path / "first.toml"
+    made = asked(
+        place / "planted.toml",
+        "--prior",
+        "published:chinchilla",
+        "--cells",
+        8,
+        "--out",
+        out,
+        "--target",
+        "loss",
+    )
+    assert "published:chinchilla" in made["source"]
+    assert len({one["width"] for one in made["steps"]}) >= 2
+    assert read_lab("plan", out, "--probe", "never").returncode == 0
+
+
+def test_a_gain_below_the_stated_share_says_stop(place):
+    made = asked(place / "runs.csv", "--least", 0.99)
+    assert "less than 99%" in made["stop"]
+    said = read_lab("next", place / "runs.csv", "--target", "loss", "--at", "1e4,8e4", "--budget", 1e3)
+    assert said.returncode == 0
+    assert "stop: no candidate can be paid" in said.stdout
+
+
+def test_joules_and_euros_are_seconds_times_their_price(place):
+    common = (place / "runs.csv", "--study", place / "planted.toml", "--cells", 3)
+    seconds = asked(*common, "--budget", 100)
+    joules = asked(*common, "--per", "joule", "--watts", 50, "--budget", 5000)
+    euros = asked(*common, "--per", "euro", "--price", 36, "--budget", 1)
+    assert joules["cost"] == pytest.approx(50 * seconds["cost"])
+    assert euros["cost"] == pytest.approx(seconds["cost"] / 100)
+    assert [one["run_id"] for one in joules["steps"]] == [one["run_id"] for one in seconds["steps"]]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--target", "gamma_ray"], "no law in play has it"),
+        (["--target", "loss", "--at", "1e4,many"], "'many' is no positive number"),
+        (["--out", "x.toml"], "name one with --study"),
+        (["--per", "euro"], "no device_seconds"),
+        (["--cells", "0"], "at least 1"),
+        (["--prior", "published:nobody"], "there are chinchilla, epoch"),
+        (["--target", "beta", "--at", "3"], "is a number of the law"),
+    ],
+)
+def test_what_is_wrong_is_one_line(place, args, words):
+    done = read_lab("next", place / "runs.csv", *args)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_only_where_leaves_the_cells_that_it_selects(place):
+    raw = loader.resolved(place / "planted.toml")
+    raw["grids"][0]["only_where"] = [{"width": 8, "tokens": [20_000]}, {"width": 64}]
+    plan = loader.parse(raw, "here")
+    from sweeps.study.designs import points
+
+    kept = [(p.config.model.width, p.config.tokens) for p in points(plan)]
+    assert kept == [(8, 20_000), *((64, tokens) for tokens in (20_000, 40_000, 80_000, 160_000))]
+    raw["grids"][0]["only_where"] = [{"width": 9}]
+    from lab.errors import InputError
+
+    with pytest.raises(InputError, match="only_where"):
+        loader.parse(raw, "here")
