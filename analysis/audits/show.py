@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.audits.audit import Audit
+from analysis.audits.foretold import Foretold
 from analysis.audits.register import Scored
 from analysis.audits.results import Forecast, Rollout
 from analysis.fits.reach import first, others
@@ -67,6 +68,35 @@ def forecast_text(result: Forecast) -> str:
         remarks(others(result.warnings), _left_out(result)),
     )
     return "\n".join(part for part in parts if part)
+
+
+def foretold_text(result: Foretold) -> str:
+    """The ledger: a line for each target of each forecast."""
+    rows, faults = [], []
+    for entry in result.entries:
+        if entry.record is None:
+            faults.append(f"  {entry.name}: {entry.fault}")
+            continue
+        about = (entry.name, entry.record["registered"][:16], entry.record["law"])
+        came = () if entry.outcome is None else entry.outcome.cells
+        rows += [
+            (*about, number(cell.params), number(cell.tokens), f"{cell.predicted:.4f}",
+             f"[{cell.low:.4f}, {cell.high:.4f}]", f"{cell.measured:.4f}", f"{cell.error_percent:+.2f} %",
+             "yes" if cell.inside else "no")
+            for cell in came
+        ]  # fmt: skip
+        missing = None if entry.outcome is None else set(entry.outcome.missing)
+        for target in entry.record["targets"]:
+            if missing is None or (target["params"], target["tokens"]) in missing:
+                interval = f"[{target['low']:.4f}, {target['high']:.4f}]"
+                place = (number(target["params"]), number(target["tokens"]), f"{target['predicted']:.4f}")
+                rows.append((*about, *place, interval, "not yet", "", ""))
+    if not result.entries:
+        return "no forecast is registered here: lab forecast STORE --params N --tokens D --register NAME"
+    head = ("forecast", "registered", "law", "params", "tokens", "predicted", "interval", "measured", "error")
+    inside, came = result.inside
+    said = f"  {inside} of {came} runs that came lie inside; {result.waiting} are not trained yet"
+    return "\n".join([*([table(rows, (*head, "inside"))] if rows else []), said, *faults])
 
 
 def scored_text(result: Scored) -> str:

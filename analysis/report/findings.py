@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
+from analysis.audits.foretold import foretold
+from analysis.errors import InputError
 from analysis.laws.law import tidy_formula
 from analysis.plots.style import plain
 from analysis.report import abilities
@@ -39,6 +42,7 @@ def findings(study: Study) -> str:
     enough = _sobriety(study)
     cards += [
         enough,
+        _foretold(study),
         _compressed(study),
         _associations(study),
         _warnings(study, wide=not enough),
@@ -116,6 +120,40 @@ def _sobriety(study: Study) -> str:
     said = f"Of {len(found.runs)} finished runs; energy is {how}. lab energy has the frontiers."
     body += f'<p class="fine">{text(said)}</p>'
     return _card("sobriety", "Enough for less", body)
+
+
+def _foretold(study: Study) -> str:
+    """Every forecast that was registered in the store, also those that missed."""
+    if not study.path.is_dir():
+        return ""
+    try:
+        found = foretold(study.path, study.runs)
+    except InputError:
+        return ""
+    if not found.entries:
+        return ""
+    rows: list[list[Any]] = []
+    for entry in found.entries:
+        if entry.record is None:
+            rows.append([entry.name, "", "", "", "", "", entry.fault])
+            continue
+        when, law = entry.record["registered"][:10], entry.record["law"]
+        came = [] if entry.outcome is None else list(entry.outcome.cells)
+        for cell in came:
+            said = f"{'inside' if cell.inside else 'missed'}, {cell.error_percent:+.2f} %"
+            reach = f"{cell.low:.4g} to {cell.high:.4g}"
+            rows.append([entry.name, when, law, count(cell.params), count(cell.tokens), reach, said])
+        missing = None if entry.outcome is None else set(entry.outcome.missing)
+        for one in entry.record["targets"]:
+            if missing is None or (one["params"], one["tokens"]) in missing:
+                reach = f"{one['low']:.4g} to {one['high']:.4g}"
+                place = [count(one["params"]), count(one["tokens"])]
+                rows.append([entry.name, when, law, *place, reach, "not trained yet"])
+    inside, all_came = found.inside
+    said = f"{inside} of {all_came} runs inside their interval" if all_came else "nothing has come yet"
+    head = [(name, "") for name in ("forecast", "registered", "law", "params", "tokens", "interval", "came")]
+    body = f"<p>{text(said)}.</p>{table(head, rows, 'Forecasts registered before their runs', True)}"
+    return _card("wide", "Foretold before it was trained", body)
 
 
 def _compressed(study: Study) -> str:

@@ -79,9 +79,12 @@ class ForecastOptions(LawOptions):
     far: bool = False
     """Answer also beyond 1,000 times the fitted compute, or 100 times the params or tokens."""
     register: Path | None = None
-    """Also write the forecast of the runs asked for, sealed and dated, to a new file; none may be trained."""
+    """Also write the forecast of the runs asked for, sealed and dated, to a new file; none may be trained. A
+    plain name (next-scale) keeps it in the ledger of the store."""
     score: Path | None = None
-    """Instead: score the forecast that was registered in this file by the runs of the table."""
+    """Instead: score the forecast that was registered under this name, or in this file, by the runs there."""
+    ledger: bool = False
+    """Instead: all forecasts of the store beside what came of them, the bad ones too."""
     rollout: Literal["params", "tokens", "flops"] | None = None
     """Also fit growing windows along this axis and score each on what lies beyond."""
 
@@ -194,7 +197,7 @@ def forecast(argv: list[str]) -> int:
     from analysis.audits.show import forecast_text, rollout_text
     from analysis.fits.reach import refuse_far
 
-    if options.score is not None:
+    if options.score is not None or options.ledger:
         return _score(options)
     asked, unique = _asked(options)
     runs = read_table(options)
@@ -216,10 +219,12 @@ def forecast(argv: list[str]) -> int:
     )
     refuse_far(result.warnings, options.far)
     if options.register is not None:
+        from analysis.audits.foretold import place
         from analysis.audits.register import record_of, write_record
 
-        write_record(options.register, record_of(result, runs))
-        print(f"registered in {options.register}", file=sys.stderr)
+        to = place(options.table, options.register)
+        write_record(to, record_of(result, runs))
+        print(f"registered in {to}", file=sys.stderr)
     if options.rollout is None:
         return show(options, result, forecast_text)
     rolled = rollout(runs, options.rollout, **{**shared, "law": result.fit.law})
@@ -230,15 +235,17 @@ def forecast(argv: list[str]) -> int:
 
 
 def _score(options: ForecastOptions) -> int:
-    """`lab forecast TABLE --score FILE`."""
+    """`lab forecast TABLE --score FILE`, and `--ledger`."""
+    from analysis.audits.foretold import foretold, place
     from analysis.audits.register import read_record, scored
-    from analysis.audits.show import scored_text
+    from analysis.audits.show import foretold_text, scored_text
 
     if options.register is not None or options.params or options.points is not None:
-        raise InputError(
-            "--score scores what was registered: --register, --params and --points make new ones"
-        )
-    record = read_record(options.score)
+        name = "--ledger shows" if options.score is None else "--score scores"
+        raise InputError(f"{name} what was registered: --register, --params and --points make new ones")
+    if options.score is None:
+        return show(options, foretold(options.table, read_table(options)), foretold_text)
+    record = read_record(place(options.table, options.score))
     return show(options, scored(record, read_table(options)), scored_text)
 
 

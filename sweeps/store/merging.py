@@ -128,6 +128,29 @@ def into_one(into: Store, source: Store, report: Report) -> None:
             claim.release()
     heart.stop()
     _studies(into, source, report)
+    _forecasts(into, source, report)
+
+
+def _forecasts(into: Store, source: Store, report: Report) -> None:
+    """Registered forecasts, which never change; one of a name that is there under a longer name."""
+    folder = source.root / "forecasts"
+    for path in [] if folder.is_symlink() else sorted(folder.glob("*.json")):
+        if not is_name(path.stem):
+            report.strange.append(str(path))
+            continue
+        try:
+            theirs = files.read_bytes(path, source.root)
+            digest = hashlib.sha256(theirs).hexdigest()[:6]
+            for name in (path.name, f"{path.stem}-{digest}.json"):
+                to = into.root / "forecasts" / name
+                try:
+                    files.create(to, theirs, into.root)
+                    break
+                except FileExistsError:
+                    if files.read_bytes(to, into.root) == theirs:
+                        break
+        except files.Refused:
+            report.strange.append(str(path))
 
 
 def _has_anything(folder: RunFolder) -> bool:

@@ -74,3 +74,95 @@ def test_a_record_is_never_replaced_and_edits_show(store):
         verb([str(folder / "runs.csv"), "--score", str(folder / "other.json")])
     with pytest.raises(sl.InputError, match="no such file"):
         verb([str(folder / "runs.csv"), "--score", str(folder / "none.json")])
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory):
+    """A store of 25 planted runs with two forecasts in its ledger: one of its targets came, and missed."""
+    folder = tmp_path_factory.mktemp("ledger") / "store"
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 3e8, 5), np.geomspace(1e9, 3e10, 5)))
+    loss = chinchilla(n, d) * np.exp(0.003 * np.random.default_rng(0).standard_normal(25))
+    for index in range(25):
+        keep(folder, f"run{index:02d}", n[index], d[index], loss[index])
+    asked = [str(folder), "--law", "chinchilla", "--bootstrap", "40", "--tokens", "6e10", "--params"]
+    assert verb([*asked, "6e8", "--register", "next-scale"]) == 0
+    assert verb([*asked, "9e8", "--register", "further"]) == 0
+    keep(folder, "came", 6e8, 6e10, 2 * float(chinchilla(np.array(6e8), np.array(6e10))))
+    return folder
+
+
+def keep(store, name, params, tokens, loss):
+    row = {"run_id": name, "status": "ok", "seed": 0, "params_total": int(params), "params_embedding": 0}
+    row |= {"tokens": int(tokens), "flops_6nd": 6 * params * tokens, "loss_nats": loss}
+    place = store / "runs" / name
+    place.mkdir(parents=True)
+    (place / "result.json").write_text(json.dumps({"schema": 1, "row": row, "abilities": []}))
+
+
+def test_the_ledger_shows_every_forecast_also_those_that_missed(ledger, capsys):
+    capsys.readouterr()
+    assert verb([str(ledger), "--ledger", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["inside"], said["came"], said["waiting"]) == (0, 1, 1)
+    found = {one["name"]: one for one in said["forecasts"]}
+    assert set(found) == {"next-scale", "further"}
+    assert found["further"]["outcome"] is None
+    record = found["next-scale"]["record"]
+    assert record["inputs"]["rows"] == 25
+    assert len(record["inputs"]["sha256"]) == 64
+    assert verb([str(ledger), "--ledger"]) == 0
+    text = capsys.readouterr().out
+    assert "0 of 1 runs that came lie inside; 1 are not trained yet" in text
+    assert verb([str(ledger), "--score", "next-scale"]) == 0
+    asked = [str(ledger), "--tokens", "6e10", "--bootstrap", "40", "--law", "chinchilla", "--params"]
+    with pytest.raises(sl.InputError, match=r"is a run of .* tokens already"):
+        verb([*asked, "6e8", "--register", "late"])
+    with pytest.raises(sl.InputError, match="is there already, and a record is never replaced"):
+        verb([*asked, "9e8", "--register", "further"])
+
+
+def test_an_edited_record_is_shown_as_one(ledger, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "store"
+    shutil.copytree(ledger, copy)
+    path = copy / "forecasts" / "next-scale.json"
+    path.write_text(path.read_text().replace('"level": 0.9', '"level": 0.5'))
+    (copy / "forecasts" / "torn.json").write_text('{"format": "sca')
+    assert verb([str(copy), "--ledger"]) == 0
+    text = capsys.readouterr().out
+    assert "next-scale: next-scale.json: was changed after it was registered" in text
+    assert "torn.json: is not whole JSON" in text
+    assert "0 of 0 runs that came lie inside; 1 are not trained yet" in text
+
+
+def test_the_report_shows_the_ledger(ledger):
+    from types import SimpleNamespace
+
+    from analysis.report.findings import _foretold
+
+    card = _foretold(SimpleNamespace(path=ledger, runs=sl.read(ledger)))
+    assert "0 of 1 runs inside their interval" in card
+    assert "missed, -" in card
+    assert "not trained yet" in card
+
+
+def test_a_plain_name_needs_a_store(store):
+    folder, _, asked = store
+    with pytest.raises(sl.InputError, match="is kept in the ledger of a store"):
+        verb([str(folder / "runs.csv"), *asked, "--register", "ahead"])
+
+
+def test_merged_stores_keep_their_forecasts(ledger, tmp_path):
+    from sweeps.store.merging import Report, _forecasts
+    from sweeps.store.store import Store
+
+    into = tmp_path / "into"
+    (into / "forecasts").mkdir(parents=True)
+    (into / "forecasts" / "further.json").write_text("{}")
+    _forecasts(Store(into), Store(ledger), Report())
+    names = sorted(path.name for path in (into / "forecasts").glob("*.json"))
+    assert len(names) == 3
+    assert (into / "forecasts" / "further.json").read_text() == "{}"
+    _forecasts(Store(into), Store(ledger), Report())
+    assert sorted(path.name for path in (into / "forecasts").glob("*.json")) == names
