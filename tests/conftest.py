@@ -1,23 +1,33 @@
 """What all test processes share: devices, threads, XLA flags, compiled programs; the published tables."""
 
+import contextlib
 import fcntl
+import io
 import os
+import subprocess
 import tempfile
+from importlib import metadata
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import settings
 
+from lab.__main__ import main
 from lab.machine import devices
 
 # The processes of the suite fill the cores; more threads would wait for each other. numpy is not here yet.
 for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(pool, "1")
 
-# Most of the suite's time is compiling programs that then take a few steps; without LLVM's optimisation that
-# is three times shorter. SCALING_LAB_OPTIMISED=1 tests the programs exactly as users get them.
+# Most of the suite's time is compiling programs that then take a few steps; without LLVM's optimisation, and
+# without MLIR for each fusion, that is six times shorter. SCALING_LAB_OPTIMISED=1 tests the programs exactly
+# as users get them. XLA ends the process at a flag that it does not know, as another version may.
+QUICK = ["--xla_backend_optimization_level=0"]
+if metadata.version("jaxlib").startswith("0.10."):
+    QUICK += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 if not os.environ.get("SCALING_LAB_OPTIMISED"):
-    os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
+    os.environ["XLA_FLAGS"] = " ".join([*QUICK, os.environ.get("XLA_FLAGS", "")]).strip()
 
 devices.configure(cpu_devices=2)
 
@@ -53,6 +63,25 @@ def made_once(tmp_path_factory):
         return folder
 
     return folder_of
+
+
+@pytest.fixture(scope="session")
+def here():
+    """``here(verb, *options)``: the `lab` command in this process, which has jax and its programs already."""
+
+    def call(*args) -> subprocess.CompletedProcess:
+        command = list(map(str, args))
+        out, err = io.StringIO(), io.StringIO()
+        done_above = mock.patch.object(devices, "configure")  # which is too late where jax is there
+        with done_above, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main(command)
+            except SystemExit as end:
+                code = end.code or 0
+        assert "Traceback" not in err.getvalue(), err.getvalue()
+        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+    return call
 
 
 @pytest.fixture(scope="session")
