@@ -45,6 +45,7 @@ SHAPES = {
         batch=2,
     ),
 }
+REPEATED = ("deep", "long")  # as deep, and as long, as others here
 
 
 def compiled(config, how):
@@ -67,7 +68,8 @@ def compiled(config, how):
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        *((name, Execution()) for name in SHAPES),
+        *((name, Execution()) for name in SHAPES if name not in REPEATED),
+        *(pytest.param(name, Execution(), marks=pytest.mark.weekly) for name in REPEATED),
         ("deep", Execution(remat=True)),
         ("deep", Execution(accumulate=8)),
     ],
@@ -78,7 +80,7 @@ def test_prediction_and_compiler_agree(name, how):
 
 
 @pytest.mark.parametrize("shape", [MeshShape(fsdp=2), MeshShape(tensor=2), MeshShape(data=2)], ids=str)
-@pytest.mark.parametrize("name", ["narrow", "wide"])
+@pytest.mark.parametrize("name", ["narrow", pytest.param("wide", marks=pytest.mark.weekly)])
 def test_prediction_and_compiler_agree_over_a_mesh(name, shape):
     agrees_over_a_mesh(SHAPES[name], Execution(mesh=shape))
 

@@ -148,7 +148,7 @@ def test_away_from_the_base_they_are_not(tiny, synthetic):
 
 def test_multipliers_act_where_they_should():
     """Against a forward pass in which the factors are put into the weights by hand."""
-    config = replace(LARGE, parametrization="completep", qk_norm=False)
+    config = replace(LARGE, layers=3, base_layers=1, parametrization="completep", qk_norm=False)
     params = init(jax.random.key(1), config, V)
     x = jnp.arange(12).reshape(1, 12) % V
     by_hand = jax.tree.map(lambda a: a, params)
@@ -190,6 +190,6 @@ def test_changes_are_flat_over_depth_under_completep(synthetic):
 
 def test_untrained_logits_are_small_whatever_the_width():
     for name in ("standard", "mup", "completep"):
-        config = replace(LARGE, parametrization=name)
+        config = replace(LARGE, layers=2, parametrization=name)
         logits = apply(init(jax.random.key(0), config, V), jnp.arange(20)[None], config, V)
         assert -jax.nn.log_softmax(logits).mean() == pytest.approx(np.log(V), rel=0.03)

@@ -25,6 +25,18 @@ def lab(*args, code=0):
     return done
 
 
+@pytest.fixture
+def read(here):
+    """As :func:`lab`, without a process of its own: of verbs that read a run, or refuse."""
+
+    def call(*args, code=0):
+        done = here(*args)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return call
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verbs") / "run"
@@ -68,9 +80,9 @@ def test_two_devices_give_the_loss_of_one(trained, tmp_path):
     assert row["loss_nats"] == pytest.approx(trained[1]["row"]["loss_nats"], abs=1e-3)
 
 
-def test_eval_finds_the_loss_again(trained):
+def test_eval_finds_the_loss_again(read, trained):
     folder, result = trained
-    found = json.loads(lab("eval", folder, "--json").stdout)
+    found = json.loads(read("eval", folder, "--json").stdout)
     assert found["loss_nats"] == pytest.approx(result["row"]["loss_nats"], abs=1e-6)
 
 
@@ -84,8 +96,8 @@ def test_generate_continues_each_prompt(trained):
     assert (row["energy_joules"] is None) == (row["energy_source"] == "none") == (row["energy_coverage"] == 0)
 
 
-def test_generate_measures_what_a_token_takes(trained):
-    done = lab("generate", trained[0], "--prompt", "0", "1", "--tokens", "9", "--measure", "--json")
+def test_generate_measures_what_a_token_takes(read, trained):
+    done = read("generate", trained[0], "--prompt", "0", "1", "--tokens", "9", "--measure", "--json")
     spent = json.loads(done.stdout)["spent"]
     assert spent["prompts"] == 2
     assert 0 < spent["tokens"] <= 18
@@ -106,8 +118,8 @@ def test_generate_measures_what_a_token_takes(trained):
         ),
     ],
 )
-def test_bad_input_is_a_line_and_exit_code_2(trained, call, words):
-    done = lab(*(word.replace("{run}", str(trained[0])) for word in call), code=2)
+def test_bad_input_is_a_line_and_exit_code_2(read, trained, call, words):
+    done = read(*(word.replace("{run}", str(trained[0])) for word in call), code=2)
     assert words in done.stderr
 
 
@@ -142,22 +154,22 @@ def test_a_run_that_somebody_trains_is_refused_until_he_falls_silent(tmp_path, t
     assert not held.path.exists()
 
 
-def test_a_trained_model_is_written_with_a_card(trained, tmp_path):
+def test_a_trained_model_is_written_with_a_card(read, trained, tmp_path):
     folder, result = trained
     out = tmp_path / "model"
-    said = json.loads(lab("export", "--model", folder, "--out", out, "--json").stdout)
+    said = json.loads(read("export", "--model", folder, "--out", out, "--json").stdout)
     assert said["files"] == sorted(path.name for path in out.iterdir())
     row = result["row"]
     assert said["params"] == row["params_total"]
     card = (out / "README.md").read_text()
     for words in (row["run_id"], f"{row['loss_nats']:.4f}", "not measured", "Limits", row["source"]):
         assert words in card
-    done = lab("export", "--model", folder, "--out", out, code=2)
+    done = read("export", "--model", folder, "--out", out, code=2)
     assert "is not empty; name a new folder" in done.stderr
 
 
-def test_a_model_that_has_no_words_for_a_needle_says_so(trained):
-    done = lab("needle", trained[0], "--contexts", "8", code=2)
+def test_a_model_that_has_no_words_for_a_needle_says_so(read, trained):
+    done = read("needle", trained[0], "--contexts", "8", code=2)
     assert "a needle can be hidden from models of text and of tasks" in done.stderr
-    done = lab("needle", trained[0], "--depths", "120", code=2)
+    done = read("needle", trained[0], "--depths", "120", code=2)
     assert "--depths 120: should lie between 0 and 100" in done.stderr

@@ -1,5 +1,3 @@
-import contextlib
-import io
 import json
 import subprocess
 import sys
@@ -8,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from analysis import read
-from lab.__main__ import main
 from sweeps.exchange import imports
 
 STUDY = """
@@ -35,21 +32,12 @@ def run_lab(*args, timeout=300) -> subprocess.CompletedProcess:
     return done
 
 
-def read_lab(*args) -> subprocess.CompletedProcess:
-    """As :func:`run_lab`, without a process of its own."""
-    command = list(map(str, args))
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(command)
-    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
-
-
 @pytest.fixture(scope="session")
-def lab():
+def lab(here):
     """:func:`run_lab`; verbs that only read answer in this process, which has jax loaded already."""
 
     def call(verb, *args):
-        return (read_lab if verb in ("table", "status", "plan") else run_lab)(verb, *args)
+        return (here if verb in ("table", "status", "plan") else run_lab)(verb, *args)
 
     return call
 
