@@ -106,11 +106,11 @@ class Rates:
         return pandas.DataFrame(rows)
 
 
-def best_rates(runs: Any, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Rates:
+def best_rates(runs: Any, level: float = 0.95, bootstrap: int = 2000, seed: int = 0) -> Rates:
     """Best rates of the sizes of one grid, with intervals, and their power law.
 
     runs: a table with columns `learning_rate`, `params`, `tokens` and `loss`; rows that are not ok are left
-    out. The interval of a best rate is a bootstrap over the scatter of seeds, what all rates of a seed have
+    out. The interval of a best rate is a bootstrap of so many draws over the scatter of seeds, what all rates of a seed have
     in common taken off; without repeated seeds there is none. Raises InputError without rates or usable rows.
     """
     runs = as_runs(runs)
@@ -126,7 +126,7 @@ def best_rates(runs: Any, level: float = 0.95, draws: int = 2000, seed: int = 0)
     freedom = sum(f for _, f in scatter)
     sd = float(np.sqrt(sum(s for s, _ in scatter) / freedom)) if freedom else None
     rng = np.random.default_rng(seed)
-    curves = [group.curve(sd, level, draws, rng) for group in groups]
+    curves = [group.curve(sd, level, bootstrap, rng) for group in groups]
     curves.sort(key=lambda curve: (curve.params, curve.tokens))
     best = np.array([curve.best for curve in curves if curve.best is not None])
     drift = float(np.log2(best.max() / best.min())) if len(best) > 1 else None

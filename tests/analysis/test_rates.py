@@ -69,7 +69,7 @@ def test_a_minimum_at_the_edge_is_refused_and_named():
 def test_intervals_cover_the_planted_rate_nine_times_of_ten():
     inside = total = 0
     for seed in range(60):
-        for curve in best_rates(planted(sd=0.02, exponent=0.1, seed=seed), level=0.9, draws=300).curves:
+        for curve in best_rates(planted(sd=0.02, exponent=0.1, seed=seed), level=0.9, bootstrap=300).curves:
             total += 1
             true = 0.02 * (curve.params / 2e4) ** 0.1
             inside += curve.interval[0] <= true <= curve.interval[1]
