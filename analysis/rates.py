@@ -110,9 +110,9 @@ def best_rates(runs: Any, level: float = 0.95, bootstrap: int = 2000, seed: int 
     """Best rates of the sizes of one grid, with intervals, and their power law.
 
     runs: a table with columns `learning_rate`, `params`, `tokens` and `loss`; rows that are not ok are left
-    out. bootstrap: draws of the scatter of seeds, what all rates of a seed have in common taken off, from which
-    a best rate has its interval; without repeated seeds there is none. Raises InputError without rates or
-    usable rows.
+    out. bootstrap: draws of the scatter of seeds, what all rates of a seed have in common taken off, from
+    which a best rate has its interval; without repeated seeds there is none. Raises InputError without rates
+    or usable rows.
     """
     runs = as_runs(runs)
     rate, keep, excluded = _usable(runs)

@@ -11,7 +11,6 @@ The data need no state of their own: a batch is a function of the step.
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 import jax
@@ -22,8 +21,8 @@ from lab.data import Dataset
 from lab.evaluation import evaluate, item_files, progress_measures
 from lab.execution import Execution
 from lab.machine import devices, distributed
-from lab.model import accounting, memory
-from lab.runs import checkpoint, divergence, live, resume, spent, trackers
+from lab.model import memory
+from lab.runs import checkpoint, divergence, live, resume, rows, spent, trackers
 from lab.runs.checkpoint import Checkpoints
 from lab.runs.folder import DIVERGED, ITEMS
 from lab.runs.job import SCHEMA, Job
@@ -346,7 +345,7 @@ class _Lockstep:
         if job.is_trunk:
             job.folder.write(DIVERGED, {"step": step, "reason": reason})
         else:
-            commit_diverged(job, self.dataset, step, reason, self.hooks.check)
+            rows.commit_diverged(job, self.dataset, step, reason, self.hooks.check)
         if job.folder.writes:
             self.live.close(r, (job.folder.result() or {}).get("row", {"status": "diverged"}), {})
 
@@ -370,7 +369,7 @@ class _Lockstep:
         final.save(job.end, params)
         final.wait()
         row = {
-            **_row(job, self.dataset),
+            **rows.before(job, self.dataset),
             **spent.columns(job),
             "status": "ok",
             "loss_nats": loss.nats,
@@ -409,59 +408,6 @@ def _validations(every: int, end: int) -> range:
     """Steps at which a run is validated on the way: at ends of calls, so that nothing else changes."""
     each = -(-every // STEPS_PER_CALL) * STEPS_PER_CALL
     return range(each, end, each) if each else range(0)
-
-
-def commit_diverged(job: Job, dataset: Dataset, step: int, reason: str, check=lambda: None) -> None:
-    """Record a run that has no loss, so that it is shown and never fitted."""
-    job.folder.write_spec(job.spec(dataset, {}))
-    row = {
-        **_row(job, dataset),
-        **spent.columns(job),
-        "status": "diverged",
-        "loss_nats": None,
-        "diverged_step": step,
-        "reason": reason,
-    }
-    job.folder.commit({"schema": SCHEMA, "row": row, "abilities": []}, check)
-
-
-def _row(job: Job, dataset: Dataset) -> dict:
-    """What is known of a run before it starts, in the columns of the table."""
-    config = job.config
-    params = accounting.count_params(config.model, dataset.vocab_size)
-    return {
-        "run_id": job.run_id,
-        "seed": config.seed,
-        "trunk": job.trunk.path.name if job.trunk else None,
-        "source": config.data.label,
-        **{f"mix_{name}": share for name, share in config.data.shares.items()},
-        "tokenizer": Path(config.data.tokenizer).name,
-        "document_mask": config.model.document_mask,
-        "width": config.model.width,
-        "layers": config.model.layers,
-        "heads": config.model.heads,
-        "head_width": config.model.head_width,
-        "mlp": config.model.mlp,
-        "mlp_ratio": config.model.mlp_ratio,
-        "tied": config.model.tied,
-        "qk_norm": config.model.qk_norm,
-        "context": config.data.context,
-        "params_total": params.total,
-        "params_embedding": params.embedding,
-        "params_head": params.head,
-        "params_matrices": params.matrices,
-        "params_vectors": params.vectors,
-        "tokens": config.steps * config.batch_tokens,
-        "unique_tokens": dataset.unique_tokens,
-        "entropy_rate_nats": dataset.entropy_rate,
-        "batch_tokens": config.batch_tokens,
-        "parametrization": config.model.parametrization,
-        "algorithm": config.optimizer.algorithm,
-        "learning_rate": config.optimizer.learning_rate,
-        "weight_decay": config.weight_decay,
-        **accounting.training_flops(config, dataset.vocab_size),
-        "git_commit": (job.folder.spec() or {}).get("provenance", {}).get("git_commit"),
-    }
 
 
 def _number(scalar) -> float | None:

@@ -12,8 +12,9 @@ from lab.errors import InputError
 from lab.machine import speed
 from lab.runs import claims
 from lab.runs.live import Open
-from lab.runs.loop import Hooks, Interrupted, Lost, Progress, commit_diverged, run
+from lab.runs.loop import Hooks, Interrupted, Lost, Progress, run
 from lab.runs.resume import DamagedTrunk, mend_trunk
+from lab.runs.rows import commit_diverged
 from sweeps.plan.cells import Plan
 from sweeps.plan.study_parts import Part
 from sweeps.store import trunks

@@ -17,7 +17,7 @@ from analysis.tables.store import read_store
 from analysis.tables.table import read
 from lab.runs import contents
 from lab.runs.folder import Reading, RunFolder
-from lab.runs.loop import commit_diverged
+from lab.runs.rows import commit_diverged
 from sweeps.store import digest, merging
 from sweeps.store.damage import look
 from sweeps.store.store import Store
