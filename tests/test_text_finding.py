@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import analysis as sl
 from analysis.audits import register
-from analysis.tables.sample import sample
 
 PAGE = Path(__file__).parents[1] / "docs" / "findings" / "text"
 
@@ -27,12 +27,34 @@ def test_exponents_are_those_of_the_table(law, rows):
 
 def test_what_was_foretold_is_the_sealed_record_of_these_runs(rows):
     record = register.read_record(PAGE / "forecast.json")
-    assert record["inputs"]["sha256"] == register.digest_of(sample(sl.read(str(PAGE / "runs.csv"))))
+    assert record["inputs"]["sha256"] == register.digest_of(sl.fit(str(PAGE / "runs.csv"), bootstrap=0).rows)
     for target in record["targets"]:
-        tokens, flops, foretold, interval = rows[f"{target['params']:,.0f}"]
+        tokens, flops, foretold, interval, measured, error = rows[f"{target['params']:,.0f}"]
         assert int(tokens.replace(",", "")) == target["tokens"]
         assert float(flops) == pytest.approx(6 * target["params"] * target["tokens"], rel=0.01)
         assert float(foretold) == pytest.approx(target["predicted"], abs=5e-5)
         assert [float(x) for x in re.findall(r"[\d.]+", interval)] == pytest.approx(
             [target["low"], target["high"]], abs=5e-5
         )
+
+
+def test_the_score_is_that_of_the_runs(rows):
+    scored = register.scored(register.read_record(PAGE / "forecast.json"), sl.read(str(PAGE / "runs.csv")))
+    assert len(scored.cells) == 2 and scored.inside == 1
+    for cell in scored.cells:
+        *_, measured, error = rows[f"{cell.params:,.0f}"]
+        assert measured == f"{cell.measured:.4f}" and error == f"{cell.error_percent:.1f} %"
+
+
+def test_best_rates_are_where_parabolas_through_the_three_lowest_are_lowest(rows):
+    runs = sl.read(str(PAGE / "rates.csv")).columns
+    width, rate, loss = (np.asarray(runs[name], float) for name in ("width", "learning_rate", "loss_nats"))
+    for w in sorted(set(width)):
+        at = np.flatnonzero(width == w)
+        at = at[np.argsort(rate[at])]
+        said = dict(pair.split(": ") for pair in rows[f"{w:.0f}"][0].split(", "))
+        assert {float(r): float(x) for r, x in said.items()} == {rate[i]: round(loss[i], 3) for i in at}
+        lowest = int(np.argmin(loss[at]))
+        near = at[lowest - 1 : lowest + 2]
+        a, b, _ = np.polyfit(np.log(rate[near]), loss[near], 2)
+        assert float(rows[f"{w:.0f}"][1]) == pytest.approx(np.exp(-b / (2 * a)), rel=0.03)
