@@ -29,7 +29,7 @@ def test_what_was_foretold_is_the_sealed_record_of_these_runs(rows):
     record = register.read_record(PAGE / "forecast.json")
     assert record["inputs"]["sha256"] == register.digest_of(sl.fit(str(PAGE / "runs.csv"), bootstrap=0).rows)
     for target in record["targets"]:
-        tokens, flops, foretold, interval, measured, error = rows[f"{target['params']:,.0f}"]
+        tokens, flops, foretold, interval, *_ = rows[f"{target['params']:,.0f}"]
         assert int(tokens.replace(",", "")) == target["tokens"]
         assert float(flops) == pytest.approx(6 * target["params"] * target["tokens"], rel=0.01)
         assert float(foretold) == pytest.approx(target["predicted"], abs=5e-5)
@@ -40,10 +40,10 @@ def test_what_was_foretold_is_the_sealed_record_of_these_runs(rows):
 
 def test_the_score_is_that_of_the_runs(rows):
     scored = register.scored(register.read_record(PAGE / "forecast.json"), sl.read(str(PAGE / "runs.csv")))
-    assert len(scored.cells) == 2 and scored.inside == 1
+    assert (len(scored.cells), scored.inside) == (2, 1)
     for cell in scored.cells:
         *_, measured, error = rows[f"{cell.params:,.0f}"]
-        assert measured == f"{cell.measured:.4f}" and error == f"{cell.error_percent:.1f} %"
+        assert (measured, error) == (f"{cell.measured:.4f}", f"{cell.error_percent:.1f} %")
 
 
 def test_best_rates_are_where_parabolas_through_the_three_lowest_are_lowest(rows):
