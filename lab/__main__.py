@@ -130,7 +130,7 @@ def _wrong(problems: list[str], as_json: bool, errors: TextIO | None = None) -> 
 
 def _here(verb: str, argv: list[str]) -> list[str]:
     """The arguments; for verbs that read stores with a copy on this machine in place of each URL."""
-    looks_again = verb in ("run", "worker", "status") or (verb == "report" and "--watch" in argv)
+    looks_again = verb in ("run", "train", "worker", "status") or (verb == "report" and "--watch" in argv)
     if looks_again or not any(word.startswith(("s3://", "gs://")) for word in argv):
         return argv
     return import_module("sweeps.store.copies").arguments(verb, argv)

@@ -106,6 +106,15 @@ class Objects:
         with self._told(name):
             self._fs.get_file(self._at(name), str(path))
 
+    def now(self) -> float:
+        """Seconds by the clock of the server, that of :attr:`Entry.modified`: tried with an object."""
+        name = f".clock/{uuid.uuid4().hex}"
+        self.put(name, b"1")
+        try:
+            return self.listing(".clock/")[name].modified
+        finally:
+            self.delete(name)
+
     def check(self) -> None:
         """Raises InputError, one line, where a put cannot be conditional: claims and commits rest on it."""
         name = f".offers.{uuid.uuid4().hex}"

@@ -116,6 +116,11 @@ class RunFolder:
 
     # What a folder that is a copy of another place does beside (lab/runs/remote.py):
 
+    @property
+    def takes_parts(self) -> bool:
+        """Whether all processes of a run may write a checkpoint together, each its own parts."""
+        return True
+
     def fetch(self, step: int | None = None) -> None:
         """Before work on the run: bring it here, or what a branch at ``step`` needs of it."""
 

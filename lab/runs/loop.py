@@ -119,7 +119,8 @@ class _Lockstep:
         if len(horizons) > 1:
             raise ValueError(f"runs in lockstep need one start and horizon, these have {sorted(horizons)}")
         self.jobs, self.dataset, self.pack, self.hooks = jobs, dataset, pack, hooks
-        self.place = pack.place if pack.mode == "mesh" and _bytes(pack) >= checkpoint.SHARDED_BYTES else None
+        in_parts = pack.mode == "mesh" and _bytes(pack) >= checkpoint.SHARDED_BYTES
+        self.place = pack.place if in_parts and jobs[0].folder.takes_parts else None
         self.stores = [Checkpoints(job.folder.checkpoints, job.folder.writes, self.place) for job in jobs]
         self.alive = set(range(len(jobs)))
         self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
@@ -158,11 +159,11 @@ class _Lockstep:
         placed = self._train(step, placed)
         now = devices.compilations()
         self.cache_hits, self.cache_misses = now.hits - compiled.hits, now.misses - compiled.misses
-        for r in sorted(self.alive):
-            if not self.jobs[r].is_trunk:
-                in_parts = self.place is not None
-                params = self.pack.in_parts(placed.params) if in_parts else self.pack.get(placed, r).params
-                self._finish(r, params, self.pack.trained(placed, r))
+        ended = [r for r in sorted(self.alive) if not self.jobs[r].is_trunk]
+        for r, measured in zip(ended, self._evaluate(placed, ended), strict=True):
+            in_parts = self.place is not None
+            params = self.pack.in_parts(placed.params) if in_parts else self.pack.get(placed, r).params
+            self._finish(r, params, *measured)
         distributed.wait("finished")
         steps = self.end - step
         if steps <= 4 * STEPS_PER_CALL:
@@ -303,11 +304,11 @@ class _Lockstep:
 
     def _validate(self, step: int, placed) -> None:
         self.clock.book(step, self.alive)
-        for r in sorted(self.alive):
-            job = self.jobs[r]
-            loss = evaluate.validate(self.pack.trained(placed, r), job.config, self.dataset)
-            about = {"step": step, "tokens": step * job.config.batch_tokens, "kind": "val"}
-            self.hooks.check()
+        runs, config = sorted(self.alive), self.jobs[0].config
+        losses = self.pack.each(placed, runs, lambda params: evaluate.validate(params, config, self.dataset))
+        self.hooks.check()
+        for r, loss in zip(runs, losses, strict=True):
+            about = {"step": step, "tokens": step * config.batch_tokens, "kind": "val"}
             if np.isfinite(loss.nats):  # where it is not, the record of these steps says so
                 self._append(r, [about | {"loss_nats": loss.nats, "loss_se": loss.se}])
         self.clock.book(step, self.alive, "evaluate")
@@ -349,17 +350,32 @@ class _Lockstep:
         if job.folder.writes:
             self.live.close(r, (job.folder.result() or {}).get("row", {"status": "diverged"}), {})
 
-    def _finish(self, r: int, params, placed_params) -> None:
-        job = self.jobs[r]
-        self.hooks.progress(Progress("evaluate", job.end, job.end))
+    def _evaluate(self, placed, runs: list[int]) -> list[tuple]:
+        """Of each run its loss; where it did not diverge, its scores, and losses by source."""
+        if not runs:
+            return []
+        config, dataset = self.jobs[0].config, self.dataset  # alike in all that evaluation reads
+        self.hooks.progress(Progress("evaluate", self.end, self.end))
         self.clock.restart()
-        loss = evaluate.validate(placed_params, job.config, self.dataset)
+
+        def one(params):
+            loss = evaluate.validate(params, config, dataset)
+            if divergence.ends_above(loss.nats, dataset.vocab_size):
+                return loss, None, {}
+            measured = evaluate.everything(params, config, dataset)
+            return loss, measured, evaluate.of_sources(params, config, dataset)
+
+        found = self.pack.each(placed, runs, one)
+        self.hooks.check()
+        self.clock.book(self.end, runs, "evaluate")
+        return found
+
+    def _finish(self, r: int, params, loss, measured, sources) -> None:
+        job = self.jobs[r]
         if reason := divergence.ends_above(loss.nats, self.dataset.vocab_size):
             self._diverged(r, job.end, reason)
             return
-        measured = evaluate.everything(placed_params, job.config, self.dataset)
         self.hooks.check()
-        self.clock.book(job.end, [r], "evaluate")
         if measured.items and job.folder.writes:
             item_files.write(job.folder.path / ITEMS, measured.items, job.folder.root)
         final = Checkpoints(job.folder.final, job.folder.writes, self.place)
@@ -375,7 +391,7 @@ class _Lockstep:
             "loss_nats": loss.nats,
             "loss_se": loss.se,
             "bits_per_byte": loss.bits_per_byte,
-            **evaluate.of_sources(placed_params, job.config, self.dataset),
+            **sources,
             "train_loss_nats": last_loss(job),
             "pack": self.pack.mode,
             "device": self.pack.devices[0].device_kind,

@@ -51,8 +51,8 @@ class ObjectClaim(claims.Claim):
         return self._seen["mine"]
 
     def is_stale(self) -> bool:
-        """For one look: by this machine's clock against the server's."""
-        return self.owner.is_gone() or time.time() - self.modified > claims.STALE_SECONDS
+        """For one look: by the server's clock alone, for hosts' clocks may differ."""
+        return self.owner.is_gone() or self.objects.now() - self.modified > claims.STALE_SECONDS
 
     def last_beat(self) -> object:
         return self.modified, self.tag

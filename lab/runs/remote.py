@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lab import files
 from lab.files import Refused
+from lab.machine import distributed
 from lab.objects import Entry, Objects
 from lab.runs import contents
 from lab.runs.file_digests import DamagedCheckpoint
@@ -116,6 +117,10 @@ class RemoteFolder(RunFolder):
             files.write_bytes(self.path / name, content, self.root)
             self._read[name, entry.tag] = super().read(name)
         return self._read[name, entry.tag]
+
+    @property
+    def takes_parts(self) -> bool:
+        return distributed.count() == 1  # several may be machines without a common folder
 
     def is_there(self) -> bool:
         return self._is_here or bool(self._view.run(self.path.name))
@@ -219,6 +224,24 @@ class RemoteFolder(RunFolder):
             self._objects.upload(packed, f"{self._where}/{name}.tar")
         finally:
             packed.unlink(missing_ok=True)
+
+
+class RemoteSpectator(RemoteFolder):
+    """The same run as another of its processes looks on: it reads, and puts nothing."""
+
+    writes = False
+
+    def commit(self, result: dict, check: Callable[[], None] = lambda: None) -> None:
+        pass
+
+    def push(self) -> None:
+        pass
+
+    def forget(self, step: int) -> None:
+        pass
+
+    def discard(self, name: str) -> None:
+        pass
 
 
 def unpack(objects: Objects, name: str, to: Path, root: Path) -> None:

@@ -5,6 +5,7 @@ A pack is R runs of one shape that advance in lockstep over the same data. Measu
 every run, and tests hold them to 1e-5 of it.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Literal
 
@@ -149,10 +150,19 @@ class Pack:
         return [int(step) for step in np.asarray(placed.step).ravel()]
 
     def trained(self, placed, run: int):
-        """Parameters of one run where they are to be evaluated: over the mesh, or on the first device."""
+        """Parameters of one run where they are to be evaluated: over the mesh, or on the run's own device."""
         if self.mode == "mesh":
             return placed.params
-        return jax.device_put(self.get(placed, run).params, self.devices[0])
+        mine = self.devices[run * len(self.devices) // self.runs]
+        return jax.device_put(self.get(placed, run).params, mine)
+
+    def each(self, placed, runs: list[int], function) -> list:
+        """What a function of :meth:`trained` gives for each run; a device has one at a time, all at once."""
+        if self.mode == "mesh" or len(runs) < 2 or len(self.devices) < 2:
+            return [function(self.trained(placed, r)) for r in runs]
+        # a program runs on the device of its parameters: the bits are those of any other
+        with ThreadPoolExecutor(len(self.devices)) as threads:
+            return list(threads.map(lambda r: function(self.trained(placed, r)), runs))
 
 
 class _Row(train.Metrics):

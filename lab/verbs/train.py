@@ -11,14 +11,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lab import file_system
 from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
 from lab.machine.provenance import Detail
 from lab.objects import url_of
 from lab.runs import trackers
-from lab.runs.folder import completed_steps
 from lab.runs.trackers import Target
 from lab.strict import build
 from lab.terminal import unescaped
@@ -47,7 +45,7 @@ def train(argv: list[str]) -> int:
         it may change at every resume, and the result stays the same up to rounding.
 
         Args:
-            out: the run folder.
+            out: the run folder, or s3://bucket/place (gs://): the run is kept below it, as runs/<run id>.
             mesh: spread the run over devices of all processes (virtual ones on a CPU):
                 data=2,fsdp=2,tensor=2. data: parts of the batch; fsdp: parts of the batch and of all
                 matrices; tensor: heads and hidden units.
@@ -74,8 +72,8 @@ def train(argv: list[str]) -> int:
             return _predict(config, how, predict, as_json)
         if out is None:
             raise InputError("--out: is missing; the run folder")
-        if url_of(out):
-            raise InputError(f"--out {url_of(out)}: should be a folder; `lab run` keeps studies at a URL")
+        if log and (url := url_of(out)):
+            raise InputError(f"--log: needs a run in a folder, not {url}")
         if log:
             trackers.need(log, "--log")
         return _train(out, config, "mesh" if mesh else "serial", how, distributed, provenance, log, as_json)
@@ -151,26 +149,27 @@ def _train(
     import jax
 
     from lab.machine import provenance
-    from lab.runs import loop
-    from lab.runs.spectator import folder_of_process
+    from lab.runs import loop, places
 
     found = len(jax.devices())
     if count > found or (cluster and count != found):
         raise InputError(f"--mesh: {how.mesh} needs {count} devices, there are {found}")
-    folder = folder_of_process(out)
     run_id = config.run_id(dataset.digest)
+    place = places.place_of(out, run_id)
+    folder = place.folder
     spec = folder.spec()
     if spec and spec["run_id"] != run_id:
         raise InputError(
-            f"{out}: holds run {spec['run_id']} of another configuration, {_differing(spec, config)}; "
+            f"{place.name}: holds run {spec['run_id']} of another configuration, {_differing(spec, config)}; "
             "choose another folder"
         )
     row = (folder.result() or {}).get("row", {})
     if row.get("run_id", run_id) != run_id:
-        raise InputError(f"{out}: holds the result of run {row['run_id']}; choose another folder")
-    if spec is None and completed_steps(folder.checkpoints):
+        raise InputError(f"{place.name}: holds the result of run {row['run_id']}; choose another folder")
+    if spec is None and folder.steps():
         raise InputError(
-            f"{out}: holds checkpoints, and no readable spec.json says of which run; choose another folder"
+            f"{place.name}: holds checkpoints, and no readable spec.json says of which run; "
+            "choose another folder"
         )
     if said := _repeats(config.tokens, dataset.unique_tokens):
         warn(said)
@@ -179,8 +178,7 @@ def _train(
     signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
     primary = distributed.is_primary()
     if primary and folder.result() is None:
-        out.mkdir(parents=True, exist_ok=True)
-        for note in file_system.check(out):
+        for note in place.check():
             warn(f"note: {note}")
     done = folder.result() is not None
     distributed.wait("looked for a result")  # nobody commits one before all have looked
@@ -197,9 +195,11 @@ def _train(
             track=lambda job: trackers.opened(log, out / log, job.run_id, "") if log else None,
         )
         try:
-            with _claimed(folder, primary) as check:
+            with _claimed(place, primary) as check:
                 # another process may have finished between our look and our claim
                 if not distributed.from_primary(int(folder.result() is not None)):
+                    folder.fetch()
+                    distributed.wait("brought the run here")  # nobody changes it before all have it
                     job = loop.Job(config, run_id, folder)
                     loop.run([job], dataset, mode, replace(hooks, check=check), how)
         except loop.Interrupted:
@@ -211,7 +211,8 @@ def _train(
     result = folder.result()
     if result is None:
         raise InputError(
-            f"{out}: lacks the result that process 0 wrote; should lie where all processes see it"
+            f"{place.name}: lacks the result that process 0 wrote; should lie where all processes see it, "
+            "or at a URL"
         )
     if primary:
         print(json.dumps(result)) if as_json else print_row(result["row"], result["abilities"])
@@ -219,8 +220,8 @@ def _train(
 
 
 @contextlib.contextmanager
-def _claimed(folder, primary: bool) -> Iterator[Callable[[], None]]:
-    """The run folder, claimed as a worker claims one; yields what raises Lost once another process has it.
+def _claimed(place, primary: bool) -> Iterator[Callable[[], None]]:
+    """The run's place, claimed as a worker claims one; yields what raises Lost once another process has it.
 
     Raises:
         InputError: where another process is at work here.
@@ -229,27 +230,30 @@ def _claimed(folder, primary: bool) -> Iterator[Callable[[], None]]:
     from lab.runs import claims
     from lab.runs.loop import Lost
 
-    path = folder.path / "claim"
-    claim = claims.take(path, claims.Owner.me(), root=folder.root) if primary else None
+    claim = place.claim() if primary else None
     if not distributed.from_primary(int(claim is not None)):
-        held = claims.read(path)
+        held = place.held()
         who = f"process {held.owner.pid} on {held.owner.host}" if held else "another process"
-        raise InputError(f"{folder.path}: {who} is training here; wait for it, or choose another folder")
+        raise InputError(f"{place.name}: {who} is training here; wait for it, or choose another folder")
     if claim is None:
-        yield lambda: None
+        try:
+            yield lambda: None
+        finally:
+            place.folder.leave()
         return
 
     def check() -> None:
         if not claim.is_mine():
-            raise Lost(f"{folder.path}: another process took this run over; what it had saved is there")
+            raise Lost(f"{place.name}: another process took this run over; what it had saved is there")
 
     heart = claims.Heartbeat()
     heart.hold([claim])
-    folder.withdraw()
+    place.folder.withdraw()
     try:
         yield check
     finally:
         heart.stop()
+        place.folder.leave()
         claim.release()
 
 

@@ -39,12 +39,19 @@ def arguments(verb: str, argv: list[str]) -> list[str]:
         if url_of(word) is None or "://" not in word:
             continue
         if (at and argv[at - 1] == "--out" and verb != "plan") or (verb == "merge" and at == 0):
-            raise InputError(f"{word}: `lab {verb}` writes to a folder; `lab run --out` alone takes a URL")
-        copy = here(Path(word), checkpoints=verb == "merge")
+            raise InputError(f"{word}: `lab {verb}` writes to a folder; `lab run` and `lab train` take a URL")
+        url, run = _parted(word)
+        copy = here(Path(url), checkpoints=verb == "merge") / run
         if verb not in ("plan", "merge"):
             print(f"note: reading a copy of {word}, {copy}", file=sys.stderr, flush=True)
         found[at] = str(copy)
     return found
+
+
+def _parted(word: str) -> tuple[str, str]:
+    """The URL of a store, and of a run in it ``runs/<run id>``, as below its folder."""
+    found = re.fullmatch(r"(.+?)/(runs/[^/]+)/*", word)
+    return (found[1], found[2]) if found and contents.is_name(found[2].removeprefix("runs/")) else (word, "")
 
 
 def here(place: Path, checkpoints: bool = False) -> Path:

