@@ -16,7 +16,7 @@ from analysis.laws.law import Law
 from analysis.solve.centre import centred
 from analysis.solve.estimator import Optimum, curvature, minimise
 from analysis.solve.objectives import Rho
-from analysis.solve.scale import CORNER, noise_of
+from analysis.solve.scale import CORNER, few_factor, noise_of, spanned, tangent
 
 # Weight of the row that holds a quantity near its place, over the curvature of the others along it. A stiffer
 # one takes hundreds of steps along a bent surface.
@@ -366,7 +366,8 @@ def _scale(law: Law, x, target, rho: Rho, theta, clusters, slope, fitted=None) -
     residuals are taken, if not at theta.
 
     Independent rows give it by the mean square of rho' over the mean of rho'', with the degrees of freedom
-    that are left: for squared errors Student's theory to the letter. Dependent ones give it by cluster.
+    that are left: for squared errors Student's theory to the letter, for Huber's with his factor for few rows
+    (`few_factor`). Dependent ones give it by cluster.
     """
     around = law.evaluate(theta[None], x)
     here = around.value[0] if fitted is None else law.log_loss(fitted[None], x)[0]
@@ -384,6 +385,8 @@ def _scale(law: Law, x, target, rho: Rho, theta, clusters, slope, fitted=None) -
     if count == len(target):
         bend = factor * float(np.mean(smooth.in_log_loss(target, here)[2]))
         unit = float((pull**2).sum()) / max(count - len(theta), 1) / max(bend, 1e-300)
+        basis = spanned(tangent(law, x, target, rho, theta)[1])
+        unit *= few_factor(residual, np.minimum((basis**2).sum(axis=1), 1.0), rho) ** 2
         return unit, float(np.sqrt(max(unit * plain, 1e-300)))
     # The fit hides part of its own rows' noise: freed from its pull as the jackknife would (CR3).
     pull = around.jacobian[0] * inflated(around.jacobian[0], pull, clusters, 1.0)

@@ -8,7 +8,7 @@ from analysis.intervals.polish import polished
 from analysis.laws.law import Law
 from analysis.solve.estimator import ENOUGH, Optimum, minimise
 from analysis.solve.objectives import Rho
-from analysis.solve.scale import noise_of, tangent
+from analysis.solve.scale import few_factor, noise_of, spanned, tangent
 
 
 def draws_student(law: Law, x, target, rho: Rho, optima, draws: int, seed: int) -> Optimum:
@@ -37,10 +37,12 @@ def draws_student(law: Law, x, target, rho: Rho, optima, draws: int, seed: int) 
 def draw_size(law: Law, x, target, rho: Rho, theta: np.ndarray) -> float:
     """The standard deviation of the noise to draw: the one under which refits scatter as an M-estimate does
     (Huber 1981, 7.6), so that also what an outlier adds within its corner is in it."""
-    residual, _ = tangent(law, x, target, rho, theta)
+    residual, jacobian = tangent(law, x, target, rho, theta)
     free = max(len(residual) - len(theta), 1)
     if rho.name == "squared":
         return float(np.sqrt((residual**2).sum() / free))
     held = np.clip(residual, -rho.delta, rho.delta)
     inside = max(float(np.mean(np.abs(residual) <= rho.delta)), 1 / len(residual))
-    return max(float(np.sqrt((held**2).sum() / free)) / inside, noise_of(law, x, target, rho, theta).size)
+    leverage = np.minimum((spanned(jacobian) ** 2).sum(axis=1), 1.0)
+    size = max(float(np.sqrt((held**2).sum() / free)) / inside, noise_of(law, x, target, rho, theta).size)
+    return few_factor(residual, leverage, rho) * size

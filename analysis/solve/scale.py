@@ -68,6 +68,21 @@ def noise_of(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.nd
     return Noise(size_of(residual if inside and rho.name != "l1" else left, leverage), left, leverage)
 
 
+def few_factor(residual: np.ndarray, leverage: np.ndarray, rho: Rho) -> float:
+    """By how much an M-fit's standard errors from its residuals (n,) are too small: its parameters follow the
+    rows within the corner, which are fewer than all (Huber 1981, 7.6, whose K this is).
+
+    Each residual is compared with the corner as its leverage leaves it: that also makes up for a corner which
+    is found from the same rows (`python -m benchmarks.few_rows`). A fit whose corner holds fewer than half of
+    the rows is none that this first order describes.
+    """
+    if rho.name != "huber" or not len(residual):
+        return 1.0
+    left = np.sqrt(np.maximum(1.0 - leverage, 1e-12))
+    inside = float(np.mean(np.abs(residual) <= rho.delta * left))
+    return 1.0 + float(leverage.sum()) / len(residual) * (1.0 - inside) / inside if inside > 0.5 else 1.0
+
+
 def tangent(law: Law, x, target, rho: Rho, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(residuals (n,), their slope (n, P) in the parameters, sign turned), both as `rho` weighs rows."""
     around = law.evaluate(theta[None], x)

@@ -11,7 +11,9 @@ from analysis.audits.blend import Blend, about
 from analysis.fits.profile import profile_interval
 from analysis.fits.show import fit_text
 from analysis.intervals.bootstrap import left_out
-from analysis.solve.scale import size_of
+from analysis.solve.objectives import Rho
+from analysis.solve.scale import few_factor, size_of
+from benchmarks import few_rows
 from benchmarks.interval_coverage import CELLS, LAW, one
 
 QUANTITIES = ("E", "alpha", "beta", "exponent", "loss", "run")
@@ -84,6 +86,19 @@ def test_the_scale_of_least_squares_is_the_usual_one():
     noise = rng.standard_normal((400, 9))
     sizes = [size_of(each - basis @ (basis.T @ each), leverage) for each in noise]
     assert np.sqrt(np.mean(np.square(sizes))) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_fit_that_follows_the_rows_within_its_corner_is_less_sure():
+    """Huber's factor: five parameters, 16 rows of which 82 % lie within 1.345; of least squares it is 1."""
+    assert few_factor(np.ones(16), np.full(16, 5 / 16), Rho("squared", 1.0, False)) == 1.0
+    rng = np.random.default_rng(0)
+    leverage = np.full(16, 5 / 16)
+    residual = np.sqrt(1 - leverage) * rng.standard_normal((400, 16))
+    found = [few_factor(one, leverage, Rho("huber", 1.345, False)) for one in residual]
+    assert np.mean(found) == pytest.approx(1 + 5 / 16 * 0.1787 / 0.8213, abs=0.01)
+    held = few_rows.held(4, 4, False, 600)
+    assert all(was < now for was, now in held.values())
+    assert all(0.93 < now < 0.98 for _, now in held.values()), held
 
 
 def test_draws_without_a_value_are_told():
