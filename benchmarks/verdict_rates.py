@@ -136,7 +136,7 @@ def designs() -> dict[str, Truth]:
         "linear in log N": Truth(even, False),
         "unequal seeds": Truth(unequal, False),
         "last size off": Truth(last_off, False, 10),
-        "evenly in loss": Truth(in_loss, False, 10, axis="loss_nats"),
+        "evenly in loss": Truth(in_loss, False, axis="loss_nats"),
         "hinge": Truth(of_kind(planted.hinge), True, 50),
         "step": Truth(step, True, 50),
         "slope tripled": Truth(tripled, True, 40),

@@ -207,7 +207,7 @@ def test_smooth_truths_are_called_in_five_per_cent(seeds):
         ("linear in log N", 0, 5),
         ("unequal seeds", 0, 5),
         ("last size off", 0, 0),
-        ("evenly in loss", 0, 1),
+        ("evenly in loss", 0, 5),
     ],
 )
 def test_rates_of_single_designs(name, least, most):
