@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 # modules are written into our own environment, at their first use.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: quickstart test test-all test-jax setup figures lint lock clean
+.PHONY: quickstart test test-all test-jax setup figures docs lint lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test         set up, run the tests (before every commit)"
 	@echo "make test-all     the tests with long simulations, programs optimised as for users (every week)"
 	@echo "make figures      draw the figures of README and docs from the stores in runs/"
+	@echo "make docs         set up, build the documentation as a site: build/site/index.html"
 	@echo "make lint         set up, check style and types"
 	@echo "make clean        remove the virtual environment"
 
@@ -63,6 +64,19 @@ test-all: $(VENV)/.dev
 figures: $(VENV)/.core
 	@$(BIN)/python -m benchmarks.figures $(ARGS)
 
+$(VENV)/.docs: $(VENV)/.core requirements-docs.lock
+	@echo "setting up mkdocs from requirements-docs.lock"
+	@$(PIP) --require-hashes --no-compile -r requirements-docs.lock
+	@touch $@
+
+# Strict: a link or anchor that leads nowhere, or a page that is on no menu, is an error.
+docs: $(VENV)/.docs
+	@$(BIN)/python -m benchmarks.handbook build/handbook
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@! grep -rnE '<(script|link|img)[^>]*(src|href)="?https?://[^>]*stylesheet|<(script|img)[^>]*src="?https?://' build/site --include=*.html \
+	  || { echo "a page of the site would fetch something from elsewhere"; exit 1; }
+	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
+
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -72,6 +86,7 @@ LOCKED := printf 'setuptools>=77\npython-dateutil<3\n'
 lock:
 	$(LOCKED) | uv pip compile --universal --python-version 3.11 --generate-hashes -q --no-header pyproject.toml - -o requirements.lock
 	$(LOCKED) | uv pip compile --universal --python-version 3.11 --generate-hashes -q --no-header --extra dev -c requirements.lock pyproject.toml - -o requirements-dev.lock
+	$(LOCKED) | uv pip compile --universal --python-version 3.11 --generate-hashes -q --no-header --extra docs -c requirements-dev.lock pyproject.toml - -o requirements-docs.lock
 
 clean:
 	rm -rf $(VENV)

@@ -33,10 +33,10 @@ _MOST_HIDDEN = 2**20
 class ModelConfig:
     """Shape of the decoder: L layers, M = width, H heads of K = width / heads, F = hidden."""
 
-    width: Width = 64
-    layers: Layers = 2
-    heads: Heads = 4
-    mlp: Literal["gelu", "gated"] = "gelu"
+    width: Width = 64  # M, of the residual stream
+    layers: Layers = 2  # L, blocks of attention and MLP
+    heads: Heads = 4  # H, which divide the width
+    mlp: Literal["gelu", "gated"] = "gelu"  # gated: with SiLU gates, three matrices for two
     # F / M; 8/3 gives a gated block the parameters of a plain one
     mlp_ratio: Annotated[float, Within(0.01, 100.0)] = 4.0
     tied: bool = False  # the output head is the transposed input table
@@ -47,8 +47,8 @@ class ModelConfig:
     # how initialisation, rates and multipliers follow the size: lab/model/parametrization.py
     parametrization: Literal["standard", "mup", "completep"] = "standard"
     base_width: Width = 64  # the size at which mup and completep are the standard parametrisation
-    base_layers: Layers = 2
-    base_head_width: Width = 16
+    base_layers: Layers = 2  # its layers
+    base_head_width: Width = 16  # its width of a head
 
     @property
     def label(self) -> str:
@@ -84,8 +84,9 @@ class OptimizerConfig:
     learning_rate: Rate = 4e-3  # peak
     learning_rate_law: RateLaw | None = None  # published law that sets learning_rate: lab/training/recipes.py
     batch_law: BatchLaw | None = None  # published law that sets the batch
+    # after the warmup: wsd stays at the peak and cools down at the end; the others fall all the way
     schedule: Literal["wsd", "cosine", "linear"] = "wsd"
-    warmup_tokens: Annotated[int, Within(0, 10**16)] = 50_000
+    warmup_tokens: Annotated[int, Within(0, 10**16)] = 50_000  # over which the rate rises to its peak
     cooldown: Fraction = 0.2  # wsd: the last part of the tokens (2405.18392)
     cooldown_shape: Literal["sqrt", "linear"] = "sqrt"  # wsd: falling as 1 - sqrt, or straight
     final_fraction: Fraction = 0.0  # learning rate at the end, as a part of the peak
@@ -96,10 +97,10 @@ class OptimizerConfig:
     decayed: Literal["all", "no_embedding", "hidden"] = "all"
     # sets weight_decay to 1 / (rate x timescale x steps)
     decay_timescale: Annotated[float, Within(1e-6, 1e6)] | None = None
-    beta1: Mean = 0.9
-    beta2: Mean = 0.98
+    beta1: Mean = 0.9  # of the mean of gradients
+    beta2: Mean = 0.98  # of the mean of their squares
     momentum: Mean = 0.95  # of muon
-    eps: Annotated[float, Within(1e-20, 1.0)] = 1e-8
+    eps: Annotated[float, Within(1e-20, 1.0)] = 1e-8  # beside the root of that mean
     clip: Annotated[float, Within(1e-6, 1e30)] = 1.0  # global gradient norm
     z_loss: Annotated[float, Within(0.0, 100.0)] = 0.0  # weight of log(Z)^2 (2204.02311)
 

@@ -1,7 +1,7 @@
 """What `import sweeps` offers: studies as dataclasses, their plan, their runs and their table.
 
 No function of it needs the command line, a network or an account. jax is loaded by what needs it
-(:func:`price`, :func:`run`), not with the package.
+(:func:`make_plan`, :func:`price`, :func:`run`), not with the package.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """The notebooks run top to bottom in a clean kernel, from their text form, in an empty folder."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-import analysis
+import sweeps
+from benchmarks.handbook import NOTEBOOKS as FOLDER
 
-FOLDER = Path(analysis.__file__).parent / "notebooks"
+ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
@@ -18,7 +20,7 @@ def run(name, folder, **environment):
     pytest.importorskip("ipykernel")
     notebook = jupytext.read(FOLDER / f"{name}.py")
     home = {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
-    settings = {**os.environ, **home, "PYTHONPATH": str(FOLDER.parents[1]), **environment}
+    settings = {**os.environ, **home, "PYTHONPATH": str(ROOT), **environment}
     where = {"metadata": {"path": str(folder)}}
     client = nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources=where)
     client.execute(env=settings)
@@ -27,8 +29,10 @@ def run(name, folder, **environment):
     return text, sum("image/png" in output.get("data", {}) for output in outputs)
 
 
-def test_there_are_two():
-    assert NAMES == ["chinchilla_replicated_and_disputed", "fit_your_own_table"]
+def test_there_are_six_and_a_page_lists_them():
+    assert len(NAMES) == 6
+    listed = (ROOT / "docs" / "notebooks.md").read_text()
+    assert all(f"](notebooks/{name}.py)" in listed for name in NAMES)
 
 
 @pytest.mark.slow
@@ -37,6 +41,57 @@ def test_fit_your_own_table(tmp_path):
     assert figures == 5
     assert "outliers" in text
     assert len(list((tmp_path / "fit_your_own_table").glob("*.svg"))) == 6
+
+
+@pytest.mark.slow
+def test_first_steps_say_what_readme_says(tmp_path):
+    text, figures = run("first_steps", tmp_path)
+    assert figures == 3
+    readme = (ROOT / "README.md").read_text()
+    (error,) = re.findall(r"off by ([\d.]+) % on average", text)
+    assert f"mean error {float(error):.2g} %" in readme
+    for task in ("coin", "facts", "sort"):
+        (verdict,) = re.findall(rf"{task} +(\w+) +p ", text)
+        assert f"**`{task}`**: by exact match {verdict.upper()}" in readme
+    assert "10 x the compute" in text
+
+
+@pytest.mark.slow
+def test_planted_truths_are_told_apart(tmp_path):
+    text, figures = run("is_it_emergent", tmp_path)
+    assert figures == 3
+    said = {
+        line.split()[0] + " " + line.split()[1]: line.split()[2]
+        for line in text.splitlines()
+        if " p 0." in line
+    }
+    assert said == {
+        "smooth exact_match": "smooth",
+        "break exact_match": "emergent",
+        "metric exact_match": "metric_artifact",
+        "metric gold_nats": "smooth",
+    }
+    assert "break undecided" in text
+    assert "one_seed" in text
+
+
+@pytest.mark.slow
+def test_a_planned_study_is_one_that_can_be_read(tmp_path):
+    text, figures = run("plan_a_study", tmp_path)
+    assert figures == 1
+    (best,) = re.findall(r"^best: (.+)$", text, re.MULTILINE)
+    assert best != "first", "more runs of the same family tell more"
+    study = sweeps.load(tmp_path / "best.toml")
+    assert study.name in ("seeds", "sizes", "budgets")
+    low, high = map(float, re.findall(r"^alpha +(\S+) to +(\S+)$", text, re.MULTILINE)[0])
+    assert 0 < low < high < 2
+
+
+@pytest.mark.slow
+def test_costs_are_the_published_ones(tmp_path):
+    text, figures = run("what_it_costs", tmp_path)
+    assert figures == 2
+    assert "100,000,000 answers" in text
 
 
 @pytest.mark.slow

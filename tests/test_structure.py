@@ -67,7 +67,6 @@ FLOORS = {
         ("verbs",),
         ("api",),
         ("",),
-        ("notebooks",),
     ),
 }
 # The files of sweeps, whatever their room, that ask analysis: they judge a design, read foreign tables, hold

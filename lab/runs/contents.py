@@ -8,28 +8,80 @@ import json
 import re
 from typing import Any
 
-# The columns of a row. Results: the same run has them equal on any machine of one kind. Circumstances: where,
-# when and how it was computed; two machines that agree on the results have trained the same run.
+# The columns of a row, each with what it holds; the documentation has it from here. Results: the same run has
+# them equal on any machine of one kind. Circumstances: where, when and how it was computed; two machines that
+# agree on the results have trained the same run.
 _RESULTS = """
-run_id status seed source tokenizer document_mask
-width layers heads head_width mlp mlp_ratio tied qk_norm context parametrization
-algorithm params_total params_embedding params_head
-params_matrices params_vectors tokens unique_tokens batch_tokens entropy_rate_nats learning_rate weight_decay
-flops_6nd flops_exact flops_chinchilla flops_palm flops_kaplan loss_nats loss_se bits_per_byte train_loss_nats
-diverged_step reason
+run_id: name of the run's folder, a hash of all that changes its result
+status: ok, or diverged
+seed: of the parameters at the start
+source: the text or task mixture it was trained on
+tokenizer: bytes, symbols, or the file of the vocabulary
+document_mask: whether attention stops at the borders of documents
+width: of the residual stream
+layers: blocks of attention and MLP
+heads: of attention, in each layer
+head_width: width of one head
+mlp: gelu or gated
+mlp_ratio: hidden width of the MLP over the width
+tied: whether input table and output head are one
+qk_norm: whether queries and keys are normed
+context: tokens a sequence
+parametrization: standard, mup or completep
+algorithm: of the optimiser
+params_total: all parameters
+params_embedding: of the input table; 0 where it is tied to the head
+params_head: of the output head
+params_matrices: of attention and MLP
+params_vectors: scales of the norms
+tokens: trained on
+unique_tokens: different ones in the training split; more tokens than that are epochs
+batch_tokens: tokens a step
+entropy_rate_nats: of a source whose best possible loss is known
+learning_rate: the peak of the schedule
+weight_decay: the decay that is multiplied by the learning rate
+flops_6nd: 6 params_total tokens (2001.08361, 2203.15556)
+flops_exact: matrix products, attention over the positions seen
+flops_chinchilla: by 2203.15556, appendix F
+flops_palm: by 2204.02311, appendix B
+flops_kaplan: by 2001.08361, table 1
+loss_nats: validation loss, nats a token
+loss_se: its standard error over validation windows
+bits_per_byte: the same loss as bits a byte of text, comparable between tokenizers
+train_loss_nats: training loss in the last record of the log
+diverged_step: the step at which a run was given up
+reason: why
 """
 _CIRCUMSTANCES = """
-trunk pack device device_seconds compile_seconds cpu_seconds cache_hits cache_misses attempts energy_joules
-energy_source energy_coverage git_commit
+trunk: the run whose checkpoint this one branched from
+pack: how it shared its devices: serial, pmap, vmap, mesh
+device: kind of device
+device_seconds: over all attempts
+compile_seconds: over all attempts
+cpu_seconds: of the process, over all attempts
+cache_hits: programs found compiled
+cache_misses: programs compiled anew
+attempts: how often it was begun
+energy_joules: as counters measured it; empty without counters
+energy_source: the counters, or none
+energy_coverage: part of the time in which they were read
+git_commit: of the code
 """
+
+
+def _meanings(text: str) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in text.strip().splitlines())
+
+
+MEANINGS = _meanings(_RESULTS) | _meanings(_CIRCUMSTANCES)
 _TEXT = """
 run_id status source tokenizer mlp parametrization algorithm reason trunk pack device energy_source git_commit
 """
-RESULTS, CIRCUMSTANCES = frozenset(_RESULTS.split()), frozenset(_CIRCUMSTANCES.split())
+RESULTS, CIRCUMSTANCES = frozenset(_meanings(_RESULTS)), frozenset(_meanings(_CIRCUMSTANCES))
 TEXT = frozenset(_TEXT.split())
 _FAMILIES = ("mix_", "loss_nats_", "bits_per_byte_")  # results too: of a mixture, a column for each source
-_FLAGS = frozenset(("tied", "qk_norm", "document_mask"))
-_NUMBERS = (RESULTS | CIRCUMSTANCES) - TEXT - _FLAGS
+FLAGS = frozenset(("tied", "qk_norm", "document_mask"))
+_NUMBERS = (RESULTS | CIRCUMSTANCES) - TEXT - FLAGS
 _LOG_TEXT = frozenset(("kind", "task", "measure", "energy_source"))
 _LOG_COLUMNS = "tokens loss_nats grad_norm value device_seconds compile_seconds cpu_seconds energy_joules"
 _LOG_NUMBERS = frozenset(_LOG_COLUMNS.split())
@@ -66,7 +118,7 @@ def fault_of_result(value: Any, run_id: str | None = None) -> str:
         number = number or (isinstance(found, int | float) and not isinstance(found, bool))
         right = _is_number(found) if number else True
         right = right and (name not in TEXT or isinstance(found, str))
-        if not right or (name in _FLAGS and not isinstance(found, bool)):
+        if not right or (name in FLAGS and not isinstance(found, bool)):
             return f"{name} is {json.dumps(found)[:40]}"
     if row.get("trunk") is not None and not is_name(row["trunk"]):
         return f"trunk is {row['trunk'][:40]!r}, which names no folder"

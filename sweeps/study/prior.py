@@ -23,14 +23,15 @@ class Prior:
     that states nothing is judged by the law and scatter of the quick start instead of these numbers.
     """
 
-    E: Annotated[float, Within(0.0, 1e3)] = 1.7
-    A: Factor = 1900.0
+    E: Annotated[float, Within(0.0, 1e3)] = 1.7  # nats a token
+    A: Factor = 1900.0  # of params
     alpha: Exponent = 0.98
-    B: Factor = 660.0
+    B: Factor = 660.0  # of tokens
     beta: Exponent = 0.56
-    noise: Share = 0.012
-    trunk_noise: Share = 0.0
-    model_error: Share = 0.0
+    noise: Share = 0.012  # scatter of the log loss, of each run
+    trunk_noise: Share = 0.0  # shared by the budgets of a size and seed
+    model_error: Share = 0.0  # what the law does not follow
+    # log of the factor of tokens over which that is alike
     model_reach: Annotated[float, Within(0.01, 100.0)] = 1.0
 
     def loss(self, params: ArrayLike, tokens: ArrayLike) -> np.ndarray:

@@ -25,18 +25,18 @@ Problems = Iterator[tuple[str, str]]  # key and what is wrong with it
 class Size:
     """One model of a ladder. What is left out is taken from the study's [model], [optimizer], batch."""
 
-    width: Width | None = None
+    width: Width | None = None  # as in [model]
     layers: Layers | None = None
     heads: Heads | None = None
-    learning_rate: Rate | None = None
-    batch: Batch | None = None
+    learning_rate: Rate | None = None  # the peak, as in [optimizer]
+    batch: Batch | None = None  # sequences a step
 
 
 @dataclass(frozen=True)
 class Valley:
     """IsoFLOP sizes chosen for each budget: around the optimum that ``tokens_per_param`` expects."""
 
-    sizes: Annotated[int, Within(1, MOST_SHAPES)] = 5
+    sizes: Annotated[int, Within(1, MOST_SHAPES)] = 5  # for each budget
     # the smallest is a factor of this below the expected optimum, the largest above
     spread: Annotated[float, Within(1.01, 1e4)] = 4.0
     tokens_per_param: Ratio = 20.0  # expected at the optimum; 20 is of 2203.15556, for its tokens
@@ -46,8 +46,8 @@ class Valley:
 class Seeds:
     """Seeds of the cells that ``where`` selects, in place of the grid's own."""
 
-    where: Mapping[str, object]
-    seeds: tuple[Seed, ...]
+    where: Mapping[str, object]  # { width = 48, tokens = "largest" }
+    seeds: tuple[Seed, ...]  # of these cells
 
     def problems(self) -> Problems:
         yield from _distinct("seeds", self.seeds)
@@ -63,27 +63,28 @@ class Grid:
     there is one size, the study's [model].
     """
 
-    name: str
+    name: str  # what tables and figures call it
+    # what the grid is for; it decides which budgets are allowed, and what the plan doubts
     design: Design = "grid"
-    sizes: tuple[Size, ...] = ()
-    params: tuple[Annotated[int, Within(1, 10**15)], ...] = ()
-    shape: Shape = _SHAPE
-    valley: Valley | None = None
-    tokens: tuple[Tokens, ...] = ()
-    tokens_per_param: tuple[Ratio, ...] = ()
+    sizes: tuple[Size, ...] = ()  # one by one
+    params: tuple[Annotated[int, Within(1, 10**15)], ...] = ()  # targets, to which shapes are found
+    shape: Shape = _SHAPE  # how
+    valley: Valley | None = None  # sizes around the minimum that is expected at each of `flops`
+    tokens: tuple[Tokens, ...] = ()  # trained on
+    tokens_per_param: tuple[Ratio, ...] = ()  # of those that multiply activations
     flops: tuple[Flops, ...] = ()  # 6 params tokens
     multiples: tuple[Ratio, ...] = ()  # ladder: of the compute-optimal tokens
     epochs: tuple[Ratio, ...] = ()  # times through the unique tokens of the data
     max_flops: Flops | None = None  # points of more than 6 params tokens are left out
     optimal_tokens_per_param: Ratio = 20.0  # ladder: what is compute-optimal (2203.15556)
     factors: Mapping[str, object] = field(default_factory=dict)  # key -> values, each crossed with the others
-    seeds: tuple[Seed, ...] = (0,)
-    more_seeds: tuple[Seeds, ...] = ()
+    seeds: tuple[Seed, ...] = (0,)  # of the parameters at the start; each is a run
+    more_seeds: tuple[Seeds, ...] = ()  # other seeds for chosen cells
     only_where: tuple[Mapping[str, object], ...] = ()  # of all these cells those that one of these selects
     # (size, tokens) points of highest compute that are predicted, not fitted
     held_out: Annotated[int, Within(0, MOST_CELLS)] = 0
     held_out_where: tuple[Mapping[str, object], ...] = ()  # the same for chosen cells
-    batch: Batch | None = None
+    batch: Batch | None = None  # these five replace keys of the study's own
     precision: Literal["float32", "bfloat16"] | None = None
     data: Mapping[str, object] = field(default_factory=dict)
     model: Mapping[str, object] = field(default_factory=dict)
@@ -150,6 +151,7 @@ class Grid:
 class RunOptions:
     """How the study is run; none of it changes a result beyond what ``pack`` says."""
 
+    # runs of one shape in lockstep, or one by one; auto: whichever a probe finds faster here
     pack: Literal["serial", "auto", "devices", "pmap", "vmap"] = "serial"
     retries: Annotated[int, Within(0, 1000)] = 1  # attempts after the first failure of a cell
     checkpoint_seconds: Annotated[float, Within(0.0, 604_800.0)] = 30.0  # between two; at most a week
@@ -167,15 +169,17 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Study:
-    name: str
-    grids: tuple[Grid, ...]
-    data: Mapping[str, object] = field(default_factory=dict)
-    model: Mapping[str, object] = field(default_factory=dict)
-    optimizer: Mapping[str, object] = field(default_factory=dict)
-    batch: Batch = 16
-    precision: Literal["float32", "bfloat16"] = "float32"
-    run: RunOptions = RunOptions()
-    prior: Prior = _PRIOR
+    """A study file as a whole."""
+
+    name: str  # of its files in the store
+    grids: tuple[Grid, ...]  # one or more, each `[[grids]]`
+    data: Mapping[str, object] = field(default_factory=dict)  # what all runs are trained on
+    model: Mapping[str, object] = field(default_factory=dict)  # what sizes leave out
+    optimizer: Mapping[str, object] = field(default_factory=dict)  # of all runs
+    batch: Batch = 16  # sequences a step
+    precision: Literal["float32", "bfloat16"] = "float32"  # of activations; masters are float32
+    run: RunOptions = RunOptions()  # how it is run
+    prior: Prior = _PRIOR  # the law that the plan judges the design by
 
     def problems(self) -> Problems:
         if problem := name_problem(self.name):

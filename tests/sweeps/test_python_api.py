@@ -42,7 +42,7 @@ def trained(whole, tmp_path):
 
 
 def test_importing_it_loads_nothing_heavy():
-    """Nor does a study, from a file or by hand, and its plan."""
+    """Nor does a study, from a file or by hand."""
     code = (
         "import sys, sweeps; assert 'sweeps.api' not in sys.modules; sweeps.Grid(name='a', tokens=(1000,));"
         "s = sweeps.Study('s', (sweeps.Grid(name='a', tokens=(1000,)),), data={'source': 'synthetic'});"

@@ -1,0 +1,120 @@
+"""The documentation as a site, without building it: every page is on the menu, every link leads on, the
+reference names all that the code has."""
+
+import re
+from dataclasses import fields
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+
+import analysis
+import sweeps
+from analysis.laws.named import LAWS
+from benchmarks import handbook, reference
+from lab import completion
+from lab.__main__ import VERBS
+from lab.runs import contents
+
+ROOT = Path(__file__).parents[1]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@cache
+def pages():
+    return handbook.pages()
+
+
+def prose(text: str) -> str:
+    """Without code, whose brackets are no links."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings of a page, as Python-Markdown makes them."""
+    bare = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    heads = [re.sub(r"[`*]", "", head) for head in re.findall(r"^#+ (.*)$", bare, re.MULTILINE)]
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", head).strip().lower()) for head in heads}
+
+
+def test_every_page_is_on_the_menu_once():
+    # the menu is read as plain data: nothing in it is a tag of mkdocs
+    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    listed = [
+        page for part in menu for entries in part.values() for entry in entries for page in entry.values()
+    ]
+    assert sorted(listed) == sorted(pages())
+
+
+def test_every_link_leads_somewhere():
+    there = {file.relative_to(handbook.DOCS).as_posix() for file in handbook.attached()} | set(pages())
+    wrong = []
+    for name, text in pages().items():
+        for target in LINK.findall(prose(text)):
+            if "://" in target or target.startswith("mailto:"):
+                continue
+            place, _, anchor = target.partition("#")
+            parts: list[str] = []
+            for part in (PurePosixPath(name).parent / place).parts if place else PurePosixPath(name).parts:
+                parts = parts[:-1] if part == ".." else [*parts, part]
+            found = "/".join(parts)
+            if found not in there or (anchor and anchor not in anchors(pages()[found])):
+                wrong.append(f"{name}: {target}")
+    assert not wrong
+
+
+def test_a_link_out_of_the_site_would_be_seen(tmp_path, monkeypatch):
+    page = ROOT / "docs" / "limits.md"
+    monkeypatch.setattr(
+        Path, "read_text", lambda self, **_: "[a](costs.md#bias) [b](../LICENSE) `[c](d)` [e](gone.md)"
+    )
+    assert handbook._linked(page) == "[a](costs.md#bias) b `[c](d)` [e](gone.md)"
+
+
+def test_headings_are_found():
+    assert anchors("# A study\n```\n# no\n```\n## `lab fit`, and *why*\n") == {"a-study", "lab-fit-and-why"}
+
+
+@pytest.mark.parametrize("verb", [verb for entries in VERBS.values() for verb in entries])
+def test_a_verb_is_there_with_all_its_options(verb):
+    (place,) = [entries[verb][0] for entries in VERBS.values() if verb in entries]
+    section = pages()["reference/verbs.md"].partition(f"\n### lab {verb}\n")[2].partition("\n### ")[0]
+    assert section, "the page has no such verb"
+    listed = set(re.findall(r"--[a-z][\w.-]*", section))
+    assert set(completion.options(place)) <= listed
+    assert "│" not in section
+
+
+@pytest.mark.parametrize("table", reference.TABLES, ids=lambda name: name or "top")
+def test_every_key_of_a_study_is_explained(table):
+    cls = reference.TABLES[table]
+    said = reference.comments(cls)
+    page = pages()["reference/study_keys.md"]
+    known = {"data", "model", "optimizer", "precision", "layers", "heads"}  # said beside the first of them
+    silent = [one.name for one in fields(cls) if not said.get(one.name) and one.name not in known]
+    assert set(silent) <= {"alpha", "beta"}, "a comment beside the field says what the key is"
+    assert all(f"| `{one.name}` |" in page for one in fields(cls))
+
+
+def test_every_column_law_code_and_name_is_there():
+    found = pages()
+    columns = contents.RESULTS | contents.CIRCUMSTANCES
+    assert contents.MEANINGS.keys() == columns
+    assert all(f"| `{name}` |" in found["reference/columns.md"] for name in columns)
+    assert all(f"## {name}\n" in found["reference/laws.md"] for name in LAWS)
+    names = [f"### {package.__name__}.{name}\n" for package in (analysis, sweeps) for name in dir(package)]
+    assert all(name in found["reference/python.md"] for name in names)
+    codes = reference.remarks()
+    assert len(codes) > 150
+    assert {"few_points", "bound_hit", "two_params", "groups"} <= codes.keys()
+    assert all(f"| `{code}` |" in found["reference/codes.md"] for code in codes)
+
+
+def test_a_notebook_is_a_page(tmp_path):
+    text = "# ---\n# x\n# ---\n\n# %% [markdown]\n# # Title\n#\n# Words.\n\n# %%\na = 1\n"
+    (tmp_path / "n.py").write_text(text)
+    page = handbook.notebook(tmp_path / "n.py")
+    assert page.startswith("# Title\n")
+    assert "\nWords.\n" in page
+    assert page.endswith("```python\na = 1\n```\n")
