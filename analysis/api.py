@@ -65,6 +65,7 @@ __all__ = [
     "data_constrained",
     "detect",
     "envelope",
+    "figure",
     "find_law",
     "fit",
     "fit_downstream",
@@ -74,10 +75,32 @@ __all__ = [
     "mistuned",
     "multiverse",
     "plan",
+    "published",
     "quantised",
     "read",
     "rollout",
 ]
+
+
+def figure(source: Any, name: str, style: str = "page") -> Any:
+    """One figure of a store or a table, as `lab plot` draws it: a `Plot`, whose `save(folder)` writes files.
+
+    source: a path or Runs. name: as `loss_compute`, `frontier`, `ability_copy`. style: page, paper, slides,
+    notebook. Raises InputError for what there is none of.
+    """
+    from analysis.report import figures
+
+    return figures.figure(source, name, style)
+
+
+def published(name: str, data: Any, style: str = "page") -> Any:
+    """A figure of a publication drawn again, as `lab replicate --figures` draws it: a `Plot`.
+
+    name: as `hoffmann-2`. data: the folder with the published tables. Raises InputError where they lack.
+    """
+    from analysis.replicate import published as drawn
+
+    return drawn.draw(name, data, style)
 
 
 def _predict_interval(

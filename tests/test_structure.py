@@ -70,11 +70,11 @@ FLOORS = {
     ),
 }
 # The files of sweeps, whatever their room, that ask analysis: they judge a design, read foreign tables, hold
-# findings to what was planted, fit penalties of compression, show a report of a study that runs; the Python
-# API hands out its tables.
+# findings to what was planted, fit penalties of compression, show a report of a study that runs, quote a
+# law in a model's card; the Python API hands out its tables.
 ASKS_ANALYSIS = {
     *("promised_intervals", "next_runs", "imports", "doubts", "findings", "compression", "report"),
-    *("api", "python_api"),
+    *("api", "python_api", "models"),
 }
 
 

@@ -139,7 +139,7 @@ def _name_frontier(axis, best, flops, params) -> None:
         ha="left",
         color=LAW,
         fontsize=9.5,
-        zorder=4.5,
+        zorder=6,  # above the runs, which may be many
     )
     halo(text)
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import files
-from analysis.plots.style import look
+from analysis.plots.style import Sheet, look, readable
 from analysis.text import no_formula
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class Plot:
             return (self.svg() if kind == "svg" else self.csv()).encode("utf-8")
         return rendered(self.figure, kind)
 
+    def save(self, folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+        """Write the files of the figure into the folder; their paths."""
+        return save(self, folder, formats)
+
     def _repr_png_(self) -> bytes:
         return rendered(self.figure, "png")
 
@@ -86,13 +90,12 @@ def save(plot: Plot, folder: str | Path, formats: Sequence[str] = FORMATS) -> li
 def rendered(figure: Figure, kind: str) -> bytes:
     """As svg, pdf or png; by the canvas itself, for Figure.savefig draws everything twice, for layouts that
     are settled here."""
-    canvas, dpi, metadata = _canvases()[kind]
     stream = io.BytesIO()
     before = figure.canvas, figure.dpi
+    sheet = figure if isinstance(figure, Sheet) else Sheet()
     try:
         with look():
-            figure.dpi = dpi
-            getattr(canvas(figure), f"print_{kind}")(stream, metadata=metadata)
+            _WRITERS[kind](figure, stream, sheet.scale, sheet.style.dpi)
     finally:
         figure.set_canvas(before[0])
         figure.dpi = before[1]
@@ -102,22 +105,60 @@ def rendered(figure: Figure, kind: str) -> bytes:
 def settle(figure: Figure) -> None:
     """Lay a figure of `style.axes` out once; drawings, in any format, keep the places."""
     with look():
+        readable(figure)
         figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
 
 
-def _canvases() -> dict:
-    """Of each format the canvas, the dots an inch, and the metadata: dates, versions and creators would make
-    equal figures differ."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+# Dates, versions and creators would make equal figures differ: no format has them.
+
+
+def _svg(figure: Figure, stream: io.BytesIO, scale: float, dpi: int) -> None:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    return {
-        "svg": (FigureCanvasSVG, 72, {"Date": None, "Creator": None, "Format": None, "Type": None}),
-        "pdf": (FigureCanvasPdf, 72, {"CreationDate": None, "Creator": None, "Producer": None}),
-        "png": (FigureCanvasAgg, 200, {"Software": None}),
-    }
+    figure.dpi = 72
+    drawn = io.BytesIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    FigureCanvasSVG(figure).print_svg(drawn, metadata=nothing)
+    text = drawn.getvalue()
+    if scale != 1.0:  # what is inside is in units of its viewBox
+
+        def larger(found: re.Match[bytes]) -> bytes:
+            return b'%s="%.2fpt"' % (found[1], scale * float(found[2]))
+
+        head, tag, rest = re.split(rb"(<svg\b[^>]*>)", text, maxsplit=1)
+        text = head + re.sub(rb'\b(width|height)="([\d.]+)pt"', larger, tag) + rest
+    stream.write(text)
+
+
+def _png(figure: Figure, stream: io.BytesIO, scale: float, dpi: int) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.dpi = dpi * scale
+    more = {} if scale == 1.0 else {"pil_kwargs": {"dpi": (dpi, dpi)}}
+    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None}, **more)
+
+
+def _pdf(figure: Figure, stream: io.BytesIO, scale: float, dpi: int) -> None:
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf, Op, PdfFile, RendererPdf
+
+    figure.dpi = 72
+    nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+    if scale == 1.0:
+        FigureCanvasPdf(figure).print_pdf(stream, metadata=nothing)
+        return
+    FigureCanvasPdf(figure)
+    width, height = figure.get_size_inches()
+    file = PdfFile(stream, metadata=nothing)
+    file.newPage(width * scale, height * scale)
+    file.output(scale, 0, 0, scale, 0, 0, Op.concat_matrix)
+    renderer = RendererPdf(file, 72, height, width)
+    figure.draw(renderer)
+    renderer.finalize()
+    file.finalize()
+
+
+_WRITERS = {"svg": _svg, "png": _png, "pdf": _pdf}
 
 
 def _hinted(svg: str, gid: str, lines: Sequence[str], runs: Sequence[str] = ()) -> str:

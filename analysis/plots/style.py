@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from matplotlib import colormaps, rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 INK, MUTED, RULE, PAPER = "#1d2433", "#667085", "#e7e9ee", "#ffffff"
@@ -79,6 +81,66 @@ def look():
         yield
 
 
+@dataclass(frozen=True)
+class Style:
+    """For what a figure is drawn. Sizes in inches as it will lie there, `least` in points there.
+
+    scale: the drawing is laid out as for the page of a report and then made larger or smaller as a whole, so
+    that lines, marks and texts keep their proportions. wide: the width of figures of many panels. height:
+    that of every figure. dpi: of a PNG.
+    """
+
+    name: str
+    width: float = WIDTH
+    wide: float | None = None
+    scale: float = 1.0
+    least: float = 0.0
+    height: float | None = None
+    dpi: int = 200
+
+    def size(self, width: float, height: float, columns: int) -> tuple[float, float, float]:
+        """(width, height, scale) to lay out one of `columns` panels side by side that wants the first two."""
+        scale = self.scale
+        if self.height is not None:
+            scale = min(scale, self.height / (0.9 * height))
+            return self.width / scale, self.height / scale, scale
+        if self.wide is None:
+            return width, height, scale
+        many = columns > 2 or width > 1.2 * WIDTH
+        return (self.wide if many else self.width) / scale, height, scale
+
+
+# One column of a paper is 3.25 to 3.5 inches in most templates, a page of two 6.75 to 7; seven points is the
+# least that journals print. Slides are 16:9, and are read from the last row.
+STYLES = {
+    style.name: style
+    for style in (
+        Style("page"),
+        Style("paper", 3.35, 6.9, 0.74, 7.0, dpi=300),
+        Style("slides", 10.0, None, 1.7, 12.0, 5.625, dpi=150),
+        Style("notebook", 6.4, 9.6, 1.25, 9.0, dpi=110),
+    )
+}
+_CHOSEN: ContextVar[Style] = ContextVar("style", default=STYLES["page"])
+
+
+@contextmanager
+def styled(name: str):
+    """Figures that are made in the block are made for `name`, one of STYLES."""
+    before = _CHOSEN.set(STYLES[name])
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(before)
+
+
+class Sheet(Figure):
+    """A figure laid out for a style: as files it is `scale` times as large as it is laid out."""
+
+    style: Style = STYLES["page"]
+    scale: float = 1.0
+
+
 def axes(
     height: float = 3.5,
     rows: int = 1,
@@ -87,15 +149,30 @@ def axes(
     ax: Axes | None = None,
     **options: Any,
 ) -> tuple[Figure, Any]:
-    """A Figure with its Axes (one, or an array), laid out when drawn. Sizes in inches.
+    """A Figure with its Axes (one, or an array), laid out when drawn. Sizes in inches, of the style `page`.
 
     ax: draw there instead, in a figure whose layout is somebody else's.
     """
     if ax is not None:
         return ax.get_figure(root=True), ax
-    figure = Figure(figsize=(width, height), layout="constrained")
+    style = _CHOSEN.get()
+    width, height, scale = style.size(width, height, columns)
+    figure = Sheet(figsize=(width, height), layout="constrained")
+    figure.style, figure.scale = style, scale
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.06, hspace=0.06)
     return figure, figure.subplots(rows, columns, **options)
+
+
+def readable(figure: Figure) -> None:
+    """No text of the figure smaller than its style allows."""
+    least = figure.style.least / figure.scale if isinstance(figure, Sheet) else 0.0
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_fontsize() < least:
+            text.set_fontsize(least)
+    for panel in figure.axes if least else ():
+        for axis in (panel.xaxis, panel.yaxis):
+            size = max([least, *(label.get_fontsize() for label in axis.get_ticklabels())])
+            axis.set_tick_params(labelsize=size)
 
 
 def count(value: float) -> str:

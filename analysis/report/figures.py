@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from analysis import plots
 from analysis.audits.audit import audit
+from analysis.errors import InputError
 from analysis.plots import Plot
 from analysis.plots.ability import run_key
+from analysis.plots.style import STYLES, styled
 from analysis.rates import by_grid
 from analysis.report.abilities import FEW_TASKS, by_task
-from analysis.report.study import Group, Study, finished
+from analysis.report.study import Group, Study, finished, gather
 from analysis.tables.answers import by_factors
+from analysis.tables.columns import nearest
+from analysis.tables.table import Runs
 from analysis.universes.multiverse import multiverse
 
 # In the order of the page; `lab plot` takes these names.
@@ -36,7 +41,29 @@ KINDS = (
     "association",
 )
 # These take fits of their own, so that `lab plot` draws them when they are named.
+TESTED = ("abilities", "ability", "threshold")  # which need verdicts
 ASKED = ("deviation", "demand", "rollout", "multiverse")
+
+
+def figure(source: str | Path | Runs, name: str, style: str = "page") -> Plot:
+    """One figure of a store or a table by its name, as `lab plot` draws it: the `Plot`, which has a `save`.
+
+    name: a kind, as `frontier`, or what the file is called where there are several, as `ability_copy`.
+    style: page, paper, slides or notebook. Raises InputError for what there is none of.
+    """
+    if style not in STYLES:
+        raise InputError(f"style: no {style!r}{nearest(style, STYLES)}; there are {', '.join(STYLES)}")
+    kind = next((one for one in sorted((*KINDS, *ASKED), key=len, reverse=True) if name.startswith(one)), "")
+    if not kind:
+        raise InputError(f"no figure {name!r}{nearest(name, (*KINDS, *ASKED))}")
+    study = gather(source, abilities=kind in TESTED)
+    with styled(style):
+        found = distinct([draw() for one, draw in drawings(study, (kind,)) if one == kind])
+    named = [plot for plot in found if plot.name == name] or (found if name == kind else [])
+    if not named:
+        there = ", ".join(plot.name for plot in found) or "none of this kind"
+        raise InputError(f"{study.path}: no figure {name!r}; there is {there}")
+    return named[0]
 
 
 def drawings(study: Study, asked: Collection[str] = ()) -> Iterator[tuple[str, Callable[[], Plot]]]:

@@ -120,7 +120,8 @@ def spoken(text: str, source: str) -> str:
     """A message in the words of whoever reads it: options for a file, arguments for a table in memory."""
     if source != IN_MEMORY:
         return text
-    said = re.sub(r'--columns "?(\w+)=([^\s;"]+)"?', r'columns={"\1": "\2"}', text)
+    said = re.sub(r'--columns "(\w+)=([^"]+)"', r'columns={"\1": "\2"}', text)
+    said = re.sub(r"--columns (\w+)=([^\s;\"]+)", r'columns={"\1": "\2"}', said)
     return said.replace("--where grid=...", "runs.where(grid=...)").replace("--noise:", "noise:")
 
 

@@ -44,6 +44,8 @@ def suggested(role: str, columns: Mapping[str, np.ndarray], roles: Mapping[str, 
         return f"; perhaps --columns tokens={steps}*N, N the tokens of a step"
     last = {name: normal(re.split(r"[/.:]", name)[-1]) for name in columns}
     found = [name for name in columns if re.search(_HINTS.get(role, "$^"), last[name] or normal(name))][:4]
+    if len(found) == 1:
+        return f"; perhaps --columns {shown(role, found[0])}"
     return f"; perhaps {' or '.join(repr(name) for name in found)}" if found else ""
 
 

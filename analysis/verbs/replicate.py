@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -45,6 +45,11 @@ class ReplicateOptions:
     """Where to fetch from: MIRROR/owner/repository/commit/path."""
     out: Path | None = None
     """A folder for the figures (SVG, PDF, PNG and CSV)."""
+    figures: tuple[str, ...] = ()
+    """Draw published figures again instead: all, or hoffmann-2, hoffmann-3, hoffmann-4, kaplan-1, porian-1,
+    wei-2, muennighoff-5; into --out (figures)."""
+    style: Literal["page", "paper", "slides", "notebook"] = "page"
+    """Of figures: paper is one column of 3.35 inches (two for those of many panels)."""
     json: bool = False
     """Print one JSON object."""
 
@@ -60,10 +65,12 @@ class Skipped:
 def replicate(argv: list[str]) -> int:
     """`lab replicate [NAMES] --data DIR`."""
     options = tyro.cli(ReplicateOptions, args=argv, prog="lab replicate")
+    if options.figures:
+        return _published(options)
     started = time.perf_counter()
     results, skipped = run(options.names, options.data, options.download, options.mirror)
     if options.out is not None:
-        _draw(results, options.out)
+        _draw(results, options.out, options.style)
     seconds = time.perf_counter() - started
     passed = all(result.passed for result in results)
     if options.json:
@@ -122,12 +129,50 @@ def _fetch(sources, data: Path, mirror: str, named: bool) -> None:
                 download(source, data, mirror, lambda line: print(line, file=sys.stderr))
 
 
-def _draw(results: Sequence[Replication], folder: Path) -> None:
-    from analysis.plots.plot import save
+def _draw(results: Sequence[Replication], folder: Path, style: str) -> None:
+    from analysis.plots.style import styled
     from analysis.replicate.figures import figure
 
-    for result in results:
-        save(figure(result), folder)
+    with styled(style):
+        drawn = [figure(result) for result in results]
+    for one in drawn:
+        one.save(folder)
+
+
+def _published(options: ReplicateOptions) -> int:
+    """Draw the published figures that were asked for, with the line of Python that does the same."""
+    from analysis.replicate.published import FIGURES, draw
+    from analysis.text import dumps
+
+    if options.download:
+        if options.data is None:
+            raise InputError("--download: name the folder to keep the tables in with --data DIR")
+        _fetch([SOURCES["epoch-chinchilla"], SOURCES["muennighoff"]], options.data, options.mirror, False)
+    everything = "all" in options.figures
+    out = options.out or Path("figures")
+    folder, told = Folder(options.data), []
+    for name in FIGURES if everything else options.figures:
+        try:
+            plot = draw(name, folder, options.style)
+        except MissingError as error:
+            if not everything:
+                raise
+            told.append({"name": name, "missing": error.problems[0]})
+            continue
+        files = [str(path) for path in plot.save(out)]
+        data = None if options.data is None else str(options.data)
+        style = "" if options.style == "page" else f", style={options.style!r}"
+        line = f"import analysis as sl; sl.published({name!r}, {data!r}{style}).save({str(out)!r})"
+        told.append({"name": name, "caption": plot.caption, "files": files, "python": line})
+    if options.json:
+        print(dumps({"figures": told, "style": options.style}))
+        return 0
+    for one in told:
+        if "missing" in one:
+            print(f"{one['name']}: not drawn, {one['missing']}")
+        else:
+            print("\n".join([*one["files"], f"  {one['caption']}", f"  in Python: {one['python']}"]))
+    return 0
 
 
 def text(results: Sequence[Replication], skipped: Sequence[Skipped], seconds: float) -> str:

@@ -8,12 +8,14 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from analysis.tables.limits import LIMITS
 from analysis.verbs.options import Reading
+
+Look = Literal["page", "paper", "slides", "notebook"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class PlotOptions:
     """The folder to write to."""
     formats: str = "svg,pdf,png,csv"
     """Files of each figure."""
+    style: Look = "page"
+    """paper: one column of 3.35 inches (two for figures of many panels), no text below 7 points, fonts in the
+    file; slides: 16:9; notebook; page: as in the report."""
     columns: str = ""
     """Which columns are what, as in params=N,tokens=D,loss=val_loss."""
     where: str = ""
@@ -117,14 +122,15 @@ def plot(argv: list[str]) -> int:
     options = tyro.cli(PlotOptions, args=argv, prog="lab plot")
     from analysis.errors import InputError
     from analysis.plots import save
-    from analysis.report.figures import ASKED, KINDS, distinct, drawings
+    from analysis.plots.style import styled
+    from analysis.report.figures import ASKED, KINDS, TESTED, distinct, drawings
     from analysis.report.study import gather
     from analysis.tables.columns import nearest
 
     formats = chosen_formats(options.formats)
     if unknown := [name for name in options.figures if name not in (*KINDS, *ASKED)]:
         raise InputError(*(f"no figure {name!r}{nearest(name, (*KINDS, *ASKED))}" for name in unknown))
-    tested = not options.figures or {"ability", "abilities", "threshold"} & set(options.figures)
+    tested = not options.figures or set(TESTED) & set(options.figures)
     study = gather(_read(options), abilities=bool(tested), say=_note)
     chosen = [
         (kind, draw)
@@ -136,16 +142,35 @@ def plot(argv: list[str]) -> int:
         why = "; ".join(f"{what}: {text}" for group in study.groups for what, text in group.refusals.items())
         names = ", ".join(missing) or "any figure"
         raise InputError(f"{options.path}: no data for {names}" + (f" ({why})" if why else ""))
-    figures = distinct([draw() for _, draw in chosen])
-    paths = [path for figure in figures for path in save(figure, options.out, formats)]
+    with styled(options.style):
+        figures = distinct([draw() for _, draw in chosen])
+    paths = [save(figure, options.out, formats) for figure in figures]
+    code = [_code(options, figure.name) for figure in figures]
     if options.json:
         listed = [
-            {"name": f.name, "title": f.title, "caption": f.caption, "rows": len(f.data)} for f in figures
+            {"name": f.name, "title": f.title, "caption": f.caption, "rows": len(f.data), "python": line}
+            for f, line in zip(figures, code, strict=True)
         ]
-        print(json.dumps({"figures": listed, "files": [str(path) for path in paths]}))
+        files = [str(path) for some in paths for path in some]
+        print(json.dumps({"figures": listed, "files": files, "style": options.style}))
     else:
-        print("\n".join(str(path) for path in paths))
+        for some, line in zip(paths, code, strict=True):
+            print("\n".join([*map(str, some), f"  in Python: {line}"]))
     return 0
+
+
+def _code(options: PlotOptions, name: str) -> str:
+    """The line of Python that draws the figure again."""
+    source = repr(str(options.path))
+    if options.columns or options.where or options.limits != LIMITS:
+        from analysis.tables.columns import parse_map
+
+        more = [repr(parse_map(options.columns))] if options.columns else []
+        source = f"sl.read({', '.join([source, *more])})"
+        if options.where:
+            source += f".where(**{parse_map(options.where, '--where')!r})"
+    style = "" if options.style == "page" else f", style={options.style!r}"
+    return f"import analysis as sl; sl.figure({source}, {name!r}{style}).save({str(options.out)!r})"
 
 
 def _read(options: ReportOptions | PlotOptions):

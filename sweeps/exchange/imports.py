@@ -4,6 +4,7 @@ docs/tables.md lists the formats. What a reader left out, renamed or guessed is 
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -101,12 +102,18 @@ def import_(argv: list[str]) -> int:
         found = replace(found, remarks=tuple(grouped((*found.remarks, *doubts.unfitted(found)))))
         names = write(found.rows, out, (lambda value: value) if raw else no_formula)
         verb = "thresholds" if found.scores else "fit"
-        told = {"out": str(out), "rows": len(found.rows), "columns": names, "next": f"lab {verb} {out}"}
+        again = shlex.join(["lab", verb, str(out)])
+        if any(one.code == "roles_missing" for one in found.remarks) and not found.scores:
+            again = shlex.join(
+                ["lab", "import", *map(str, files), "--out", str(out), "--columns", "ROLE=COLUMN"]
+            )
+        told = {"out": str(out), "rows": len(found.rows), "columns": names, "next": again}
         if as_json:
             print(json.dumps(told | {"remarks": [{"code": r.code, "text": r.text} for r in found.remarks]}))
             return 0
         what = "to test for thresholds" if found.scores else "to fit a law"
-        print(f"{len(found.rows)} rows in {out}; {what}: lab {verb} {out}")
+        what = what if again.startswith(f"lab {verb}") else "before a law can be fitted"
+        print(f"{len(found.rows)} rows in {out}; {what}: {again}")
         for one in found.remarks:
             print(f"  {one.code}: {one.text}")
         return 0

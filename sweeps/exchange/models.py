@@ -74,7 +74,7 @@ def write_model(path: Path, out: Path) -> dict[str, Any]:
         "config.json": _json(made),
         "generation_config.json": _json(marks),
         "model.safetensors": safetensors(found),
-        "README.md": card(config, result.get("row") or {}, made, spec).encode(),
+        "README.md": card(config, result.get("row") or {}, made, spec, law_of(path)).encode(),
     }
     text = tokenizer_json(tokenizer)
     if text is not None:
@@ -159,8 +159,31 @@ def _letters_of_bytes() -> list[str]:
     return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
 
 
-def card(config: RunConfig, row: dict[str, Any], made: dict[str, Any], spec: dict[str, Any]) -> str:
-    """What the model is, learned from, cost and cannot do, as Markdown."""
+def law_of(path: Path) -> str:
+    """The law of the store that the run folder lies in, in a sentence; empty where there is none."""
+    from analysis.audits.leading import leading_fit
+    from analysis.laws.law import tidy_formula
+    from analysis.tables.table import read
+
+    store = path.resolve().parents[1]
+    if not (store / "studies").is_dir():
+        return ""
+    try:
+        fit = leading_fit(read(store), bootstrap=0)
+    except ValueError as error:
+        if not hasattr(error, "problems"):  # the InputError of analysis has them: too few runs, as a rule
+            raise
+        return ""
+    return (
+        f"Of {fit.points} runs of its store `{tidy_formula(fit.law, fit.params)}`, in nats a token "
+        f"(the law {fit.law.name}; held-out runs are left out of it). "
+    )
+
+
+def card(
+    config: RunConfig, row: dict[str, Any], made: dict[str, Any], spec: dict[str, Any], fitted: str = ""
+) -> str:
+    """What the model is, learned from, cost and cannot do, as Markdown. fitted: `law_of` its folder."""
     model, law = config.model, row.get("study")
     facts = [
         ("run", row.get("run_id") or spec.get("run_id")),
@@ -212,8 +235,8 @@ def card(config: RunConfig, row: dict[str, Any], made: dict[str, Any], spec: dic
             "",
             "## The law it belongs to",
             "",
-            f"Run `lab fit STORE` on the store{study}: the law is fitted to all runs together and says how "
-            "this loss follows from size and tokens, with intervals. One run alone is no law.",
+            f"{fitted}Run `lab fit STORE` on the store{study}: the law is fitted to all runs together and "
+            "says how this loss follows from size and tokens, with intervals. One run alone is no law.",
             "",
             "## Limits",
             "",

@@ -26,13 +26,27 @@ def warnings(plan: Plan, prior: Prior | None = None) -> list[str]:
             found.append(f"grid {grid.name}: all its runs belong to grids before it")
             continue
         dataset = plan.dataset(cells[0].config)
-        lines = [*_of_data(cells, dataset), *_of_oddities(cells)]
+        lines = [*_of_budgets(grid, cells), *_of_data(cells, dataset), *_of_oddities(cells)]
         if not dataset.ability_sets() and not grid.factors:  # a law is fitted to sizes and tokens alone
             lines += _of_design(grid, cells)
             if grid.design == "isoflop":
                 lines += _of_valleys(cells, prior or plan.study.prior, grid)
         found += [f"grid {grid.name}: {line}" for line in lines]
     return found + _of_memory(plan)
+
+
+def _of_budgets(grid: Grid, cells: list[Cell]):
+    """Budgets that differ by less than a batch are one run."""
+    for batch in sorted({cell.config.batch_tokens for cell in cells}):
+        by_steps: dict[int, list[int]] = defaultdict(list)
+        for tokens in sorted(set(grid.tokens)):
+            by_steps[max(1, round(tokens / batch))].append(tokens)
+        for steps, same in by_steps.items():
+            if len(same) > 1:
+                yield (
+                    f"tokens {', '.join(f'{one:,}' for one in same)} are one budget: each is {steps:,} steps "
+                    f"of {batch:,} tokens"
+                )
 
 
 def _of_data(cells: list[Cell], dataset: Dataset):

@@ -275,6 +275,7 @@ PLANTED = [
         {**WIDE, "optimizer": {"warmup_tokens": 30_000}},
         "16 of 32 runs are shorter than their warmup of 30k tokens (the shortest has 10k)",
     ),
+    ({**WIDE, "tokens": [40_000, 40_001, 80_000]}, "tokens 40,000, 40,001 are one budget: each is"),
 ]
 
 

@@ -251,7 +251,7 @@ def test_losses_that_differ_are_not_chosen_among(tmp_path):
 
 def test_a_missing_role_names_what_might_be_it(tmp_path):
     path = write(tmp_path / "a.csv", "N,my tokens seen so far,loss\n1e7,2e8,3\n")
-    with pytest.raises(sl.InputError, match="perhaps 'my tokens seen so far'"):
+    with pytest.raises(sl.InputError, match='perhaps --columns "tokens=my tokens seen so far"'):
         sl.fit(path)
 
 
