@@ -18,6 +18,7 @@ from lab.errors import InputError
 from lab.files import LIMIT, Refused
 
 _URL = re.compile(r"(s3|gs):/+(.+)")  # a Path keeps one of the two slashes
+_OTHER = re.compile(r"([a-z][a-z0-9+.-]+):/+.*")
 _NEEDS = {"s3": "s3fs", "gs": "gcsfs"}
 
 
@@ -35,8 +36,14 @@ class Entry:
 
 
 def url_of(place: Path | str) -> str | None:
-    """The URL that names an object store, also where a Path was made of it; None for a folder."""
+    """The URL that names an object store, also where a Path was made of it; None for a folder.
+
+    Raises:
+        InputError: for a URL of another kind, which as a folder would be one named after its scheme.
+    """
     found = _URL.fullmatch(str(place))
+    if not found and (other := _OTHER.fullmatch(str(place))):
+        raise InputError(f"{place}: {other[1]}:// is not known; should be s3:// or gs://, or a folder")
     return f"{found[1]}://{found[2].rstrip('/')}" if found else None
 
 
@@ -55,9 +62,8 @@ class Objects:
         try:
             importlib.import_module(module)
         except ImportError:
-            raise InputError(
-                f"{url}: {module} is not installed; pip install -e '.[{scheme}]', or make .venv/.dev"
-            ) from None
+            mend = f"pip install -e '.[{scheme}]'" + (", or make .venv/.dev" if scheme == "s3" else "")
+            raise InputError(f"{url}: {module} is not installed; {mend}") from None
         import fsspec
 
         for name in (module, "botocore", "aiobotocore", "asyncio"):

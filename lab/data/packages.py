@@ -75,7 +75,8 @@ def _files() -> Iterator[tuple[str, Path]]:
     for name in LIBRARIES:
         roots[name] = Path(importlib.util.find_spec(name).submodule_search_locations[0])
     for library, root in roots.items():
-        relative = (path.relative_to(root) for path in root.rglob("*.py"))
+        # distributions leave links in Python's own folder that lead to no file
+        relative = (path.relative_to(root) for path in root.rglob("*.py") if path.is_file())
         for path in sorted(path for path in relative if not NOT_READ.intersection(path.parts)):
             yield f"{library}/{path.as_posix()}", root / path
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lab.data import DataConfig, load
+from lab.data import DataConfig, load, packages
 from lab.data import cache as caches
 from lab.data.corpus import collect
 from lab.data.packages import docstrings
@@ -128,3 +128,11 @@ def test_python_docs_is_nine_million_bytes_of_english(tmp_path):
     assert 0.05 < letters[ord("e")] < 0.12
     assert letters[128:256].sum() < 0.01
     assert load(DataConfig(), tmp_path, lambda *_: pytest.fail("was not cached")).digest == dataset.digest
+
+
+def test_a_link_that_leads_to_no_file_is_left_out(tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text('"""Of a."""')
+    (tmp_path / "sitecustomize.py").symlink_to(tmp_path / "gone.py")
+    monkeypatch.setattr(packages, "LIBRARIES", ())
+    monkeypatch.setattr(packages.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert [name for name, _ in packages._documents("python-code", None)] == ["python/a.py"]

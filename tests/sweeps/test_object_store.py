@@ -81,6 +81,9 @@ def test_a_url_is_known_also_where_a_path_was_made_of_it(tmp_path):
     assert url_of("s3://a/b/") == url_of(type(tmp_path)("s3://a/b")) == "s3://a/b"
     assert url_of("gs:/a") == "gs://a"
     assert url_of(tmp_path) is None
+    for other in ("https://a/b", type(tmp_path)("file://a")):
+        with pytest.raises(InputError, match="should be s3:// or gs://, or a folder"):
+            url_of(other)
 
 
 def test_a_put_is_conditional_and_whoever_puts_regardless_is_refused(bucket, monkeypatch):
