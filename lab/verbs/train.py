@@ -72,7 +72,8 @@ def train(argv: list[str]) -> int:
             return _predict(config, how, predict, as_json)
         if out is None:
             raise InputError("--out: is missing; the run folder")
-        if log and (url := url_of(out)):
+        url = url_of(out)
+        if log and url:
             raise InputError(f"--log: needs a run in a folder, not {url}")
         if log:
             trackers.need(log, "--log")
