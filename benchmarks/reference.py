@@ -295,17 +295,19 @@ def remarks() -> dict[str, list[str]]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         for scope in scopes:
-            named = {
-                target.id: node.value
+            assigned = [
+                (node.lineno, target.id, node.value)
                 for node in ast.walk(scope)
                 if isinstance(node, ast.Assign)
                 for target in node.targets
                 if isinstance(target, ast.Name)
-            }
+            ]
+            assigned.sort(key=lambda one: one[0])
             for call in ast.walk(scope):
                 if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("Note", "Remark")):
                     continue
                 code, *rest = [*call.args, *(word.value for word in call.keywords)]
+                named = {name: value for line, name, value in assigned if line <= call.lineno}
                 if isinstance(code, ast.Constant) and rest:
                     text = _sentence(rest[0], named)
                     found.setdefault(code.value, [])

@@ -107,6 +107,8 @@ def test_every_column_law_code_and_name_is_there():
     assert all(name in found["reference/python.md"] for name in names)
     codes = reference.remarks()
     assert len(codes) > 150
+    # the text that stands before the call, where a name is used twice
+    assert codes["at_chance"] != codes["at_floor"]
     assert {"few_points", "bound_hit", "two_params", "groups"} <= codes.keys()
     assert all(f"| `{code}` |" in found["reference/codes.md"] for code in codes)
 

@@ -30,9 +30,8 @@ TABLES = Path(sl.__file__).parents[1] / "docs" / "quickstart"
 
 study = sl.read(STORE or TABLES / "runs.csv")
 runs = study.where(grid="language")
-runs.frame[["width", "layers", "params_total", "tokens", "loss_nats", "held_out"]].sort_values(
-    "loss_nats"
-).head(8)
+shown = ["width", "params_total", "tokens", "loss_nats", "held_out"]
+runs.frame[shown].sort_values("loss_nats").head(8)
 
 # %% [markdown]
 # ## 1. What was trained

@@ -105,7 +105,6 @@ compared.round(2)
 axis = compared.plot.scatter("cost", "error at 10 x, %", figsize=(4.5, 3))
 for name, row in compared.iterrows():
     axis.annotate(name, (row["cost"], row["error at 10 x, %"]), xytext=(5, 4), textcoords="offset points")
-axis.figure
 
 # %% [markdown]
 # ## 4. Keep it

@@ -44,8 +44,7 @@ published.round(1)
 
 # %%
 axis = published[["t CO2eq", "t CO2eq in France"]].plot.barh(figsize=(5, 3), logx=True)
-axis.set_xlabel("tonnes of CO2eq of training")
-axis.figure
+_ = axis.set_xlabel("tonnes of CO2eq of training")
 
 # %% [markdown]
 # ## 2. When serving overtakes training
@@ -104,5 +103,4 @@ figure, axis = plt.subplots(figsize=(4.5, 3))
 axis.plot(range(len(life)), life["params"] / life["params"].iloc[0], "o-")
 axis.set_xticks(range(len(life)), [f"{served:.0e}" if served else "none" for served in life.index])
 axis.set_xlabel("tokens served")
-axis.set_ylabel("best size, as a part of that without serving")
-figure
+_ = axis.set_ylabel("best size, as a part of that without serving")
