@@ -1,6 +1,6 @@
 """Held-out errors of every published table by law, as one table: `python tests/analysis/published.py [NAME]`.
 
-`python tests/analysis/published.py rules` compares the blend of laws with the law that leads it.
+`python tests/analysis/published.py rules [NAME]` compares the blend of laws with the law that leads it.
 
 For each table the runs of most compute are held out as `lab forecast` does it, and every law is also rolled
 over growing windows of compute. Printed are each law's weight (by earlier errors, on fitted runs alone), the
@@ -104,10 +104,14 @@ def cuts(runs: sl.Runs) -> Iterator[sl.Runs]:
             yield sl.as_runs({name: values[rows] for name, values in runs.columns.items()})
 
 
-def rules(where: Path) -> None:
-    """Hits, width and error of forecasts ten times beyond: the blend beside its leading law alone."""
+def rules(where: Path, only: str = "") -> None:
+    """Hits, width and error of forecasts ten times beyond, a line a table as it is done and all together: the
+    blend beside its leading law alone."""
     every: dict[str, list] = {"leading law alone": [], "blend": []}
     for name, read in tables(where):
+        if only not in name:
+            continue
+        before = len(every["blend"])
         for cut in cuts(read()):
             try:
                 blend = sl.forecast(cut, bootstrap=60)
@@ -117,13 +121,18 @@ def rules(where: Path) -> None:
             for rule, one in zip(every, (alone, blend), strict=True):
                 width = np.mean([np.log(cell.high / cell.low) for cell in one.cells])
                 every[rule].append((one.score.coverage, np.log(width), one.score.mean_abs_error_percent))
-        print(f"{name}: {len(every['blend'])} cuts so far", file=sys.stderr, flush=True)
+        for rule, values in every.items():
+            print(f"{name:32}{rule:20}{summed(values[before:])}", flush=True)
     for rule, values in every.items():
-        inside, width, error = np.mean(values, axis=0)
-        print(
-            f"{rule:20}{len(values)} cuts: {inside:.1%} inside 90 %, width {np.exp(width):.3f}, "
-            f"error {error:.2f} %"
-        )
+        print(f"{'all':32}{rule:20}{summed(values)}")
+
+
+def summed(values: list[tuple[float, float, float]]) -> str:
+    """Of cuts (coverage, log width, error in percent): what they come to."""
+    if not values:
+        return "no forecast"
+    inside, width, error = np.mean(values, axis=0)
+    return f"{len(values)} cuts: {inside:.1%} inside 90 %, width {np.exp(width):.3f}, error {error:.2f} %"
 
 
 def _fitted(runs: sl.Runs) -> sl.Runs:
@@ -163,7 +172,7 @@ def show(where: Path, only: str = "") -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["rules"]:
-        rules(folder())
+    if sys.argv[1:2] == ["rules"]:
+        rules(folder(), *sys.argv[2:3])
     else:
         show(folder(), *sys.argv[1:2])
