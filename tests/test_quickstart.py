@@ -28,10 +28,14 @@ def train(folder):
     text = re.sub(r"tokens = \[2_\d00_000\]", "tokens = [60_000]", text)
     text = text.replace("warmup_tokens = 30_000", "warmup_tokens = 4_000").replace("80_000", "8_000")
     text = text.replace("held_out = 6", "held_out = 3")
+    text = text.replace("context = 128 }", "context = 128, val_windows = 256 }")
+    text = text.replace("coin = 0.3 } }", "coin = 0.3 }, eval_items = 100 }")
     text = re.sub(r"  \{ width = (64|40|12|24|6|16).*\n", "", text).replace(
         "seeds = [0, 1, 2]", "seeds = [0, 1]"
     )
     assert not re.search(r"\d_\d00_000|width = 64", text)
+    assert "val_windows" in text
+    assert "eval_items" in text
     (folder / "quickstart.toml").write_text(text)
     said = lab("run", folder / "quickstart.toml", "--out", folder / "store")
     done = re.match(r"(\d+) of (\d+) runs done", said)
