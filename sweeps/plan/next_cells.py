@@ -214,3 +214,25 @@ def chosen_study(of: Family, name: str, cells: Sequence[Cell]) -> dict:
     # The file must mean what was chosen: a run of another id would be another run.
     assert {cell.run_id for cell in again.cells} == {cell.run_id for cell in cells}
     return made
+
+
+def starter(candidates: Candidates, budget: float, sizes: int = 4, budgets: int = 3) -> list[int]:
+    """What a study without any run begins with: an even grid of few sizes by few budgets, one seed, as far
+    as the budget reaches. A design that is best under one law begins with too few places to tell laws apart.
+    """
+    cost = candidates.own + candidates.hold
+    first = candidates.seeds == candidates.seeds.min()
+    found: list[int] = []
+    for cap in np.geomspace(budget, cost[first].min(), 60):
+        cheap = np.flatnonzero(first & (cost <= cap))
+        found = []
+        for size in _evenly(np.unique(candidates.params[cheap]), sizes):
+            of = cheap[candidates.params[cheap] == size]
+            found += _evenly(of[np.argsort(candidates.tokens[of])], budgets).tolist()
+        if len(found) >= 0.75 * sizes * budgets and cost[found].sum() <= budget:
+            return found
+    return found
+
+
+def _evenly(values: np.ndarray, count: int) -> np.ndarray:
+    return values[np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))]

@@ -78,6 +78,11 @@ def of_runs(runs, expected: Expected, include_held_out: bool = False) -> Known:
     )
 
 
+def params_of(cell) -> int:
+    """Those that multiply activations, as fits count them."""
+    return cell.params.total - cell.params.embedding
+
+
 def _ended(runs) -> frozenset[str]:
     """Ids of the runs that are there, the diverged ones too: they would diverge again."""
     ids = runs.columns.get("run_id")

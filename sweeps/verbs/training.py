@@ -43,6 +43,10 @@ def run(argv: list[str]) -> int:
         allow_include: Places = (),
         provenance: Detail = "names",
         log: Target | None = None,
+        adaptive: bool = False,
+        budget: str = "",
+        target: str = "exponent",
+        at: str = "",
         as_json: Json = False,
     ) -> int:
         """Train what is missing of a study: on this machine, a Slurm cluster or a Ray cluster.
@@ -60,8 +64,18 @@ def run(argv: list[str]) -> int:
             provenance: what specs tell of the machines: full adds paths, the host, the working folder.
             log: records go out while runs train, with tokens/s and the share of the peak: into the folder
                 tensorboard, wandb (offline) or mlflow of the store.
+            adaptive: not the study's own cells but those of its shapes and data that narrow the target's
+                interval most, chosen round by round until the budget is spent (STORE/choices says why).
+            budget: of an adaptive run, device time for all its rounds: 30min, 2h.
+            target: what an adaptive run is after: exponent, allocation, loss, alpha, ..., as `lab next`.
+            at: where, as `lab next` takes it; 10x is of the largest compute of the study's own grid.
             as_json: print one JSON object at the end.
         """
+        if adaptive:
+            aim = _aim(target, at, budget)
+            return _adaptive(study, out, on, sets, retry_failed, allow_include, provenance, log, aim, as_json)
+        if budget or at or target != "exponent":
+            raise InputError("--budget, --target and --at: are of --adaptive")
         return _run(study, out, on, sets, retry_failed, allow_include, provenance, log, as_json)
 
     return tyro.cli(command, args=argv, prog="lab run")
@@ -108,6 +122,56 @@ def _run(
         print(json.dumps({**said, "damaged": [asdict(one) for one in done.damaged]}))
     else:
         print(f"{counts['done']} of {len(done.states)} runs done in {done.out}")
+    return done.exit_code
+
+
+def _aim(target: str, at: str, budget: str):
+    from sweeps.quantities import seconds_of
+    from sweeps.verbs.adaptive import Aim
+
+    try:
+        return Aim(target, at, seconds_of(budget))
+    except ValueError as error:
+        raise InputError(f"--budget: {error}") from None
+
+
+def _adaptive(
+    study: Path,
+    out: Path,
+    on: EngineOptions,
+    sets: tuple[str, ...],
+    retry_failed: bool,
+    allowed: tuple[Path, ...],
+    detail: Detail,
+    log: Target | None,
+    aim,
+    as_json: bool,
+) -> int:
+    from sweeps import running
+    from sweeps.store.remote import opened
+    from sweeps.verbs.adaptive import adapt
+
+    if sets or on.part or on.detach or url_of(out):
+        raise InputError("--adaptive: goes without --set, --part and --detach, and needs a store in a folder")
+    running.check(out, on, log)
+    store = opened(out)
+    for note in store.check():
+        _say(f"note: {note}")
+
+    def train(plan, text: str) -> running.Outcome:
+        return running.train(plan, text, store, out, on, retry_failed, detail, log, _say)
+
+    done = adapt(study, allowed, store, aim, train, _say)
+    if done is None:
+        print(f"no round was trained in {out}")
+        return 0
+    if done.interrupted:
+        _say("interrupted; nothing is lost: the same command goes on in this round")
+    if as_json:
+        counts = Counter(done.states.values())
+        print(json.dumps({"study": done.study, "out": done.out, "states": counts, "failed": done.failed}))
+    else:
+        print(str(done))
     return done.exit_code
 
 

@@ -1,0 +1,165 @@
+"""`lab run --adaptive`: train, fit, choose again, until a budget is spent or nothing narrows the interval.
+
+All it knows stands in the store: STORE/choices/STUDY-K.json holds round K, its study and why it was chosen. A
+round that was begun is trained to its end before the next is chosen, so that any command goes on anywhere.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import InputError
+from lab.files import create, read_json
+from sweeps import running
+from sweeps.plan import next_runs
+from sweeps.plan.cells import Plan
+from sweeps.plan.next_cells import Candidates, Family, chosen_study, of_family, starter
+from sweeps.quantities import duration
+from sweeps.store.store import Store
+from sweeps.study import loader
+from sweeps.study.overrides import to_toml
+from sweeps.verbs.next_runs import Asked
+
+FOLDER = "choices"
+_FIRST = 0.25  # of the budget for the first round: without any law there is nothing to choose by
+_ROUND = 0.34  # of what is left for each further one
+_CELLS = 4  # of a round: every choice is made by all that the cells before it told
+_MOST = 1000
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What an adaptive run is after: a target of `lab next`, and device-seconds for all its rounds."""
+
+    target: str
+    at: str
+    budget: float
+    least: float = 0.05
+
+
+Train = Callable[[Plan, str], running.Outcome]
+
+
+def adapt(
+    study: Path, allowed: tuple[Path, ...], store: Store, aim: Aim, train: Train, tell: Callable[[str], None]
+) -> running.Outcome | None:
+    """Rounds until the budget is spent, nothing is worth training, or a round ends badly.
+
+    train: trains the plan of a round; its outcome ends the rounds where it was interrupted or failed.
+    Returns the last outcome; None where no round could be paid.
+    """
+    asked = Asked(study, allowed=allowed)
+    of = asked.family(study)
+    candidates = of_family(of)
+    outcome: running.Outcome | None = None
+    for number in range(1, _MOST):
+        path = store.root / FOLDER / f"{of.plan.study.name}-{number}.json"
+        found = _kept(path, store)
+        if found is not None and not found["study"] and found["budget"] < aim.budget:
+            path.unlink()  # it ended for want of budget, and now there is more
+            found = None
+        if found is None:
+            found = _chosen(number, asked, of, candidates, store, aim)
+            try:
+                create(path, (json.dumps(found, indent=1, allow_nan=False) + "\n").encode(), store.root)
+            except FileExistsError:  # another command chose meanwhile: both train what it chose
+                found = _kept(path, store) or found
+        if not found["study"]:
+            tell(f"round {number}: {found['why']}")
+            return outcome
+        tell(f"round {number}: {found['why']}")
+        made = running.planned(loader.parse(found["study"], str(path)), str(path))
+        outcome = train(made, f"# round {number}: {found['why']}\n{to_toml(found['study'])}")
+        if outcome.exit_code:
+            return outcome
+    return outcome
+
+
+def _kept(path: Path, store: Store) -> dict | None:
+    """The round as it was chosen. Raises InputError where the file is none."""
+    found = read_json(path, store.root)
+    if found is None:
+        return None
+    if not isinstance(found, dict) or not {"study", "why", "budget"} <= found.keys():
+        raise InputError(f"{path}: is no record of a choice; remove it, and it is chosen again")
+    return found
+
+
+def _chosen(number: int, asked: Asked, of: Family, candidates: Candidates, store: Store, aim: Aim) -> dict:
+    """The record of a round: its study (None: stop), and why."""
+    spent = _spent(store, of.plan.study.name)
+    left = aim.budget - spent
+    about = {"round": number, "target": aim.target, "at": aim.at, "budget": aim.budget, "spent": spent}
+    known = _known(asked, of, store)
+    open_cells = next_runs.untrained(known, candidates)
+    cost = open_cells.own + open_cells.hold
+    if not len(open_cells) or cost.min() > left:
+        said = (
+            f"stop: {duration(max(left, 0))} of {duration(aim.budget)} are left, and no cell fits into them"
+        )
+        return {**about, "study": None, "why": said}
+    if not len(known):
+        indices: tuple[int, ...] = tuple(starter(open_cells, min(left, _FIRST * aim.budget)))
+        why = "a first grid: nothing is trained that a choice could rest on"
+        reason = None
+    else:
+        target = next_runs.target_of(aim.target, _at(aim, of), known, candidates)
+        part = max(_ROUND * left, float(cost.min()))
+        made = next_runs.proposed(known, target, open_cells, part, _CELLS, aim.least)
+        low, high = made.now
+        why = (
+            f"{made.target} is {made.value:.4g} [{low:.4g}, {high:.4g}]; these take {made.narrowing:.0%} off"
+        )
+        indices, reason = made.indices, made.to_dict()
+        if made.stop:
+            # With all that is left, is anything worth it?
+            made = next_runs.proposed(known, target, open_cells, left, 2 * _CELLS, aim.least)
+            indices, reason = made.indices, made.to_dict()
+            if made.stop:
+                return {**about, "study": None, "why": f"stop: {made.stop}", "choice": reason}
+    chosen = [open_cells.cells[index] for index in indices]
+    study = chosen_study(of, f"{of.plan.study.name}-round{number}", chosen)
+    return {**about, "study": study, "why": why, "choice": reason}
+
+
+def _at(aim: Aim, of: Family) -> str:
+    """Where, the same in every round: multiples are of the largest compute in the study's own grid, not of
+    what was trained so far."""
+    if aim.target not in ("exponent", "allocation", "loss") or (aim.at and aim.at[-1] != "x"):
+        return aim.at
+    most = max(cell.steps * cell.config.batch_tokens * next_runs.params_of(cell) for cell in of.cells)
+    try:
+        times = float(aim.at[:-1]) if aim.at else (1.0 if aim.target == "exponent" else 10.0)
+    except ValueError:
+        return aim.at  # which is refused by name
+    return repr(6.0 * times * most)
+
+
+def _known(asked: Asked, of: Family, store: Store) -> next_runs.Known:
+    """What the runs of the store say; nothing but what is expected where it has none of them."""
+    from analysis.errors import InputError as Unusable
+    from analysis.tables.table import read
+
+    expected = asked.expected(of)
+    try:
+        return next_runs.of_runs(read(store.root).where(grid=of.grid.name), expected)
+    except Unusable:
+        return next_runs.of_prior(expected)
+
+
+def _spent(store: Store, name: str) -> float:
+    """Device-seconds of all rounds so far, all attempts, trunks and compilation."""
+    ids = set()
+    for path in store.study_files():
+        if path.stem.startswith(f"{name}-round"):
+            for cell in store.study(path)["cells"]:
+                ids |= {cell["run_id"], cell.get("trunk") or cell["run_id"]}
+    there = store.names()
+    total = 0.0
+    for run_id in ids & there:
+        for line in store.run(run_id).costs():
+            for key in ("device_seconds", "compile_seconds"):
+                value = line.get(key)
+                total += value if isinstance(value, int | float) and value > 0 else 0.0
+    return total
