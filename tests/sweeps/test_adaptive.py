@@ -12,7 +12,6 @@ from sweeps import running
 from sweeps.plan import next_runs
 from sweeps.store.remote import opened
 from sweeps.verbs.adaptive import Aim, adapt
-from tests.sweeps.conftest import read_lab
 from tests.sweeps.test_next import STUDY
 
 AIM = Aim("loss", "10x", 44.0)
@@ -132,8 +131,8 @@ def test_a_kill_changes_nothing_of_what_is_chosen(place, dies, monkeypatch):
         (["--budget", "1h"], "are of --adaptive"),
     ],
 )
-def test_what_is_wrong_is_one_line(place, args, words):
-    done = read_lab("run", place / "planted.toml", "--out", place / "store", *args)
+def test_what_is_wrong_is_one_line(here, place, args, words):
+    done = here("run", place / "planted.toml", "--out", place / "store", *args)
     assert done.returncode == 2
     assert words in done.stderr
     assert not (place / "store").exists()

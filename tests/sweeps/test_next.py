@@ -7,7 +7,6 @@ import pytest
 
 from sweeps.plan import cells as planned
 from sweeps.study import loader
-from tests.sweeps.conftest import read_lab
 
 STUDY = """
 name = "planted"
@@ -44,22 +43,22 @@ def place(tmp_path_factory):
     return folder
 
 
-def asked(*args) -> dict:
-    done = read_lab("next", *args, "--json")
+def asked(here, *args) -> dict:
+    done = here("next", *args, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_the_next_runs_of_a_table_are_a_study_that_lab_plan_takes(place, tmp_path):
+def test_the_next_runs_of_a_table_are_a_study_that_lab_plan_takes(here, place, tmp_path):
     out = tmp_path / "next.toml"
-    made = asked(place / "runs.csv", "--study", place / "planted.toml", "--cells", 5, "--out", out)
+    made = asked(here, place / "runs.csv", "--study", place / "planted.toml", "--cells", 5, "--out", out)
     assert 1 <= len(made["steps"]) <= 5
     assert made["cost"] <= made["budget"] * (1 + 1e-9)
     assert made["unit"] == "seconds"
     assert not made["stop"]
     assert made["after"][1] - made["after"][0] < made["now"][1] - made["now"][0]
     assert made["narrowing"] == pytest.approx(1 - np.ptp(made["after"]) / np.ptp(made["now"]))
-    seen = read_lab("plan", out, "--probe", "never", "--json")
+    seen = here("plan", out, "--probe", "never", "--json")
     assert seen.returncode == 0, seen.stderr
     rows = {row["run_id"]: row for row in json.loads(seen.stdout)["rows"]}
     assert set(rows) == {one["run_id"] for one in made["steps"]}
@@ -68,7 +67,7 @@ def test_the_next_runs_of_a_table_are_a_study_that_lab_plan_takes(place, tmp_pat
         assert (row["grid"], row["seed"], row["width"]) == ("language", one["seed"], one["width"])
     # what is there already is not trained again
     assert not set(rows) & {line.split(",")[0] for line in (place / "runs.csv").read_text().splitlines()}
-    again = read_lab("next", place / "runs.csv", "--study", place / "planted.toml", "--out", out)
+    again = here("next", place / "runs.csv", "--study", place / "planted.toml", "--out", out)
     assert again.returncode == 2
     assert "is there already" in again.stderr
 
@@ -76,17 +75,18 @@ def test_the_next_runs_of_a_table_are_a_study_that_lab_plan_takes(place, tmp_pat
 @pytest.mark.parametrize(
     ("target", "at"), [("allocation", "1e13"), ("loss", "10x"), ("loss", "1e5,1e6"), ("beta", "")]
 )
-def test_each_target_is_narrowed_and_told_in_words(place, target, at):
+def test_each_target_is_narrowed_and_told_in_words(here, place, target, at):
     where = ["--at", at] if at else []
-    said = read_lab("next", place / "runs.csv", "--target", target, *where, "--budget", 1e12)
+    said = here("next", place / "runs.csv", "--target", target, *where, "--budget", 1e12)
     assert said.returncode == 0, said.stderr
     assert "go on: these cells take" in said.stdout
     assert "FLOPs" in said.stdout
 
 
-def test_nothing_but_a_prior_makes_a_first_design(place, tmp_path):
+def test_nothing_but_a_prior_makes_a_first_design(here, place, tmp_path):
     out = tmp_path / "first.toml"
     made = asked(
+        here,
         place / "planted.toml",
         "--prior",
         "published:chinchilla",
@@ -99,22 +99,22 @@ def test_nothing_but_a_prior_makes_a_first_design(place, tmp_path):
     )
     assert "published:chinchilla" in made["source"]
     assert len({one["width"] for one in made["steps"]}) >= 2
-    assert read_lab("plan", out, "--probe", "never").returncode == 0
+    assert here("plan", out, "--probe", "never").returncode == 0
 
 
-def test_a_gain_below_the_stated_share_says_stop(place):
-    made = asked(place / "runs.csv", "--least", 0.99)
+def test_a_gain_below_the_stated_share_says_stop(here, place):
+    made = asked(here, place / "runs.csv", "--least", 0.99)
     assert "less than 99%" in made["stop"]
-    said = read_lab("next", place / "runs.csv", "--target", "loss", "--at", "1e4,8e4", "--budget", 1e3)
+    said = here("next", place / "runs.csv", "--target", "loss", "--at", "1e4,8e4", "--budget", 1e3)
     assert said.returncode == 0
     assert "stop: no candidate can be paid" in said.stdout
 
 
-def test_joules_and_euros_are_seconds_times_their_price(place):
+def test_joules_and_euros_are_seconds_times_their_price(here, place):
     common = (place / "runs.csv", "--study", place / "planted.toml", "--cells", 3)
-    seconds = asked(*common, "--budget", 100)
-    joules = asked(*common, "--per", "joule", "--watts", 50, "--budget", 5000)
-    euros = asked(*common, "--per", "euro", "--price", 36, "--budget", 1)
+    seconds = asked(here, *common, "--budget", 100)
+    joules = asked(here, *common, "--per", "joule", "--watts", 50, "--budget", 5000)
+    euros = asked(here, *common, "--per", "euro", "--price", 36, "--budget", 1)
     assert joules["cost"] == pytest.approx(50 * seconds["cost"])
     assert euros["cost"] == pytest.approx(seconds["cost"] / 100)
     assert [one["run_id"] for one in joules["steps"]] == [one["run_id"] for one in seconds["steps"]]
@@ -132,8 +132,8 @@ def test_joules_and_euros_are_seconds_times_their_price(place):
         (["--target", "beta", "--at", "3"], "is a number of the law"),
     ],
 )
-def test_what_is_wrong_is_one_line(place, args, words):
-    done = read_lab("next", place / "runs.csv", *args)
+def test_what_is_wrong_is_one_line(here, place, args, words):
+    done = here("next", place / "runs.csv", *args)
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
