@@ -1,4 +1,4 @@
-"""`python -m benchmarks.next_runs [planted | text | prior] [TABLES]`: what a chosen design saves.
+"""`python -m benchmarks.next_runs [planted | text] [TABLES]`: what a chosen design saves.
 
 Six planted truths (`benchmarks.planted_losses`) and the real text study, whose cells are "run" by revealing
 them. Five designs spend the same compute: chosen one batch at a time as `lab next` does, a grid, IsoFLOP
@@ -287,6 +287,8 @@ def main(what: str = "planted", tables: str = "2") -> None:
         planted_rows(int(tables), lambda text: print(text, file=sys.stderr, flush=True))
     elif what == "text":
         _write(text_rows(), "text.csv")
+    else:
+        raise SystemExit(f"{what!r} is neither planted nor text")
     for name in ("planted.csv", "text.csv"):
         if (TABLES / name).is_file():
             print(f"{name}\n{told(pandas.read_csv(TABLES / name))}\n")
