@@ -78,6 +78,6 @@ def checked(target: Target, laws: list[Law]) -> Target:
         known = sorted({name for law in laws for name in law.names})
         raise InputError(
             f"--target: {target.name or target.kind}: no law in play has it; there are exponent, allocation, "
-            f"loss, elbow, {', '.join(known)}"
+            f"loss, {', '.join(known)}"
         )
     return target

@@ -29,7 +29,6 @@ def next_(argv: list[str]) -> int:
         grid: str = "",
         target: str = "exponent",
         at: str = "",
-        ability: str = "",
         prior: str = "",
         per: Per = "second",
         watts: float | None = None,
@@ -50,9 +49,8 @@ def next_(argv: list[str]) -> int:
             study: the study whose shapes and data further runs take; of a store, by default its own.
             grid: the grid of that study; by default its first one of text.
             target: what is to be known: exponent (of compute-optimal params), allocation (compute-optimal
-                params), loss, elbow (of an --ability), or a number of the law, as alpha.
+                params), loss, or a number of the law, as alpha.
             at: where: FLOPs, 10x the largest compute so far, or for loss params,tokens as 1e6,2e7.
-            ability: the task whose elbow is asked for.
             prior: what is believed where runs are too few: a store, or published:chinchilla, published:epoch;
                 by default the study's [prior], else the quick start's runs.
             per: what a run costs is counted in: seconds of a device, joule (--watts) or euro (--price).
