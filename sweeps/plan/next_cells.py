@@ -10,7 +10,7 @@ from lab.data import DataConfig, Dataset
 from lab.errors import InputError
 from sweeps.plan import cells as planned
 from sweeps.plan.cells import Cell, Plan
-from sweeps.plan.pricing import Prices
+from sweeps.plan.pricing import Prices, Seen
 from sweeps.study import loader
 from sweeps.study.schema import BUDGETS, Grid
 
@@ -83,6 +83,11 @@ class Family:
         wanted = np.geomspace(own[0], min(_LONGER * own[-1], max(limit, own[-1])), _BUDGETS)
         more = {int(float(f"{tokens:.3g}")) for tokens in wanted}
         return tuple(sorted(more | set(own if len(own) <= _BUDGETS else own[:: len(own) - 1])))
+
+    @cached_property
+    def every(self) -> Plan:
+        """All candidates."""
+        return planned.make(loader.parse(self.study("candidates"), "candidates"), self.load)
 
     def study(self, name: str, chosen: Sequence[tuple[dict, int, int]] | None = None) -> dict:
         """A study file of (size, tokens, seed) that are chosen, or of all candidates."""
@@ -157,14 +162,14 @@ class Candidates:
         return Candidates(*(values[keep] for values in arrays), self.unit, kept)
 
 
-def of_family(of: Family) -> Candidates:
-    """Every shape, budget and seed, priced in seconds of this machine (as `lab plan` prices them)."""
-    plan = planned.make(loader.parse(of.study("candidates"), "candidates"), of.load)
-    return priced(plan, plan.cells)
+def of_family(of: Family, seen: Seen) -> Candidates:
+    """Every shape, budget and seed, priced in device-seconds as `lab plan` prices them; seen: of the store
+    that they will run in."""
+    return priced(of.every, of.every.cells, seen)
 
 
-def priced(plan: Plan, cells: Sequence[Cell]) -> Candidates:
-    prices = Prices(plan)
+def priced(plan: Plan, cells: Sequence[Cell], seen: Seen) -> Candidates:
+    prices = Prices(plan, seen)
     evaluation: dict[tuple, float] = {}
     own, hold, trunks, numbers = [], [], [], {None: -1}
     for cell in cells:

@@ -73,7 +73,7 @@ def of_runs(runs, expected: Expected, include_held_out: bool = False) -> Known:
         seeds,
         np.log(rows.loss),
         np.stack([every.inputs["params"], every.inputs["tokens"], _seeds(runs, every)]),
-        _ended(runs),
+        ended(runs),
         expected.source,
     )
 
@@ -83,7 +83,7 @@ def params_of(cell) -> int:
     return cell.params.total - cell.params.embedding
 
 
-def _ended(runs) -> frozenset[str]:
+def ended(runs) -> frozenset[str]:
     """Ids of the runs that are there, the diverged ones too: they would diverge again."""
     ids = runs.columns.get("run_id")
     if ids is None:

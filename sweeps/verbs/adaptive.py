@@ -6,7 +6,7 @@ round that was begun is trained to its end before the next is chosen, so that an
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.errors import InputError
@@ -14,8 +14,9 @@ from lab.files import create, read_json
 from sweeps import running
 from sweeps.plan import next_runs
 from sweeps.plan.cells import Plan
-from sweeps.plan.next_cells import Candidates, Family, chosen_study, of_family, starter
+from sweeps.plan.next_cells import Family, chosen_study, of_family, starter
 from sweeps.quantities import duration
+from sweeps.store import step_times
 from sweeps.store.store import Store
 from sweeps.study import loader
 from sweeps.study.overrides import to_toml
@@ -26,6 +27,7 @@ _FIRST = 0.25  # of the budget for the first round: without any law there is not
 _ROUND = 0.34  # of what is left for each further one
 _CELLS = 4  # of a round: every choice is made by all that the cells before it told
 _MOST = 1000
+_AT_COMPUTE = {"exponent": 1.0, "allocation": 10.0, "loss": 10.0}  # times the study's own, where none is said
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,6 @@ def adapt(
     """
     asked = Asked(study, allowed=allowed)
     of = asked.family(study)
-    candidates = of_family(of)
     outcome: running.Outcome | None = None
     for number in range(1, _MOST):
         path = store.root / FOLDER / f"{of.plan.study.name}-{number}.json"
@@ -60,7 +61,7 @@ def adapt(
             path.unlink()  # it ended for want of budget, and now there is more
             found = None
         if found is None:
-            found = _chosen(number, asked, of, candidates, store, aim)
+            found = _chosen(number, asked, of, store, aim)
             try:
                 create(path, (json.dumps(found, indent=1, allow_nan=False) + "\n").encode(), store.root)
             except FileExistsError:  # another command chose meanwhile: both train what it chose
@@ -86,8 +87,12 @@ def _kept(path: Path, store: Store) -> dict | None:
     return found
 
 
-def _chosen(number: int, asked: Asked, of: Family, candidates: Candidates, store: Store, aim: Aim) -> dict:
-    """The record of a round: its study (None: stop), and why."""
+def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> dict:
+    """The record of a round: its study (None: stop), and why. Prices are of the steps before it."""
+    from analysis.audits.ranking import candidates as laws_tried
+    from analysis.designs.targets import checked
+
+    candidates = of_family(of, step_times.seen(store))
     spent = _spent(store, of.plan.study.name)
     left = aim.budget - spent
     about = {"round": number, "target": aim.target, "at": aim.at, "budget": aim.budget, "spent": spent}
@@ -99,38 +104,37 @@ def _chosen(number: int, asked: Asked, of: Family, candidates: Candidates, store
             f"stop: {duration(max(left, 0))} of {duration(aim.budget)} are left, and no cell fits into them"
         )
         return {**about, "study": None, "why": said}
+    target = next_runs.target_of(aim.target, place(aim, of), known, candidates)
     if not len(known):
+        checked(target, [*laws_tried(), *(one.law for one in known.laws)])
         indices: tuple[int, ...] = tuple(starter(open_cells, min(left, _FIRST * aim.budget)))
         why = "a first grid: nothing is trained that a choice could rest on"
         reason = None
     else:
-        target = next_runs.target_of(aim.target, _at(aim, of), known, candidates)
         part = max(_ROUND * left, float(cost.min()))
         made = next_runs.proposed(known, target, open_cells, part, _CELLS, aim.least)
+        if made.stop:  # with all that is left, is anything worth it?
+            made = next_runs.proposed(known, target, open_cells, left, 2 * _CELLS, aim.least)
+        indices, reason = made.indices, made.to_dict()
+        if made.stop:
+            return {**about, "study": None, "why": f"stop: {made.stop}", "choice": reason}
         low, high = made.now
         why = (
             f"{made.target} is {made.value:.4g} [{low:.4g}, {high:.4g}]; these take {made.narrowing:.0%} off"
         )
-        indices, reason = made.indices, made.to_dict()
-        if made.stop:
-            # With all that is left, is anything worth it?
-            made = next_runs.proposed(known, target, open_cells, left, 2 * _CELLS, aim.least)
-            indices, reason = made.indices, made.to_dict()
-            if made.stop:
-                return {**about, "study": None, "why": f"stop: {made.stop}", "choice": reason}
     chosen = [open_cells.cells[index] for index in indices]
     study = chosen_study(of, f"{of.plan.study.name}-round{number}", chosen)
     return {**about, "study": study, "why": why, "choice": reason}
 
 
-def _at(aim: Aim, of: Family) -> str:
+def place(aim: Aim, of: Family) -> str:
     """Where, the same in every round: multiples are of the largest compute in the study's own grid, not of
     what was trained so far."""
-    if aim.target not in ("exponent", "allocation", "loss") or (aim.at and aim.at[-1] != "x"):
+    if aim.target not in _AT_COMPUTE or (aim.at and aim.at[-1] not in "x×"):
         return aim.at
     most = max(cell.steps * cell.config.batch_tokens * next_runs.params_of(cell) for cell in of.cells)
     try:
-        times = float(aim.at[:-1]) if aim.at else (1.0 if aim.target == "exponent" else 10.0)
+        times = float(aim.at[:-1]) if aim.at else _AT_COMPUTE[aim.target]
     except ValueError:
         return aim.at  # which is refused by name
     return repr(6.0 * times * most)
@@ -141,11 +145,15 @@ def _known(asked: Asked, of: Family, store: Store) -> next_runs.Known:
     from analysis.errors import InputError as Unusable
     from analysis.tables.table import read
 
-    expected = asked.expected(of)
+    prior = next_runs.of_prior(asked.expected(of))
     try:
-        return next_runs.of_runs(read(store.root).where(grid=of.grid.name), expected)
+        runs = read(store.root).where(grid=of.grid.name)
     except Unusable:
-        return next_runs.of_prior(expected)
+        return prior
+    try:
+        return next_runs.of_runs(runs, asked.expected(of))
+    except Unusable:  # all diverged: none of them is chosen again
+        return replace(prior, ids=next_runs.ended(runs))
 
 
 def _spent(store: Store, name: str) -> float:

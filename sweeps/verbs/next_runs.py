@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,11 @@ from lab.files import create
 from sweeps.arguments import Json, Places, StudyFile
 from sweeps.plan import next_runs
 from sweeps.plan.next_cells import Candidates, Family, chosen_study, family, of_family, of_table
+from sweeps.plan.pricing import Prices, Seen
 from sweeps.plan.promised_intervals import BUILT_IN, Expected, of_store, stated
 from sweeps.quantities import duration
+from sweeps.store import step_times
+from sweeps.store.store import Store
 from sweeps.study.prior import Prior
 
 Per = Literal["second", "joule", "euro"]
@@ -88,7 +92,7 @@ def next_(argv: list[str]) -> int:
         dearest = max_seconds if max_seconds is not None else _dearest(known, candidates)
         candidates = candidates.where(candidates.own + candidates.hold <= dearest * (1 + 1e-9))
         found = next_runs.target_of(target, at, known, candidates)
-        limit = budget if budget is not None else rate * _budget(known, candidates, of)
+        limit = budget if budget is not None else rate * _budget(known, candidates, of, asked)
         left = next_runs.untrained(known, candidates)
         made = next_runs.proposed(known, found, left, limit, cells, least, rate)
         if out is not None and made.steps:
@@ -124,6 +128,11 @@ class Asked:
     def is_study(self) -> bool:
         return self.source.suffix == ".toml"
 
+    @cached_property
+    def step_times(self) -> Seen:
+        """What steps took in the store; of a table or a study nothing is known."""
+        return step_times.seen(Store(self.source)) if self.source.is_dir() else Seen()
+
     def seen(self) -> tuple[next_runs.Known, Candidates, Family | None]:
         """What is known, what could be trained, and the family of shapes. Raises InputError."""
         from analysis.errors import InputError as Unusable
@@ -131,7 +140,7 @@ class Asked:
 
         if self.is_study:
             of = self.family(self.source)
-            return next_runs.of_prior(self.expected(of)), of_family(of), of
+            return next_runs.of_prior(self.expected(of)), of_family(of, self.step_times), of
         runs = read(self.source)
         path = self.study_of(runs)
         of = None if path is None else self.family(path)
@@ -144,7 +153,7 @@ class Asked:
             known = next_runs.of_prior(self.expected(of))
             known = next_runs.replace(known, source=f"{known.source}; of {self.source}: {error.problems[0]}")
         if of is not None:
-            return known, of_family(of), of
+            return known, of_family(of, self.step_times), of
         return known, of_table(known.params, known.tokens, _rate(runs)), None
 
     def family(self, path: Path) -> Family:
@@ -243,15 +252,13 @@ def _dearest(known: next_runs.Known, candidates: Candidates) -> float:
     return _DEARER * float(_have(known, candidates).max())
 
 
-def _budget(known: next_runs.Known, candidates: Candidates, of: Family | None) -> float:
+def _budget(known: next_runs.Known, candidates: Candidates, of: Family | None, asked: Asked) -> float:
     """In the candidates' own unit."""
     if len(known):
         return max(
             _SHARE * float(_have(known, candidates).sum()), float((candidates.own + candidates.hold).min())
         )
-    from sweeps.plan.pricing import Prices
-
-    shares = Prices(of.plan).shares
+    shares = Prices(of.plan, asked.step_times).shares
     return sum(shares[cell.run_id] for cell in of.cells)
 
 

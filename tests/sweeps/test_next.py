@@ -1,35 +1,23 @@
 """`lab next`: from a table, a store or a prior to a study file that `lab run` takes."""
 
 import json
+import tomllib
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from lab.data import load
 from sweeps.plan import cells as planned
+from sweeps.plan import next_runs
+from sweeps.store.remote import opened
 from sweeps.study import loader
-
-STUDY = """
-name = "planted"
-batch = 8
-model = { layers = 1, heads = 1 }
-optimizer = { warmup_tokens = 2_000 }
-data = { source = "synthetic", context = 32, val_windows = 64 }
-
-[[grids]]
-name = "language"
-tokens = [20_000, 40_000, 80_000, 160_000]
-sizes = [
-  { width = 8, learning_rate = 0.02 }, { width = 16, learning_rate = 0.01 },
-  { width = 32, learning_rate = 0.005 }, { width = 64, learning_rate = 0.0025 },
-]
-"""
+from tests.sweeps.planted_runs import STUDY, Engine, few_candidates, of_runs
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with planted.toml and runs.csv: its 16 runs with losses of a law."""
-    from lab.data import load
-
     folder = tmp_path_factory.mktemp("next")
     (folder / "planted.toml").write_text(STUDY)
     plan = planned.make(loader.load(folder / "planted.toml"), load)
@@ -41,6 +29,26 @@ def place(tmp_path_factory):
         lines.append(f"{cell.run_id},{n},{d},{cell.config.seed},{loss:.6f}")
     (folder / "runs.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fitted_once():
+    """The laws of a table are fitted once for all tests of it."""
+    kept, fit = {}, next_runs.of_runs
+
+    def once(runs, expected, include_held_out=False):
+        key = runs.columns["loss_nats"].tobytes(), expected.source, include_held_out
+        if key not in kept:
+            kept[key] = fit(runs, expected, include_held_out)
+        return kept[key]
+
+    with mock.patch.object(next_runs, "of_runs", once):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    few_candidates(monkeypatch)
 
 
 def asked(here, *args) -> dict:
@@ -120,10 +128,25 @@ def test_joules_and_euros_are_seconds_times_their_price(here, place):
     assert [one["run_id"] for one in joules["steps"]] == [one["run_id"] for one in seconds["steps"]]
 
 
+def test_runs_of_a_store_are_priced_by_what_its_steps_took(here, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(next_runs, "of_runs", of_runs)
+    plan = planned.make(loader.parse(tomllib.loads(STUDY), "here"), load)
+    made = []
+    for name, flops_per_s in (("quick", 1e9), ("slow", 5e8)):
+        store = opened(tmp_path / name)
+        Engine(store, flops_per_s=flops_per_s)(plan, STUDY)
+        made.append(asked(here, store.root, "--cells", 3))
+    quick, slow = made
+    assert [one["run_id"] for one in slow["steps"]] == [one["run_id"] for one in quick["steps"]]
+    assert slow["unit"] == "seconds"
+    assert slow["cost"] == pytest.approx(2 * quick["cost"])
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--target", "gamma_ray"], "no law in play has it"),
+        (["--target", "elbow"], "no law in play has it; there are exponent, allocation, loss, A, "),
         (["--target", "loss", "--at", "1e4,many"], "'many' is no positive number"),
         (["--out", "x.toml"], "name one with --study"),
         (["--per", "euro"], "no device_seconds"),

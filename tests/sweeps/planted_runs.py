@@ -1,0 +1,93 @@
+"""A study whose runs are never trained: a stand-in for the engine writes the results of a planted law, at a
+planted speed."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from lab.machine import speed
+from sweeps import running
+from sweeps.plan import next_cells, next_runs
+from sweeps.plan.promised_intervals import Expected
+from sweeps.plan.scatter import Scatter
+
+STUDY = """
+name = "planted"
+batch = 8
+model = { layers = 1, heads = 1 }
+optimizer = { warmup_tokens = 2_000 }
+data = { source = "synthetic", context = 32, val_windows = 64 }
+
+[[grids]]
+name = "language"
+tokens = [20_000, 40_000, 80_000, 160_000]
+sizes = [
+  { width = 8, learning_rate = 0.02 }, { width = 16, learning_rate = 0.01 },
+  { width = 32, learning_rate = 0.005 }, { width = 64, learning_rate = 0.0025 },
+]
+"""
+
+LAW = Expected("chinchilla", {"E": 1.2, "A": 40, "alpha": 0.5, "B": 900, "beta": 0.5}, Scatter(run=0.004), "")
+FLOPS_PER_S = 1e9
+
+
+class Killed(BaseException):
+    """What a kill leaves: nothing after it is run."""
+
+
+class Engine:
+    """Writes what training would have, a run at a time, and dies before its run number `dies`."""
+
+    def __init__(self, store, dies: int = -1, flops_per_s: float = FLOPS_PER_S):
+        self.store, self.dies, self.flops_per_s, self.trained = store, dies, flops_per_s, Counter()
+
+    def __call__(self, plan, text: str) -> running.Outcome:
+        self.store.write_study(plan, text)
+        for trunk in plan.trunks:
+            self.train(plan, trunk)
+        for cell in plan.cells:
+            folder = self.store.run(cell.run_id)
+            if folder.read("result.json").value is not None:
+                continue
+            if sum(self.trained.values()) == self.dies:
+                raise Killed
+            self.trained[cell.run_id] += 1
+            self.train(plan, cell)
+            n, d = next_runs.params_of(cell), cell.steps * cell.config.batch_tokens
+            noise = 0.004 * np.random.default_rng(int(cell.run_id, 16) % 2**32).standard_normal()
+            row = {"run_id": cell.run_id, "status": "ok", "seed": cell.config.seed, "tokens": d}
+            row |= {"params_total": cell.params.total, "params_embedding": cell.params.embedding}
+            row |= {"flops_6nd": 6 * n * d, "source": "synthetic"}
+            row |= {"loss_nats": (1.2 + 40 / n**0.5 + 900 / d**0.5) * float(np.exp(noise))}
+            folder.commit({"schema": 1, "row": row, "abilities": []})
+        return running.Outcome(plan.study.name, str(self.store.root), {c.run_id: "done" for c in plan.cells})
+
+    def train(self, plan, node) -> None:
+        """The steps that are missing, as cost lines."""
+        folder, dataset = self.store.run(node.run_id), plan.dataset(node.config)
+        folder.write_spec(self.store.node(node).job.spec(dataset, {}))
+        done = max([line["step"] for line in folder.costs()], default=0)
+        if node.own_steps > done:
+            per_step = speed.flops_per_step(node.config, dataset.vocab_size) / self.flops_per_s
+            about = {"attempt": "a", "phase": "train", "device": "cpu"}
+            for step in (done, node.own_steps):
+                seconds = per_step * (step - done)
+                folder.append_costs(about | {"device_seconds": seconds, "step": step})
+
+
+def of_runs(runs, expected, include_held_out=False) -> next_runs.Known:
+    """What `next_runs.of_runs` would say if its fit were the law that was planted."""
+    from analysis.tables.sample import sample
+
+    rows = sample(runs, ("params", "tokens"))
+    n, d = rows.inputs["params"], rows.inputs["tokens"]
+    seeds, ids = (np.array([runs.columns[name][row] for row in rows.rows]) for name in ("seed", "run_id"))
+    seeds = seeds.astype(float)
+    known = replace(next_runs.of_prior(LAW), params=n, tokens=d, seeds=seeds, log_loss=np.log(rows.loss))
+    return replace(known, trained=np.stack([n, d, seeds]), ids=frozenset(map(str, ids)))
+
+
+def few_candidates(monkeypatch) -> None:
+    for name, count in (("_WIDTHS", 4), ("_BUDGETS", 4), ("_SEEDS", 2)):
+        monkeypatch.setattr(next_cells, name, count)
