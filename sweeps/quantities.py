@@ -20,7 +20,10 @@ def seconds_of(text: str) -> float:
     """ "90", "90s", "30min" or "2h" as seconds. Raises ValueError."""
     for unit, size in (("min", 60), ("h", 3600), ("d", 86400), ("s", 1), ("", 1)):
         if text.endswith(unit):
-            found = float(text.removesuffix(unit).strip()) * size
+            try:
+                found = float(text.removesuffix(unit).strip()) * size
+            except ValueError:
+                break
             if 0 < found < float("inf"):
                 return found
             break

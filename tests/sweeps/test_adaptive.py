@@ -1,78 +1,51 @@
 """`lab run --adaptive`: rounds that rest on each other, killed anywhere and gone on with. Nothing is trained
-here: a stand-in for the engine writes the results of a planted law."""
+here: a stand-in for the engine writes the results of a planted law, at a planted speed."""
 
 import json
-from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from sweeps import running
-from sweeps.plan import next_runs
+from analysis.errors import InputError as Unusable
+from lab.data import load
+from lab.errors import InputError
+from lab.machine import speed
+from sweeps.plan import cells as planned
+from sweeps.plan import next_runs, pricing
 from sweeps.store.remote import opened
+from sweeps.study import loader
+from sweeps.verbs import adaptive
 from sweeps.verbs.adaptive import Aim, adapt
-from tests.sweeps.test_next import STUDY
+from sweeps.verbs.next_runs import Asked
+from tests.sweeps.planted_runs import FLOPS_PER_S, STUDY, Engine, Killed, few_candidates, of_runs
 
-AIM = Aim("loss", "10x", 44.0)
-
-
-class Killed(BaseException):
-    """What a kill leaves: nothing after it is run."""
-
-
-class Engine:
-    """Writes what training would have, a run at a time, and dies before its run number `dies`."""
-
-    def __init__(self, store, dies: int = -1, seconds: float = 2.0):
-        self.store, self.dies, self.seconds, self.trained = store, dies, seconds, Counter()
-
-    def __call__(self, plan, text: str) -> running.Outcome:
-        self.store.write_study(plan, text)
-        for cell in plan.cells:
-            folder = self.store.run(cell.run_id)
-            if (folder.path / "result.json").is_file():
-                continue
-            if sum(self.trained.values()) == self.dies:
-                raise Killed
-            self.trained[cell.run_id] += 1
-            n, d = cell.params.total - cell.params.embedding, cell.steps * cell.config.batch_tokens
-            noise = 0.004 * np.random.default_rng(int(cell.run_id, 16) % 2**32).standard_normal()
-            row = {"run_id": cell.run_id, "status": "ok", "seed": cell.config.seed, "tokens": d}
-            row |= {"params_total": cell.params.total, "params_embedding": cell.params.embedding}
-            row |= {"flops_6nd": 6 * n * d, "source": "synthetic"}
-            row |= {"loss_nats": (1.2 + 40 / n**0.5 + 900 / d**0.5) * float(np.exp(noise))}
-            folder.path.mkdir(parents=True, exist_ok=True)
-            folder.append_costs({"device_seconds": self.seconds, "phase": "train", "step": cell.steps})
-            (folder.path / "result.json").write_text(json.dumps({"schema": 1, "row": row, "abilities": []}))
-        return running.Outcome(plan.study.name, str(self.store.root), {c.run_id: "done" for c in plan.cells})
+AIM = Aim("loss", "10x", 60.0)
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
+    """A folder with planted.toml, few candidates, and a machine of which a speed is known."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    few_candidates(monkeypatch)
     (tmp_path / "planted.toml").write_text(STUDY)
+    plan = planned.make(loader.load(tmp_path / "planted.toml"), load)
+    for program in pricing.programs(plan).values():
+        speed.record(program.config, program.vocab, program.flops_per_step / FLOPS_PER_S)
     return tmp_path
 
 
-def by_prior(runs, expected, include_held_out=False) -> next_runs.Known:
-    """`of_runs` without a fit, where only the rounds are looked at."""
-    from analysis.tables.sample import sample
+@pytest.fixture
+def planted_law(monkeypatch):
+    """Nothing is fitted, where only the rounds are looked at."""
+    monkeypatch.setattr(next_runs, "of_runs", of_runs)
 
-    rows = sample(runs, ("params", "tokens"))
-    n, d = rows.inputs["params"], rows.inputs["tokens"]
-    seeds = np.array([float(runs.columns["seed"][row]) for row in rows.rows.tolist()])
-    ids = frozenset(str(runs.columns["run_id"][row]) for row in rows.rows.tolist())
-    known = next_runs.of_prior(expected)
-    return replace(
-        known,
-        params=n,
-        tokens=d,
-        seeds=seeds,
-        log_loss=np.log(rows.loss),
-        trained=np.stack([n, d, seeds]),
-        ids=ids,
-    )
+
+def go(place, store, engine=None, aim: Aim = AIM) -> Engine:
+    engine = engine or Engine(store)
+    adapt(place / "planted.toml", (), store, aim, engine, lambda _: None)
+    return engine
 
 
 def rounds(store) -> list[dict]:
@@ -82,11 +55,9 @@ def rounds(store) -> list[dict]:
     return [json.loads(path.read_text()) for path in names]
 
 
-def test_rounds_rest_on_each_other_and_end_with_the_budget(place):
-    store, told = opened(place / "store"), []
-    engine = Engine(store)
-    done = adapt(place / "planted.toml", (), store, AIM, engine, told.append)
-    assert done.exit_code == 0
+def test_rounds_rest_on_each_other_and_end_with_the_budget(place, planted_law):
+    store = opened(place / "store")
+    engine = go(place, store)
     kept = rounds(store)
     assert len(kept) >= 3
     assert kept[0]["choice"] is None
@@ -96,30 +67,76 @@ def test_rounds_rest_on_each_other_and_end_with_the_budget(place):
         assert one["choice"]["steps"]
     assert kept[-1]["study"] is None
     assert "stop" in kept[-1]["why"]
-    assert [one["spent"] for one in kept] == sorted(one["spent"] for one in kept)
+    spent = [one["spent"] for one in kept]
+    assert spent == sorted(spent)
+    assert 0 < spent[-1] <= AIM.budget
     assert set(engine.trained.values()) == {1}
+    assert (
+        len({one["choice"]["target"] for one in kept[1:] if one.get("choice")}) == 1
+    )  # though more is known
+    widths = [np.ptp(np.log(one["choice"]["now"])) for one in kept[1:] if one.get("choice")]
+    assert all(after < before for before, after in pairwise(widths))
     # the same command again trains nothing, and says the same
-    again = Engine(store)
-    adapt(place / "planted.toml", (), store, AIM, again, told.append)
-    assert not again.trained
+    assert not go(place, store).trained
+    assert rounds(store) == kept
     # with more budget it goes on
-    more = Engine(store)
-    adapt(place / "planted.toml", (), store, Aim("loss", "10x", 60.0), more, told.append)
+    more = go(place, store, aim=replace(AIM, budget=10 * AIM.budget))
     assert more.trained
     assert not set(more.trained) & set(engine.trained)
+    assert rounds(store)[: len(kept) - 1] == kept[:-1]
 
 
-@pytest.mark.parametrize("dies", [0, 5, 13])
-def test_a_kill_changes_nothing_of_what_is_chosen(place, dies, monkeypatch):
-    monkeypatch.setattr(next_runs, "of_runs", by_prior)
-    straight, broken = opened(place / "straight"), opened(place / "broken")
-    adapt(place / "planted.toml", (), straight, AIM, Engine(straight), lambda _: None)
+def test_a_kill_changes_nothing_of_what_is_chosen(place, planted_law):
+    straight = opened(place / "straight")
+    count = sum(go(place, straight).trained.values())
+    for dies in (0, count - 1):
+        broken = opened(place / f"broken{dies}")
+        with pytest.raises(Killed):
+            go(place, broken, Engine(broken, dies))
+        go(place, broken)
+        assert rounds(broken) == rounds(straight), dies
+        assert straight.names() == broken.names()
+
+
+@pytest.mark.parametrize(
+    ("target", "at", "times"),
+    [("loss", "10x", 10), ("loss", "", 10), ("allocation", "3×", 3), ("exponent", "", 1)],
+)
+def test_multiples_are_of_the_study_s_own_grid(place, target, at, times):
+    of = Asked(place / "planted.toml").family(place / "planted.toml")
+    most = max(6 * next_runs.params_of(c) * c.steps * c.config.batch_tokens for c in of.plan.cells)
+    assert float(adaptive.place(Aim(target, at, 1.0), of)) == pytest.approx(times * most)
+    for said in ("1e12", "1e5,1e6"):
+        assert adaptive.place(Aim(target, said, 1.0), of) == said
+
+
+def test_a_round_is_chosen_by_a_fit_of_what_was_trained(place):
+    store = opened(place / "store")
+    engine = Engine(store)
+
+    def first(plan, text):
+        if engine.trained:
+            raise Killed
+        return engine(plan, text)
+
     with pytest.raises(Killed):
-        adapt(place / "planted.toml", (), broken, AIM, Engine(broken, dies), lambda _: None)
-    adapt(place / "planted.toml", (), broken, AIM, Engine(broken), lambda _: None)
-    one, other = ([r["study"] for r in rounds(store)] for store in (straight, broken))
-    assert one == other
-    assert straight.names() == broken.names()
+        go(place, store, first)
+    choice = rounds(store)[1]["choice"]
+    assert choice["source"] == f"{len(engine.trained)} finished runs"
+    low, high = choice["now"]
+    assert 1.2 < low < high
+    assert not {one["run_id"] for one in choice["steps"]} & set(engine.trained)
+
+
+@pytest.mark.parametrize(
+    ("target", "at", "words"),
+    [("gamma_ray", "", "no law in play has it"), ("loss", "manyx", "'many' is no positive number")],
+)
+def test_a_target_that_is_none_is_refused_before_a_round_is_trained(place, target, at, words):
+    store = opened(place / "store")
+    with pytest.raises((InputError, Unusable), match=words):
+        go(place, store, aim=Aim(target, at, 30.0))
+    assert not rounds(store)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +148,9 @@ def test_a_kill_changes_nothing_of_what_is_chosen(place, dies, monkeypatch):
         (["--budget", "1h"], "are of --adaptive"),
     ],
 )
-def test_what_is_wrong_is_one_line(here, place, args, words):
-    done = here("run", place / "planted.toml", "--out", place / "store", *args)
+def test_what_is_wrong_is_one_line(here, tmp_path, args, words):
+    (tmp_path / "planted.toml").write_text(STUDY)
+    done = here("run", tmp_path / "planted.toml", "--out", tmp_path / "store", *args)
     assert done.returncode == 2
     assert words in done.stderr
-    assert not (place / "store").exists()
+    assert not (tmp_path / "store").exists()
