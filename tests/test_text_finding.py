@@ -12,22 +12,29 @@ from analysis.audits import register
 PAGE = Path(__file__).parents[1] / "docs" / "findings" / "text"
 
 
-@pytest.fixture(scope="module")
-def rows() -> dict[str, list[str]]:
-    lines = (PAGE / "README.md").read_text().splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+FORECASTS = [("runs.csv", "forecast.json", "Foretold"), ("tuned.csv", "tuned_forecast.json", "Again")]
+
+
+def rows_of(title: str) -> dict[str, list[str]]:
+    """The rows of the tables of one section, by their first word."""
+    sections = (PAGE / "README.md").read_text().split("\n## ")
+    (section,) = [text for text in sections if text.startswith(title)]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0].split()[0]: row[1:] for row in cells}
 
 
+@pytest.mark.parametrize(("table", "title"), [("runs.csv", "The law"), ("tuned.csv", "Again")])
 @pytest.mark.parametrize("law", ["kaplan", "chinchilla", "coupled"])
-def test_exponents_are_those_of_the_table(law, rows):
-    exponent = sl.fit(str(PAGE / "runs.csv"), law=law, bootstrap=0).allocation.params_exponent
-    assert f"{exponent:.3f}" == rows[law][0]
+def test_exponents_are_those_of_the_table(table, title, law):
+    exponent = sl.fit(str(PAGE / table), law=law, bootstrap=0).allocation.params_exponent
+    assert f"{exponent:.3f}" == rows_of(title)[law][0]
 
 
-def test_what_was_foretold_is_the_sealed_record_of_these_runs(rows):
-    record = register.read_record(PAGE / "forecast.json")
-    assert record["inputs"]["sha256"] == register.digest_of(sl.fit(str(PAGE / "runs.csv"), bootstrap=0).rows)
+@pytest.mark.parametrize(("table", "sealed", "title"), FORECASTS)
+def test_what_was_foretold_is_the_sealed_record_of_these_runs(table, sealed, title):
+    record, rows = register.read_record(PAGE / sealed), rows_of(title)
+    assert record["inputs"]["sha256"] == register.digest_of(sl.fit(str(PAGE / table), bootstrap=0).rows)
     for target in record["targets"]:
         tokens, flops, foretold, interval, *_ = rows[f"{target['params']:,.0f}"]
         assert int(tokens.replace(",", "")) == target["tokens"]
@@ -38,15 +45,20 @@ def test_what_was_foretold_is_the_sealed_record_of_these_runs(rows):
         )
 
 
-def test_the_score_is_that_of_the_runs(rows):
-    scored = register.scored(register.read_record(PAGE / "forecast.json"), sl.read(str(PAGE / "runs.csv")))
-    assert (len(scored.cells), scored.inside) == (2, 1)
+@pytest.mark.parametrize(("table", "sealed", "title"), FORECASTS)
+def test_the_score_is_that_of_the_runs(table, sealed, title):
+    scored, rows = (
+        register.scored(register.read_record(PAGE / sealed), sl.read(str(PAGE / table))),
+        rows_of(title),
+    )
+    assert len(scored.cells) == 2
     for cell in scored.cells:
         *_, measured, error = rows[f"{cell.params:,.0f}"]
         assert (measured, error) == (f"{cell.measured:.4f}", f"{cell.error_percent:.1f} %")
 
 
-def test_best_rates_are_where_parabolas_through_the_three_lowest_are_lowest(rows):
+def test_best_rates_are_where_parabolas_about_the_lowest_are_lowest():
+    rows = rows_of("Foretold")
     runs = sl.read(str(PAGE / "rates.csv")).columns
     width, rate, loss = (np.asarray(runs[name], float) for name in ("width", "learning_rate", "loss_nats"))
     for w in sorted(set(width)):
