@@ -176,7 +176,7 @@ def _associations(study: Study) -> str:
 
 
 def _card(kind: str, title: str, body: str, name: str = "") -> str:
-    where = f'<span class="where">{text(name)}</span>' if name else ""
+    where = f' <span class="where">{text(name)}</span>' if name else ""
     return f'<article class="card {kind}"><h3>{text(title)}{where}</h3>{body}</article>'
 
 

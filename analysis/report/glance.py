@@ -228,7 +228,9 @@ def _next(study: Study, ahead: Further | None) -> Markup:
         told.append((said, "" if len(told) > 1 else command))
     if not told:
         told.append(("More sizes and token budgets", ""))
-    parts = [text(said) + (f" <code>{text(command)}</code>" if command else "") for said, command in told[:3]]
+    parts = [
+        text(said) + (f": <code>{text(command)}</code>" if command else "") for said, command in told[:3]
+    ]
     return Markup("; ".join([parts[0], *(part[:1].lower() + part[1:] for part in parts[1:])]) + ".")
 
 
