@@ -36,8 +36,9 @@ from analysis.plots.style import (
     styled,
 )
 from analysis.replicate.data import Folder, MissingError
+from analysis.replicate.figures import figure as agreement
 from analysis.replicate.muennighoff import PUBLISHED
-from analysis.replicate.sources import CHINCHILLA, MUENNIGHOFF, PORIAN
+from analysis.replicate.sources import CHINCHILLA, MUENNIGHOFF, PORIAN, STUDIES, computed
 from analysis.tables.columns import nearest
 from analysis.tables.table import as_runs, read
 
@@ -74,16 +75,21 @@ class Published:
 
 
 def draw(name: str, data: str | Path | Folder | None, style: str = "page") -> Plot:
-    """The figure `name`, one of FIGURES, from the tables in the folder `data`.
+    """The figure `name`, one of FIGURES, from the tables in the folder `data`; or `replicate-NAME`,
+    one of STUDIES, published numbers beside those obtained, as `lab replicate NAME --out` draws them.
 
     Raises MissingError where these lack, naming the file; InputError for unknown names and styles.
     """
-    if name not in FIGURES:
+    study = name.removeprefix("replicate-")
+    if name not in FIGURES and (study == name or study not in STUDIES):
         raise InputError(f"no figure {name!r}{nearest(name, FIGURES)}; there are {', '.join(FIGURES)}")
     if style not in STYLES:
         raise InputError(f"style: no {style!r}{nearest(style, STYLES)}; there are {', '.join(STYLES)}")
-    one = FIGURES[name]
     folder = data if isinstance(data, Folder) else Folder(None if data is None else Path(data))
+    if name not in FIGURES:
+        with styled(style):
+            return agreement(computed(study, folder))
+    one = FIGURES[name]
     with styled(style):
         drawn = one.draw(folder)
     caption = f"{one.source}, drawn again. {drawn.caption}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from analysis.replicate.data import File, Source, Variant
+from importlib import import_module
+
+from analysis.replicate.checks import Replication
+from analysis.replicate.data import File, Folder, Source, Variant
 
 CHINCHILLA = Source(
     "epoch-chinchilla",
@@ -294,3 +297,22 @@ OLMO = Source(
     ),
 )
 SOURCES = {source.name: source for source in (CHINCHILLA, KYO_TAKANO, PORIAN, MUENNIGHOFF, GADRE, OLMO)}
+
+# What `lab replicate` computes: name -> (module, source of its data or empty). The last two need none.
+STUDIES = {
+    "chinchilla": ("chinchilla", "epoch-chinchilla"),
+    "porian": ("porian", "porian"),
+    "muennighoff": ("muennighoff", "muennighoff"),
+    "gadre": ("gadre", "gadre"),
+    "olmo": ("olmo", "olmo"),
+    "kyo-takano": ("kyo_takano", "kyo-takano"),
+    "kaplan": ("kaplan", ""),
+    "parabola": ("parabola", ""),
+}
+
+
+def computed(name: str, folder: Folder) -> Replication:
+    """One of STUDIES, computed from the tables in the folder. Raises MissingError where these lack."""
+    module, source = STUDIES[name]
+    compute = import_module(f"analysis.replicate.{module}").replicate
+    return compute(folder) if source else compute()

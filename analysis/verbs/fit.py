@@ -18,7 +18,15 @@ from analysis.tables.columns import rival_params
 from analysis.tables.formulas import evaluate
 from analysis.tables.table import Runs, read
 from analysis.text import number, remarks
-from analysis.verbs.options import LawOptions, TableOptions, print_json, read_table, show
+from analysis.verbs.options import (
+    LawOptions,
+    Look,
+    TableOptions,
+    line_of_python,
+    print_json,
+    read_table,
+    show,
+)
 from analysis.verbs.prices import PLAIN, Prices, budget, devices, told, told_text
 
 if TYPE_CHECKING:
@@ -112,6 +120,8 @@ class IsoFlopOptions(TableOptions):
     """Answer also beyond 1,000 times the levels' compute."""
     plot: Path | None = None
     """Also draw the curves with their minima: isoflop.svg, .pdf, .png and .csv into this folder."""
+    style: Look = "page"
+    """Of that figure; paper is one column of 3.35 inches."""
 
 
 def fit(argv: list[str]) -> int:
@@ -292,9 +302,13 @@ def isoflop(argv: list[str]) -> int:
     refuse_far(result.warnings, options.far)
     if options.plot is not None:
         from analysis.plots import isoflop_curves, save
+        from analysis.plots.style import styled
 
-        for path in save(isoflop_curves(result), options.plot):
+        with styled(options.style):
+            drawn = isoflop_curves(result)
+        for path in save(drawn, options.plot):
             print(path, file=sys.stderr)
+        print(f"  in Python: {line_of_python('fit', 'isoflop', argv)}", file=sys.stderr)
     return show(options, result, isoflop_text)
 
 

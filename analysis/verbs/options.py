@@ -15,6 +15,7 @@ from analysis.tables.table import Runs, read
 from analysis.text import dumps
 
 Reading = Annotated[ReadLimits, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]  # --max-bytes, --max-rows
+Look = Literal["page", "paper", "slides", "notebook"]  # of figures
 Objective = Literal["huber", "l1", "squared", "asymmetric"]
 
 
@@ -87,3 +88,8 @@ def show(options: TableOptions, result: Any, text: Callable[[Any], str]) -> int:
 def print_json(value: Any) -> int:
     print(dumps(value))
     return 0
+
+
+def line_of_python(module: str, verb: str, argv: list[str]) -> str:
+    """The line that does what the verb was told: for figures that hang on many of its options."""
+    return f"from analysis.verbs.{module} import {verb}; {verb}({argv!r})"

@@ -6,29 +6,17 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from analysis.errors import InputError
 from analysis.replicate.checks import Check, Replication
 from analysis.replicate.data import MIRROR, Folder, MissingError, download
-from analysis.replicate.sources import SOURCES
+from analysis.replicate.sources import SOURCES, STUDIES, computed
 from analysis.tables.columns import nearest
-
-# name -> (module, source of its data or empty). The last two need none.
-STUDIES = {
-    "chinchilla": ("chinchilla", "epoch-chinchilla"),
-    "porian": ("porian", "porian"),
-    "muennighoff": ("muennighoff", "muennighoff"),
-    "gadre": ("gadre", "gadre"),
-    "olmo": ("olmo", "olmo"),
-    "kyo-takano": ("kyo_takano", "kyo-takano"),
-    "kaplan": ("kaplan", ""),
-    "parabola": ("parabola", ""),
-}
+from analysis.verbs.options import Look
 
 
 @dataclass(frozen=True)
@@ -48,7 +36,7 @@ class ReplicateOptions:
     figures: tuple[str, ...] = ()
     """Draw published figures again instead: all, or hoffmann-2, hoffmann-3, hoffmann-4, kaplan-1, porian-1,
     wei-2, muennighoff-5; into --out (figures)."""
-    style: Literal["page", "paper", "slides", "notebook"] = "page"
+    style: Look = "page"
     """Of figures: paper is one column of 3.35 inches (two for those of many panels)."""
     json: bool = False
     """Print one JSON object."""
@@ -69,17 +57,16 @@ def replicate(argv: list[str]) -> int:
         return _published(options)
     started = time.perf_counter()
     results, skipped = run(options.names, options.data, options.download, options.mirror)
-    if options.out is not None:
-        _draw(results, options.out, options.style)
+    code = [] if options.out is None else _draw(results, options)
     seconds = time.perf_counter() - started
     passed = all(result.passed for result in results)
     if options.json:
         from analysis.text import dumps
 
         said = {"passed": passed, "seconds": seconds, "studies": [result.to_dict() for result in results]}
-        print(dumps({**said, "skipped": [vars(one) for one in skipped]}))
+        print(dumps({**said, "skipped": [vars(one) for one in skipped], "python": code}))
     else:
-        print(text(results, skipped, seconds))
+        print("\n".join([text(results, skipped, seconds), *(f"  in Python: {line}" for line in code)]))
     return 0 if passed else 1
 
 
@@ -101,7 +88,7 @@ def run(
     folder = Folder(data)
     results, skipped, missing = [], [], []
     for name in chosen:
-        module, source = STUDIES[name]
+        source = STUDIES[name][1]
         if source:
             try:
                 folder.find(SOURCES[source])
@@ -111,9 +98,7 @@ def run(
                 continue
         print(f"{name} ...", file=sys.stderr)
         began = time.perf_counter()
-        compute = import_module(f"analysis.replicate.{module}").replicate
-        result = compute(folder) if source else compute()
-        results.append(replace(result, seconds=time.perf_counter() - began))
+        results.append(replace(computed(name, folder), seconds=time.perf_counter() - began))
     if missing and names:
         raise InputError(*missing)
     return results, skipped
@@ -129,14 +114,23 @@ def _fetch(sources, data: Path, mirror: str, named: bool) -> None:
                 download(source, data, mirror, lambda line: print(line, file=sys.stderr))
 
 
-def _draw(results: Sequence[Replication], folder: Path, style: str) -> None:
+def _draw(results: Sequence[Replication], options: ReplicateOptions) -> list[str]:
+    """Write the figure of each; the lines of Python that do the same."""
     from analysis.plots.style import styled
     from analysis.replicate.figures import figure
 
-    with styled(style):
+    with styled(options.style):
         drawn = [figure(result) for result in results]
     for one in drawn:
-        one.save(folder)
+        one.save(options.out)
+    return [_code(one.name, options, options.out) for one in drawn]
+
+
+def _code(name: str, options: ReplicateOptions, out: Path) -> str:
+    """The line of Python that draws the figure again."""
+    data = None if options.data is None else str(options.data)
+    style = "" if options.style == "page" else f", style={options.style!r}"
+    return f"import analysis as sl; sl.published({name!r}, {data!r}{style}).save({str(out)!r})"
 
 
 def _published(options: ReplicateOptions) -> int:
@@ -160,9 +154,7 @@ def _published(options: ReplicateOptions) -> int:
             told.append({"name": name, "missing": error.problems[0]})
             continue
         files = [str(path) for path in plot.save(out)]
-        data = None if options.data is None else str(options.data)
-        style = "" if options.style == "page" else f", style={options.style!r}"
-        line = f"import analysis as sl; sl.published({name!r}, {data!r}{style}).save({str(out)!r})"
+        line = _code(name, options, out)
         told.append({"name": name, "caption": plot.caption, "files": files, "python": line})
     if options.json:
         print(dumps({"figures": told, "style": options.style}))

@@ -8,14 +8,12 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from analysis.tables.limits import LIMITS
-from analysis.verbs.options import Reading
-
-Look = Literal["page", "paper", "slides", "notebook"]
+from analysis.verbs.options import Look, Reading
 
 
 @dataclass(frozen=True)

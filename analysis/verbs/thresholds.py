@@ -14,7 +14,7 @@ from analysis.errors import InputError
 from analysis.notes import Note
 from analysis.tables.limits import LIMITS, ReadLimits
 from analysis.text import line_again, rows_text
-from analysis.verbs.options import Reading
+from analysis.verbs.options import Look, Reading, line_of_python
 
 _SIZE_ROLES = ("params", "tokens", "flops", "loss")
 _ROLES = ("task", "metric", "score", "correct", "items", "seed", "chance", "stderr", "cluster", "parse_rate")
@@ -51,6 +51,8 @@ class Options:
     """Of a wide table, a column a task: the columns that are tasks (else those of known benchmarks)."""
     out: Path | None = None
     """A folder: draw each task's figure there, as SVG, PDF, PNG and CSV."""
+    style: Look = "page"
+    """Of those figures; paper is one column of 3.35 inches (two for figures of many panels)."""
     limits: Reading = LIMITS
     json: bool = False
     """Print one JSON object and nothing else."""
@@ -105,11 +107,13 @@ def thresholds(argv: list[str]) -> int:
         raise InputError(*(f"{options.table}: {problem}" for problem in error.problems)) from None
     if progress is not None:
         line_again(sys.stderr)
-    files = [] if options.out is None else _draw(found, options.out)
+    files = [] if options.out is None else _draw(found, options.out, options.style)
     if options.json:
         out = found.to_dict()
         out["notes"] = [note.to_dict() for note in said]
         out["files"] = files
+        if files:
+            out["python"] = line_of_python("thresholds", "thresholds", argv)
         out["collapse"] = [one.to_dict() for one in collapses]
         out["frontier"] = [one.to_dict() for one in frontiers]
         out["forecast"] = None if forecasts is None else [one.to_dict() for one in forecasts]
@@ -123,7 +127,7 @@ def thresholds(argv: list[str]) -> int:
     if forecasts is not None:
         print(render_forecast(forecasts))
     if files:
-        print("\n".join(files))
+        print("\n".join([*files, f"  in Python: {line_of_python('thresholds', 'thresholds', argv)}"]))
     return 0
 
 
@@ -142,17 +146,19 @@ def _known(frame, levels: dict[str, float]) -> tuple[dict[str, float], list[Note
     return levels | {task: one.chance for task, one in found.items()}, [Note("chance_known", text)]
 
 
-def _draw(found, folder: Path) -> list[str]:
+def _draw(found, folder: Path, style: str) -> list[str]:
     """Files of the figures: a task each, and a sheet of all where they are many."""
     from analysis import plots
+    from analysis.plots.style import styled
 
     tasks: dict[str, list] = {}
     for one in found.series:
         if one.x.size:
             tasks.setdefault(one.task, []).append(one)
-    figures = [plots.ability(series) for series in tasks.values()]
-    if len(tasks) > 4:
-        figures.insert(0, plots.abilities(tasks))
+    with styled(style):
+        figures = [plots.ability(series) for series in tasks.values()]
+        if len(tasks) > 4:
+            figures.insert(0, plots.abilities(tasks))
     return [str(path) for figure in figures for path in plots.save(figure, folder)]
 
 

@@ -238,10 +238,16 @@ def test_budgets_beyond_the_levels_are_foretold_with_intervals(tmp_path, capsys)
     words = [str(path), "--law", "", "--bootstrap", "40"]
     with pytest.raises(sl.InputError, match="--far"):
         isoflop_verb([*words, "--at", "1e25"])
-    assert isoflop_verb([*words, "--at", "1e22", "2e22", "--plot", str(tmp_path / "out")]) == 0
+    drawn = [*words, "--at", "1e22", "2e22", "--plot", str(tmp_path / "out"), "--style", "paper"]
+    assert isoflop_verb(drawn) == 0
     said = capsys.readouterr()
     assert "best at flops" in said.out
-    assert (tmp_path / "out" / "isoflop.svg").stat().st_size > 1000
+    path = tmp_path / "out" / "isoflop.svg"
+    kept = path.read_text()
+    assert f'width="{72 * 3.35:.2f}pt"' in kept
+    path.unlink()
+    exec(said.err.split("in Python: ")[1].strip(), {})
+    assert path.read_text() == kept
 
 
 def test_a_refused_level_names_the_rows_that_it_lost():

@@ -28,10 +28,15 @@ def test_every_published_number(oracles, capsys):
     assert len(porian["checks"]) == 15
 
 
-def test_figures_are_written(tmp_path):
-    assert verb.replicate(["kaplan", "--out", str(tmp_path)]) == 0
+def test_figures_are_written(tmp_path, capsys):
+    """And the line of Python that is printed with one draws it again."""
+    assert verb.replicate(["kaplan", "--out", str(tmp_path), "--style", "slides"]) == 0
     assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".pdf", ".png", ".csv"}
     assert "Kaplan" in (tmp_path / "replicate-kaplan.svg").read_text()
+    kept = (tmp_path / "replicate-kaplan.svg").read_bytes()
+    (tmp_path / "replicate-kaplan.svg").unlink()
+    exec(capsys.readouterr().out.split("in Python: ")[1].strip(), {})
+    assert (tmp_path / "replicate-kaplan.svg").read_bytes() == kept
 
 
 def test_without_data_the_analytic_ones_run_and_the_rest_is_said(capsys):
