@@ -223,20 +223,26 @@ def chosen_study(of: Family, name: str, cells: Sequence[Cell]) -> dict:
 
 def starter(candidates: Candidates, budget: float, sizes: int = 4, budgets: int = 3) -> list[int]:
     """What a study without any run begins with: an even grid of few sizes by few budgets, one seed, as far
-    as the budget reaches. A design that is best under one law begins with too few places to tell laws apart.
+    as the budget reaches; where it reaches for none, the cheapest. A design that is best under one law begins
+    with too few places to tell laws apart.
     """
     cost = candidates.own + candidates.hold
-    first = candidates.seeds == candidates.seeds.min()
-    found: list[int] = []
+    paid = cost <= budget
+    if not paid.any():
+        return [int(np.argmin(cost))]
+    first = paid & (candidates.seeds == candidates.seeds[paid].min())
+    best: list[int] = []
     for cap in np.geomspace(budget, cost[first].min(), 60):
         cheap = np.flatnonzero(first & (cost <= cap))
-        found = []
+        found: list[int] = []
         for size in _evenly(np.unique(candidates.params[cheap]), sizes):
             of = cheap[candidates.params[cheap] == size]
             found += _evenly(of[np.argsort(candidates.tokens[of])], budgets).tolist()
-        if len(found) >= 0.75 * sizes * budgets and cost[found].sum() <= budget:
-            return found
-    return found
+        if len(found) > len(best) and cost[found].sum() <= budget:
+            best = found
+        if len(best) >= 0.75 * sizes * budgets:
+            break
+    return best
 
 
 def _evenly(values: np.ndarray, count: int) -> np.ndarray:

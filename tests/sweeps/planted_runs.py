@@ -39,8 +39,9 @@ class Killed(BaseException):
 class Engine:
     """Writes what training would have, a run at a time, and dies before its run number `dies`."""
 
-    def __init__(self, store, dies: int = -1, flops_per_s: float = FLOPS_PER_S):
+    def __init__(self, store, dies: int = -1, flops_per_s: float = FLOPS_PER_S, status: str = "ok"):
         self.store, self.dies, self.flops_per_s, self.trained = store, dies, flops_per_s, Counter()
+        self.status = status
 
     def __call__(self, plan, text: str) -> running.Outcome:
         self.store.write_study(plan, text)
@@ -56,7 +57,7 @@ class Engine:
             self.train(plan, cell)
             n, d = next_runs.params_of(cell), cell.steps * cell.config.batch_tokens
             noise = 0.004 * np.random.default_rng(int(cell.run_id, 16) % 2**32).standard_normal()
-            row = {"run_id": cell.run_id, "status": "ok", "seed": cell.config.seed, "tokens": d}
+            row = {"run_id": cell.run_id, "status": self.status, "seed": cell.config.seed, "tokens": d}
             row |= {"params_total": cell.params.total, "params_embedding": cell.params.embedding}
             row |= {"flops_6nd": 6 * n * d, "source": "synthetic"}
             row |= {"loss_nats": (1.2 + 40 / n**0.5 + 900 / d**0.5) * float(np.exp(noise))}

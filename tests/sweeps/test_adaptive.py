@@ -128,6 +128,16 @@ def test_a_round_is_chosen_by_a_fit_of_what_was_trained(place):
     assert not {one["run_id"] for one in choice["steps"]} & set(engine.trained)
 
 
+def test_runs_that_all_diverged_are_not_chosen_again(place):
+    store = opened(place / "store")
+    engine = go(place, store, Engine(store, status="diverged"), replace(AIM, budget=4.0))
+    assert engine.trained
+    kept = rounds(store)
+    assert "no cell fits" in kept[-1]["why"]
+    chosen = [json.dumps(one["study"]["grids"]) for one in kept[:-1]]
+    assert len(set(chosen)) == len(chosen)
+
+
 @pytest.mark.parametrize(
     ("target", "at", "words"),
     [("gamma_ray", "", "no law in play has it"), ("loss", "manyx", "'many' is no positive number")],

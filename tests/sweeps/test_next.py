@@ -9,7 +9,7 @@ import pytest
 
 from lab.data import load
 from sweeps.plan import cells as planned
-from sweeps.plan import next_runs
+from sweeps.plan import next_cells, next_runs
 from sweeps.store.remote import opened
 from sweeps.study import loader
 from tests.sweeps.planted_runs import STUDY, Engine, few_candidates, of_runs
@@ -160,6 +160,21 @@ def test_what_is_wrong_is_one_line(here, place, args, words):
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0, 30.0, 1000.0])
+def test_a_first_design_is_paid_and_spans_what_can_be_paid(share):
+    """share: of the budget, in costs of the cheapest cell."""
+    every = next_cells.of_table(np.geomspace(1e6, 1e8, 8), np.geomspace(1e7, 1e9, 8), None)
+    cheapest = every.own.min()
+    found = next_cells.starter(every, share * cheapest)
+    assert every.own[found].sum() <= max(share, 1.0) * cheapest
+    assert len(found) == len(set(found))
+    if share == 30.0:
+        assert len(found) >= 3
+    if share == 1000.0:
+        assert len(np.unique(every.params[found])) >= 3
+        assert len(np.unique(every.tokens[found])) >= 3
 
 
 def test_only_where_leaves_the_cells_that_it_selects(place):
