@@ -333,7 +333,9 @@ def test_plot_draws_what_is_asked_for_and_says_what_it_cannot(new_store, tmp_pat
     path = str(new_store.finish())
     out = str(tmp_path / "out")
     assert verb.plot([path, "cost", "loss_compute", "--out", out]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 8
+    said = capsys.readouterr().out.splitlines()
+    assert len([line for line in said if line.startswith(out)]) == 8  # two figures in four formats
+    assert len([line for line in said if ".save(" in line]) == 2  # and a line of Python for each
     assert sorted(p.stem for p in Path(out).glob("*.pdf")) == ["cost", "loss_compute"]
     with pytest.raises(InputError, match="nearest: 'frontier'"):
         verb.plot([path, "fronteer"])
