@@ -102,7 +102,8 @@ def import_(argv: list[str]) -> int:
         found = replace(found, remarks=tuple(grouped((*found.remarks, *doubts.unfitted(found)))))
         names = write(found.rows, out, (lambda value: value) if raw else no_formula)
         verb = "thresholds" if found.scores else "fit"
-        again = shlex.join(["lab", verb, str(out)])
+        known = any(one.code == "chance_known" for one in found.remarks)
+        again = shlex.join(["lab", verb, str(out), *(("--chance", "known") if known else ())])
         if any(one.code == "roles_missing" for one in found.remarks) and not found.scores:
             again = shlex.join(
                 ["lab", "import", *map(str, files), "--out", str(out), "--columns", "ROLE=COLUMN"]

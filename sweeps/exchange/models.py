@@ -176,8 +176,20 @@ def law_of(path: Path) -> str:
         return ""
     return (
         f"Of {fit.points} runs of its store `{tidy_formula(fit.law, fit.params)}`, in nats a token "
-        f"(the law {fit.law.name}; held-out runs are left out of it). "
+        f"(the law {fit.law.name}; held-out runs are left out of it). {_doubts(fit.warnings)}"
     )
+
+
+def _doubts(warnings: Any) -> str:
+    """A law that its table hardly carries is not quoted without saying so."""
+    codes = ", ".join(dict.fromkeys(f"`{note.code}`" for note in warnings))
+    return f"The fit itself warns of {codes}. " if codes else ""
+
+
+def _data(config: RunConfig) -> str:
+    """What was learned from; of paths their last parts, for a card is read by strangers."""
+    places = [Path(place) for place in config.data.places]
+    return ", ".join(place.name if place.is_absolute() else str(place) for place in places)
 
 
 def card(
@@ -193,9 +205,9 @@ def card(
             f"{model.layers} layers of width {model.width}, {model.heads} heads, {model.mlp} MLP, "
             f"context {config.data.context}",
         ),
-        ("data", config.data.label),
+        ("data", _data(config)),
         ("data digest", spec.get("data_digest")),
-        ("tokens seen", config.tokens),
+        ("tokens seen", row.get("tokens") or config.tokens),
         ("distinct tokens", row.get("unique_tokens")),
         ("validation loss (nats a token)", _with_error(row.get("loss_nats"), row.get("loss_se"))),
         ("bits a byte", row.get("bits_per_byte")),
@@ -240,7 +252,7 @@ def card(
             "",
             "## Limits",
             "",
-            f"- Trained on {config.data.label} alone; what may be done with it follows from the data.",
+            f"- Trained on {_data(config)} alone; what may be done with it follows from the data.",
             f"- Sees {config.data.context} tokens; positions beyond were never trained.",
             "- Starts each text with `<start>`, which the tokenizer puts there; `<end>` ends a document.",
             *(

@@ -25,6 +25,7 @@ def test_results_of_lm_evaluation_harness(tmp_path, import_):
     assert "70m" not in said["params_from_name"]
     assert "arc_easy 0.25" in said["chance_known"]
     assert told["next"].startswith("lab thresholds")
+    assert told["next"].endswith(" --chance known"), "without it the table is refused"
 
 
 def test_a_folder_of_results_is_one_family(tmp_path, import_):
@@ -260,6 +261,7 @@ def test_long_tables_of_scores_under_other_names(tmp_path, import_, name, head, 
     assert {key: rows[key][0] for key in wanted} == wanted
     assert "a table of scores" in said["scores"]
     assert told["next"].startswith("lab thresholds")
+    assert told["next"].endswith(" --chance known"), "without it the table is refused"
 
 
 def test_scores_of_models_in_one_object_ask_for_sizes(tmp_path, import_):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -10,10 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from lab.config import ModelConfig
+from lab.config import ModelConfig, RunConfig
+from lab.data.config import DataConfig
 from lab.model import decoder, hugging_face, layers
 from lab.tokenizers import ByteTokenizer, SymbolTokenizer, train_bpe
 from sweeps.exchange import models
+from tests.analysis.conftest import Store, language
 
 V, T = 24, 12
 SHAPES = {
@@ -188,3 +191,37 @@ def test_its_tokenizer_gives_our_ids_and_gives_back_the_text(kind):
     assert ids == [tokenizer.start, *tokenizer.encode(text).tolist()]
     assert theirs.decode(ids) == text
     assert theirs.token_to_id("<end>") == tokenizer.end
+
+
+def test_the_card_quotes_the_law_of_its_store_and_its_doubts(tmp_path):
+    """The law that leads on the fitted runs; nothing where there is no store, or too few runs."""
+    store = Store(tmp_path / "store")
+    language(store)
+    path = store.finish()
+    run = next((path / "runs").iterdir())
+    said = models.law_of(run)
+    count, law = re.match(r"Of (\d+) runs of its store `loss = (.+?)`, in nats", said).groups()
+    assert int(count) == sum(not cell["held_out"] for cell in store.cells)
+    from analysis.audits.leading import leading_fit
+    from analysis.tables.table import read as read_table
+
+    fit = leading_fit(read_table(path), bootstrap=0)
+    assert law.startswith(f"{fit.params['E']:.4g} + ")
+    assert f"(the law {fit.law.name};" in said
+    assert set(re.findall(r"`(\w+)`", said.partition("warns of")[2])) == {one.code for one in fit.warnings}
+    assert models.law_of(tmp_path / "alone" / "run") == ""
+    few = Store(tmp_path / "few")
+    language(few, widths=(16,), budgets=(1e6,), seeds=(0,))
+    few.finish()
+    assert models.law_of(next((few.path / "runs").iterdir())) == ""
+
+
+def test_a_card_names_no_folder_of_the_machine(tmp_path):
+    (tmp_path / "texts").mkdir()
+    config = RunConfig(tokens=10_000, data=DataConfig(source=str(tmp_path / "texts")))
+    made = {"architectures": ["LlamaForCausalLM"]}
+    text = models.card(config, {"tokens": 9_984}, made, {}, "Of 8 runs of its store. ")
+    assert "| data | texts |" in text
+    assert str(tmp_path) not in text
+    assert "| tokens seen | 9,984 |" in text
+    assert "\nOf 8 runs of its store. Run `lab fit STORE`" in text
