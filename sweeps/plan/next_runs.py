@@ -116,6 +116,22 @@ def of_prior(expected: Expected) -> Known:
     )
 
 
+def has_optimum(known: Known, flops: float) -> bool:
+    """Whether a law in play has compute-optimal params at `flops`; by few short runs it may have none."""
+    from analysis.laws.frontier import optimum, spends_compute
+
+    return any(
+        spends_compute(one.law) and bool(np.isfinite(optimum(one.law, one.params, flops)))
+        for one in known.laws
+    )
+
+
+def believing(known: Known, prior: Known) -> Known:
+    """The runs that are known, by the law that was expected."""
+    source = f"{prior.source}, for the law of the {len(known)} runs has no compute-optimum"
+    return replace(known, laws=prior.laws, scatter=prior.scatter, source=source)
+
+
 def untrained(known: Known, candidates: Candidates) -> Candidates:
     """Those that are not there yet, by run id, else by params, tokens and seed."""
     keep = np.ones(len(candidates), bool)
@@ -192,7 +208,7 @@ def proposed(
     costs = Costs(candidates.own * unit_price, candidates.trunk, candidates.hold * unit_price)
     choice = choose(seen, costs, budget, most)
     widths = np.sqrt(np.array(choice.variances) + seen.floor)
-    narrowing = 1 - widths / max(widths[0], 1e-300)
+    narrowing = 1 - widths / widths[0] if widths[0] > 0 else np.zeros(len(widths))
     steps, before = [], 0.0
     for place, index in enumerate(choice.chosen):
         steps.append(

@@ -4,6 +4,7 @@ All it knows stands in the store: STORE/choices/STUDY-K.json holds round K, its 
 round that was begun is trained to its end before the next is chosen, so that any command goes on anywhere.
 """
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -101,10 +102,14 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
     cost = open_cells.own + open_cells.hold
     if not len(open_cells) or cost.min() > left:
         said = (
-            f"stop: {duration(max(left, 0))} of {duration(aim.budget)} are left, and no cell fits into them"
+            f"stop: {duration(spent)} of {duration(aim.budget)} are spent, and no cell fits into what is left"
         )
         return {**about, "study": None, "why": said}
-    target = next_runs.target_of(aim.target, place(aim, of), known, candidates)
+    at = place(aim, of)
+    with contextlib.suppress(ValueError):  # params,tokens; what is no number is refused below
+        if aim.target in _AT_COMPUTE and not next_runs.has_optimum(known, float(at)):
+            known = next_runs.believing(known, next_runs.of_prior(asked.expected(of)))
+    target = next_runs.target_of(aim.target, at, known, candidates)
     if not len(known):
         checked(target, [*laws_tried(), *(one.law for one in known.laws)])
         indices: tuple[int, ...] = tuple(starter(open_cells, min(left, _FIRST * aim.budget)))

@@ -19,7 +19,7 @@ from sweeps.study import loader
 from sweeps.verbs import adaptive
 from sweeps.verbs.adaptive import Aim, adapt
 from sweeps.verbs.next_runs import Asked
-from tests.sweeps.planted_runs import FLOPS_PER_S, STUDY, Engine, Killed, few_candidates, of_runs
+from tests.sweeps.planted_runs import FLOPS_PER_S, LAW, STUDY, Engine, Killed, few_candidates, of_runs
 
 AIM = Aim("loss", "10x", 60.0)
 
@@ -126,6 +126,24 @@ def test_a_round_is_chosen_by_a_fit_of_what_was_trained(place):
     low, high = choice["now"]
     assert 1.2 < low < high
     assert not {one["run_id"] for one in choice["steps"]} & set(engine.trained)
+
+
+@pytest.mark.parametrize("target", ["loss", "exponent", "allocation"])
+def test_a_law_without_a_compute_optimum_gives_way_to_the_one_expected(place, monkeypatch, target):
+    def flat(*args):
+        from analysis.designs.outlook import InPlay
+        from analysis.laws.named import find
+
+        return replace(of_runs(*args), laws=(InPlay(find("chinchilla"), LAW.params | {"alpha": 0.0}),))
+
+    monkeypatch.setattr(next_runs, "of_runs", flat)
+    store = opened(place / "store")
+    go(place, store, aim=Aim(target, "", 30.0))
+    choices = [one["choice"] for one in rounds(store) if one.get("choice")]
+    assert choices
+    for one in choices:
+        assert "has no compute-optimum" in one["source"]
+        assert np.isfinite(one["now"]).all()
 
 
 def test_runs_that_all_diverged_are_not_chosen_again(place):
