@@ -172,7 +172,7 @@ def test_the_first_screen_answers_in_plain_words(report, html):
     assert ahead.best.flops == pytest.approx(10 * most)
     assert ahead.low < ahead.loss < ahead.high
     assert f"a loss of {ahead.loss:.4g} ({ahead.low:.3g} to {ahead.high:.3g}, 90%)" in said
-    assert "The 2 runs that are missing lab run" in said
+    assert "The 2 runs that are missing: lab run" in said
     assert "figure-loss_compute" in page.ids
     for jargon in ("corner", "CR2", "bootstrap", "blend", "leading", "gradient"):
         assert jargon not in said
