@@ -15,7 +15,6 @@ import signal
 import socketserver
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -171,13 +170,11 @@ def watch(
     thread = threading.Thread(target=server.serve_forever, args=(_WAIT,), daemon=True)
     thread.start()
     try:
-        ready(server.url)
-        with _ended_by_signals():
-            while True:
-                _report_where_due(live, rebuild, environment, say)
-                time.sleep(live.every)
-    except KeyboardInterrupt:
-        pass
+        with _signals() as ended:
+            ready(server.url)
+            while not ended.is_set():
+                _report_where_due(live, rebuild, environment, say, ended)
+                ended.wait(live.every)
     finally:
         server.shutdown()
         server.server_close()
@@ -185,23 +182,29 @@ def watch(
 
 
 def _report_where_due(
-    live: Live, rebuild: Sequence[str], environment: dict[str, str], say: Callable[[str], None]
+    live: Live,
+    rebuild: Sequence[str],
+    environment: dict[str, str],
+    say: Callable[[str], None],
+    ended: threading.Event,
 ) -> None:
     counts = Counts.of(live.current())
     if not is_due(counts, live.reported):
         return
     live.writing = True
     try:
-        problem = _run(rebuild, environment)
+        problem = _run(rebuild, environment, ended)
     finally:
         live.writing = False
+    if ended.is_set():
+        return
     say(problem or f"report of {counts.done} of {counts.cells} runs written")
     live.failed = problem
     live.reported = counts  # also of one that could not be written: the next is due when there is more
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> str:
-    """The last line of what went wrong, or nothing. The process ends with this one."""
+def _run(command: Sequence[str], environment: dict[str, str], ended: threading.Event) -> str:
+    """The last line of what went wrong, or nothing. The process is killed once `ended` is set."""
     process = subprocess.Popen(
         command,
         env=environment,
@@ -213,29 +216,34 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> str:
     if hasattr(os, "setpriority"):
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, 5)
-    try:
-        told = process.communicate()[1].decode("utf-8", "replace").strip()
-    except BaseException:
-        with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)  # its own second process too
-        process.wait()
-        raise
+    told = None
+    while told is None:
+        try:
+            told = process.communicate(timeout=_WAIT)[1].decode("utf-8", "replace").strip()
+        except subprocess.TimeoutExpired:
+            if ended.is_set():
+                with suppress(OSError):
+                    os.killpg(process.pid, signal.SIGKILL)  # its own second process too
     return "" if process.returncode == 0 else (told.splitlines() or ["the report could not be written"])[-1]
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does: no process is left behind."""
+def _signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set: the block ends itself, and no process is left behind.
 
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
-
+    Nothing is raised: an exception of a signal is lost where it meets a destructor or the callback of
+    a weak reference, as within an import.
+    """
+    ended = threading.Event()
+    before = {}
     try:
-        before = signal.signal(signal.SIGTERM, end)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda *_: ended.set())
     except ValueError:  # not the main thread
-        yield
+        yield ended
         return
     try:
-        yield
+        yield ended
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

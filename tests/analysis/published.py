@@ -105,8 +105,8 @@ def cuts(runs: sl.Runs) -> Iterator[sl.Runs]:
 
 
 def rules(where: Path, only: str = "") -> None:
-    """Hits, width and error of forecasts ten times beyond, a line a table as it is done and all together: the
-    blend beside its leading law alone."""
+    """Hits, median width and error of forecasts ten times beyond, a line a table as it is done, and of all:
+    the blend beside its leading law alone."""
     every: dict[str, list] = {"leading law alone": [], "blend": []}
     for name, read in tables(where):
         if only not in name:
@@ -119,7 +119,8 @@ def rules(where: Path, only: str = "") -> None:
             except sl.InputError:
                 continue
             for rule, one in zip(every, (alone, blend), strict=True):
-                width = np.mean([np.log(cell.high / cell.low) for cell in one.cells])
+                with np.errstate(divide="ignore"):  # an interval may reach down to nothing
+                    width = np.median([np.log(cell.high) - np.log(cell.low) for cell in one.cells])
                 every[rule].append((one.score.coverage, np.log(width), one.score.mean_abs_error_percent))
         for rule, values in every.items():
             print(f"{name:32}{rule:20}{summed(values[before:])}", flush=True)

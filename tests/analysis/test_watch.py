@@ -172,14 +172,18 @@ def test_a_growing_store_is_reported_few_times(growing, tmp_path):
     told = []
     for ended in range(9):
         growing.end(1)
-        _report_where_due(live, command, dict(os.environ), told.append)
-        _report_where_due(live, command, dict(os.environ), told.append)
+        _report_where_due(live, command, dict(os.environ), told.append, threading.Event())
+        _report_where_due(live, command, dict(os.environ), told.append, threading.Event())
         assert len(log.read_text()) if ended >= 7 else not log.exists()
     assert told == ["report of 8 of 9 runs written", "report of 9 of 9 runs written"]
     assert log.read_text() == "xx"
     live.reported = None
     _report_where_due(
-        live, [sys.executable, "-c", "raise SystemExit('error: disk is full')"], {}, told.append
+        live,
+        [sys.executable, "-c", "raise SystemExit('error: disk is full')"],
+        {},
+        told.append,
+        threading.Event(),
     )
     assert told[-1] == "error: disk is full"
     assert "could not be written: error: disk is full" in live.fragment()
