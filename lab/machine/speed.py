@@ -35,9 +35,12 @@ def predict(config: RunConfig, vocab: int) -> StepTime:
 
 
 def flops_per_step(config: RunConfig, vocab: int) -> float:
-    """Executed FLOPs: attention over the full square."""
+    """Executed FLOPs: attention over the full square, and what Muon does to the gradients."""
     context = config.data.context
-    return 3 * accounting.forward_flops(config.model, vocab, context, causal=False) * config.batch_tokens
+    model = 3 * accounting.forward_flops(config.model, vocab, context, causal=False) * config.batch_tokens
+    return model + (
+        accounting.orthogonalisation_flops(config.model) if config.optimizer.algorithm == "muon" else 0.0
+    )
 
 
 def known(config: RunConfig, vocab: int) -> StepTime | None:

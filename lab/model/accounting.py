@@ -59,6 +59,18 @@ def forward_flops(config: ModelConfig, vocab: int, context: int, causal: bool = 
     return linear + attention + 2 * c.width * vocab
 
 
+def orthogonalisation_flops(config: ModelConfig) -> float:
+    """FLOPs a step of the matrix products with which Muon orthogonalises the momentum of attention and MLP.
+
+    Of a matrix (m, n), m <= n, each of five Newton-Schulz iterations takes 4 m^2 n + 2 m^3 (X X', its
+    square, and their product with X). Queries, keys and values are matrices of their own.
+    """
+    gates = 3 if config.mlp == "gated" else 2
+    shapes = [(config.width, config.width)] * 4 + [(config.width, config.hidden)] * gates
+    pairs = [(min(shape), max(shape)) for shape in shapes]
+    return 5 * config.layers * sum(4.0 * m * m * n + 2.0 * m**3 for m, n in pairs)
+
+
 def training_flops(config: RunConfig, vocab: int) -> dict[str, float]:
     """FLOPs of a whole run, by convention; training is three times the forward pass.
 

@@ -286,8 +286,8 @@ def best_prior(plan: Plan, out: Path | None, named: Path | None = None) -> Expec
 class Kept:
     """A promise beside what the finished study delivers: widths of 95 % intervals, promised over delivered.
 
-    ``ratios``: by name, of positive numbers as factors; ``law``: that of the promise, ``leads``: that of the
-    finished runs. Where they differ only the params exponent is compared.
+    ``ratios``: by name, of positive numbers as factors, of the law that was promised fitted to the finished
+    runs; ``loss``: that law's at ten times the largest fitted compute. ``leads``: the law that leads on them.
     """
 
     grid: str
@@ -301,28 +301,42 @@ def kept(out: Path, prior: Prior) -> Kept | None:
     """How the promise for the grid whose law a store shows came true; None where it shows none."""
     from analysis.audits.leading import leading_fit
     from analysis.errors import InputError
+    from analysis.fits.fitting import fit
     from analysis.tables.table import read
 
     expected = BUILT_IN if prior == Prior() else stated(prior, "the study's [prior]")
     try:
         runs = read(out)
-        law = leading_fit(runs)
+        leads = leading_fit(runs)
+        made = leads if leads.law.name == expected.law else fit(runs, expected.law)
     except InputError:
         return None
-    rows = law.data["row"]
+    rows = leads.data["row"]
     seeds = np.asarray([float(seed or 0) for seed in runs.columns["seed"][rows].tolist()])
     grid = str(runs.columns["grid"][rows[0]])
-    said = promised(Design(grid, law.data["params"], law.data["tokens"], seeds), expected)
+    said = promised(Design(grid, leads.data["params"], leads.data["tokens"], seeds), expected)
     if said.why:
         return None
+    return Kept(grid, said.law, leads.law.name, _ratios(said, made, expected), expected.source)
+
+
+def _ratios(said: Promise, made, expected: Expected) -> dict[str, float]:
+    from analysis.fits.prediction import prediction_interval
+
     ratios = {}
-    allocation = law.allocation.interval if law.allocation is not None else None
+    allocation = made.allocation.interval if made.allocation is not None else None
     # A law with one exponent for both terms fixes it: nothing to compare.
     if allocation is not None and said.params_exponent and np.ptp(allocation) > 0:
         ratios["params_exponent"] = float(np.ptp(said.params_exponent) / np.ptp(allocation))
-    if law.law.name == said.law:
-        for name, (low, high) in said.ranges.items():
-            down, up = law.intervals[name]
-            if min(low, down) > 0 and high > low and up > down:
-                ratios[name] = float(np.log(high / low) / np.log(up / down))
-    return Kept(grid, said.law, law.law.name, ratios, expected.source)
+    for name, (low, high) in said.ranges.items():
+        down, up = made.intervals[name]
+        if min(low, down) > 0 and high > low and up > down:
+            ratios[name] = float(np.log(high / low) / np.log(up / down))
+    flops = 10 * float((6 * made.data["params"] * made.data["tokens"]).max())
+    params = expected.optimal_params(flops)
+    far = {"params": params, "tokens": flops / (6 * params)}
+    low, high = prediction_interval(made, far, 0.95, new_run=False)
+    half = float(high - low) / 2 / float(expected.loss(**far))
+    if said.forecast and half > 0:
+        ratios["loss"] = said.forecast / half
+    return ratios

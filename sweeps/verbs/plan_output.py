@@ -179,10 +179,12 @@ def _said(p: Promise, prior: Expected) -> str:
     shown = [name for name in p.ranges if name == "E" or name.startswith(("alpha", "beta", "gamma"))]
     ranges = ", ".join("{} {:.3g} to {:.3g}".format(name, *p.ranges[name]) for name in shown)
     low, high = p.params_exponent or (float("nan"), float("nan"))
+    # A law with one exponent for both terms fixes how params grow: no run can tell, and none is promised.
+    split = f"{low:.3g} by assumption" if low == high else f"{low:.3g} to {high:.3g}"
     lost = f"; {p.lost:.0%} of the fits found no optimum" if p.lost > 0.02 else ""
     return (
         f"grid {p.grid}: a study like this would print 95% intervals about as wide as {ranges}, params "
-        f"exponent {low:.3g} to {high:.3g}, and the loss at ten times the compute within "
+        f"exponent {split}, and the loss at ten times the compute within "
         f"{100 * p.forecast:.2g}% ({prior.law} law and scatter of {prior.source}: {prior.scatter}{lost})"
     )
 

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from lab.config import ModelConfig, RunConfig
+from lab.config import ModelConfig, OptimizerConfig, RunConfig
 from lab.data import DataConfig
+from lab.machine import speed
 from lab.model import accounting, decoder
-from lab.training import train
+from lab.training import optimizer, train
 
 V, T = 258, 128
 CONFIG = ModelConfig(width=32, layers=2, heads=2)
@@ -43,7 +44,7 @@ def _products(jaxpr) -> float:
                 out *= size
             total += 2 * out * k
         for sub in jaxprs_in_params(eqn.params):
-            total += _products(sub)
+            total += eqn.params.get("length", 1) * _products(sub)
     return total
 
 
@@ -122,6 +123,22 @@ def test_training_is_three_forward_passes_of_products_exactly(config):
     function, shapes = _gradient_of_the_loss(config, 2, 64)
     formula = 3 * accounting.forward_flops(config, V, 64, causal=False) * 2 * 64
     assert _products(jax.make_jaxpr(function)(*shapes).jaxpr) == formula
+
+
+@pytest.mark.parametrize("mlp", ["gelu", "gated"])
+def test_what_muon_orthogonalises_is_counted_exactly(mlp):
+    config = ModelConfig(width=24, layers=3, heads=3, mlp=mlp)
+    muon = OptimizerConfig(algorithm="muon")
+    data = DataConfig(source="synthetic", context=32)
+    run = RunConfig(tokens=4096, model=config, optimizer=muon, data=data)
+    params = jax.eval_shape(lambda: decoder.init(jax.random.key(0), config, V))
+    moments = jax.eval_shape(lambda p: optimizer.init(p, "muon"), params)
+    h = optimizer.hyper(run)
+    jaxpr = jax.make_jaxpr(lambda g, m, p: optimizer.update(g, m, p, h, config))(params, moments, params)
+    assert _products(jaxpr.jaxpr) == accounting.orthogonalisation_flops(config)
+    without = replace(run, optimizer=OptimizerConfig())
+    more = speed.flops_per_step(run, V) - speed.flops_per_step(without, V)
+    assert more == pytest.approx(accounting.orthogonalisation_flops(config))
 
 
 def test_training_against_the_compilers_count_of_a_narrow_model():

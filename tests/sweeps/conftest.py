@@ -85,3 +85,8 @@ def import_(tmp_path, capsys):
         return read(out, {}).columns, said, told
 
     return run
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
