@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core.scope import LazyRng
 
 from lab.config import ModelConfig
 from lab.model import kernels, layers, parametrization
@@ -37,6 +38,25 @@ def init(key: jax.Array, config: ModelConfig, vocab: int) -> dict:
     loss is ln V.
     """
     return Decoder(config, vocab).init(key, jnp.zeros((1, 2), jnp.int32))["params"]
+
+
+def described(config: ModelConfig, vocab: int) -> tuple[dict, dict[tuple[str, ...], float]]:
+    """Shapes of :func:`init`; and by key path the standard deviation of what it draws. The rest are ones."""
+    stds = {("embed", "embedding"): 1.0}
+
+    def look(call, args, kwargs, context):
+        if isinstance(context.module, Dense):
+            stds[(*context.module.path, "kernel")] = context.module.std
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(look):
+        shapes = jax.eval_shape(lambda: init(jax.random.key(0), config, vocab))
+    return shapes, stds
+
+
+def key_of(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
+    """The key by which :func:`init` draws the parameter at ``path``, the one of its module."""
+    return LazyRng.create(key, *path[:-1], 1).as_jax_rng()
 
 
 def apply(

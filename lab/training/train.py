@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lab.config import ModelConfig, RunConfig
-from lab.model import decoder
+from lab.model import decoder, drawn
 from lab.training import optimizer
 
 
@@ -33,7 +34,11 @@ class Metrics(NamedTuple):
 
 def initial_state(config: RunConfig, vocab: int) -> State:
     """Fresh parameters and zero moments: a function of the shape and ``config.seed``."""
-    return _initial(config.model, config.optimizer.algorithm, vocab)(config.seed)
+    if jax.default_backend() != "cpu":
+        return _initial(config.model, config.optimizer.algorithm, vocab)(config.seed)
+    empty = state_shapes(config, vocab).moments
+    moments = jax.tree.map(lambda like: np.zeros(like.shape, like.dtype), empty)
+    return State(drawn.params(config.seed, config.model, vocab), moments)
 
 
 def state_shapes(config: RunConfig, vocab: int) -> State:
@@ -41,9 +46,10 @@ def state_shapes(config: RunConfig, vocab: int) -> State:
     return _shapes(config.model, config.optimizer.algorithm, vocab)
 
 
-@cache  # a trace of the whole initialisation, asked for at every checkpoint that is read
+@cache
 def _shapes(model: ModelConfig, algorithm: str, vocab: int) -> State:
-    return jax.eval_shape(lambda: _fresh(0, model, algorithm, vocab))
+    params, _ = drawn.described(model, vocab)
+    return State(params, jax.eval_shape(partial(optimizer.init, algorithm=algorithm), params))
 
 
 def initial(config: RunConfig, vocab: int) -> State:
@@ -58,10 +64,7 @@ def _fresh(seed, model: ModelConfig, algorithm: str, vocab: int) -> State:
 
 @cache
 def _initial(model: ModelConfig, algorithm: str, vocab: int):
-    # Stated, so that the same seed gives the same bits whatever level other programs are compiled at.
-    options = {"xla_backend_optimization_level": 2} if jax.default_backend() == "cpu" else None
-    made = partial(_fresh, model=model, algorithm=algorithm, vocab=vocab)
-    return jax.jit(made, compiler_options=options)
+    return jax.jit(partial(_fresh, model=model, algorithm=algorithm, vocab=vocab))
 
 
 def nats_of_logits(logits_BxTxV, targets_BxT):

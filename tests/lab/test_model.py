@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from lab.config import ModelConfig, RunConfig
-from lab.model import decoder, kernels
+from lab.model import decoder, drawn, kernels
 
 V = 37
 # One program each: called as they are, every operation of every shape would be compiled by itself.
@@ -33,6 +34,18 @@ def params(config):
 
 def tokens(shape, seed=0):
     return jnp.array(np.random.default_rng(seed).integers(0, V, shape), jnp.int32)
+
+
+def test_parameters_drawn_in_blocks_are_the_model_s_own_to_the_bit(monkeypatch):
+    monkeypatch.setattr(drawn, "_BLOCK", 2**7)  # several blocks, the last one not full
+    drawn._program.cache_clear()
+    config = replace(SHAPES[0], layers=1)
+    at_level_2 = jax.jit(partial(decoder.init, config=config, vocab=V), compiler_options=drawn.COMPILED)
+    for seed in (0, 3_000_000_000):  # the second lies beyond a signed integer
+        ours, theirs = drawn.params(seed, config, V), at_level_2(jax.random.key(seed))
+        assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+        jax.tree.map(np.testing.assert_array_equal, ours, jax.tree.map(np.asarray, theirs))
+    drawn._program.cache_clear()
 
 
 @pytest.mark.parametrize("T", [10, 150])  # 150: several blocks of queries, the last one shorter
