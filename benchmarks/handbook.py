@@ -2,9 +2,10 @@
 
     python -m benchmarks.handbook FOLDER        (make docs: then mkdocs builds it)
 
-The reference is written when the site is built, and stands nowhere else: a page that is not kept cannot be
-stale, and nobody writes it anew after a change of an option. The suite makes all pages, looks whether each
-verb, key, column, law and code is on them, and follows every link, without mkdocs.
+Notebooks are run for it, and shown with what they print and draw. The reference is written when the site is
+built, and stands nowhere else: a page that is not kept cannot be stale, and nobody writes it anew after a
+change of an option. The suite makes all pages, looks whether each verb, key, column, law and code is on them,
+and follows every link, without mkdocs and running nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks import reference
+from benchmarks import notebooks, reference
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-NOTEBOOKS = DOCS / "notebooks"
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^( *```.*?^ *```[^\n]*$)", re.DOTALL | re.MULTILINE)
 # Pages of the repository that are no part of docs/, and what they are called on the site.
@@ -37,23 +37,27 @@ def main(arguments: list[str]) -> int:
         return 2
     folder = Path(arguments[0])
     shutil.rmtree(folder, ignore_errors=True)
-    for name, text in pages().items():
+    texts = pages()
+    contents = {file.relative_to(DOCS).as_posix(): file.read_bytes() for file in attached()}
+    for path in _notebooks():
+        print(f"running {path.relative_to(ROOT)}", file=sys.stderr)
+        text, pictures = notebooks.page(notebooks.executed(path, folder.with_name("notebooks")), path.stem)
+        texts[f"notebooks/{path.stem}.md"] = text
+        contents |= pictures
+    for name, content in {**contents, **{name: text.encode() for name, text in texts.items()}}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    for file in attached():
-        path = folder / file.relative_to(DOCS)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.read_bytes())
+        path.write_bytes(content)
     return 0
 
 
 def pages() -> dict[str, str]:
-    """Markdown of every page, by its path in the site."""
+    """Markdown of every page, by its path in the site; notebooks as they are before they run."""
     beside = {new: ROOT / old for old, new in _BESIDE.items()}
     written = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
     found = {name: _linked(path) for name, path in {**beside, **written}.items()}
-    found |= {f"notebooks/{path.stem}.md": notebook(path) for path in sorted(NOTEBOOKS.glob("*.py"))}
+    for path in _notebooks():
+        found[f"notebooks/{path.stem}.md"], _ = notebooks.page(notebooks.read(path), path.stem)
     return found | {f"reference/{name}": text for name, text in reference.pages().items()}
 
 
@@ -62,19 +66,8 @@ def attached() -> list[Path]:
     return sorted(path for ending in ("png", "svg", "csv", "json") for path in DOCS.rglob(f"*.{ending}"))
 
 
-def notebook(path: Path) -> str:
-    """A notebook's text form as a page: its words as they are, its code fenced."""
-    _, _, cells = path.read_text(encoding="utf-8").partition("\n# %%")
-    parts = []
-    for cell in cells.split("\n# %%"):
-        kind, _, body = cell.partition("\n")
-        if "[markdown]" in kind:
-            parts.append("\n".join(line.removeprefix("#").removeprefix(" ") for line in body.splitlines()))
-        else:
-            parts.append(f"```python\n{body.strip()}\n```")
-    head, _, rest = parts[0].partition("\n")
-    where = f"*To run it: `docs/notebooks/{path.name}`, which Jupyter opens with jupytext.*"
-    return "\n\n".join([head, where, rest.strip(), *parts[1:]]) + "\n"
+def _notebooks() -> list[Path]:
+    return sorted(notebooks.FOLDER.glob("*.py"))
 
 
 def _linked(path: Path) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import handbook
+from benchmarks import notebooks
 from lab import completion
 from lab.__main__ import EVERYWHERE, VERBS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(handbook.NOTEBOOKS.glob("*.py"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(notebooks.FOLDER.glob("*.py"))]
 LAUNCHERS = sorted((ROOT / "sweeps" / "examples").glob("*.sh"))
 PLACES = {name: entry[0] for group in VERBS.values() for name, entry in group.items()}
 OURS = re.compile(r"^(?:\$ )?(?:[\w.]*/bin/)?lab +([a-z]+)\b(.*)$")
@@ -22,7 +22,7 @@ OURS = re.compile(r"^(?:\$ )?(?:[\w.]*/bin/)?lab +([a-z]+)\b(.*)$")
 
 def commands(page: Path) -> list[tuple[str, list[str]]]:
     """(verb, words after it) of the fenced lines, those that go on joined, and of `lab ...` in the text."""
-    text = handbook.notebook(page) if page.suffix == ".py" else page.read_text()
+    text = notebooks.page(notebooks.read(page), page.stem)[0] if page.suffix == ".py" else page.read_text()
     if page.suffix == ".sh":
         text = f"```\n{text}```\n"
     blocks = re.findall(r"^ *```[a-z]*\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)

@@ -12,7 +12,7 @@ import yaml
 import analysis
 import sweeps
 from analysis.laws.named import LAWS
-from benchmarks import handbook, reference
+from benchmarks import handbook, notebooks, reference
 from lab import completion
 from lab.__main__ import VERBS
 from lab.runs import contents
@@ -113,10 +113,41 @@ def test_every_column_law_code_and_name_is_there():
     assert all(f"| `{code}` |" in found["reference/codes.md"] for code in codes)
 
 
-def test_a_notebook_is_a_page(tmp_path):
-    text = "# ---\n# x\n# ---\n\n# %% [markdown]\n# # Title\n#\n# Words.\n\n# %%\na = 1\n"
-    (tmp_path / "n.py").write_text(text)
-    page = handbook.notebook(tmp_path / "n.py")
-    assert page.startswith("# Title\n")
-    assert "\nWords.\n" in page
-    assert page.endswith("```python\na = 1\n```\n")
+def test_a_notebook_is_a_page_with_what_it_printed_and_drew():
+    nbformat = pytest.importorskip("nbformat").v4
+    cells = [nbformat.new_markdown_cell("# Title\n\nWords."), nbformat.new_code_cell("a = 1")]
+    plot = {"text/plain": "Plot(holdout: Errors [%] of the held-out runs; 3 rows)", "image/png": "UE5H"}
+    frame = {
+        "text/plain": "x",
+        "text/html": "<div>\n<style scoped>\n.a {}\n</style>\n\n<table>\n</table></div>",
+    }
+    cells[1].outputs = [
+        nbformat.new_output("stream", name="stdout", text="one\n"),
+        nbformat.new_output("stream", name="stdout", text="\x1b[1mtwo\x1b[0m\n"),
+        nbformat.new_output("stream", name="stderr", text="a path of this machine\n"),
+        nbformat.new_output("display_data", data=plot),
+        nbformat.new_output("execute_result", data=frame),
+    ]
+    page, pictures = notebooks.page(nbformat.new_notebook(cells=cells), "n")
+    assert page.startswith("# Title\n\n*To run it: `docs/notebooks/n.py`")
+    _, _, after = page.partition("\nWords.\n\n```python\na = 1\n```\n\n")
+    assert after == (
+        '```text title="prints"\none\ntwo\n```\n\n![Errors (%) of the held-out runs](n_1.png)\n\n'
+        "<div>\n<table>\n</table></div>\n"
+    )
+    assert pictures == {"notebooks/n_1.png": b"PNG"}
+
+
+def test_a_notebook_runs_again_when_what_it_depends_on_changes(tmp_path, monkeypatch):
+    nbformat = pytest.importorskip("nbformat").v4
+    runs = []
+    monkeypatch.setattr(notebooks, "execute", lambda path, _: runs.append(path) or nbformat.new_notebook())
+    path = tmp_path / "n.py"
+    for text in ("# %%\n1\n", "# %%\n1\n", "# %%\n2\n"):
+        path.write_text(text)
+        notebooks.executed(path, tmp_path / "kept")
+    assert len(runs) == 2
+    assert len(list((tmp_path / "kept").iterdir())) == 1, "outputs of older code are not kept"
+    monkeypatch.setenv("SCALING_LAB_DATA", "elsewhere")
+    notebooks.executed(path, tmp_path / "kept")
+    assert len(runs) == 3

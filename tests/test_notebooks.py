@@ -1,29 +1,23 @@
 """The notebooks run top to bottom in a clean kernel, from their text form, in an empty folder."""
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 
 import sweeps
-from benchmarks.handbook import NOTEBOOKS as FOLDER
+from benchmarks import notebooks
 
 ROOT = Path(__file__).parents[1]
-NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+NAMES = sorted(path.stem for path in notebooks.FOLDER.glob("*.py"))
 
 
 def run(name, folder, **environment):
     """The executed notebook's printed text, and how many figures it showed. A failing cell raises."""
-    jupytext = pytest.importorskip("jupytext")
-    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("jupytext")
+    pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
-    notebook = jupytext.read(FOLDER / f"{name}.py")
-    home = {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
-    settings = {**os.environ, **home, "PYTHONPATH": str(ROOT), **environment}
-    where = {"metadata": {"path": str(folder)}}
-    client = nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources=where)
-    client.execute(env=settings)
+    notebook = notebooks.execute(notebooks.FOLDER / f"{name}.py", folder, **environment)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     text = "".join(output.get("text", "") for output in outputs)
     return text, sum("image/png" in output.get("data", {}) for output in outputs)

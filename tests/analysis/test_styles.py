@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 
 import matplotlib
 import numpy as np
@@ -11,7 +12,10 @@ from matplotlib.text import Text
 from analysis import plots
 from analysis.errors import InputError
 from analysis.plots.style import STYLES, styled
+from analysis.replicate.data import Folder
+from analysis.replicate.figures import figure
 from analysis.replicate.published import FIGURES, KAPLAN_FILE, WEI_FILE, draw
+from analysis.replicate.sources import computed
 from analysis.report import study
 from analysis.report.figures import distinct, drawings
 from lab.__main__ import main
@@ -220,3 +224,17 @@ def test_points_of_ones_own_are_drawn(tmp_path):
 
 def test_styles_have_names():
     assert set(STYLES) == {"page", "paper", "slides", "notebook"}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_replication_is_readable_in_every_style(style):
+    """A layout that does not fit is a warning of matplotlib, which would draw panels of no width."""
+    with styled(style), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot = figure(computed("kaplan", Folder(None)))
+    assert overlapping(plot) == []
+    texts = [one.get_text() for one in plot.figure.findobj(Text)]
+    assert not [text for text in texts if "$" in text], "a tick label that is not parsed as mathematics"
+    assert "1B" in texts
+    panels = [panel.get_position() for panel in plot.figure.axes]
+    assert min(panel.width for panel in panels) > 0.2, "no panel gives its room to its labels"
