@@ -1,19 +1,17 @@
-"""`python -m benchmarks.next_runs [planted | text] [TABLES]`: what a chosen design saves.
+"""`python -m benchmarks.next_runs [planted | text] [TABLES] [FOLDER]`: what a chosen design saves.
 
 Six planted truths (`benchmarks.planted_losses`) and the real text study, whose cells are "run" by revealing
 them. Five designs spend the same compute: chosen one batch at a time as `lab next` does, a grid, IsoFLOP
-levels, random cells, a ladder of compute-optimal runs. Told are the width of the interval for the target (the
-loss at ten times the largest compute a run may have), how often it holds the truth, and the compute at which
-each design reaches the width that the grid has at the end.
+levels, random cells, a ladder of compute-optimal runs. Kept is what each says of the target (the loss at ten
+times the largest compute a run may have), and by how much it misses; `benchmarks.next_figures` tells of it.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +20,22 @@ import pandas
 import analysis as sl
 from analysis.designs.outlook import Cells, outlook
 from analysis.designs.targets import Target
+from analysis.tables.sample import sample
 from benchmarks.planted_losses import OWN, TRUNK, TRUTHS
-from sweeps.plan.next_cells import Candidates, starter
-from sweeps.plan.next_runs import Known, of_runs, proposed, untrained
+from sweeps.plan.next_cells import Candidates
+from sweeps.plan.next_runs import Known, of_runs, proposed, starter, untrained
 from sweeps.plan.promised_intervals import BUILT_IN, Expected
 from sweeps.plan.scatter import Scatter, numbered
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "next"
 DESIGNS = ("next", "grid", "isoflop", "random", "ladder")
+FEWER = ("next", "grid")  # of all tables but the first of each truth
 # Cells of the planted world: sizes by budgets, none of more compute than CAP; the target is beyond all.
 SIZES, TOKENS, CAP = np.geomspace(1e7, 1e9, 13), np.geomspace(2e8, 6e10, 13), 6e18
 TARGET = Target("loss", params=3.2e8, tokens=3.2e10)  # 6e19 FLOPs
-PARTS = (0.25, 0.5, 1.0)  # of the budget at which all designs are judged
+PARTS = (0.5, 1.0)  # of the budget at which designs are judged
+ROUNDS, MOST = 4, 8  # of a design that is chosen: after the first grid, and cells in each at most
 BUDGET = 6 * CAP
 START = 0.06  # of the budget: the first grid of a design that is chosen
 SIGMAS = 1.959963984540054
@@ -49,16 +50,17 @@ PRIOR = Expected(
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """Cells (n,) with their log losses as they come out in one table, what they cost, the target's true log
-    loss (None: not known), and the compute that there is."""
+    """Cells (n,) with their log losses as they come out in one table, the compute that there is, and at the
+    target the true log loss and that of a new run; NaN where nobody knows them."""
 
     params: np.ndarray
     tokens: np.ndarray
     seeds: np.ndarray
     log_loss: np.ndarray
     target: Target
-    truth: float | None
     budget: float
+    truth: float = float("nan")
+    new_run: float = float("nan")
 
     @property
     def cost(self) -> np.ndarray:
@@ -76,10 +78,7 @@ class World:
         )
 
     def candidates(self) -> Candidates:
-        nothing = np.zeros(len(self.params))
-        return Candidates(
-            self.params, self.tokens, self.seeds, self.cost, nothing.astype(int) - 1, nothing, "FLOPs"
-        )
+        return Candidates.straight(self.params, self.tokens, self.seeds, self.cost, "FLOPs")
 
 
 def planted(truth: str, seed: int) -> World:
@@ -94,16 +93,24 @@ def planted(truth: str, seed: int) -> World:
         noise = noise / 2 + TRUNK * rng.standard_normal(trunks.max() + 1)[trunks]
     surface = TRUTHS[truth]
     far = float(np.log(surface(np.array(TARGET.params), np.array(TARGET.tokens))))
-    return World(n, d, s, np.log(surface(n, d)) + noise, TARGET, far, BUDGET)
+    new_run = far + OWN * rng.standard_normal() * (0.5 if truth == "trunks" else 1.0)
+    new_run += TRUNK * rng.standard_normal() if truth == "trunks" else 0.0
+    return World(n, d, s, np.log(surface(n, d)) + noise, TARGET, BUDGET, far, new_run)
 
 
 def text_study() -> World:
-    """The 40 runs of docs/findings/text; the target is the larger run that was foretold."""
+    """The 40 runs of docs/findings/text; the target is the smaller of the two runs that were foretold. The
+    budget is half of what all cost: with the whole of it there is nothing to choose."""
     runs = sl.read(ROOT / "docs" / "findings" / "text" / "runs.csv")
-    n, d, loss = (np.asarray(runs.columns[name], float) for name in ("params", "tokens", "loss"))
-    seeds = np.asarray(runs.columns["seed"], int)
-    target = Target("loss", params=1263136, tokens=7916544)
-    return World(n, d, seeds, np.log(loss), target, None, float((6 * n * d).sum()))
+    every = sample(runs, ("params", "tokens"))
+    seeds = np.asarray(runs.columns["seed"], int)[every.rows]
+    n, d, log_loss = every.inputs["params"], every.inputs["tokens"], np.log(every.loss)
+    held = every.held_out
+    new = int(np.flatnonzero(held)[np.argmin(n[held])])
+    target = Target("loss", params=float(n[new]), tokens=float(d[new]))
+    n, d, seeds = n[~held], d[~held], seeds[~held]
+    budget = float((6 * n * d).sum()) / 2
+    return World(n, d, seeds, log_loss[~held], target, budget, new_run=float(log_loss[new]))
 
 
 def _spent(world: World, order: list[int], budget: float) -> list[int]:
@@ -167,131 +174,101 @@ def ladder(world: World, budget: float, rng: np.random.Generator) -> list[int]:
 STATIC: dict[str, Callable] = {"grid": grid, "isoflop": isoflop, "random": random, "ladder": ladder}
 
 
-def judged(world: World, known: Known) -> tuple[float, float]:
-    """(half-width, error) of the target's log loss, by the laws in play."""
+def judged(world: World, known: Known) -> dict[str, float]:
+    """What is said of the target, in log loss. half: half the width of the law's own interval there; told:
+    that of the interval of a new run, which `lab next` prints; miss: of the true surface; error: of the new
+    run; both NaN where the truth is not known."""
     trunks = numbered(known.params, known.seeds)
     have = Cells(known.params, known.tokens, trunks, known.log_loss)
-    one = Cells(
-        np.array([world.target.params]), np.array([world.target.tokens]), np.array([trunks.max() + 1])
-    )
+    there = np.array([trunks.max() + 1])
+    one = Cells(np.array([world.target.params]), np.array([world.target.tokens]), there)
     seen = outlook(known.laws, world.target, have, one, known.scatter)
-    half = SIGMAS * float(np.sqrt(seen.variance()))
-    return half, float("nan") if world.truth is None else seen.value - world.truth
+    scatter = known.scatter
+    told = seen.variance() + scatter.model**2 + scatter.trunk**2 + scatter.run**2
+    found = {"half": SIGMAS * np.sqrt(seen.variance()), "told": SIGMAS * np.sqrt(told)}
+    found |= {"miss": seen.value - world.truth, "error": seen.value - world.new_run}
+    return {name: float(value) for name, value in found.items()}
 
 
-def chosen(world: World, expected: Expected, rounds: int = 5) -> list[tuple[float, Known]]:
-    """What is known after each round: a first design from the prior, then batches as `lab next` chooses."""
-    spent = starter(world.candidates(), START * world.budget)
+def chosen(world: World, expected: Expected, rounds: int = ROUNDS) -> list[tuple[list[int], Known]]:
+    """What is known after each round: a first grid, then batches as `lab next` chooses."""
+    every = world.candidates()
+    keys = zip(every.params, every.tokens, every.seeds, strict=True)
+    places = {key: index for index, key in enumerate(keys)}
+    spent = starter(every, START * world.budget)
     found = []
-    for index in range(rounds):
+    for number in range(1, rounds + 1):
         known = of_runs(world.runs(spent), expected)
-        used = float(world.cost[spent].sum())
-        found.append((used, known))
-        limit = world.budget * (index + 1.0) / rounds - used
-        every = world.candidates()
+        found.append((list(spent), known))
         left = untrained(known, every)
-        if limit < left.own.min():
-            continue
-        made = proposed(known, world.target, left, limit, 8)
-        places = {
-            (n, d, s): i
-            for i, (n, d, s) in enumerate(zip(every.params, every.tokens, every.seeds, strict=True))
-        }
-        spent += [places[left.params[i], left.tokens[i], left.seeds[i]] for i in made.indices]
-    known = of_runs(world.runs(spent), expected)
-    return [*found, (float(world.cost[spent].sum()), known)]
+        limit = world.budget * number / rounds - float(world.cost[spent].sum())
+        if len(left) and limit >= left.own.min():
+            made = proposed(known, world.target, left, limit, MOST)
+            spent += [places[left.params[i], left.tokens[i], left.seeds[i]] for i in made.indices]
+    return [*found, (spent, of_runs(world.runs(spent), expected))]
 
 
 def one(world: World, seed: int, designs=DESIGNS, expected: Expected = PRIOR) -> list[dict]:
-    """Rows of (design, compute, half, error) of one table."""
+    """Rows of one table: design, part (of the budget that it might spend), compute (that it spent, in
+    budgets), cells, and what is `judged`."""
     rng = np.random.default_rng(seed)
     rows = []
 
-    def row(design: str, spent: float, known: Known) -> None:
-        half, error = judged(world, known)
-        rows.append({"design": design, "compute": spent / world.budget, "half": half, "error": error})
+    def row(design: str, part: float, spent: list[int], known: Known) -> None:
+        about = {"design": design, "part": part, "compute": float(world.cost[spent].sum()) / world.budget}
+        rows.append(about | {"cells": len(spent)} | judged(world, known))
 
     for design in designs:
         if design == "next":
-            for spent, known in chosen(world, expected):
-                row("next", spent, known)
+            for number, (spent, known) in enumerate(chosen(world, expected)):
+                row("next", number / ROUNDS if number else START, spent, known)
             continue
         for part in PARTS:
             these = STATIC[design](world, part * world.budget, rng)
             try:
-                row(design, float(world.cost[these].sum()), of_runs(world.runs(these), expected))
+                row(design, part, these, of_runs(world.runs(these), expected))
             except sl.InputError:
                 continue
     return rows
 
 
-def planted_rows(tables: int, say: Callable[[str], None]) -> list[dict]:
-    """`one` of every truth, table by table: seeds 0, 1, ..."""
-    rows = []
-    for seed in range(tables):
-        for truth in TRUTHS:
-            made = one(planted(truth, seed), seed)
-            rows += [{"truth": truth, "seed": seed, **row} for row in made]
-            say(json.dumps(made[len(made) - 1]))
-            _write(rows, "planted.csv")
-    return rows
+def planted_rows(tables: int, folder: Path, say: Callable[[str], None]) -> None:
+    """`one` of every truth, table by table (seeds 0, 1, ...), written after each: what the file has already
+    is not made again."""
+    path = folder / "planted.csv"
+    rows = pandas.read_csv(path).to_dict("records") if path.is_file() else []
+    there = {(row["truth"], row["seed"]) for row in rows}
+    for seed, truth in product(range(tables), TRUTHS):
+        if (truth, seed) not in there:
+            designs = FEWER if seed else DESIGNS
+            rows += [
+                {"truth": truth, "seed": seed, **row} for row in one(planted(truth, seed), seed, designs)
+            ]
+            _write(rows, path)
+            say(f"{truth} {seed}")
 
 
-def _write(rows: list[dict], name: str) -> None:
-    TABLES.mkdir(parents=True, exist_ok=True)
-    pandas.DataFrame(rows).to_csv(TABLES / name, index=False, float_format="%.6g")
-
-
-def text_rows() -> list[dict]:
+def text_rows(folder: Path) -> None:
     """The real study, replayed: of the same 40 runs each design reveals its own."""
     rows = []
     for seed in range(3):
         designs = DESIGNS if seed == 0 else ("random",)
         rows += [{"truth": "text", "seed": seed, **row} for row in one(text_study(), seed, designs, BUILT_IN)]
-    return rows
+        _write(rows, folder / "text.csv")
 
 
-def needed(rows: pandas.DataFrame, design: str, half: float) -> float:
-    """The part of the budget at which a design's median half-width falls to `half`, between its points in
-    logs; infinite where it never does."""
-    of = rows[rows["design"] == design].groupby("compute_part")[["compute", "half"]].median()
-    for (_, before), (_, after) in pairwise(of.sort_values("compute").iterrows()):
-        if after["half"] <= half < before["half"]:
-            share = np.log(before["half"] / half) / np.log(before["half"] / after["half"])
-            return float(np.exp(np.log(before["compute"]) * (1 - share) + np.log(after["compute"]) * share))
-    first = of.sort_values("compute").iloc[0]
-    return float(first["compute"]) if first["half"] <= half else float("inf")
+def _write(rows: list[dict], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pandas.DataFrame(rows).to_csv(path, index=False, float_format="%.5g")
 
 
-def told(rows: pandas.DataFrame) -> str:
-    """A line a design: half-width with the whole budget, compute for the grid's last width, coverage."""
-    rows = rows.assign(compute_part=(rows["compute"] * 4).round() / 4)
-    last = rows[rows["compute_part"] == 1.0]
-    goal = float(last[last["design"] == "grid"]["half"].median())
-    lines = [
-        "| design | half-width, whole budget | compute for the grid's width | holds the truth |",
-        "|---|---|---|---|",
-    ]
-    for design in DESIGNS:
-        of = rows[rows["design"] == design]
-        at = needed(rows, design, goal * 1.0001)
-        held = of["error"].abs() <= of["half"]
-        known = "" if of["error"].isna().all() else f"{held.mean():.0%} of {len(of)}"
-        half = last[last["design"] == design]["half"].median()
-        lines.append(f"| {design} | {half:.2%} | {'never' if np.isinf(at) else f'{at:.0%}'} | {known} |")
-    return "\n".join(lines)
-
-
-def main(what: str = "planted", tables: str = "2") -> None:
+def main(what: str = "planted", tables: str = "4", folder: str = str(TABLES)) -> None:
     if what == "planted":
-        planted_rows(int(tables), lambda text: print(text, file=sys.stderr, flush=True))
+        planted_rows(int(tables), Path(folder), lambda text: print(text, file=sys.stderr, flush=True))
     elif what == "text":
-        _write(text_rows(), "text.csv")
+        text_rows(Path(folder))
     else:
         raise SystemExit(f"{what!r} is neither planted nor text")
-    for name in ("planted.csv", "text.csv"):
-        if (TABLES / name).is_file():
-            print(f"{name}\n{told(pandas.read_csv(TABLES / name))}\n")
 
 
 if __name__ == "__main__":

@@ -14,37 +14,56 @@ _FEWEST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Costs:
-    """What candidates cost, in one unit. own (m,): of each alone, as its cooldown and its evaluation;
-    trunk (m,): the number of the trunk that it branches from, -1 for none; hold (m,): what that trunk costs
-    up to its branch. A trunk is paid once, up to its furthest branch."""
+class Shared:
+    """Stretches that some candidates need together, as of a trunk. number (m,): of what they share, -1 for
+    nothing; end, begin (m,): up to where each needs it, and from where it is not there yet, in cost. Those of
+    one number pay once, from the first beginning to the last end."""
 
-    own: np.ndarray
-    trunk: np.ndarray
-    hold: np.ndarray
-
-    @classmethod
-    def straight(cls, own: np.ndarray) -> Costs:
-        """Of runs that share nothing."""
-        own = np.asarray(own, float)
-        return cls(own, np.full(len(own), -1), np.zeros(len(own)))
+    number: np.ndarray
+    end: np.ndarray
+    begin: np.ndarray | float = 0.0
 
     def of(self, chosen: Sequence[int]) -> float:
+        low, high = self._span(chosen)
+        return float(np.maximum(high - low, 0.0).sum())
+
+    def more(self, chosen: Sequence[int]) -> np.ndarray:
+        """(m,): what each candidate would add."""
+        low, high = (one[self.number] for one in self._span(chosen))
+        begin, end, needs = self._needs()
+        longer = np.maximum(np.maximum(high, end) - np.minimum(low, begin), 0.0)
+        return np.where(needs, longer - np.maximum(high - low, 0.0), 0.0)
+
+    def _needs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        begin = np.broadcast_to(self.begin, self.end.shape)
+        return begin, self.end, (self.number >= 0) & (self.end > begin)
+
+    def _span(self, chosen: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """By number: the first beginning and the last end that the chosen need."""
+        begin, end, needs = self._needs()
         some = np.asarray(chosen, int)
-        held: dict[int, float] = {}
-        for trunk, hold in zip(self.trunk[some].tolist(), self.hold[some].tolist(), strict=True):
-            if trunk >= 0:
-                held[trunk] = max(held.get(trunk, 0.0), hold)
-        return float(self.own[some].sum()) + sum(held.values())
+        some = some[needs[some]]
+        count = int(self.number.max(initial=-1)) + 2  # the last is that of -1
+        low, high = np.full(count, np.inf), np.full(count, -np.inf)
+        np.minimum.at(low, self.number[some], begin[some])
+        np.maximum.at(high, self.number[some], end[some])
+        return low, high
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """What candidates cost, in one unit. own (m,): of each alone, as its cooldown and its evaluation; shared:
+    trunks up to their furthest branch, programs that are compiled once."""
+
+    own: np.ndarray
+    shared: tuple[Shared, ...] = ()
+
+    def of(self, chosen: Sequence[int]) -> float:
+        return float(self.own[np.asarray(chosen, int)].sum()) + sum(one.of(chosen) for one in self.shared)
 
     def more(self, chosen: Sequence[int]) -> np.ndarray:
         """(m,): what each candidate adds to those chosen."""
-        paid: dict[int, float] = {}
-        for index in chosen:
-            if self.trunk[index] >= 0:
-                paid[int(self.trunk[index])] = max(paid.get(int(self.trunk[index]), 0.0), self.hold[index])
-        there = np.array([paid.get(int(trunk), 0.0) for trunk in self.trunk])
-        return self.own + np.where(self.trunk >= 0, np.maximum(self.hold - there, 0.0), 0.0)
+        return self.own + sum(one.more(chosen) for one in self.shared)
 
 
 @dataclass(frozen=True)

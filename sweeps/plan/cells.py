@@ -117,6 +117,7 @@ def make(study: Study, load: Callable[[DataConfig], Dataset]) -> Plan:
             budgets[trunk_id][hold] = config
         drafts.append((point, run_id, trunk_id))
     cells: dict[str, Cell] = {}
+    kept = study.run.keep_trunks
     for point, run_id, trunk_id in drafts:
         config = point.config
         if run_id in cells:
@@ -126,7 +127,8 @@ def make(study: Study, load: Callable[[DataConfig], Dataset]) -> Plan:
             run_id=run_id,
             grid=point.grid,
             config=config,
-            trunk=trunk_id if config.can_branch and len(budgets[trunk_id]) > 1 else None,
+            # one that is kept serves budgets that another study asks for
+            trunk=trunk_id if config.can_branch and (len(budgets[trunk_id]) > 1 or kept) else None,
             held_out=point.held_out or (bool(held[point.grid]) and _place(config) in held[point.grid]),
             params=accounting.count_params(config.model, vocab),
             flops=accounting.training_flops(config, vocab),

@@ -1,7 +1,7 @@
 """The cells that could be trained next: shapes of a study's family, budgets on a grid, what each costs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -140,53 +140,97 @@ def _is_of_tasks(found: Family) -> bool:
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """Cells that could be trained: params, tokens and seed (m,), and what they cost in `unit`: own, of each
-    alone; hold, of the trunk numbered `trunk` up to where it branches off (-1: no trunk)."""
+    alone; hold, of the trunk numbered `trunk` (-1: none) from `kept`, which the store has, up to where it
+    branches off; start, of the shape numbered `shape`, compiled once in a `lab run`."""
 
     params: np.ndarray
     tokens: np.ndarray
     seeds: np.ndarray
     own: np.ndarray
     trunk: np.ndarray
+    kept: np.ndarray
     hold: np.ndarray
+    shape: np.ndarray
+    start: np.ndarray
     unit: str
     cells: tuple[Cell, ...] = ()
 
     def __len__(self) -> int:
         return len(self.params)
 
+    @classmethod
+    def straight(cls, params, tokens, seeds, own, unit: str) -> "Candidates":
+        """Of runs that share nothing."""
+        none, nothing = np.full(len(params), -1), np.zeros(len(params))
+        return cls(params, tokens, seeds, own, none, nothing, nothing, none, nothing, unit)
+
+    @property
+    def alone(self) -> np.ndarray:
+        """(m,): what each costs without the others."""
+        return self.own + self.hold - self.kept + self.start
+
     def where(self, keep: np.ndarray) -> "Candidates":
-        arrays = (self.params, self.tokens, self.seeds, self.own, self.trunk, self.hold)
-        kept = (
+        arrays = (getattr(self, one.name) for one in fields(self) if one.name not in ("unit", "cells"))
+        cells = (
             tuple(cell for cell, keeps in zip(self.cells, keep, strict=True) if keeps) if self.cells else ()
         )
-        return Candidates(*(values[keep] for values in arrays), self.unit, kept)
+        return Candidates(*(values[keep] for values in arrays), self.unit, cells)
 
 
-def of_family(of: Family, seen: Seen) -> Candidates:
-    """Every shape, budget and seed, priced in device-seconds as `lab plan` prices them; seen: of the store
-    that they will run in."""
-    return priced(of.every, of.every.cells, seen)
+@dataclass(frozen=True)
+class There:
+    """What a store has that makes further runs cheaper, and what its runs took.
+
+    seen: seconds a step. checkpoints: steps of trunks by id: a trunk goes on from the last one before its
+    branch. new, again: seconds that a shape takes beyond its steps in a `lab run` of its own, where the store
+    knows none of it, and where it does; shapes: (source, width, layers, heads) that it knows.
+    """
+
+    seen: Seen = field(default_factory=Seen)
+    checkpoints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    new: float = 0.0
+    again: float = 0.0
+    shapes: frozenset[tuple] = frozenset()
 
 
-def priced(plan: Plan, cells: Sequence[Cell], seen: Seen) -> Candidates:
-    prices = Prices(plan, seen)
+def shape_of(cell: Cell) -> tuple:
+    """As a store's lists of cells tell shapes apart."""
+    model = cell.config.model
+    return cell.config.data.label, model.width, model.layers, model.heads
+
+
+def of_family(of: Family, there: There) -> Candidates:
+    """Every shape, budget and seed, priced in device-seconds: steps and evaluation as `lab plan` prices them,
+    and what is `there`."""
+    return priced(of.every, of.every.cells, there)
+
+
+def priced(plan: Plan, cells: Sequence[Cell], there: There) -> Candidates:
+    prices = Prices(plan, there.seen)
     evaluation: dict[tuple, float] = {}
-    own, hold, trunks, numbers = [], [], [], {None: -1}
+    own, kept, hold, start = [], [], [], []
+    trunks: dict[str | None, int] = {None: -1}
+    shapes: dict[tuple, int] = {}
+    trunk, shape = [], []
     for cell in cells:
         per_step = prices.seconds_per_step[cell.run_id].seconds
         key = (id(cell.config.data), cell.config.batch, per_step)
         if key not in evaluation:
             evaluation[key] = prices.evaluation_seconds(cell)
         own.append(cell.own_steps * per_step + evaluation[key])
-        hold.append((cell.steps - cell.own_steps) * per_step)
-        trunks.append(numbers.setdefault(cell.trunk, len(numbers) - 1))
+        branch = cell.steps - cell.own_steps
+        before = [step for step in there.checkpoints.get(cell.trunk or "", ()) if step <= branch]
+        kept.append(max(before, default=0) * per_step)
+        hold.append(branch * per_step)
+        trunk.append(trunks.setdefault(cell.trunk, len(trunks) - 1))
+        of = shape_of(cell)
+        shape.append(shapes.setdefault(of, len(shapes)))
+        start.append(there.again if of in there.shapes else there.new)
     return Candidates(
         np.array([cell.params.total - cell.params.embedding for cell in cells], float),
         np.array([cell.steps * cell.config.batch_tokens for cell in cells], float),
         np.array([cell.config.seed for cell in cells]),
-        np.array(own),
-        np.array(trunks),
-        np.array(hold),
+        *(np.array(one) for one in (own, trunk, kept, hold, shape, start)),
         "seconds",
         tuple(cells),
     )  # fmt: skip
@@ -199,9 +243,7 @@ def of_table(params: np.ndarray, tokens: np.ndarray, flops_per_s: float | None) 
     budgets = _around(tokens, _LONGER, _BUDGETS)
     n, d, s = (one.ravel() for one in np.meshgrid(sizes, budgets, np.arange(_SEEDS), indexing="ij"))
     own = 6 * n * d / (flops_per_s or 1.0)
-    nothing = np.zeros(len(n))
-    unit = "seconds" if flops_per_s else "FLOPs"
-    return Candidates(n, d, s.astype(int), own, np.full(len(n), -1), nothing, unit)
+    return Candidates.straight(n, d, s.astype(int), own, "seconds" if flops_per_s else "FLOPs")
 
 
 def _around(values: np.ndarray, beyond: float, count: int) -> np.ndarray:
@@ -219,31 +261,3 @@ def chosen_study(of: Family, name: str, cells: Sequence[Cell]) -> dict:
     # The file must mean what was chosen: a run of another id would be another run.
     assert {cell.run_id for cell in again.cells} == {cell.run_id for cell in cells}
     return made
-
-
-def starter(candidates: Candidates, budget: float, sizes: int = 4, budgets: int = 3) -> list[int]:
-    """What a study without any run begins with: an even grid of few sizes by few budgets, one seed, as far
-    as the budget reaches; where it reaches for none, the cheapest. A design that is best under one law begins
-    with too few places to tell laws apart.
-    """
-    cost = candidates.own + candidates.hold
-    paid = cost <= budget
-    if not paid.any():
-        return [int(np.argmin(cost))]
-    first = paid & (candidates.seeds == candidates.seeds[paid].min())
-    best: list[int] = []
-    for cap in np.geomspace(budget, cost[first].min(), 60):
-        cheap = np.flatnonzero(first & (cost <= cap))
-        found: list[int] = []
-        for size in _evenly(np.unique(candidates.params[cheap]), sizes):
-            of = cheap[candidates.params[cheap] == size]
-            found += _evenly(of[np.argsort(candidates.tokens[of])], budgets).tolist()
-        if len(found) > len(best) and cost[found].sum() <= budget:
-            best = found
-        if len(best) >= 0.75 * sizes * budgets:
-            break
-    return best
-
-
-def _evenly(values: np.ndarray, count: int) -> np.ndarray:
-    return values[np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))]

@@ -5,6 +5,7 @@ Here the sweeps use the analysis, as for the intervals that a design promises.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -145,6 +146,35 @@ def untrained(known: Known, candidates: Candidates) -> Candidates:
     return candidates.where(keep)
 
 
+def starter(candidates: Candidates, budget: float, sizes: int = 4, budgets: int = 3) -> list[int]:
+    """What a study without any run begins with: an even grid of few sizes by few budgets, one seed, as far
+    as the budget reaches; where it reaches for none, the cheapest. A design that is best under one law begins
+    with too few places to tell laws apart.
+    """
+    costs, alone = costs_of(candidates), candidates.alone
+    paid = alone <= budget
+    if not paid.any():
+        return [int(np.argmin(alone))]
+    first = paid & (candidates.seeds == candidates.seeds[paid].min())
+    best: list[int] = []
+    # Where a size costs much to begin, fewer of them leave more budgets each.
+    for count, cap in product(range(sizes, 1, -1), np.geomspace(budget, alone[first].min(), 60)):
+        cheap = np.flatnonzero(first & (alone <= cap * (1 + 1e-9)))
+        found: list[int] = []
+        for size in _evenly(np.unique(candidates.params[cheap]), count):
+            of = cheap[candidates.params[cheap] == size]
+            found += _evenly(of[np.argsort(candidates.tokens[of])], budgets).tolist()
+        if len(found) > len(best) and costs.of(found) <= budget:
+            best = found
+        if len(best) >= 0.75 * sizes * budgets:
+            break
+    return best or [int(np.argmin(alone))]
+
+
+def _evenly(values: np.ndarray, count: int) -> np.ndarray:
+    return values[np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))]
+
+
 @dataclass(frozen=True)
 class Proposal:
     """The cells to train next, and what they buy.
@@ -189,7 +219,7 @@ def proposed(
     unit_price: what a unit of the candidates' cost is in that of the budget; least: the part of the width
     that they must take off, or the answer is to stop.
     """
-    from analysis.designs.choice import Costs, choose
+    from analysis.designs.choice import choose
     from analysis.designs.outlook import Cells, outlook
     from analysis.designs.targets import checked
 
@@ -205,7 +235,7 @@ def proposed(
     scatter = known.scatter
     own = scatter.model**2 + scatter.trunk**2 + scatter.run**2 if target.kind == "loss" else 0.0
     seen = outlook(known.laws, target, have, ahead, scatter, own)
-    costs = Costs(candidates.own * unit_price, candidates.trunk, candidates.hold * unit_price)
+    costs = costs_of(candidates, unit_price)
     choice = choose(seen, costs, budget, most)
     widths = np.sqrt(np.array(choice.variances) + seen.floor)
     narrowing = 1 - widths / widths[0] if widths[0] > 0 else np.zeros(len(widths))
@@ -243,6 +273,15 @@ def proposed(
         {one.law.name: one.weight for one in known.laws},
         choice.chosen,
     )
+
+
+def costs_of(candidates: Candidates, unit_price: float = 1.0):
+    """What they cost together (`analysis.designs.choice.Costs`)."""
+    from analysis.designs.choice import Costs, Shared
+
+    trunks = Shared(candidates.trunk, candidates.hold * unit_price, candidates.kept * unit_price)
+    shapes = Shared(candidates.shape, candidates.start * unit_price)
+    return Costs(candidates.own * unit_price, (trunks, shapes))
 
 
 def _interval(value: float, deviation: float, logarithmic: bool) -> tuple[float, float]:

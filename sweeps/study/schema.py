@@ -156,7 +156,8 @@ class RunOptions:
     retries: Annotated[int, Within(0, 1000)] = 1  # attempts after the first failure of a cell
     checkpoint_seconds: Annotated[float, Within(0.0, 604_800.0)] = 30.0  # between two; at most a week
     memory: Literal["check", "ignore"] = "check"  # whether a run that by prediction cannot fit is refused
-    keep_trunks: bool = False  # or their checkpoints go once no branch waits for them
+    # a trunk of every size and seed, kept for longer budgets; or checkpoints go once no branch waits for them
+    keep_trunks: bool = False
     # steps between two validations on the way, rounded up to whole calls of 20; 0: at the end alone
     evaluate_every: Annotated[int, Within(0, 10**9)] = 0
     # lowest and highest draw a device, for the estimate of energy

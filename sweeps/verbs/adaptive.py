@@ -6,24 +6,27 @@ round that was begun is trained to its end before the next is chosen, so that an
 
 import contextlib
 import json
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.errors import InputError
 from lab.files import create, read_json
+from lab.runs import claims
 from sweeps import running
 from sweeps.plan import next_runs
 from sweeps.plan.cells import Plan
-from sweeps.plan.next_cells import Family, chosen_study, of_family, starter
+from sweeps.plan.next_cells import Family, There, chosen_study, of_family
 from sweeps.quantities import duration
-from sweeps.store import step_times
+from sweeps.store import step_times, trunks
 from sweeps.store.store import Store
 from sweeps.study import loader
 from sweeps.study.overrides import to_toml
 from sweeps.verbs.next_runs import Asked
 
 FOLDER = "choices"
+_START = 8.0  # seconds that a shape takes beyond its steps, before any was seen: two compilations
 _FIRST = 0.25  # of the budget for the first round: without any law there is nothing to choose by
 _ROUND = 0.34  # of what is left for each further one
 _CELLS = 4  # of a round: every choice is made by all that the cells before it told
@@ -56,7 +59,7 @@ def adapt(
     of = asked.family(study)
     outcome: running.Outcome | None = None
     for number in range(1, _MOST):
-        path = store.root / FOLDER / f"{of.plan.study.name}-{number}.json"
+        path = _path(store, of.plan.study.name, number)
         found = _kept(path, store)
         if found is not None and not found["study"] and found["budget"] < aim.budget:
             path.unlink()  # it ended for want of budget, and now there is more
@@ -69,6 +72,9 @@ def adapt(
                 found = _kept(path, store) or found
         if not found["study"]:
             tell(f"round {number}: {found['why']}")
+            if not of.plan.study.run.keep_trunks:
+                for trunk in _spent(store, of.plan.study.name).trunks:
+                    trunks.collect(store, trunk, claims.Owner.me())
             return outcome
         tell(f"round {number}: {found['why']}")
         made = running.planned(loader.parse(found["study"], str(path)), str(path))
@@ -76,6 +82,10 @@ def adapt(
         if outcome.exit_code:
             return outcome
     return outcome
+
+
+def _path(store: Store, name: str, number: int) -> Path:
+    return store.root / FOLDER / f"{name}-{number}.json"
 
 
 def _kept(path: Path, store: Store) -> dict | None:
@@ -93,13 +103,15 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
     from analysis.audits.ranking import candidates as laws_tried
     from analysis.designs.targets import checked
 
-    candidates = of_family(of, step_times.seen(store))
-    spent = _spent(store, of.plan.study.name)
-    left = aim.budget - spent
+    name = of.plan.study.name
+    seen = _spent(store, name)
+    candidates = of_family(of, _there(store, number, name, seen))
+    spent, left = seen.total, aim.budget - seen.total
     about = {"round": number, "target": aim.target, "at": aim.at, "budget": aim.budget, "spent": spent}
+    about |= {"beyond": [[list(shape), seconds] for shape, seconds in seen.beyond.items()]}
     known = _known(asked, of, store)
     open_cells = next_runs.untrained(known, candidates)
-    cost = open_cells.own + open_cells.hold
+    cost = open_cells.alone
     if not len(open_cells) or cost.min() > left:
         said = (
             f"stop: {duration(spent)} of {duration(aim.budget)} are spent, and no cell fits into what is left"
@@ -112,7 +124,7 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
     target = next_runs.target_of(aim.target, at, known, candidates)
     if not len(known):
         checked(target, [*laws_tried(), *(one.law for one in known.laws)])
-        indices: tuple[int, ...] = tuple(starter(open_cells, min(left, _FIRST * aim.budget)))
+        indices: tuple[int, ...] = tuple(next_runs.starter(open_cells, min(left, _FIRST * aim.budget)))
         why = "a first grid: nothing is trained that a choice could rest on"
         reason = None
     else:
@@ -128,7 +140,9 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
             f"{made.target} is {made.value:.4g} [{low:.4g}, {high:.4g}]; these take {made.narrowing:.0%} off"
         )
     chosen = [open_cells.cells[index] for index in indices]
-    study = chosen_study(of, f"{of.plan.study.name}-round{number}", chosen)
+    study = chosen_study(of, f"{name}-round{number}", chosen)
+    # A later round may ask for a longer budget of a size: its trunk is then only extended.
+    study["run"] = {**study.get("run", {}), "keep_trunks": True}
     return {**about, "study": study, "why": why, "choice": reason}
 
 
@@ -161,18 +175,34 @@ def _known(asked: Asked, of: Family, store: Store) -> next_runs.Known:
         return replace(prior, ids=next_runs.ended(runs))
 
 
-def _spent(store: Store, name: str) -> float:
+def _spent(store: Store, name: str) -> step_times.Spent:
     """Device-seconds of all rounds so far, all attempts, trunks and compilation."""
-    ids = set()
-    for path in store.study_files():
-        if path.stem.startswith(f"{name}-round"):
-            for cell in store.study(path)["cells"]:
-                ids |= {cell["run_id"], cell.get("trunk") or cell["run_id"]}
-    there = store.names()
-    total = 0.0
-    for run_id in ids & there:
-        for line in store.run(run_id).costs():
-            for key in ("device_seconds", "compile_seconds"):
-                value = line.get(key)
-                total += value if isinstance(value, int | float) and value > 0 else 0.0
-    return total
+    return step_times.spent(store, [p for p in store.study_files() if p.stem.startswith(f"{name}-round")])
+
+
+def _there(store: Store, number: int, name: str, spent: step_times.Spent) -> There:
+    """What the rounds before round `number` left, and what their shapes took beyond steps.
+
+    Records of rounds say what that was when each was chosen, so that the difference is what a round took.
+    """
+    new, again = [], []
+    before: dict[tuple, float] = {}
+    for later in range(2, number + 1):
+        after = dict(spent.beyond)
+        if later < number:
+            found = _kept(_path(store, name, later), store) or {}
+            after = {tuple(shape): seconds for shape, seconds in found.get("beyond", [])}
+        for shape, seconds in after.items():
+            if shape not in before:
+                new.append(seconds)
+            elif seconds > before[shape]:
+                again.append(seconds - before[shape])
+        before = after
+    start = statistics.median(new) if new else _START
+    return There(
+        step_times.seen(store),
+        {trunk: tuple(store.run(trunk).steps()) for trunk in spent.trunks},
+        start,
+        min(start, statistics.median(again)) if again else start,
+        frozenset(before),
+    )

@@ -1,6 +1,7 @@
 """The verb `lab next`: which runs narrow an interval most for what they cost."""
 
 import json
+import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,8 @@ from lab.errors import InputError
 from lab.files import create
 from sweeps.arguments import Json, Places, StudyFile
 from sweeps.plan import next_runs
-from sweeps.plan.next_cells import Candidates, Family, chosen_study, family, of_family, of_table
-from sweeps.plan.pricing import Prices, Seen
+from sweeps.plan.next_cells import Candidates, Family, There, chosen_study, family, of_family, of_table
+from sweeps.plan.pricing import Prices
 from sweeps.plan.promised_intervals import BUILT_IN, Expected, of_store, stated
 from sweeps.quantities import duration
 from sweeps.store import step_times
@@ -90,7 +91,7 @@ def next_(argv: list[str]) -> int:
             )
         rate = _unit_price(per, candidates, of, watts, price)
         dearest = max_seconds if max_seconds is not None else _dearest(known, candidates)
-        candidates = candidates.where(candidates.own + candidates.hold <= dearest * (1 + 1e-9))
+        candidates = candidates.where(candidates.alone <= dearest * (1 + 1e-9))
         found = next_runs.target_of(target, at, known, candidates)
         limit = budget if budget is not None else rate * _budget(known, candidates, of, asked)
         left = next_runs.untrained(known, candidates)
@@ -129,9 +130,16 @@ class Asked:
         return self.source.suffix == ".toml"
 
     @cached_property
-    def step_times(self) -> Seen:
-        """What steps took in the store; of a table or a study nothing is known."""
-        return step_times.seen(Store(self.source)) if self.source.is_dir() else Seen()
+    def there(self) -> There:
+        """What a store has and what its runs took; of a table or a study nothing is known."""
+        if not self.source.is_dir():
+            return There()
+        store = Store(self.source)
+        spent = step_times.spent(store, store.study_files())
+        checkpoints = {one: tuple(store.run(one).steps()) for one in spent.trunks}
+        new = statistics.median(spent.beyond.values()) if spent.beyond else 0.0
+        # What programs cost that were compiled here before is not told apart, and little.
+        return There(step_times.seen(store), checkpoints, new, 0.0, frozenset(spent.beyond))
 
     def seen(self) -> tuple[next_runs.Known, Candidates, Family | None]:
         """What is known, what could be trained, and the family of shapes. Raises InputError."""
@@ -140,7 +148,7 @@ class Asked:
 
         if self.is_study:
             of = self.family(self.source)
-            return next_runs.of_prior(self.expected(of)), of_family(of, self.step_times), of
+            return next_runs.of_prior(self.expected(of)), of_family(of, self.there), of
         runs = read(self.source)
         path = self.study_of(runs)
         of = None if path is None else self.family(path)
@@ -153,7 +161,7 @@ class Asked:
             known = next_runs.of_prior(self.expected(of))
             known = next_runs.replace(known, source=f"{known.source}; of {self.source}: {error.problems[0]}")
         if of is not None:
-            return known, of_family(of, self.step_times), of
+            return known, of_family(of, self.there), of
         return known, of_table(known.params, known.tokens, _rate(runs)), None
 
     def family(self, path: Path) -> Family:
@@ -236,7 +244,7 @@ def _unit_price(
 
 def _have(known: next_runs.Known, candidates: Candidates) -> np.ndarray:
     """What each run at hand would cost, by the candidate nearest to it."""
-    cost = candidates.own + candidates.hold
+    cost = candidates.alone
     spent = 6 * candidates.params * candidates.tokens
     rates = []
     for n, d in zip(known.params, known.tokens, strict=True):
@@ -255,10 +263,8 @@ def _dearest(known: next_runs.Known, candidates: Candidates) -> float:
 def _budget(known: next_runs.Known, candidates: Candidates, of: Family | None, asked: Asked) -> float:
     """In the candidates' own unit."""
     if len(known):
-        return max(
-            _SHARE * float(_have(known, candidates).sum()), float((candidates.own + candidates.hold).min())
-        )
-    shares = Prices(of.plan, asked.step_times).shares
+        return max(_SHARE * float(_have(known, candidates).sum()), float(candidates.alone.min()))
+    shares = Prices(of.plan, asked.there.seen).shares
     return sum(shares[cell.run_id] for cell in of.cells)
 
 

@@ -8,9 +8,10 @@ import socket
 import sys
 import traceback
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -29,6 +30,12 @@ from sweeps.work.engines.launch import (
     WRONG_DEVICES,
 )
 from sweeps.work.engines.options import Engine, EngineOptions
+
+if TYPE_CHECKING:  # what is imported only once it is needed
+    from sweeps.plan.cells import Plan
+    from sweeps.running import Outcome
+    from sweeps.store.store import Store
+    from sweeps.verbs.adaptive import Aim
 
 _LOCAL = EngineOptions()
 
@@ -71,42 +78,59 @@ def run(argv: list[str]) -> int:
             at: where, as `lab next` takes it; 10x is of the largest compute of the study's own grid.
             as_json: print one JSON object at the end.
         """
+        asked = Asked(study, out, on, sets, retry_failed, allow_include, provenance, log, as_json)
         if adaptive:
-            aim = _aim(target, at, budget)
-            return _adaptive(study, out, on, sets, retry_failed, allow_include, provenance, log, aim, as_json)
+            return _adaptive(asked, _aim(target, at, budget))
         if budget or at or target != "exponent":
             raise InputError("--budget, --target and --at: are of --adaptive")
-        return _run(study, out, on, sets, retry_failed, allow_include, provenance, log, as_json)
+        return _run(asked)
 
     return tyro.cli(command, args=argv, prog="lab run")
 
 
-def _run(
-    study_path: Path,
-    out: Path,
-    on: EngineOptions,
-    sets: tuple[str, ...],
-    retry_failed: bool,
-    allowed: tuple[Path, ...],
-    detail: Detail,
-    log: Target | None,
-    as_json: bool,
-) -> int:
-    from sweeps import running
+@dataclass(frozen=True)
+class Asked:
+    """What `lab run` was asked for, as its help tells."""
+
+    study: Path
+    out: Path
+    on: EngineOptions
+    sets: tuple[str, ...]
+    retry_failed: bool
+    allowed: tuple[Path, ...]
+    provenance: Detail
+    log: Target | None
+    as_json: bool
+
+    def opened(self) -> "Store":
+        """The store, fit to be written in. Raises as :func:`sweeps.running.check` and :meth:`Store.check`."""
+        from sweeps import running
+        from sweeps.store.remote import opened
+
+        running.check(self.out, self.on, self.log)
+        store = opened(self.out)
+        for note in store.check():
+            _say(f"note: {note}")
+        return store
+
+    def train(self, plan: "Plan", text: str, store: "Store") -> "Outcome":
+        from sweeps import running
+
+        return running.train(
+            plan, text, store, self.out, self.on, self.retry_failed, self.provenance, self.log, _say
+        )
+
+
+def _run(asked: Asked) -> int:
     from sweeps.store import damage
-    from sweeps.store.remote import opened
     from sweeps.study import loader
 
-    running.check(out, on, log)
-    store = opened(out)
-    for note in store.check():
-        _say(f"note: {note}")
-    made = plan_of(study_path, sets, allowed)
-    text = loader.text_of(study_path, sets, allowed)
-    done = running.train(made, text, store, out, on, retry_failed, detail, log, _say)
+    store = asked.opened()
+    made = plan_of(asked.study, asked.sets, asked.allowed)
+    done = asked.train(made, loader.text_of(asked.study, asked.sets, asked.allowed), store)
     again = shlex.join(
-        ["lab", "run", str(study_path), "--out", done.out, *(f"--set={text}" for text in sets)]
-        + [f"--allow-include={place}" for place in allowed]
+        ["lab", "run", str(asked.study), "--out", done.out, *(f"--set={text}" for text in asked.sets)]
+        + [f"--allow-include={place}" for place in asked.allowed]
     )
     if done.interrupted:
         _say(f"interrupted; nothing is lost. To go on: {again}")
@@ -117,7 +141,7 @@ def _run(
     if done.damaged:
         _say(damage.REMOVE)
     counts = Counter(done.states.values())
-    if as_json:
+    if asked.as_json:
         said = {"study": done.study, "out": done.out, "states": dict(counts), "failed": list(done.failed)}
         print(json.dumps({**said, "damaged": [asdict(one) for one in done.damaged]}))
     else:
@@ -125,7 +149,7 @@ def _run(
     return done.exit_code
 
 
-def _aim(target: str, at: str, budget: str):
+def _aim(target: str, at: str, budget: str) -> "Aim":
     from sweeps.quantities import seconds_of
     from sweeps.verbs.adaptive import Aim
 
@@ -135,39 +159,21 @@ def _aim(target: str, at: str, budget: str):
         raise InputError(f"--budget: {error}") from None
 
 
-def _adaptive(
-    study: Path,
-    out: Path,
-    on: EngineOptions,
-    sets: tuple[str, ...],
-    retry_failed: bool,
-    allowed: tuple[Path, ...],
-    detail: Detail,
-    log: Target | None,
-    aim,
-    as_json: bool,
-) -> int:
-    from sweeps import running
-    from sweeps.store.remote import opened
+def _adaptive(asked: Asked, aim: "Aim") -> int:
     from sweeps.verbs.adaptive import adapt
 
-    if sets or on.part or on.detach or url_of(out):
+    if asked.sets or asked.on.part or asked.on.detach or url_of(asked.out):
         raise InputError("--adaptive: goes without --set, --part and --detach, and needs a store in a folder")
-    running.check(out, on, log)
-    store = opened(out)
-    for note in store.check():
-        _say(f"note: {note}")
-
-    def train(plan, text: str) -> running.Outcome:
-        return running.train(plan, text, store, out, on, retry_failed, detail, log, _say)
-
-    done = adapt(study, allowed, store, aim, train, _say)
+    store = asked.opened()
+    done = adapt(
+        asked.study, asked.allowed, store, aim, lambda plan, text: asked.train(plan, text, store), _say
+    )
     if done is None:
-        print(f"no round was trained in {out}")
+        print(f"no round was trained in {asked.out}")
         return 0
     if done.interrupted:
         _say("interrupted; nothing is lost: the same command goes on in this round")
-    if as_json:
+    if asked.as_json:
         counts = Counter(done.states.values())
         print(json.dumps({"study": done.study, "out": done.out, "states": counts, "failed": done.failed}))
     else:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import analysis as sl
-from analysis.designs.choice import Costs, choose
+from analysis.designs.choice import Costs, Shared, choose
 from analysis.designs.outlook import Cells, InPlay, Outlook, outlook
 from analysis.designs.targets import Target
 from analysis.laws.named import find
@@ -87,7 +87,7 @@ def test_the_choice_is_near_the_best_of_all_choices(target, seed):
     rng = np.random.default_rng(seed)
     trunk = rng.integers(-1, 3, len(new))
     hold = np.where(trunk >= 0, rng.uniform(0.5, 4, len(new)), 0.0)
-    costs = Costs(rng.uniform(0.5, 4, len(new)), trunk, hold)
+    costs = Costs(rng.uniform(0.5, 4, len(new)), (Shared(trunk, hold),))
     budget = 8.0
     found = choose(look, costs, budget, 3)
     every = [one for k in (1, 2, 3) for one in combinations(range(len(new)), k) if costs.of(one) <= budget]
@@ -98,12 +98,30 @@ def test_the_choice_is_near_the_best_of_all_choices(target, seed):
 
 
 def test_a_branch_costs_what_its_trunk_has_not_trained_yet():
-    costs = Costs(np.array([1.0, 1.0, 2.0, 1.0]), np.array([0, 0, 0, -1]), np.array([10.0, 20.0, 5.0, 0.0]))
+    trunks = Shared(np.array([0, 0, 0, -1]), np.array([10.0, 20.0, 5.0, 0.0]))
+    costs = Costs(np.array([1.0, 1.0, 2.0, 1.0]), (trunks,))
     assert costs.of([0]) == 11
     assert costs.of([0, 1]) == 22  # 10 of the trunk are paid
     assert costs.of([1, 0]) == 22
     assert costs.of([0, 1, 2, 3]) == 25
     assert costs.more([0]).tolist() == [1, 11, 2, 1]
+    # and a shape is compiled once
+    costs = Costs(costs.own, (trunks, Shared(np.array([0, 0, 1, 1]), np.array([7.0, 7.0, 5.0, 5.0]))))
+    assert costs.of([0, 1]) == 29
+    assert costs.of([0, 1, 2, 3]) == 37
+    assert costs.more([0]).tolist() == [1, 11, 7, 6]
+    assert costs.of([]) == 0
+
+
+def test_a_trunk_that_is_there_is_only_extended():
+    """From the last checkpoint before the first branch that has none; what is beyond is trained again."""
+    at, kept = np.array([4.0, 5.0, 8.0, 12.0]), np.array([4.0, 4.0, 8.0, 8.0])
+    costs = Costs(np.zeros(4), (Shared(np.zeros(4, int), at, kept),))
+    assert [costs.of([one]) for one in range(4)] == [0, 1, 0, 4]
+    assert costs.of([0, 2, 3]) == 4
+    assert costs.of([1, 3]) == 8
+    assert costs.more([1]).tolist() == [0, 0, 0, 7]
+    assert costs.more([3]).tolist() == [0, 4, 0, 0]
 
 
 def test_seeds_are_worth_their_own_scatter_and_no_more():
@@ -148,7 +166,7 @@ def test_where_laws_part_a_run_settles_it():
     alone = seen(LOSS, have, new)
     assert look.variance() == pytest.approx(look.within + look.between)
     assert look.variance() - look.variance([0]) > alone.variance() - alone.variance([0])
-    assert choose(look, Costs.straight(np.ones(2)), 1.0, 1).chosen == (0,)
+    assert choose(look, Costs(np.ones(2)), 1.0, 1).chosen == (0,)
 
 
 def test_the_scatter_of_draws_is_the_covariance():
@@ -175,7 +193,7 @@ def test_what_is_chosen_misses_less_than_a_grid_of_the_same_compute():
     assert 0.3 * BUDGET < budget < 1.5 * BUDGET
     nothing = Cells(np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0))
     look = seen(TARGET, nothing, every, Scatter(run=0.005))
-    picked = list(choose(look, Costs.straight(cost), budget, int(even.sum())).chosen)
+    picked = list(choose(look, Costs(cost), budget, int(even.sum())).chosen)
     assert cost[picked].sum() <= budget * (1 + 1e-9)
     missed, promised = {}, {}
     for name, these in (("grid", np.flatnonzero(even)), ("chosen", np.array(picked))):

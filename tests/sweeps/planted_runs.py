@@ -8,7 +8,7 @@ import numpy as np
 
 from lab.machine import speed
 from sweeps import running
-from sweeps.plan import next_cells, next_runs
+from sweeps.plan import next_cells, next_runs, pricing
 from sweeps.plan.promised_intervals import Expected
 from sweeps.plan.scatter import Scatter
 
@@ -37,14 +37,27 @@ class Killed(BaseException):
 
 
 class Engine:
-    """Writes what training would have, a run at a time, and dies before its run number `dies`."""
+    """Writes what training would have, a run at a time, and dies before its run number `dies`.
 
-    def __init__(self, store, dies: int = -1, flops_per_s: float = FLOPS_PER_S, status: str = "ok"):
+    start, again: seconds that the first run of a shape compiles in a call, when the store has none of the
+    shape and when it has; the first evaluation takes half as much more."""
+
+    def __init__(
+        self,
+        store,
+        dies: int = -1,
+        flops_per_s: float = FLOPS_PER_S,
+        status: str = "ok",
+        start: float = 0.0,
+        again: float = 0.0,
+    ):
         self.store, self.dies, self.flops_per_s, self.trained = store, dies, flops_per_s, Counter()
-        self.status = status
+        self.status, self.start, self.again, self.steps = status, start, again, Counter()
+        self.known: set[tuple[int, str]] = set()
 
     def __call__(self, plan, text: str) -> running.Outcome:
         self.store.write_study(plan, text)
+        self.loaded: dict[tuple[int, str], None] = {}
         for trunk in plan.trunks:
             self.train(plan, trunk)
         for cell in plan.cells:
@@ -61,20 +74,54 @@ class Engine:
             row |= {"params_total": cell.params.total, "params_embedding": cell.params.embedding}
             row |= {"flops_6nd": 6 * n * d, "source": "synthetic"}
             row |= {"loss_nats": (1.2 + 40 / n**0.5 + 900 / d**0.5) * float(np.exp(noise))}
+            seconds = self.compiles(cell, "evaluate") / 2
+            seconds += pricing.Prices(plan, self.seen(plan)).evaluation_seconds(cell)
+            folder.append_costs(
+                {
+                    "attempt": "a",
+                    "phase": "evaluate",
+                    "device": "cpu",
+                    "device_seconds": seconds,
+                    "step": cell.steps,
+                }
+            )
             folder.commit({"schema": 1, "row": row, "abilities": []})
         return running.Outcome(plan.study.name, str(self.store.root), {c.run_id: "done" for c in plan.cells})
 
+    def seen(self, plan) -> pricing.Seen:
+        flops = [program.flops_per_step for program in pricing.programs(plan).values()]
+        return pricing.Seen(tuple((one, one / self.flops_per_s) for one in flops), speed.device_kind())
+
+    def compiles(self, node, what: str) -> float:
+        """Seconds that a program takes to begin: nothing where this call has it."""
+        key = node.config.model.width, what
+        if key in self.loaded:
+            return 0.0
+        self.loaded[key] = None
+        seconds = self.again if key in self.known else self.start
+        self.known.add(key)
+        return seconds
+
     def train(self, plan, node) -> None:
-        """The steps that are missing, as cost lines."""
+        """The steps that are missing, as cost lines; a trunk leaves checkpoints, as folders."""
         folder, dataset = self.store.run(node.run_id), plan.dataset(node.config)
         folder.write_spec(self.store.node(node).job.spec(dataset, {}))
         done = max([line["step"] for line in folder.costs()], default=0)
+        marks = getattr(node, "branch_steps", ())
+        there = folder.steps()
+        if missing := [mark for mark in marks if mark not in there]:
+            done = max([step for step in there if step < missing[0]], default=0)
         if node.own_steps > done:
+            self.steps[node.run_id] += node.own_steps - done
             per_step = speed.flops_per_step(node.config, dataset.vocab_size) / self.flops_per_s
             about = {"attempt": "a", "phase": "train", "device": "cpu"}
-            for step in (done, node.own_steps):
-                seconds = per_step * (step - done)
-                folder.append_costs(about | {"device_seconds": seconds, "step": step})
+            compiled = {"device_seconds": 0.0, "compile_seconds": self.compiles(node, "train")}
+            folder.append_costs(about | compiled | {"step": done})
+            folder.append_costs(
+                about | {"device_seconds": per_step * (node.own_steps - done), "step": node.own_steps}
+            )
+        for mark in marks:
+            (folder.checkpoints / str(mark)).mkdir(parents=True, exist_ok=True)
 
 
 def of_runs(runs, expected, include_held_out=False) -> next_runs.Known:

@@ -86,6 +86,36 @@ def test_rounds_rest_on_each_other_and_end_with_the_budget(place, planted_law):
     assert rounds(store)[: len(kept) - 1] == kept[:-1]
 
 
+@pytest.mark.parametrize("budget", [90.0, 240.0])
+def test_the_budget_holds_where_programs_are_compiled(place, planted_law, budget):
+    """Six seconds for each new shape and three for its first evaluation, as on a small machine; less where
+    programs were compiled before."""
+    store = opened(place / "store")
+    go(place, store, Engine(store, start=6.0, again=0.5), replace(AIM, budget=budget))
+    kept = rounds(store)
+    assert 0.85 * budget < kept[-1]["spent"] < 1.1 * budget
+    assert len(kept) > 3
+
+
+def test_a_trunk_of_an_earlier_round_is_only_extended(place, planted_law):
+    store = opened(place / "store")
+    engine = go(place, store, aim=replace(AIM, budget=240.0))
+    asked: dict[str, list[tuple[int, ...]]] = {}
+    for one in rounds(store)[:-1]:
+        for node in planned.make(loader.parse(one["study"], "round"), load).trunks:
+            asked.setdefault(node.run_id, []).append(node.branch_steps)
+    longer = [
+        trunk
+        for trunk, marks in asked.items()
+        if len(marks) > 1 and all(before[-1] < after[0] for before, after in pairwise(marks))
+    ]
+    assert longer
+    for trunk in longer:
+        assert engine.steps[trunk] == asked[trunk][-1][-1]
+    # and nothing is left of them at the end
+    assert not any(store.run(trunk).steps() for trunk in asked)
+
+
 def test_a_kill_changes_nothing_of_what_is_chosen(place, planted_law):
     straight = opened(place / "straight")
     count = sum(go(place, straight).trained.values())

@@ -167,7 +167,7 @@ def test_a_first_design_is_paid_and_spans_what_can_be_paid(share):
     """share: of the budget, in costs of the cheapest cell."""
     every = next_cells.of_table(np.geomspace(1e6, 1e8, 8), np.geomspace(1e7, 1e9, 8), None)
     cheapest = every.own.min()
-    found = next_cells.starter(every, share * cheapest)
+    found = next_runs.starter(every, share * cheapest)
     assert every.own[found].sum() <= max(share, 1.0) * cheapest
     assert len(found) == len(set(found))
     if share == 30.0:
