@@ -75,6 +75,14 @@ class Outlook:
     def __len__(self) -> int:
         return len(self.covariance) - 1
 
+    def scaled(self, factor: float) -> Outlook:
+        """With the target in other units, that are `factor` of its own."""
+        covariance = self.covariance.copy()
+        covariance[0] *= factor
+        covariance[:, 0] *= factor
+        parts = (factor**2 * part for part in (self.within, self.between, self.floor))
+        return Outlook(covariance, factor * self.value, *parts)
+
     def variance(self, chosen: Sequence[int] = ()) -> float:
         """Of the target after these candidates too."""
         some = [1 + index for index in chosen]
@@ -118,19 +126,28 @@ def _of_law(one: InPlay, target: Target, have: Cells, ahead: Cells, noise: Noise
     slopes = law.evaluate(theta[None], x).jacobian[0].T
     gradient = target.gradient(law, theta, centre)
     spread = noise.covariance(params, tokens, np.concatenate([have.trunks, ahead.trunks]))
-    n = len(have)
     factor, exponent = one.loose
     loose = np.array([factor if parameter.positive else exponent for parameter in law.parameters])
-    # Scaled by what was believed before: what no run tells stays well conditioned.
-    scaled, aimed = slopes * loose, gradient * loose
-    weighed = np.linalg.solve(spread[:n, :n], np.concatenate([scaled[:n], spread[:n, n:]], axis=1))
-    toward, across = weighed[:, : len(loose)], weighed[:, len(loose) :]
-    known = np.linalg.inv(np.eye(len(loose)) + scaled[:n].T @ toward)
-    lever = scaled[n:] - across.T @ scaled[:n]
-    rows = np.concatenate([aimed[None], lever])
-    found = rows @ known @ rows.T
-    found[1:, 1:] += spread[n:, n:] - spread[n:, :n] @ across
+    n = len(have)
+    found = known_after(slopes * loose, gradient * loose, spread, n)
     means = np.concatenate([[float(target.value(law, one.params))], log_loss[n:]])
     if n and have.log_loss is not None:
-        means[1:] += across.T @ (have.log_loss - log_loss[:n])
-    return means, 0.5 * (found + found.T)
+        means[1:] += spread[n:, :n] @ np.linalg.solve(spread[:n, :n], have.log_loss - log_loss[:n])
+    return means, found
+
+
+def known_after(slopes: np.ndarray, gradient: np.ndarray, spread: np.ndarray, n: int) -> np.ndarray:
+    """(1 + m, 1 + m): covariance of a target and of m observations after n others are known.
+
+    slopes (n + m, P) and gradient (P,): of observations and target by P numbers, each scaled by the standard
+    deviation of what is believed of it before, so that what nothing tells stays well conditioned; spread
+    (n + m, n + m): of the observations about their mean.
+    """
+    weighed = np.linalg.solve(spread[:n, :n], np.concatenate([slopes[:n], spread[:n, n:]], axis=1))
+    toward, across = weighed[:, : len(gradient)], weighed[:, len(gradient) :]
+    known = np.linalg.inv(np.eye(len(gradient)) + slopes[:n].T @ toward)
+    lever = slopes[n:] - across.T @ slopes[:n]
+    rows = np.concatenate([gradient[None], lever])
+    found = rows @ known @ rows.T
+    found[1:, 1:] += spread[n:, n:] - spread[n:, :n] @ across
+    return 0.5 * (found + found.T)

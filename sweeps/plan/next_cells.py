@@ -26,12 +26,16 @@ _REPLACED = (
 
 @dataclass(frozen=True)
 class Family:
-    """The grid of a study whose shapes and data further runs take. raw: the study as plain data."""
+    """The grid of a study whose shapes and data further runs take. raw: the study as plain data.
+
+    of_tasks: an elbow is looked for: many sizes up to the largest and many seeds, at the study's own budgets.
+    """
 
     raw: Mapping
     grid: Grid
     plan: Plan
     load: Callable[[DataConfig], Dataset]
+    of_tasks: bool = False
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -46,9 +50,12 @@ class Family:
         own = {cell.config.model.width: cell.config for cell in reversed(self.cells)}
         widths = sorted(own)
         first = own[widths[0]]
-        step = self.grid.shape.step(first.model) if not self.grid.sizes else 2 * first.model.heads
-        wanted = np.geomspace(widths[0], _LARGER * widths[-1], _WIDTHS)
-        every = {max(step, round(width / step) * step) for width in wanted} | own.keys()
+        last = widths[-1] if self.of_tasks else _LARGER * widths[-1]
+        every = set(own)
+        for width in np.geomspace(widths[0], last, 2 * _WIDTHS if self.of_tasks else _WIDTHS):
+            model = own[min(widths, key=lambda other: abs(np.log(other / width)))].model
+            step = self.grid.shape.step(first.model) if not self.grid.sizes else 2 * model.heads
+            every.add(max(step, round(width / step) * step))
         rates = np.array([own[width].optimizer.learning_rate for width in widths])
         power, level = 0.0, float(np.log(rates).mean())
         if len(widths) > 1:
@@ -79,6 +86,8 @@ class Family:
         """The study's own where they are few, others from its shortest to _LONGER times its longest; never
         more than once through its text unless the study does so."""
         own = sorted({cell.config.tokens for cell in self.cells})
+        if self.of_tasks:
+            return tuple(own)
         limit = self.plan.dataset(self.cells[0].config).unique_tokens or np.inf
         wanted = np.geomspace(own[0], min(_LONGER * own[-1], max(limit, own[-1])), _BUDGETS)
         more = {int(float(f"{tokens:.3g}")) for tokens in wanted}
@@ -95,7 +104,7 @@ class Family:
         index = [grid.name for grid in self.plan.study.grids].index(self.grid.name)
         grid = {key: value for key, value in self.raw["grids"][index].items() if key not in _REPLACED}
         if chosen is None:
-            seeds = sorted({*self.grid.seeds, *range(_SEEDS)})
+            seeds = sorted({*self.grid.seeds, *range(2 * _SEEDS if self.of_tasks else _SEEDS)})
             grid |= {"sizes": list(self.sizes), "tokens": list(self.budgets), "seeds": seeds}
             return {**raw, "name": name, "grids": [grid]}
         sizes = {size["width"]: size for size, _, _ in chosen}
@@ -116,8 +125,9 @@ class Family:
         return {**raw, "name": name, "grids": [grid]}
 
 
-def family(raw: Mapping, where: str, load: Callable, grid: str = "") -> Family:
-    """The family of a study's grid that was named, else of its first grid of text that crosses no factors.
+def family(raw: Mapping, where: str, load: Callable, grid: str = "", task: str = "") -> Family:
+    """The family of a study's grid that was named, else of its first one that crosses no factors and is of
+    text, or has the task.
 
     Raises InputError where there is none.
     """
@@ -126,15 +136,16 @@ def family(raw: Mapping, where: str, load: Callable, grid: str = "") -> Family:
     if grid and grid not in grids:
         raise InputError(f"{where}: has no grid {grid!r}; there are {', '.join(grids)}")
     for one in [grids[grid]] if grid else grids.values():
-        found = Family(raw, one, plan, load)
-        if found.cells and (grid or not _is_of_tasks(found)) and not one.factors:
+        found = Family(raw, one, plan, load, bool(task))
+        if not found.cells or one.factors:
+            continue
+        tasks = plan.dataset(found.cells[0].config).ability_sets()
+        if task in tasks if task else (grid or not tasks):
             return found
+    if task:
+        raise InputError(f"{where}: no grid without factors has the task {task!r}")
     said = f"grid {grid} crosses factors" if grid else "no grid of text without factors"
     raise InputError(f"{where}: {said}: a law of params and tokens is fitted to sizes and budgets alone")
-
-
-def _is_of_tasks(found: Family) -> bool:
-    return bool(found.plan.dataset(found.cells[0].config).ability_sets())
 
 
 @dataclass(frozen=True, eq=False)

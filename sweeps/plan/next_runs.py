@@ -3,7 +3,7 @@
 Here the sweeps use the analysis, as for the intervals that a design promises.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
@@ -219,7 +219,6 @@ def proposed(
     unit_price: what a unit of the candidates' cost is in that of the budget; least: the part of the width
     that they must take off, or the answer is to stop.
     """
-    from analysis.designs.choice import choose
     from analysis.designs.outlook import Cells, outlook
     from analysis.designs.targets import checked
 
@@ -235,8 +234,30 @@ def proposed(
     scatter = known.scatter
     own = scatter.model**2 + scatter.trunk**2 + scatter.run**2 if target.kind == "loss" else 0.0
     seen = outlook(known.laws, target, have, ahead, scatter, own)
-    costs = costs_of(candidates, unit_price)
-    choice = choose(seen, costs, budget, most)
+    limits = Limits(budget, most, least, unit_price)
+    laws = {one.law.name: one.weight for one in known.laws}
+    return chosen_by(seen, str(target), target.logarithmic, candidates, limits, known.source, laws)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a choice, as `proposed` takes them."""
+
+    budget: float
+    most: int
+    least: float = 0.05
+    unit_price: float = 1.0
+
+
+def chosen_by(
+    seen, target: str, logarithmic: bool, candidates: Candidates, limits: Limits, source: str, laws: Mapping
+) -> Proposal:
+    """The candidates that narrow most what was `seen` ahead (`analysis.designs.outlook.Outlook`); target in
+    words; logarithmic: its natural log is what was seen."""
+    from analysis.designs.choice import choose
+
+    costs = costs_of(candidates, limits.unit_price)
+    choice = choose(seen, costs, limits.budget, limits.most)
     widths = np.sqrt(np.array(choice.variances) + seen.floor)
     narrowing = 1 - widths / widths[0] if widths[0] > 0 else np.zeros(len(widths))
     steps, before = [], 0.0
@@ -254,23 +275,22 @@ def proposed(
         if candidates.cells:
             cell = candidates.cells[index]
             steps[-1] |= {"run_id": cell.run_id, "width": cell.config.model.width}
-    total = choice.spent[-1] if choice.spent else 0.0
     floor = float(np.sqrt(seen.floor) / max(widths[0], 1e-300))
     return Proposal(
-        str(target),
+        target,
         LEVEL,
-        float(np.exp(seen.value) if target.logarithmic else seen.value),
-        _interval(seen.value, widths[0], target.logarithmic),
-        _interval(seen.value, widths[-1], target.logarithmic),
+        float(np.exp(seen.value) if logarithmic else seen.value),
+        _interval(seen.value, widths[0], logarithmic),
+        _interval(seen.value, widths[-1], logarithmic),
         float(narrowing[-1]),
         floor,
         float(np.sqrt(seen.between / max(seen.variance() + seen.floor, 1e-300))),
-        total,
+        choice.spent[-1] if choice.spent else 0.0,
         candidates.unit,
         tuple(steps),
-        _stop(choice.chosen, costs, budget, float(narrowing[-1]), floor, least),
-        known.source,
-        {one.law.name: one.weight for one in known.laws},
+        _stop(choice.chosen, costs, limits.budget, float(narrowing[-1]), floor, limits.least),
+        source,
+        dict(laws),
         choice.chosen,
     )
 

@@ -13,7 +13,7 @@ import tyro
 from lab.errors import InputError
 from lab.files import create
 from sweeps.arguments import Json, Places, StudyFile
-from sweeps.plan import next_runs
+from sweeps.plan import next_elbow, next_runs
 from sweeps.plan.next_cells import Candidates, Family, There, chosen_study, family, of_family, of_table
 from sweeps.plan.pricing import Prices
 from sweeps.plan.promised_intervals import BUILT_IN, Expected, of_store, stated
@@ -34,6 +34,8 @@ def next_(argv: list[str]) -> int:
         grid: str = "",
         target: str = "exponent",
         at: str = "",
+        task: str = "",
+        metric: str = "exact_match",
         prior: str = "",
         per: Per = "second",
         watts: float | None = None,
@@ -54,8 +56,10 @@ def next_(argv: list[str]) -> int:
             study: the study whose shapes and data further runs take; of a store, by default its own.
             grid: the grid of that study; by default its first one of text.
             target: what is to be known: exponent (of compute-optimal params), allocation (compute-optimal
-                params), loss, or a number of the law, as alpha.
+                params), loss, a number of the law, as alpha, or the elbow of a --task along params.
             at: where: FLOPs, 10x the largest compute so far, or for loss params,tokens as 1e6,2e7.
+            task: the ability whose elbow it is; its runs are of the study's own budgets.
+            metric: the score that bends: one of right answers.
             prior: what is believed where runs are too few: a store, or published:chinchilla, published:epoch;
                 by default the study's [prior], else the quick start's runs.
             per: what a run costs is counted in: seconds of a device, joule (--watts) or euro (--price).
@@ -84,7 +88,11 @@ def next_(argv: list[str]) -> int:
             if value is not None and not 0 < value < np.inf:
                 raise InputError(f"--{name}: should be a positive number, is {value}")
         asked = Asked(source, study, grid, prior, include_held_out, allow_include)
-        known, candidates, of = asked.seen()
+        if (target == "elbow") != bool(task):
+            raise InputError("--target elbow: is of a --task" if not task else "--task: is of --target elbow")
+        if target == "elbow" and at:
+            raise InputError("--at: an elbow lies where it lies")
+        known, candidates, of = asked.ability(task, metric) if task else asked.seen()
         if out is not None and of is None:
             raise InputError(
                 "--out: a study file needs the shapes and data of a study; name one with --study"
@@ -92,10 +100,16 @@ def next_(argv: list[str]) -> int:
         rate = _unit_price(per, candidates, of, watts, price)
         dearest = max_seconds if max_seconds is not None else _dearest(known, candidates)
         candidates = candidates.where(candidates.alone <= dearest * (1 + 1e-9))
-        found = next_runs.target_of(target, at, known, candidates)
         limit = budget if budget is not None else rate * _budget(known, candidates, of, asked)
-        left = next_runs.untrained(known, candidates)
-        made = next_runs.proposed(known, found, left, limit, cells, least, rate)
+        more: dict = {}
+        if isinstance(known, next_elbow.KnownAbility):
+            left = next_elbow.untrained(known, candidates)
+            limits = next_runs.Limits(limit, cells, least, rate)
+            made, more = next_elbow.proposed(known, task, left, limits)
+        else:
+            found = next_runs.target_of(target, at, known, candidates)
+            left = next_runs.untrained(known, candidates)
+            made = next_runs.proposed(known, found, left, limit, cells, least, rate)
         if out is not None and made.steps:
             text = study_text(of, left, made, _name(asked, of))
             try:
@@ -104,9 +118,13 @@ def next_(argv: list[str]) -> int:
                 raise InputError(f"{out}: is there already; name another file") from None
         unit = candidates.unit if per == "second" else per
         if as_json:
-            print(json.dumps(made.to_dict() | {"unit": unit, "budget": limit, "out": out and str(out)}))
+            print(
+                json.dumps(made.to_dict() | more | {"unit": unit, "budget": limit, "out": out and str(out)})
+            )
         else:
             print(as_text(made, unit, limit))
+            if more:
+                print(_of_items(more))
             if out is not None and made.steps:
                 print(f"\n{out} written: lab plan {out}, then lab run {out} --out STORE")
         return 0
@@ -164,14 +182,32 @@ class Asked:
             return known, of_family(of, self.there), of
         return known, of_table(known.params, known.tokens, _rate(runs)), None
 
-    def family(self, path: Path) -> Family:
+    def ability(self, task: str, metric: str) -> tuple[next_elbow.KnownAbility, Candidates, Family | None]:
+        """As :meth:`seen`, of an ability."""
+        from analysis.tables.table import read
+
+        if self.is_study:
+            raise InputError(f"{self.source}: nothing is trained yet; an elbow is one of runs")
+        runs = read(self.source)
+        known = next_elbow.of_scores(runs, task, metric)
+        path = self.study_of(runs)
+        if path is None:
+            return known, next_elbow.of_sizes(known), None
+        of = self.family(path, task)
+        candidates = of_family(of, self.there)
+        if np.isfinite(known.tokens):  # of the budget that the scores are of
+            nearest = np.abs(np.log(candidates.tokens / known.tokens))
+            candidates = candidates.where(nearest <= nearest.min() + 1e-9)
+        return known, candidates, of
+
+    def family(self, path: Path, task: str = "") -> Family:
         from lab.machine import devices
         from lab.verbs.common import load_data
         from sweeps.study import loader
 
         devices.check_environment()
         devices.check_platform()
-        return family(loader.resolved(path, (), self.allowed), str(path), load_data, self.grid)
+        return family(loader.resolved(path, (), self.allowed), str(path), load_data, self.grid, task)
 
     def study_of(self, runs) -> Path | None:
         """The study file: the one named, or of a store that of its largest grid."""
@@ -242,30 +278,51 @@ def _unit_price(
     return watts if watts is not None else drawn(of.plan)[1]
 
 
-def _have(known: next_runs.Known, candidates: Candidates) -> np.ndarray:
+def _have(known: next_runs.Known | next_elbow.KnownAbility, candidates: Candidates) -> np.ndarray:
     """What each run at hand would cost, by the candidate nearest to it."""
-    cost = candidates.alone
-    spent = 6 * candidates.params * candidates.tokens
+    tokens = np.broadcast_to(known.tokens, known.params.shape)
     rates = []
-    for n, d in zip(known.params, known.tokens, strict=True):
-        away = np.abs(np.log(candidates.params / n)) + np.abs(np.log(candidates.tokens / d))
+    for n, d in zip(known.params, tokens, strict=True):
+        away = np.abs(np.log(candidates.params / n))
+        if np.isfinite(d):
+            away = away + np.abs(np.log(candidates.tokens / d))
         nearest = int(np.argmin(away))
-        rates.append(cost[nearest] / spent[nearest] * 6 * n * d)
+        ratio = n / candidates.params[nearest]
+        ratio *= d / candidates.tokens[nearest] if np.isfinite(d) else 1.0
+        rates.append(candidates.alone[nearest] * ratio)
     return np.array(rates)
 
 
-def _dearest(known: next_runs.Known, candidates: Candidates) -> float:
-    if not len(known):
+def _dearest(known: next_runs.Known | next_elbow.KnownAbility, candidates: Candidates) -> float:
+    if not len(known.params):
         return float("inf")
     return _DEARER * float(_have(known, candidates).max())
 
 
-def _budget(known: next_runs.Known, candidates: Candidates, of: Family | None, asked: Asked) -> float:
+def _budget(
+    known: next_runs.Known | next_elbow.KnownAbility,
+    candidates: Candidates,
+    of: Family | None,
+    asked: Asked,
+) -> float:
     """In the candidates' own unit."""
-    if len(known):
+    if len(known.params):
         return max(_SHARE * float(_have(known, candidates).sum()), float(candidates.alone.min()))
     shares = Prices(of.plan, asked.there.seen).shares
     return sum(shares[cell.run_id] for cell in of.cells)
+
+
+def _of_items(more: dict) -> str:
+    said = (
+        f"{more['items']:.0f} items a run: {more['part_of_items']:.0%} of the variance of a run at the elbow "
+        "is theirs, the rest that of seeds"
+    )
+    if "times_items" in more:
+        said += (
+            f"; the same runs with {more['times_items']:.0f} times the items would take "
+            f"{more['narrowing_with_more_items']:.0%} off"
+        )
+    return said
 
 
 def _name(asked: Asked, of: Family) -> str:

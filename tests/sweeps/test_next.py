@@ -5,6 +5,7 @@ import tomllib
 from unittest import mock
 
 import numpy as np
+import pandas
 import pytest
 
 from lab.data import load
@@ -110,6 +111,57 @@ def test_nothing_but_a_prior_makes_a_first_design(here, place, tmp_path):
     assert here("plan", out, "--probe", "never").returncode == 0
 
 
+ABILITIES = """
+name = "lifts"
+batch = 8
+model = { layers = 1 }
+optimizer = { warmup_tokens = 2_000 }
+data = { source = "abilities", eval_items = 20, tasks = { copy = 1 } }
+
+[[grids]]
+name = "abilities"
+tokens = [20_000]
+seeds = [0, 1, 2]
+sizes = [
+  { width = 8, heads = 1, learning_rate = 0.02 }, { width = 12, heads = 1, learning_rate = 0.02 },
+  { width = 16, heads = 2, learning_rate = 0.01 }, { width = 24, heads = 3, learning_rate = 0.01 },
+  { width = 32, heads = 4, learning_rate = 0.005 }, { width = 48, heads = 6, learning_rate = 0.005 },
+  { width = 64, heads = 8, learning_rate = 0.0025 }, { width = 96, heads = 12, learning_rate = 0.0025 },
+]
+"""
+
+
+def test_the_elbow_of_an_ability_asks_for_sizes_about_it(here, tmp_path):
+    """A planted kink between widths 24 and 32: of the study's shapes, with and without a study."""
+    from benchmarks import planted as tables
+
+    (tmp_path / "lifts.toml").write_text(ABILITIES)
+    plan = planned.make(loader.load(tmp_path / "lifts.toml"), load)
+    sizes = sorted({next_runs.params_of(cell) for cell in plan.cells})
+    design = tables.Plan(tuple(map(float, sizes)), seeds=3, items=1000, seed_sd=0.1)
+    place = float(np.log10(sizes[3] / sizes[0])) + 0.1
+    rows = tables.hinge(design, np.random.default_rng(0), elbow=place, after=4.0)
+    scores = tmp_path / "scores.csv"
+    pandas.DataFrame([{**row, "task": "copy", "tokens": 20_000} for row in rows]).to_csv(scores, index=False)
+    args = ("--target", "elbow", "--task", "copy", "--cells", 6)
+    out = tmp_path / "next.toml"
+    made = asked(here, scores, *args, "--study", tmp_path / "lifts.toml", "--out", out)
+    low, high = made["now"]
+    assert low < sizes[0] * 10**place < high
+    assert made["narrowing"] > 0.05
+    assert 0 < made["part_of_items"] < 1
+    assert made["narrowing_with_more_items"] > made["narrowing"]
+    chosen = planned.make(loader.load(out), load).cells
+    assert {cell.run_id for cell in chosen} == {one["run_id"] for one in made["steps"]}
+    assert {cell.config.tokens for cell in chosen} == {20_000}
+    # neither a run that is there, nor one that tells nothing of it
+    assert not {cell.run_id for cell in chosen} & {cell.run_id for cell in plan.cells}
+    said = here("next", scores, *args, "--budget", 1e12)
+    assert said.returncode == 0, said.stderr
+    assert "the elbow of copy" in said.stdout
+    assert "of the variance of a run at the elbow" in said.stdout
+
+
 def test_a_gain_below_the_stated_share_says_stop(here, place):
     made = asked(here, place / "runs.csv", "--least", 0.99)
     assert "less than 99%" in made["stop"]
@@ -146,7 +198,10 @@ def test_runs_of_a_store_are_priced_by_what_its_steps_took(here, tmp_path, monke
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--target", "elbow"], "no law in play has it; there are exponent, allocation, loss, A, "),
+        (["--target", "slope"], "no law in play has it; there are exponent, allocation, loss, A, "),
+        (["--target", "elbow"], "--target elbow: is of a --task"),
+        (["--target", "elbow", "--task", "copy"], "has no ability scores"),
+        (["--task", "copy"], "--task: is of --target elbow"),
         (["--target", "loss", "--at", "1e4,many"], "'many' is no positive number"),
         (["--out", "x.toml"], "name one with --study"),
         (["--per", "euro"], "no device_seconds"),
