@@ -11,7 +11,7 @@ import numpy as np
 
 from lab.errors import InputError
 from sweeps.plan.next_cells import Candidates
-from sweeps.plan.promised_intervals import Expected, of_fit
+from sweeps.plan.promised_intervals import BUILT_IN, Expected, of_fit
 from sweeps.plan.scatter import Scatter, numbered
 
 LEVEL = 0.95
@@ -24,7 +24,8 @@ _SAME = 0.01  # params and tokens that differ by less are of one run: a budget i
 class Known:
     """The laws in play (`analysis.designs.outlook.InPlay`), the scatter of runs about them, and the runs that
     inform them: params, tokens, seeds, log_loss (n,). trained: (params, tokens, seed) of all that are there,
-    ids by which they are known; source: where law and scatter come from."""
+    ids by which they are known; source: where law and scatter come from; contradicts: in words, where the
+    runs' law lies outside of what was expected of it."""
 
     laws: tuple
     scatter: Scatter
@@ -35,6 +36,7 @@ class Known:
     trained: np.ndarray
     ids: frozenset[str]
     source: str
+    contradicts: str = ""
 
     def __len__(self) -> int:
         return len(self.params)
@@ -54,6 +56,7 @@ def of_runs(runs, expected: Expected, include_held_out: bool = False) -> Known:
 
     every = sample(runs, ("params", "tokens"))
     rows = every.without_held_out(not include_held_out)
+    prior, contradicts = expected, ""
     try:
         found, ranked = lead(rows, runs, Settings(objective("huber", None, "log", None), bootstrap=0))
         laws = tuple(
@@ -61,6 +64,8 @@ def of_runs(runs, expected: Expected, include_held_out: bool = False) -> Known:
             for (law, values), weight in zip(ranked.blend.laws, ranked.blend.weights, strict=True)
         )
         expected = of_fit(found, f"{found.points} finished runs")
+        if prior is not BUILT_IN:  # which nobody asked for
+            contradicts = contradiction(laws, expected, prior)
     except Unusable as error:
         laws = of_prior(expected).laws
         source = f"{expected.source}, for the {len(rows)} runs determine no law: {error.problems[0]}"
@@ -76,6 +81,42 @@ def of_runs(runs, expected: Expected, include_held_out: bool = False) -> Known:
         np.stack([every.inputs["params"], every.inputs["tokens"], _seeds(runs, every)]),
         ended(runs),
         expected.source,
+        contradicts,
+    )
+
+
+def contradiction(laws, by_runs: Expected, prior: Expected) -> str:
+    """In words, where runs and prior part by more than both leave open; else empty.
+
+    Compared is the exponent of compute-optimal params, which other text, tokens and ways of counting change
+    least. A prior without runs of its own is taken at its word.
+    """
+    from analysis.designs.outlook import Cells, InPlay, outlook
+    from analysis.designs.targets import Target
+    from analysis.laws.named import find
+
+    n, d, _ = by_runs.runs
+    target = Target("exponent", flops=float((6 * n * d).max()))
+    none = Cells(np.zeros(0), np.zeros(0), np.zeros(0, int))
+
+    def said(laws, of: Expected) -> tuple[float, float]:
+        if of.runs is None:
+            return float(target.value(laws[0].law, laws[0].params)), 0.0
+        seen = outlook(laws, target, Cells(*of.runs), none, of.scatter)
+        return seen.value, _SIGMAS * float(np.sqrt(seen.variance()))
+
+    def words(value: float, half: float) -> str:
+        return f"{value:.2f}" + (f" [{value - half:.2f}, {value + half:.2f}]" if half else "")
+
+    believed = find(prior.law)
+    if not target.suits(believed) or not any(target.suits(one.law) for one in laws):
+        return ""
+    mine, theirs = said(laws, by_runs), said([InPlay(believed, dict(prior.params))], prior)
+    if not np.hypot(mine[1], theirs[1]) < abs(mine[0] - theirs[0]):
+        return ""
+    return (
+        f"the runs contradict what was expected by {prior.source}: the exponent of compute-optimal params is "
+        f"{words(*mine)} by the runs, {words(*theirs)} by that; the runs are believed"
     )
 
 

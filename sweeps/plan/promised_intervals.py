@@ -22,12 +22,16 @@ _MOST_POINTS = 300  # more are thinned, and count for those they stand for
 
 @dataclass(frozen=True)
 class Expected:
-    """The law that a design is judged by, and the scatter about it; ``source`` says where both come from."""
+    """The law that a design is judged by, and the scatter about it; ``source`` says where both come from.
+
+    ``runs``: params, tokens and trunk number (n,) of those it was fitted to, where it was.
+    """
 
     law: str
     params: Mapping[str, float]
     scatter: Scatter
     source: str
+    runs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     def loss(self, params, tokens):
         from analysis.laws.named import find
@@ -224,7 +228,8 @@ def of_fit(law, source: str) -> Expected:
     seen = measured(law.data["residual"], n, d, law.rows.clusters)
     if not law.certificate.bound_hits:  # a law that lost a term is no truth to simulate
         seen = _freed(law.law, law.params, n, d, law.rows.clusters, seen)
-    return Expected(law.law.name, law.params, seen, source)
+    _, trunks = np.unique(law.rows.clusters, return_inverse=True)
+    return Expected(law.law.name, law.params, seen, source, (n, d, trunks))
 
 
 def _freed(law, params, n, d, trunks, seen: Scatter, rounds: int = 3) -> Scatter:

@@ -139,6 +139,8 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
         why = (
             f"{made.target} is {made.value:.4g} [{low:.4g}, {high:.4g}]; these take {made.narrowing:.0%} off"
         )
+        if known.contradicts:
+            why += f"; {known.contradicts}"
     chosen = [open_cells.cells[index] for index in indices]
     study = chosen_study(of, f"{name}-round{number}", chosen)
     # A later round may ask for a longer budget of a size: its trunk is then only extended.

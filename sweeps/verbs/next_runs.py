@@ -110,6 +110,7 @@ def next_(argv: list[str]) -> int:
             found = next_runs.target_of(target, at, known, candidates)
             left = next_runs.untrained(known, candidates)
             made = next_runs.proposed(known, found, left, limit, cells, least, rate)
+            more = {"contradicts": known.contradicts}
         if out is not None and made.steps:
             text = study_text(of, left, made, _name(asked, of))
             try:
@@ -123,8 +124,8 @@ def next_(argv: list[str]) -> int:
             )
         else:
             print(as_text(made, unit, limit))
-            if more:
-                print(_of_items(more))
+            if said := more.get("contradicts") or ("items" in more and _of_items(more)):
+                print(said)
             if out is not None and made.steps:
                 print(f"\n{out} written: lab plan {out}, then lab run {out} --out STORE")
         return 0

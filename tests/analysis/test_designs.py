@@ -178,8 +178,9 @@ def test_the_scatter_of_draws_is_the_covariance():
 
 
 def test_what_is_chosen_misses_less_than_a_grid_of_the_same_compute():
-    """200 fits of each design by the true law: the loss at ten times the dearest cell is missed by clearly
-    less, and what was promised is the spread that comes. Where laws part there is more to gain than here."""
+    """200 fits of each design by the true law: the loss at ten times the dearest cell is missed by less, by
+    three standard errors, and what was promised is the spread that comes. Where laws part there is more to
+    gain than here."""
     from analysis.solve.estimator import minimise
     from analysis.solve.objectives import Rho
     from benchmarks.next_runs import BUDGET, CAP, SIZES, TARGET, TOKENS
@@ -206,5 +207,8 @@ def test_what_is_chosen_misses_less_than_a_grid_of_the_same_compute():
         errors = TARGET.value(LAW, LAW.to_public(theta, centre)) - TARGET.value(LAW, TRUE)
         missed[name] = float(np.sqrt(np.mean(errors**2)))
         promised[name] = float(np.sqrt(look.variance(these.tolist())))
-    assert missed["chosen"] < 0.85 * missed["grid"], missed
+    # A root mean square over n draws has a standard error of 1 / sqrt(2 n) of itself, so a ratio of two of
+    # them one of 1 / sqrt(n).
+    ratio = missed["chosen"] / missed["grid"]
+    assert ratio * (1 + 3 / np.sqrt(200)) < 1, missed
     assert promised["chosen"] == pytest.approx(missed["chosen"], rel=0.4), (promised, missed)

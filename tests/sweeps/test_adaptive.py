@@ -150,7 +150,7 @@ def test_a_round_is_chosen_by_a_fit_of_what_was_trained(place):
         return engine(plan, text)
 
     with pytest.raises(Killed):
-        go(place, store, first)
+        go(place, store, first, replace(AIM, budget=240.0))
     choice = rounds(store)[1]["choice"]
     assert choice["source"] == f"{len(engine.trained)} finished runs"
     low, high = choice["now"]
@@ -178,7 +178,7 @@ def test_a_law_without_a_compute_optimum_gives_way_to_the_one_expected(place, mo
 
 def test_runs_that_all_diverged_are_not_chosen_again(place):
     store = opened(place / "store")
-    engine = go(place, store, Engine(store, status="diverged"), replace(AIM, budget=4.0))
+    engine = go(place, store, Engine(store, status="diverged"), replace(AIM, budget=12.0))
     assert engine.trained
     kept = rounds(store)
     assert "no cell fits" in kept[-1]["why"]

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from lab.data import load
 from sweeps.plan import cells as planned
 from sweeps.plan import next_cells, next_runs
+from sweeps.plan.scatter import Scatter
 from sweeps.store.remote import opened
 from sweeps.study import loader
-from tests.sweeps.planted_runs import STUDY, Engine, few_candidates, of_runs
+from tests.sweeps.planted_runs import LAW, STUDY, Engine, few_candidates, of_runs
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,24 @@ def test_nothing_but_a_prior_makes_a_first_design(here, place, tmp_path):
     assert "published:chinchilla" in made["source"]
     assert len({one["width"] for one in made["steps"]}) >= 2
     assert here("plan", out, "--probe", "never").returncode == 0
+
+
+def test_runs_that_contradict_the_prior_say_so(place):
+    """The exponent by the runs, and by priors: one that agrees, one that does not, one that knows little."""
+    from analysis.designs.outlook import InPlay
+    from analysis.laws.named import find
+
+    n, d = (one.ravel() for one in np.meshgrid(np.geomspace(1e4, 1e6, 5), np.geomspace(1e5, 1e7, 4)))
+    mine = replace(LAW, runs=(n, d, np.arange(len(n))))
+    laws = [InPlay(find("chinchilla"), LAW.params)]
+    assert next_runs.contradiction(laws, mine, mine) == ""
+    other = replace(LAW, params={**LAW.params, "alpha": 0.3, "beta": 0.9}, source="another text", runs=None)
+    said = next_runs.contradiction(laws, mine, other)
+    assert said.startswith("the runs contradict what was expected by another text")
+    assert "0.50 [" in said
+    assert "0.75 by that" in said
+    few = replace(other, runs=(n[:6], d[:6], np.arange(6)), scatter=Scatter(run=0.3))
+    assert next_runs.contradiction(laws, mine, few) == ""
 
 
 ABILITIES = """
