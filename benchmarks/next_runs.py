@@ -30,12 +30,12 @@ from sweeps.plan.scatter import Scatter, numbered
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "next"
 DESIGNS = ("next", "grid", "isoflop", "random", "ladder")
-FEWER = ("next", "grid")  # of all tables but the first of each truth
+WHOLE = (("chinchilla", 0), ("joint", 0))  # tables of which all is told; of others what coverage needs
 # Cells of the planted world: sizes by budgets, none of more compute than CAP; the target is beyond all.
 SIZES, TOKENS, CAP = np.geomspace(1e7, 1e9, 13), np.geomspace(2e8, 6e10, 13), 6e18
 TARGET = Target("loss", params=3.2e8, tokens=3.2e10)  # 6e19 FLOPs
 PARTS = (0.5, 1.0)  # of the budget at which designs are judged
-ROUNDS, MOST = 4, 8  # of a design that is chosen: after the first grid, and cells in each at most
+ROUNDS, MOST = 4, 32  # of a design that is chosen: after the first grid, and cells in all of them at most
 BUDGET = 6 * CAP
 START = 0.06  # of the budget: the first grid of a design that is chosen
 SIGMAS = 1.959963984540054
@@ -46,6 +46,7 @@ PRIOR = Expected(
     Scatter(run=OWN),
     "published",
 )
+FEWER = {"designs": ("next", "grid"), "parts": (1.0,), "rounds": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,12 +204,19 @@ def chosen(world: World, expected: Expected, rounds: int = ROUNDS) -> list[tuple
         left = untrained(known, every)
         limit = world.budget * number / rounds - float(world.cost[spent].sum())
         if len(left) and limit >= left.own.min():
-            made = proposed(known, world.target, left, limit, MOST)
+            made = proposed(known, world.target, left, limit, MOST // rounds)
             spent += [places[left.params[i], left.tokens[i], left.seeds[i]] for i in made.indices]
     return [*found, (spent, of_runs(world.runs(spent), expected))]
 
 
-def one(world: World, seed: int, designs=DESIGNS, expected: Expected = PRIOR) -> list[dict]:
+def one(
+    world: World,
+    seed: int,
+    designs=DESIGNS,
+    expected: Expected = PRIOR,
+    parts: tuple[float, ...] = PARTS,
+    rounds: int = ROUNDS,
+) -> list[dict]:
     """Rows of one table: design, part (of the budget that it might spend), compute (that it spent, in
     budgets), cells, and what is `judged`."""
     rng = np.random.default_rng(seed)
@@ -220,10 +228,10 @@ def one(world: World, seed: int, designs=DESIGNS, expected: Expected = PRIOR) ->
 
     for design in designs:
         if design == "next":
-            for number, (spent, known) in enumerate(chosen(world, expected)):
-                row("next", number / ROUNDS if number else START, spent, known)
+            for number, (spent, known) in enumerate(chosen(world, expected, rounds)):
+                row("next", number / rounds if number else START, spent, known)
             continue
-        for part in PARTS:
+        for part in parts:
             these = STATIC[design](world, part * world.budget, rng)
             try:
                 row(design, part, these, of_runs(world.runs(these), expected))
@@ -240,9 +248,9 @@ def planted_rows(tables: int, folder: Path, say: Callable[[str], None]) -> None:
     there = {(row["truth"], row["seed"]) for row in rows}
     for seed, truth in product(range(tables), TRUTHS):
         if (truth, seed) not in there:
-            designs = FEWER if seed else DESIGNS
+            fewer = {} if (truth, seed) in WHOLE else FEWER
             rows += [
-                {"truth": truth, "seed": seed, **row} for row in one(planted(truth, seed), seed, designs)
+                {"truth": truth, "seed": seed, **row} for row in one(planted(truth, seed), seed, **fewer)
             ]
             _write(rows, path)
             say(f"{truth} {seed}")
