@@ -24,9 +24,9 @@ from sweeps.plan.scatter import Scatter, numbered
 
 LAW = find("chinchilla")
 TRUE = {"E": 1.82, "A": 482.0, "alpha": 0.348, "B": 2085.0, "beta": 0.366}
-FACTORS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.5)
+FACTORS = (0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.5)
 OFF = {"alpha": ("alpha",), "beta": ("beta",), "both": ("alpha", "beta")}
-SHARES = np.geomspace(0.1, 4.0, 11)  # of the grid's compute
+SHARES = np.geomspace(0.15, 3.0, 6)  # of the grid's compute
 MOST = 60  # cells of a design
 
 

@@ -60,8 +60,8 @@ FLOORS = {
         ("fits",),
         ("isoflops", "allocations", "rates"),
         ("audits", "universes"),
-        ("designs",),
         ("downstreams", "thresholds", "resources"),
+        ("designs",),
         ("plots",),
         ("report", "replicate"),
         ("verbs",),
@@ -73,7 +73,16 @@ FLOORS = {
 # findings to what was planted, fit penalties of compression, show a report of a study that runs, quote a
 # law in a model's card; the Python API hands out its tables.
 ASKS_ANALYSIS = {
-    *("promised_intervals", "next_runs", "imports", "doubts", "findings", "compression", "report"),
+    *(
+        "promised_intervals",
+        "next_runs",
+        "next_elbow",
+        "imports",
+        "doubts",
+        "findings",
+        "compression",
+        "report",
+    ),
     *("api", "python_api", "models", "adaptive"),
 }
 
