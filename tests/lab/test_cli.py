@@ -88,10 +88,7 @@ def test_errors_are_json_where_results_are(tmp_path, capsys):
 
 def test_quiet_leaves_errors_and_nothing_else_on_stderr(tmp_path):
     table = tmp_path / "t.csv"
-    rows = [
-        f"{n},{d},{1.7 + 400 / n**0.34 + 410 / d**0.28}" for n in (1e6, 3e6, 1e7) for d in (1e8, 1e9, 3e9)
-    ]
-    table.write_text("\n".join(["N,D,loss", *rows]))
+    table.write_text("N,D,loss\n1e6,1e8,4.1\n3e6,1e8,3.8\n1e7,1e8,3.6\n")  # too few for a law: a short report
     loud = lab("report", str(table))
     quiet = lab("report", str(table), "--quiet")
     assert "drawing" in loud.stderr

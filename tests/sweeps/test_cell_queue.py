@@ -176,9 +176,9 @@ def sweep(widths: int, seeds: int, root: Path, most: int | None = None) -> dict:
 
 
 def test_looking_costs_the_same_for_a_large_study(tmp_path):
-    small, large = (sweep(2, seeds, tmp_path / str(seeds)) for seeds in (10, 100))
-    assert small["claims"] == 60
-    assert large["claims"] == 600
+    small, large = (sweep(2, seeds, tmp_path / str(seeds)) for seeds in (5, 40))
+    assert small["claims"] == 30
+    assert large["claims"] == 240
     assert large["looks_per_node_and_worker"] < 4
     assert large["looks_per_node_and_worker"] == pytest.approx(small["looks_per_node_and_worker"], rel=0.2)
     assert large["most_looks_at_one"] <= small["most_looks_at_one"] + 2

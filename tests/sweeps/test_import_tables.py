@@ -171,7 +171,7 @@ def test_shapes_that_eyes_found(tmp_path, import_):
         ("isoflop",),
         ("allocate", "--flops", "1e20"),
         ("forecast", "--params", "2e9", "--tokens", "1e11"),
-        ("audit",),
+        ("audit", "--laws", "chinchilla"),
         ("downstream", "--score", "score"),
     ],
     ids=lambda arguments: " ".join(arguments),

@@ -217,18 +217,18 @@ def test_a_damaged_study_or_no_store_is_one_line(tmp_path, study_file, made):
     assert status.Look(tmp_path).collect()["studies"][0]["cells"] == 12
 
 
-def test_five_thousand_folders_are_one_table_and_none_is_read_twice(tmp_path):
+def test_two_thousand_folders_are_one_table_and_none_is_read_twice(tmp_path):
     spec = importlib.util.spec_from_file_location("crowd", Path(__file__).with_name("crowd.py"))
     crowd = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(crowd)
-    crowd.fill(tmp_path / "s", 5_000, studies=3)
+    crowd.fill(tmp_path / "s", 2_000, studies=3)
     columns, _, notes = read_store(tmp_path / "s")
-    assert len(set(columns["run_id"])) == len(columns["run_id"]) == 5_000
-    assert Counter(columns["status"]) == {"ok": 4_500, "unfinished": 500}
+    assert len(set(columns["run_id"])) == len(columns["run_id"]) == 2_000
+    assert Counter(columns["status"]) == {"ok": 1_800, "unfinished": 200}
     assert notes == []
     shutil.rmtree(tmp_path / "s" / "runs" / f"{7:012x}")
     again, _, _ = read_store(tmp_path / "s")
-    assert Counter(again["status"]) == {"ok": 4_499, "unfinished": 501}, "the folders are the truth"
+    assert Counter(again["status"]) == {"ok": 1_799, "unfinished": 201}, "the folders are the truth"
 
 
 SMALL = {
