@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.errors import InputError
+from analysis.fits.held import Held, bent
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import Interval
 from analysis.intervals.resample import inflated
@@ -21,7 +22,6 @@ from analysis.solve.scale import CORNER, few_factor, noise_of, spanned, tangent
 # Weight of the row that holds a quantity near its place, over the curvature of the others along it. A stiffer
 # one takes hundreds of steps along a bent surface.
 HOLD = 100.0
-STEP = 1e-4
 # How often an end is looked for further out, each time up to FURTHER times as far, and how often between.
 OUTWARD, FURTHER = 14, 3.0
 BETWEEN = 20
@@ -30,64 +30,6 @@ NEAR_ENOUGH = 5e-3
 # What may be left of the objective at a point of the profile: a hundred-thousandth of what is allowed to
 # rise.
 ROUGHLY = {"tolerance": 1e-7, "steps": 100}
-
-
-@dataclass(frozen=True, eq=False)
-class Held(Law):
-    """A law with more rows, whose `log loss` are quantities of the parameters, (B, P) -> (B, K): weights on
-    them hold them."""
-
-    base: Law
-    quantities: Callable[[np.ndarray], np.ndarray]
-    count: int
-
-    @property
-    def parameters(self):
-        return self.base.parameters
-
-    @property
-    def bounds(self):
-        return self.base.bounds
-
-    def prepare(self, x: np.ndarray):
-        inner = self.base.prepare(x[:, : -self.count])
-        return lambda theta: HeldEvaluation(inner(theta), *bent(self.quantities, theta))
-
-    def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.column_stack([self.base.log_loss(theta, x[:, : -self.count]), self.quantities(theta)])
-
-
-class HeldEvaluation:
-    """value (B, n + K), jacobian (B, P, n + K)."""
-
-    def __init__(self, inner, value: np.ndarray, slope: np.ndarray, bend: np.ndarray):
-        self.inner, self.slope, self.bend = inner, slope, bend
-        self.value = np.column_stack([inner.value, value])
-        self.jacobian = np.concatenate([inner.jacobian, slope], axis=2)
-
-    def hessian(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-        count = self.slope.shape[2]
-        rows = self.inner.hessian(outer[:, :-count], inner[:, :-count])
-        own = np.einsum("bk,bpqk->bpq", inner[:, -count:], self.bend)
-        return rows + own + np.einsum("bk,bpk,bqk->bpq", outer[:, -count:], self.slope, self.slope)
-
-
-def bent(quantities, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(values (B, K), gradients (B, P, K), Hessians (B, P, P, K)) by central differences, in one call."""
-    count, width = theta.shape
-    one = STEP * np.eye(width)
-    first, second = np.triu_indices(width, 1)
-    both = one[first] + one[second]
-    moves = np.concatenate([np.zeros((1, width)), one, -one, both, -both])
-    found = quantities((theta[:, None] + moves).reshape(-1, width)).reshape(count, len(moves), -1)
-    here, rest = found[:, :1], found[:, 1:]
-    up, down = rest[:, :width], rest[:, width : 2 * width]
-    diagonal = up + down - 2 * here
-    pairs = rest[:, 2 * width :].reshape(count, 2, len(first), -1).sum(axis=1) - 2 * here
-    bend = np.empty((count, width, width, found.shape[2]))
-    bend[:, np.arange(width), np.arange(width)] = diagonal
-    bend[:, first, second] = bend[:, second, first] = 0.5 * (pairs - diagonal[:, first] - diagonal[:, second])
-    return here[:, 0], (up - down) / (2 * STEP), bend / STEP**2
 
 
 def profile_interval(

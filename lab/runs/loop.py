@@ -9,8 +9,7 @@ The data need no state of their own: a batch is a function of the step.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Literal
 
 import jax
@@ -25,6 +24,7 @@ from lab.model import memory
 from lab.runs import checkpoint, divergence, live, resume, rows, spent, trackers
 from lab.runs.checkpoint import Checkpoints
 from lab.runs.folder import DIVERGED, ITEMS
+from lab.runs.hooks import Hooks, Interrupted, Lost, Progress
 from lab.runs.job import SCHEMA, Job
 from lab.runs.window import Window, is_full, last_loss
 from lab.training import optimizer, pack_timing, train
@@ -32,44 +32,6 @@ from lab.training.pack import STEPS_PER_CALL, Mode, Pack
 
 _PLAIN = Execution()
 _SAVING_SHARE = 20  # training lasts this many times longer than the save before it: a large state costs 5 %
-
-
-class Interrupted(Exception):
-    """Training was asked to stop; everything up to here is in a checkpoint."""
-
-
-class Lost(Exception):
-    """The run belongs to another process by now; nothing more may be written here."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One message to whoever watches. ``phase``: compile, train, evaluate."""
-
-    phase: str
-    step: int
-    steps: int
-    loss_nats: float | None = None
-    tokens_per_s: float | None = None
-    seconds_left: float | None = None
-    share_of_peak: float | None = None  # of the devices, where their peak is published
-
-
-@dataclass
-class Hooks:
-    """How the outside sees and steers a run. Called between chunks of steps.
-
-    ``check`` is called before each write into a run folder, and raises :class:`Lost` where the run was taken
-    over: a process that slept must not write beside the one that replaced it.
-    """
-
-    progress: Callable[[Progress], None] = lambda progress: None
-    warn: Callable[[str], None] = lambda text: None
-    should_stop: Callable[[], bool] = lambda: False
-    check: Callable[[], None] = lambda: None
-    checkpoint_seconds: float = 30.0
-    provenance: dict = field(default_factory=dict)
-    track: live.Open = lambda job: None
 
 
 def run(

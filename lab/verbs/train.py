@@ -229,7 +229,7 @@ def _claimed(place, primary: bool) -> Iterator[Callable[[], None]]:
     """
     from lab.machine import distributed
     from lab.runs import claims
-    from lab.runs.loop import Lost
+    from lab.runs.hooks import Lost
 
     claim = place.claim() if primary else None
     if not distributed.from_primary(int(claim is not None)):

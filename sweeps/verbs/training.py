@@ -279,7 +279,7 @@ def _work(
             raise InputError(f"{url}: no such study")
     made = plan_of(study)
 
-    from lab.runs.loop import Interrupted
+    from lab.runs.hooks import Interrupted
     from sweeps.work import multihost
     from sweeps.work.worker import Event, Worker
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
 from lab.machine import distributed
-from lab.runs.loop import Hooks, run
+from lab.runs.hooks import Hooks
+from lab.runs.loop import run
 from lab.runs.spectator import folder_of_process
 from sweeps.plan.cells import Plan
 from sweeps.store.store import Node, Store

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from lab.errors import InputError
 from lab.machine import speed
 from lab.runs import claims
+from lab.runs.hooks import Hooks, Interrupted, Lost, Progress
 from lab.runs.live import Open
-from lab.runs.loop import Hooks, Interrupted, Lost, Progress, run
+from lab.runs.loop import run
 from lab.runs.resume import DamagedTrunk, mend_trunk
 from lab.runs.rows import commit_diverged
 from sweeps.plan.cells import Plan
@@ -60,7 +61,7 @@ class Worker:
     Args:
         tell: receives every :class:`Event`.
         should_stop: asked between calls; when true, the run is checkpointed, its claim released, and
-            :class:`lab.runs.loop.Interrupted` raised.
+            :class:`lab.runs.hooks.Interrupted` raised.
         part: train this share of the study only.
         crew: the other processes of each run.
         track: opens what the records of a run go to while it trains.
