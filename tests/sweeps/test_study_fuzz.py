@@ -17,7 +17,7 @@ from lab.__main__ import main
 from sweeps.study import overrides
 from sweeps.verbs import planning
 
-SEEDS = 300
+SEEDS = 150
 VALUES = [
     None,
     -1,
@@ -112,10 +112,10 @@ def run(count: int, folder: Path) -> Counter:
     return counts
 
 
-def test_three_hundred_mutated_study_files_each_name_a_key(tmp_path):
+def test_mutated_study_files_each_name_a_key(tmp_path):
     counts = run(SEEDS, tmp_path)
     print(f"{SEEDS} mutated files: {counts['refused']} refused with {counts['lines']} lines")
-    assert counts["refused"] > 200
+    assert counts["refused"] > 100
 
 
 if __name__ == "__main__":

@@ -184,17 +184,20 @@ def test_profile_intervals_agree_with_theory_and_refuse():
 
 
 @pytest.mark.slow
-def test_a_million_rows():
+@pytest.mark.parametrize("rows", [160_000, pytest.param(1_000_000, marks=pytest.mark.weekly)])
+def test_many_rows(rows):
+    """The bounds are those of a million rows, wider for fewer as standard errors are."""
     rng = np.random.default_rng(0)
+    wider = np.sqrt(1_000_000 / rows)
     truth = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.366}
-    table = {"params": 10 ** rng.uniform(7, 9.5, 10**6), "tokens": 10 ** rng.uniform(8.3, 10.8, 10**6)}
-    table["loss"] = LAW.loss(truth, table) * np.exp(0.01 * rng.standard_normal(10**6))
+    table = {"params": 10 ** rng.uniform(7, 9.5, rows), "tokens": 10 ** rng.uniform(8.3, 10.8, rows)}
+    table["loss"] = LAW.loss(truth, table) * np.exp(0.01 * rng.standard_normal(rows))
     fit = sl.fit(table, bootstrap=200)
     assert fit.certificate.converged
-    assert fit.params["alpha"] == pytest.approx(0.35, abs=2e-3)
+    assert fit.params["alpha"] == pytest.approx(0.35, abs=2e-3 * wider)
     low, high = fit.intervals["alpha"]
     assert low < 0.35 < high
-    assert high - low < 0.005
+    assert high - low < 0.005 * wider
 
 
 if __name__ == "__main__":

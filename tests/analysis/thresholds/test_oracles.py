@@ -78,19 +78,27 @@ def test_pythia_addition_is_gradual_over_the_checkpoints_of_one_model(pythia):
 
 
 @pytest.mark.slow
-def test_no_mmlu_subject_is_emergent_in_pythia():
-    """57 subjects near chance: about 3 are below 5 % by chance; after correction none."""
+@pytest.mark.parametrize(
+    ("every", "below"), [(3, 4), pytest.param(1, 8, marks=pytest.mark.weekly)], ids=["a third", "all"]
+)
+def test_no_mmlu_subject_is_emergent_in_pythia(every, below):
+    """57 subjects near chance: about 3 are below 5 % by chance; after correction none.
+
+    below: of 57 (of 19) uniform p-values more than 8 (4) are below 5 % in 0.3 % (0.2 %).
+    """
     frame = pandas.read_csv(FOLDER / "pythia_v1_mmlu_subjects_final.csv")
     frame = frame[(frame["shots"] == 5) & (frame["metric"] == "acc")]
     names = {"params_total": "params", "value": "score", "n_items": "items"}
     frame = frame.rename(columns=names).assign(
         chance=0.25, seed=frame["model"].str.contains("deduped").astype(int)
     )
+    tasks = sorted(set(frame["task"]))[::every]
+    frame = frame[frame["task"].isin(tasks)]
     found = detect(frame[["task", "metric", "params", "score", "items", "chance", "seed"]], draws=199)
     calls = Counter(one.verdict for one in found.series)
     assert calls["emergent"] == 0, calls
-    assert sum(one.p_value <= 0.05 for one in found.series) <= 8
-    assert calls["flat"] >= 20, calls
+    assert sum(one.p_value <= 0.05 for one in found.series) <= below
+    assert calls["flat"] >= 20 / 57 * len(tasks), calls
 
 
 def test_llama_zeros_are_refused():

@@ -33,15 +33,15 @@ def test_each_planted_truth_is_called(generator, expected):
 
 
 def test_called_right_with_little_and_much_seed_noise():
-    """Two tables of each truth at either noise: 36 of 40 at the least, and no truth is missed by all four."""
+    """A table of each truth at either noise: 18 of 20 at the least, and no truth is missed by both."""
     right = {
         generator.__name__: [
-            verdict(generator, number, seed_sd=sd) == expected for sd in (0.1, 0.4) for number in (100, 101)
+            verdict(generator, number, seed_sd=sd) == expected for sd in (0.1, 0.4) for number in (100,)
         ]
         for generator, expected in planted.EXPECTED
     }
     assert all(any(calls) for calls in right.values()), right
-    assert sum(sum(calls) for calls in right.values()) >= 36, right
+    assert sum(sum(calls) for calls in right.values()) >= 18, right
 
 
 @pytest.mark.weekly
