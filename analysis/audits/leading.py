@@ -50,18 +50,13 @@ def leading_fit(
     rho = make_objective(objective, delta, residual, over_weight)
     settings = Settings(rho, bootstrap, method, level, seed, beside(runs)).checked()
     rows = sample(runs, LAWS["chinchilla"].inputs, noise).without_held_out(exclude_held_out)
-    made = fit_leading(rows, runs, settings)
+    made, _ = lead(rows, runs, settings)
     return calibrated(made, calibrate, bootstrap, method, seed) if calibrate else made
 
 
-def fit_leading(rows: Sample, runs: Runs, settings: Settings, held: Sample | None = None) -> Fit:
-    """The fit of `rows` by the law that leads on them. `held`: rows that the rivals' held-out errors are
-    reported on; they play no part in the choice."""
-    return lead(rows, runs, settings, held)[0]
-
-
 def lead(rows: Sample, runs: Runs, settings: Settings, held: Sample | None = None) -> tuple[Fit, Ranked]:
-    """`fit_leading`, and the ranks and earlier forecasts by which its law was chosen."""
+    """The fit of `rows` by the law that leads on them, and the ranks and earlier forecasts by which it was
+    chosen. `held`: rows that the rivals' held-out errors are reported on; they play no part in the choice."""
     nothing = rows.where(np.zeros(len(rows), bool))
     ranked = rank(rows, nothing if held is None else held, runs, settings, candidates())
     made = fit_sample(rows, ranked.blend.laws[0][0], runs.source, settings)

@@ -62,7 +62,7 @@ class Carbon:
     source: str
 
 
-def carbon(given: str | float, option: str = "--carbon") -> Carbon:
+def carbon(given: str | float) -> Carbon:
     """What a kWh emits, by country (FR, or its name) or as a number of grams.
 
     Raises InputError for a country that the table lacks, and for what is no number of grams: one between 0
@@ -72,20 +72,20 @@ def carbon(given: str | float, option: str = "--carbon") -> Carbon:
     try:
         grams = float(text)
     except ValueError:
-        return _of_country(text, option)
+        return _of_country(text)
     if not math.isfinite(grams) or grams < 0:
-        raise InputError(f"{option}: {text} is not a number of grams of CO2eq a kWh")
+        raise InputError(f"--carbon: {text} is not a number of grams of CO2eq a kWh")
     if 0 < grams < 1:
-        raise InputError(f"{option}: grams are meant; {text} kg a kWh is {1000 * grams:g}")
+        raise InputError(f"--carbon: grams are meant; {text} kg a kWh is {1000 * grams:g}")
     return Carbon(grams, "as given")
 
 
-def _of_country(text: str, option: str) -> Carbon:
+def _of_country(text: str) -> Carbon:
     names = {name.lower(): code for code, (name, _, _) in COUNTRIES.items()}
     code = text.upper() if text.upper() in COUNTRIES else names.get(text.lower())
     if code is None:
         close = difflib.get_close_matches(text.lower(), names, n=1)
         hint = f"did you mean {names[close[0]]}" if close else "`lab energy countries` lists them"
-        raise InputError(f"{option}: no country {text[:40]!r}; {hint}, or give a number of grams a kWh")
+        raise InputError(f"--carbon: no country {text[:40]!r}; {hint}, or give a number of grams a kWh")
     name, grams, year = COUNTRIES[code]
     return Carbon(float(grams), f"{name} {year}, {SOURCE}")

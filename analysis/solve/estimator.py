@@ -270,10 +270,9 @@ def _positive(matrices: np.ndarray) -> np.ndarray:
     return good
 
 
-def curvature(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.ndarray, weights=None):
+def curvature(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.ndarray) -> np.ndarray:
     """Hessian (P, P) of the objective at theta (P,)."""
-    w = None if weights is None else weights[None]
-    return _local(law.prepare(x), theta[None], target[None], rho, w)[2][0]
+    return _local(law.prepare(x), theta[None], target[None], rho, None)[2][0]
 
 
 def _in_factors(theta, gradient, hessian, damping, metric, low, high, factors):

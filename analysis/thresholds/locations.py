@@ -14,9 +14,9 @@ from analysis.thresholds.tails import binomial_at_least, f_quantile
 _LEVEL = 0.95
 
 
-def cutoff(freedom: int, level: float = _LEVEL) -> float:
+def cutoff(freedom: int) -> float:
     """Drop of twice the log-likelihood for one parameter; wider when the seed sd rests on few seeds."""
-    return f_quantile(level, 1, freedom)
+    return f_quantile(_LEVEL, 1, freedom)
 
 
 def detectable_sizes(correct: np.ndarray, items: np.ndarray, size: np.ndarray, chance: float) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from analysis.thresholds import collapse, frontier
 from analysis.thresholds.collapse import Collapse
 from analysis.thresholds.frontier import Frontier
-from analysis.thresholds.params_tokens import Plane, planes
+from analysis.thresholds.params_tokens import planes
 
 
 def over_plane(
@@ -23,19 +23,18 @@ def over_plane(
     seed: int = 0,
     seed_sd: float | None = None,
     chance: dict[str, float] | None = None,
-    wanted: Callable[[Plane], bool] = lambda plane: True,
     progress: Callable[[str], None] | None = None,
 ) -> list[tuple[Collapse, Frontier]]:
-    """(collapse, frontier) of the wanted series of a long ability table (a pandas DataFrame) that has params
-    and tokens; none where the table lacks them. alpha: of any call among all of them.
+    """(collapse, frontier) of each series of a long ability table (a pandas DataFrame) that has params and
+    tokens; none where the table lacks them. alpha: of any call among all of them.
 
     Raises InputError naming every bad row.
     """
-    numbered = [(n, one) for n, one in enumerate(planes(frame, chance, seed_sd)) if wanted(one)]
-    level = alpha / max(1, sum(not one.why for _, one in numbered))
+    series = planes(frame, chance, seed_sd)
+    level = alpha / max(1, sum(not one.why for one in series))
     more = max(draws, round(4 / level))
     found = []
-    for number, one in numbered:
+    for number, one in enumerate(series):
         if progress is not None and not one.why:
             progress(f"over params and tokens: {one.cells.task}/{one.cells.metric}")
         rng = np.random.default_rng([seed, number, 2])
