@@ -107,7 +107,7 @@ class Rates:
 
 
 def best_rates(runs: Any, level: float = 0.95, bootstrap: int = 2000, seed: int = 0) -> Rates:
-    """Best rates of the sizes of one grid, with intervals, and their power law.
+    """Best learning rates of the sizes of one grid, with intervals at `level`, and their power law in params.
 
     runs: a table with columns `learning_rate`, `params`, `tokens` and `loss`; rows that are not ok are left
     out. bootstrap: draws of the scatter of seeds, what all rates of a seed have in common taken off, from

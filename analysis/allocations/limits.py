@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the run must respect. unique_tokens: of the data; inference_tokens: to be served over its life,
-    at 2 params FLOPs each, out of the same budget; max_params with `why` in words."""
+    """What a run must respect.
+
+    unique_tokens: distinct tokens of the data, None for as many as are trained on. inference_tokens: to be
+    served over the model's life, out of the same budget, at 2 params FLOPs each (arXiv 2401.00448).
+    max_params: the largest model, with `why` in words for messages.
+    """
 
     unique_tokens: float | None = None
     inference_tokens: float = 0.0
@@ -150,8 +154,10 @@ def plan(
 ) -> Plan:
     """The params and tokens of lowest loss at a budget of `flops`, or of lowest budget that reaches `loss`.
 
-    Raises InputError unless exactly one of the two is given, for numbers that are not positive, for laws that
-    hang on more than params, tokens, flops and unique tokens, and where no run satisfies the limits.
+    flops: of training, 6 params tokens, and of what `limits` say is to be served. loss: in the unit of the
+    fitted table. Raises InputError unless exactly one of the two is given, for numbers that are not positive,
+    for laws that hang on more than params, tokens, flops and unique tokens, and where no run satisfies the
+    limits.
     """
     limits = limits or Limits()
     _check(fit, flops, loss, limits)

@@ -74,7 +74,9 @@ class NextScale:
 
 @dataclass(frozen=True, repr=False)
 class Audit:
-    """laws: best first. rollouts: those of the best law by axis. rungs: sizes by rising params.
+    """What laws fitted below a scale were worth beyond it.
+
+    laws: best first. rollouts: those of the best law by axis. rungs: sizes by rising params.
 
     without_mistuned: the exponent of compute-optimal params without the mistuned rungs, None without any.
     """
@@ -134,10 +136,11 @@ def audit(
 ) -> Audit:
     """Rollouts over params, tokens and flops for each law, the law that did best, and what it says next.
 
-    factor: how many times the table's compute the next scale has. alpha: false alarms of the test for
-    mistuned rungs. Rows marked as held out take no part unless exclude_held_out is false.
-    progress: called with the share that is done, in [0, 1].
-    Raises InputError when no law can be fitted and rolled.
+    runs: Runs, a path or a DataFrame. objective, delta: of every fit, as `fit` takes them. bootstrap: draws
+    for the forecast's interval at `level`. factor: how many times the table's compute the next scale has.
+    alpha: false alarms of the test for mistuned rungs. Rows marked as held out take no part unless
+    exclude_held_out is false. progress: called with the share that is done, in [0, 1]. Raises InputError when
+    no law can be fitted and rolled.
     """
     if not factor > 1:
         raise InputError(f"factor: {factor} is not a number above 1")

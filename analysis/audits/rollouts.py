@@ -36,6 +36,7 @@ def rollout(
 ) -> Rollout:
     """Fits up to a limit of `axis` and scores on everything beyond, for growing limits (no intervals).
 
+    axis: params, tokens or flops. objective, delta: as `fit` takes them. windows: most limits that are tried.
     Windows from which the law cannot be determined are left out. Raises InputError when none remains.
     """
     if axis not in AXES:
@@ -52,14 +53,12 @@ def roll(
     law: Law,
     rho: Rho,
     runs: Runs,
-    windows: int = WINDOWS,
-    limits: Sequence[float] | np.ndarray | None = None,
+    windows: int,
 ) -> Rollout:
-    """`rollout` on rows that are already chosen. limits: these windows, and no others."""
+    """`rollout` on rows that are already chosen."""
     along = rows.inputs[axis]
-    if limits is None:
-        limits = _candidates(along, 2 * windows)
-    limits = [limit for limit in limits if _determines(rows.where(_within(along, limit)), law, runs)]
+    tried = _candidates(along, 2 * windows)
+    limits = [limit for limit in tried if _determines(rows.where(_within(along, limit)), law, runs)]
     # The first and the last window, and an even choice between them, before any of them is paid for.
     picked = np.unique(np.linspace(0, len(limits) - 1, windows).astype(int)).tolist() if limits else []
     steps, missed = [], []

@@ -85,5 +85,6 @@ def check(given: Mapping[str, float | None]) -> None:
 
 
 def check_pue(pue: float) -> None:
+    """Raises InputError unless `pue`, energy of the hall over energy of its machines, lies from 1 to 10."""
     if not (math.isfinite(pue) and 1.0 <= pue <= 10.0):
         raise InputError(f"--pue: {pue} is not a power usage effectiveness, which is 1 or more (1.1 to 2)")

@@ -45,11 +45,12 @@ def fit_downstream(
 ) -> Downstream:
     """The score in the column `score` (0 to 1) as a function of params and tokens.
 
-    In a store a score is named task/metric. chance: the score of guessing, where it is known; else it is a
-    parameter. ways: the links to try with the loss law, and `direct` for the law without a loss. Held out are
-    the rows that the table marks, or with holdout_factor f those of more than 1/f of the largest compute;
-    they are predicted and play no part in fit or weights. at: further (params, tokens) to predict.
-    Raises InputError when the column is missing or no way can be fitted.
+    A score follows a loss, and that a law (arXiv 2412.04403). In a store a score is named task/metric.
+    chance: the score of guessing, where it is known; else it is a parameter. ways: the links to try with the
+    loss law, and `direct` for the law without a loss. Held out are the rows that the table marks, or with
+    holdout_factor f those of more than 1/f of the largest compute; they are predicted and play no part in fit
+    or weights. bootstrap: draws for intervals at `level`. at: further (params, tokens) to predict. Raises
+    InputError when the column is missing or no way can be fitted.
     """
     if problems := _wrong(chance, ways, level, holdout_factor, at):
         raise InputError(*problems)

@@ -45,13 +45,14 @@ def isoflop(
 ) -> IsoFlop:
     """Curves of equal compute with their minima, and the power laws of compute-optimal params and tokens.
 
-    method: parabola, cubic or akima in log params, or law, the valley that `law` itself has at equal compute
-    (its exponents, but each level's own factors: without bias where the law is right); auto is cubic where
-    most levels have six sizes (a parabola is biased on wide grids), else parabola. Where the table has no
-    levels of equal compute, each size's losses are interpolated along tokens to common ones. law: a fit that
-    the method's bias is measured by, that the losses of uneven levels are moved along, and whose own
-    exponent stands beside the minima's.
-    Raises InputError when the table has no level with enough sizes, or the method lacks its law.
+    This is approach 2 of arXiv 2203.15556. runs: Runs, a path or a DataFrame. method: parabola, cubic or
+    akima in log params, or law, the valley that `law` itself has at equal compute (its exponents, but each
+    level's own factors: without bias where the law is right); auto is cubic where most levels have six sizes
+    (a parabola is biased on wide grids), else parabola. Where the table has no levels of equal compute, each
+    size's losses are interpolated along tokens to common ones. law: a fit that the method's bias is measured
+    by, that the losses of uneven levels are moved along, and whose own exponent stands beside the minima's.
+    bootstrap: draws for the intervals at `level`, 0 for none. Raises InputError when the table has no level
+    with enough sizes, or the method lacks its law.
     """
     if method not in ("auto", *METHODS):
         raise InputError(f"method: {method!r} is none of auto, {', '.join(METHODS)}")
@@ -350,7 +351,9 @@ def _remarks(curves: list[Curve], good: list[int]) -> list[Note]:
 
 
 def envelope(runs: Any, exclude_held_out: bool = False) -> Envelope:
-    """The runs that no run of less or equal compute beats, and power laws through them (Approach 1).
+    """The runs that no run of less or equal compute beats, and power laws through them.
+
+    This is approach 1 of arXiv 2203.15556 on final losses: the frontier of params and of tokens in FLOPs.
 
     Raises InputError when the table has no usable row.
     """

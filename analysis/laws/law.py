@@ -60,7 +60,8 @@ class Parameter:
 
 
 def coefficient(name: str, units: Mapping[str, Power], start: tuple[float, float] = (-8.0, 3.0)) -> Parameter:
-    """A positive factor or offset; it may vanish."""
+    """The parameter of a positive factor or offset, which may vanish. units: as of `Parameter`. start: where
+    random starts of its logarithm are drawn."""
     return Parameter(name, True, units, LOWEST, 300.0, start)
 
 

@@ -110,7 +110,8 @@ def mistuned(base: Law, axis: str = "learning_rate") -> FormulaLaw:
 
 
 def low_precision(base: Law, axes: Sequence[str] = ("bits",)) -> FormulaLaw:
-    """The base law with params that count by the bits they are trained in: N (1 - exp(-bits/gamma)) an axis.
+    """The base law with params that count by the bits they are trained in: N (1 - exp(-bits/gamma)) an axis
+    (Kumar et al. 2024, arXiv 2411.04330, equation 5).
 
     With the single axis `bits`, weights, activations and attention have the same precision and the factor
     is taken three times.
@@ -150,7 +151,8 @@ def low_precision(base: Law, axes: Sequence[str] = ("bits",)) -> FormulaLaw:
 
 
 def quantised(base: Law, axis: str = "bits_after") -> FormulaLaw:
-    """The base law plus what quantising the trained weights to `bits_after` costs: more with more tokens.
+    """The base law plus what quantising the trained weights to `bits_after` costs: more with more tokens
+    (Kumar et al. 2024, arXiv 2411.04330, equation 2).
 
     delta = C tokens^d params^-n exp(-bits/gamma).
     """

@@ -149,7 +149,11 @@ def read(path: Any, columns: Mapping[str, str] | None = None, limits: ReadLimits
 
 
 def as_runs(data: Any, columns: Mapping[str, str] | None = None) -> Runs:
-    """Runs from Runs, a path, a pandas DataFrame or a mapping of columns."""
+    """Runs from Runs (as they are), a path (as `read` takes it), a pandas DataFrame, or a mapping of names to
+    columns of equal length, each (rows,).
+
+    columns: roles by name, as of `read`. Raises InputError for a column named there that the table lacks.
+    """
     if isinstance(data, Runs):
         return data
     if isinstance(data, str | Path):

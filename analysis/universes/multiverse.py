@@ -144,7 +144,9 @@ def multiverse(
 ) -> Multiverse:
     """The exponent of params in flops under every combination of choices that the table allows.
 
-    bootstrap: draws for the baseline's interval. Raises InputError when the baseline itself cannot be fitted.
+    Choices are what counts as a parameter, which outliers go, which law or approach gives the exponent, and
+    by which objective. laws: those to fit. bootstrap: draws for the baseline's interval at `level`. Raises
+    InputError when the baseline itself cannot be fitted.
     """
     runs = as_runs(runs)
     base = _rows(runs, exclude_held_out)

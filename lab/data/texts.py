@@ -39,7 +39,11 @@ Digest = Callable[..., str]
 def load(
     config: DataConfig, tokenizer: Tokenizer, digest_of: Digest, cache: Path | None, progress
 ) -> Dataset:
-    """The data set of a configuration that names one text."""
+    """The data set of a configuration that names one text: of a package, of files, or of ids in files.
+
+    Raises:
+        InputError: for files that are missing or cannot be read so, and a tokenizer that does not suit them.
+    """
     if config.kind in PACKAGE_SOURCES and isinstance(tokenizer, ByteTokenizer):
         return _in_memory(config, tokenizer, digest_of, cache, progress)
     if config.kind == "files" and _holds_ids(config):

@@ -166,6 +166,7 @@ def _clear(held: Claim) -> bool:
 
 
 def read(path: Path) -> Claim | None:
+    """The claim in a file: of nobody where the file holds none, None where there is no file."""
     try:
         found = files.read_json(path, path.parent)
         if found is None and not os.path.lexists(path):

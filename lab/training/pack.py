@@ -219,6 +219,7 @@ def _over_runs(devices: tuple) -> NamedSharding:
 
 @cache
 def program(model, precision, vocab: int, mode: Mode, devices, how: Execution):
+    """:func:`lab.training.train.chunk` for the runs of a pack, compiled at its first call with each shape."""
     body = partial(
         train.chunk,
         model=model,

@@ -26,7 +26,14 @@ Columns = Callable[[], Mapping[str, Any]]
 
 
 def guess(path: Path, suffix: str, text: str | None, columns: Columns) -> Format:
-    """What a file is, by its name and what it says."""
+    """What a file is, by its name and what it says.
+
+    suffix: of the name, without that of a compression. text: what the file holds, None where it is no text.
+    columns: reads it as a table; called only where the heads alone do not tell.
+
+    Raises:
+        InputError: for a file that no reader takes.
+    """
     text = text or ""
     if suffix == ".csv":
         head = text.lstrip("\ufeff").split("\n", 1)[0]

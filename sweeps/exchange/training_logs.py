@@ -27,6 +27,7 @@ class Given:
 
 
 def guess(text: str) -> Log | None:
+    """Which trainer wrote a log, by the lines that it prints; None for any other text."""
     if re.search(r"^step \d+: train loss", text, re.M):
         return "nanogpt"
     if re.search(r"^Step \d+ \| Validation bpb", text, re.M):

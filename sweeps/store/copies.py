@@ -55,7 +55,15 @@ def _parted(word: str) -> tuple[str, str]:
 
 
 def here(place: Path, checkpoints: bool = False) -> Path:
-    """The folder of the store, copied where it is at a URL."""
+    """The folder of the store; of one at a URL, a copy in this user's cache, brought up to date.
+
+    Args:
+        place: a folder or a URL.
+        checkpoints: copy also those of runs that have not ended.
+
+    Raises:
+        InputError: where no store is at the URL.
+    """
     url = url_of(place)
     if url is None:
         return place

@@ -39,6 +39,11 @@ class Node:
 
 
 class Store:
+    """The folder of a store: its run folders, the studies that list them, and who works on which.
+
+    Reads what is there at each call; nothing is kept in memory but its path.
+    """
+
     def __init__(self, root: Path):
         self.root = Path(root)
 

@@ -34,7 +34,8 @@ class Size:
 
 @dataclass(frozen=True)
 class Valley:
-    """IsoFLOP sizes chosen for each budget: around the optimum that ``tokens_per_param`` expects."""
+    """IsoFLOP sizes chosen for each budget, evenly in the logarithm of their parameters, around the optimum
+    that ``tokens_per_param`` expects (approach 2 of 2203.15556)."""
 
     sizes: Annotated[int, Within(1, MOST_SHAPES)] = 5  # for each budget
     # the smallest is a factor of this below the expected optimum, the largest above
@@ -170,7 +171,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Study:
-    """A study file as a whole."""
+    """A study: the file of ``lab run`` as a whole. ``problems`` yields what is wrong with it, by key."""
 
     name: str  # of its files in the store
     grids: tuple[Grid, ...]  # one or more, each `[[grids]]`
