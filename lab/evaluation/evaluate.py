@@ -18,6 +18,7 @@ from lab.training import mesh as meshes
 from lab.training import train
 
 _STEP = 16  # lengths are rounded up to a multiple, so that a model has a few programs and little filling
+_SHORT = 32  # contexts up to here are scored whole: another program takes longer than the filling
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def score(
     """
     N, T = targets_NxT.shape
     used = int(np.flatnonzero((targets_NxT >= 0).any(0)).max(initial=0)) + 1
-    length = min(T, -(-used // _STEP) * _STEP)
+    length = T if T <= _SHORT else min(T, -(-used // _STEP) * _STEP)
     mesh = meshes.of(params)
     if mesh is None:  # on their device once, not with each batch
         if layers.are_scanned(config.model):

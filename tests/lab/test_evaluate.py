@@ -40,6 +40,16 @@ def test_filling_the_last_batch_changes_nothing(tiny, synthetic):
     np.testing.assert_array_equal(part_right, right[:5])
 
 
+def test_tasks_of_a_short_context_are_scored_by_the_program_of_validation():
+    data = load(DataConfig(source="abilities", tasks={"sort": 1.0, "coin": 1.0}, eval_items=20))
+    config = RunConfig(tokens=1000, model=ModelConfig(width=4, layers=1, heads=1), data=data.config)
+    params = train.initial_state(config, data.vocab_size).params
+    evaluate.validate(params, config, data)
+    rows = evaluate.everything(params, config, data).rows
+    assert {row["task"] for row in rows} == {"sort", "coin"}
+    assert evaluate._program(config.model, config.precision, data.vocab_size, None)._cache_size() == 1
+
+
 @pytest.mark.slow
 def test_exact_match_is_that_of_greedy_generation():
     data = load(DataConfig(source="abilities", tasks={"copy": 1.0}, eval_items=200))
