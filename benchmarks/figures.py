@@ -29,6 +29,7 @@ from analysis.resources.compressed import sentences as told
 from analysis.resources.penalty import PUBLISHED, penalty_law
 from analysis.tables.table import Runs
 from analysis.thresholds import detect
+from benchmarks import next_figures
 
 ROOT = Path(__file__).parents[1]
 MANIFEST, RECORD = ROOT / "docs" / "figures.toml", ROOT / "docs" / "figures.json"
@@ -69,10 +70,11 @@ def main(wanted: list[str]) -> int:
         return 2
     record = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
     for name, study in told["studies"].items():
-        store = ROOT / study["store"]
+        # One without a store is a simulation, which wrote its tables itself.
+        store = ROOT / study["store"] if "store" in study else None
         if wanted and name not in wanted:
             continue
-        if not store.is_dir():
+        if store is not None and not store.is_dir():
             print(f"{name}: no {study['store']}; lab run {study['study']} --out {study['store']} makes it")
             continue
         try:
@@ -82,8 +84,12 @@ def main(wanted: list[str]) -> int:
             continue
         for one in told["figures"]:
             if one["study"] == name:
-                command = ["lab", "plot", study["store"], one["figure"]]
-                _draw(command, one)
+                if store is None:
+                    command = ["benchmarks.next_figures", one["figure"], one["file"]]
+                    subprocess.run([sys.executable, "-m", *command], check=True, cwd=ROOT)
+                else:
+                    command = ["lab", "plot", study["store"], one["figure"]]
+                    _draw(command, one)
                 record[one["file"]] = {
                     "sha256": digest(ROOT / one["file"]),
                     "command": " ".join(command),
@@ -109,11 +115,13 @@ def _draw(command: list[str], one: dict[str, str]) -> None:
         (ROOT / one["file"]).write_bytes(made.read_bytes())
 
 
-def _tables(store: Path, study: dict[str, str]) -> dict[str, str]:
+def _tables(store: Path | None, study: dict[str, str]) -> dict[str, str]:
     """The tables that figures are drawn from, written where the study says, and their digests."""
     if "tables" not in study:
         return {}
     folder = ROOT / study["tables"]
+    if store is None:
+        return {f"{study['tables']}/{path.name}": digest(path) for path in sorted(folder.glob("*.csv"))}
     folder.mkdir(parents=True, exist_ok=True)
     runs = analysis.read(store)
     if study["says"] == "compression":
@@ -143,6 +151,8 @@ def _methods(found: Compressed) -> pandas.DataFrame:
 def said(name: str, study: dict[str, str]) -> str:
     """The block of a page, from the tables of a study alone."""
     folder = ROOT / study["tables"]
+    if study["says"] == "next":
+        return next_figures.told(next_figures.tables(folder))
     return compression(folder) if study["says"] == "compression" else sentences(folder)
 
 
