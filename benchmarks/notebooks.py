@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "notebooks"
 SECONDS_PER_CELL = 600
 _STYLE = re.compile(r"<style[^>]*>.*?</style>", re.DOTALL)
+_ATTRIBUTES = re.compile(r' (?:border|class|style)="[^"]*"')
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -63,7 +64,9 @@ def page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
     parts: list[str] = []
     pictures: dict[str, bytes] = {}
     for cell in notebook.cells:
-        if cell.cell_type != "code":
+        if cell.cell_type == "raw":  # a head for jupytext
+            continue
+        if cell.cell_type == "markdown":
             parts.append(cell.source.strip())
             continue
         parts.append(f"```python\n{cell.source.strip()}\n```")
@@ -99,8 +102,8 @@ def _title(data: dict[str, str]) -> str:
 
 
 def _table(html: str) -> str:
-    """A data frame's own table; a blank line would end it in Markdown."""
-    bare = _STYLE.sub("", html).replace(' border="1"', "")
+    """A data frame's own table in the look of the site; a blank line would end it in Markdown."""
+    bare = _ATTRIBUTES.sub("", _STYLE.sub("", html))
     return "\n".join(line for line in bare.splitlines() if line.strip())
 
 

@@ -113,6 +113,12 @@ def test_every_column_law_code_and_name_is_there():
     assert all(f"| `{code}` |" in found["reference/codes.md"] for code in codes)
 
 
+@pytest.mark.parametrize("path", sorted(notebooks.FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_a_notebook_begins_with_its_title(path):
+    assert pages()[f"notebooks/{path.stem}.md"].startswith("# ")
+    assert "jupytext:" not in pages()[f"notebooks/{path.stem}.md"]
+
+
 def test_a_notebook_is_a_page_with_what_it_printed_and_drew():
     nbformat = pytest.importorskip("nbformat").v4
     cells = [nbformat.new_markdown_cell("# Title\n\nWords."), nbformat.new_code_cell("a = 1")]

@@ -33,6 +33,8 @@ from analysis.plots.style import (
     spread,
 )
 
+_AXES = ("flops", "params")
+_ROOM = 0.1  # between the middle of a label and a run, as a part of the axes: half a label's length and a dot
 _DEPTH = LinearSegmentedColormap.from_list("depth", ["#dfe7f2", "#ffffff"])
 
 
@@ -56,7 +58,7 @@ def law_contour(
     flops, params = spread(runs["flops"], 0.1, 4), spread(runs["params"], 0.14, 2)
     with look():
         figure, axis = axes(3.7, ax=ax)
-        _map(axis, fit, flops, params)
+        _map(axis, fit, flops, params, runs)
         best = frontier_band(fit, np.geomspace(*flops, 60))
         if best is not None:
             if best.params_band is not None:
@@ -94,7 +96,7 @@ def _points(fit: Fit, cells):
     return pandas.concat([frame, pandas.DataFrame(held, columns=[*fields, "row", "kind"])]) if held else frame
 
 
-def _map(axis, fit: Fit, flops, params) -> None:
+def _map(axis, fit: Fit, flops, params, runs) -> None:
     c = np.geomspace(*flops, 120)
     n = np.geomspace(*params, 100)
     grid_c, grid_n = np.meshgrid(c, n)
@@ -116,14 +118,39 @@ def _map(axis, fit: Fit, flops, params) -> None:
     axis.set_yscale("log")
     axis.set_xlim(*flops)
     axis.set_ylim(*params)
-    # Labels stand in a row near the top, where each line is crossed once; runs and frontier lie below.
-    row = int(0.86 * len(n))
-    order = np.argsort(loss[row])
-    marked = [level for level in lines.levels[::2] if loss[row].min() < level < loss[row].max()]
-    places = [(float(np.interp(level, loss[row][order], c[order])), float(n[row])) for level in marked]
+    marked, places = _label_places(lines.levels[::2], loss, flops, params, runs)
     if marked:
         axis.clabel(lines, marked, manual=places, fmt=plain, fontsize=8, colors=MUTED, inline_spacing=3)
     axis.grid(False)
+
+
+def _label_places(levels, loss, flops, params, runs) -> tuple[list[float], list[tuple[float, float]]]:
+    """The levels that can be named, and where: near the top, where each line is crossed once, off the
+    runs and whole within the axes."""
+    spans = [np.log(np.asarray(limits)) for limits in (flops, params)]
+    places = [
+        (np.log(runs[name]) - low) / (high - low) for name, (low, high) in zip(_AXES, spans, strict=True)
+    ]
+    taken = np.stack([np.asarray(place, float) for place in places], axis=1)
+    across, up = (np.linspace(0, 1, size) for size in loss.shape[::-1])
+    marked, found = [], []
+    for level in levels:
+        best, room = None, _ROOM / 2
+        for row in np.flatnonzero((up >= 0.6) & (up <= 0.9))[::-1]:
+            order = np.argsort(loss[row])
+            if not loss[row][order[0]] < level < loss[row][order[-1]]:
+                continue
+            x = float(np.interp(level, loss[row][order], across[order]))
+            if not 0.06 <= x <= 0.94:
+                continue
+            off = min(np.hypot(*(taken - (x, up[row])).T).min(initial=1.0), _ROOM)
+            if off > room + 1e-9:
+                best, room = (x, up[row]), off
+        if best is not None:
+            marked.append(float(level))
+            ends = zip(best, spans, strict=True)
+            found.append(tuple(float(np.exp(low + at * (high - low))) for at, (low, high) in ends))
+    return marked, found
 
 
 def _name_frontier(axis, best, flops, params) -> None:

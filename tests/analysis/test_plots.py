@@ -252,3 +252,18 @@ def test_a_table_without_a_store_is_drawn_without_curves(group, tmp_path):
     assert plots.learning_curves(runs) == ()
     assert len(plots.loss_compute(runs).data) == len(rows)
     assert plots.cost(runs).data["runs"].sum() == len(rows)
+
+
+def test_labels_of_contours_stand_off_the_runs_and_whole_within_the_axes(planted_study):
+    plot = plots.law_contour(planted_study.law.fit)
+    (axis,) = plot.figure.axes
+    named = [text for text in axis.texts if re.fullmatch(r"[\d.]+", text.get_text())]
+    to_axes = lambda points: axis.transAxes.inverted().transform(axis.transData.transform(points))
+    places = to_axes([text.get_position() for text in named])
+    runs = plot.data[plot.data["kind"] == "fitted run"]
+    dots = to_axes(runs[["flops", "params"]].to_numpy(float))
+    nearest = [np.hypot(*(dots - place).T).min() for place in places]
+    assert len(named) >= 3
+    assert min(nearest) > 0.04
+    assert places.min() > 0.05
+    assert places.max() < 0.95
