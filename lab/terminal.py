@@ -2,11 +2,14 @@
 
 A study's name, a task's, an unknown key or a model's own text may hold sequences that retitle a terminal,
 write over what stands there, or fill its clipboard. `install` puts one filter behind all that verbs print.
+On a terminal it also folds long sentences at words; what goes to a file or a pipe stays a line a remark.
 """
 
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -20,15 +23,54 @@ def escaped(text: str) -> str:
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+# What is copied from a terminal in one piece: commands, Python, places.
+_COPIED = re.compile(r"`[^`]*`|(?:^|(?<=: )|(?<=: \")|(?<=Python: ))(?:lab|python|pip|import|make) .*$")
+# `  warning   code: text` goes on below its text, any other line two further in.
+_LABEL = re.compile(r" *(?:[\w.]+ {2,})?")
+_HELD = "\x00"  # a blank that stays; escaped text holds none
+
+
+def folded(line: str, width: int) -> str:
+    """A line without its end, broken at words to so many columns. Tables, JSON, and what is to be copied stay
+    whole."""
+    start = _LABEL.match(line)[0]
+    if len(line) <= width or line.lstrip()[:1] in ("{", "[") or "  " in line[len(start) :].strip():
+        return line
+    held = _COPIED.sub(lambda found: found[0].replace(" ", _HELD), line[len(start) :])
+    below = " " * (len(start) if start.strip() else len(start) + 2)
+    if width - len(below) < 20:
+        return line
+    lines = textwrap.wrap(
+        held,
+        width,
+        initial_indent=start,
+        subsequent_indent=below,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines).replace(_HELD, " ")
+
+
 class Screen:
-    """A text stream that escapes what is written to it; `unescaped`: the stream, for our own codes."""
+    """A text stream that escapes what is written to it, and folds it where it is a terminal; `unescaped`: the
+    stream, for our own codes."""
 
     def __init__(self, stream):
         self.unescaped = stream
+        self._begun = False  # whether something stands on the line already
 
     def write(self, text: str) -> int:
-        self.unescaped.write(escaped(text))
+        shown = escaped(text)
+        if not self._begun and len(shown) > 40 and self.isatty():
+            width = shutil.get_terminal_size().columns
+            shown = "\n".join(folded(line, width) for line in shown.split("\n"))
+        if text:
+            self._begun = not text.endswith("\n")
+        self.unescaped.write(shown)
         return len(text)
+
+    def isatty(self) -> bool:
+        return getattr(self.unescaped, "isatty", lambda: False)()
 
     def writelines(self, lines) -> None:
         for line in lines:

@@ -31,6 +31,10 @@ from analysis.plots.style import (
 )
 from analysis.tables.table import Runs
 
+_LARGEST = (
+    4  # times the lowest loss: a model that guesses has about 3 times the loss of a small one that learned
+)
+
 
 def loss_compute(
     runs: Runs,
@@ -71,11 +75,11 @@ def loss_compute(
         if fit is not None:
             rows += _frontier(axis, fit, limits)
         hints, ids = _points(axis, frame, colours)
-        ends = list(frame["loss"]) or [loss for curve in curves for loss in curve.loss] or [1.0]
+        ends = list(frame["loss"]) or _shown_losses(curves)
         low, top = float(min(ends)), float(max(ends))
         log_axis(axis, "x", "flops", limits)
         log_axis(axis, "y", "loss_nats" if runs.store else "loss", (low * 0.96, top * 1.12))
-        size_key(figure, list(frame["params"]) or [curve.params for curve in curves], colours)
+        size_key(figure, [*frame["params"], *(curve.params for curve in curves)], colours)
         _legend(axis, bool(frame["held_out"].any()))
         if ax is None:
             settle(figure)
@@ -145,6 +149,12 @@ def _points(axis, frame, colours) -> tuple[dict[str, list[str]], dict[str, list[
         ]
         ids[gid] = [str(name) for name in part.get("run_id", ())]
     return hints, ids
+
+
+def _shown_losses(curves: Sequence[LearningCurve]) -> list[float]:
+    """Those that the axis is made for while no run has ended: one that diverges leaves it at the top."""
+    losses = [loss for curve in curves for loss in curve.loss if np.isfinite(loss)]
+    return [loss for loss in losses if loss <= _LARGEST * min(losses)] or [1.0]
 
 
 def _legend(axis, held: bool) -> None:

@@ -58,18 +58,23 @@ def table(
     sortable: bool = False,
     classes: Sequence[str] = (),
     marks: Sequence[str] = (),
+    right: Iterable[int] = (),
 ) -> str:
     """header: (column, its unit or explanation). Cells are values; numbers are aligned right.
 
-    classes: one for each row, or none. marks: of each row the run that it is of.
+    classes: one for each row, or none. marks: of each row the run that it is of. right: columns of numbers
+    that may all be missing.
     Cells that are `Markup` go in as they are.
     """
-    body, right = [], set()
+    body, right = [], set(right)
+    always = frozenset(right)
     for index, row in enumerate(rows):
         kind = f' class="{text(classes[index])}"' if index < len(classes) and classes[index] else ""
         kind += f' data-run="{text(marks[index])}"' if index < len(marks) else ""
         right |= {place for place, value in enumerate(row) if _is_number(value)}
-        body.append(f"<tr{kind}>{''.join(_cell(value) for value in row)}</tr>")
+        body.append(
+            f"<tr{kind}>{''.join(_cell(value, place in always) for place, value in enumerate(row))}</tr>"
+        )
     head = "".join(_head(name, help, place in right) for place, (name, help) in enumerate(header))
     title = f"<caption>{text(caption)}</caption>" if caption else ""
     mark = ' class="sortable"' if sortable else ""
@@ -94,11 +99,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, right: bool = False) -> str:
     if isinstance(value, Markup):
         return f"<td>{value}</td>"
     if not _is_number(value):
-        return f"<td>{text(number(value) if value is None or isinstance(value, bool) else value)}</td>"
+        kind = ' class="n"' if right else ""
+        return f"<td{kind}>{text(number(value) if value is None or isinstance(value, bool) else value)}</td>"
     plain = repr(float(value)) if math.isfinite(value) else ""
     return f'<td class="n" data-v="{plain}">{text(number(value))}</td>'
 

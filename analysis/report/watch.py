@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,10 +158,15 @@ def progress(state: Mapping[str, Any]) -> str:
     for study in state["studies"]:
         states, cells = study["states"], study["cells"]
         done = states.get("done", 0)
-        kinds = [k for k in ("running", "waiting", "unfinished", "diverged", "failed") if states.get(k)]
-        said = [f"{done} of {cells} runs done", *(f"{states[kind]} {kind}" for kind in kinds)]
+        ended = done + states.get("diverged", 0) + states.get("failed", 0)
+        kinds = [k for k in ("waiting", "unfinished", "diverged", "failed") if states.get(k)]
+        said = [f"{done} of {cells} runs done"]
+        # A trunk that several runs wait for is none of the runs: what trains is counted from what works.
+        said += [f"{study['workers']} in training"] if study["workers"] else []
+        said += [f"{states[kind]} {kind}" for kind in kinds]
         if study["eta_seconds"] is not None:
-            said.append(f"about {duration(_short(study['eta_seconds']))} left")
+            first = "" if study["actual_device_seconds"] else " of training, before any compilation"
+            said.append(f"about {duration(_short(study['eta_seconds']))} left{first}")
         elif study["next"] is None:
             said.append("all over")
         elif not study["workers"]:
@@ -169,7 +175,7 @@ def progress(state: Mapping[str, Any]) -> str:
         head = f"<h2>{name}</h2>" if len(state["studies"]) > 1 else ""
         parts.append(
             f'<div class="state">{head}<p role="status">{text(", ".join(said))}</p>'
-            f'<progress max="{cells}" value="{done}" aria-label="runs done of {name}"></progress></div>'
+            f'<progress max="{cells}" value="{ended}" aria-label="runs ended of {name}"></progress></div>'
         )
     return "".join(parts)
 
@@ -183,7 +189,7 @@ def running(state: Mapping[str, Any]) -> str:
     """A table of what runs now."""
     rows = [
         (
-            one["run_id"],
+            one["name"],
             one["phase"],
             one["tokens"],
             one["loss_nats"],
@@ -193,11 +199,12 @@ def running(state: Mapping[str, Any]) -> str:
         for study in state["studies"]
         for one in study["running"]
     ]
+    marks = [one["run_id"] for study in state["studies"] for one in study["running"]]
     if not rows:
         return ""
     head = (("run", ""), ("phase", ""), ("tokens", ""), ("loss", "of training, nats a token"))
     head += (("validated", "loss on held-out text, nats a token"), ("tokens/s", ""))
-    return table(head, rows[:_SHOWN], "What runs now", marks=[row[0] for row in rows[:_SHOWN]])
+    return table(head, rows[:_SHOWN], "What runs now", marks=marks[:_SHOWN], right=(2, 3, 4, 5))
 
 
 def troubles(state: Mapping[str, Any]) -> str:
@@ -205,7 +212,10 @@ def troubles(state: Mapping[str, Any]) -> str:
     told, commands = [], []
     for study in state["studies"]:
         told += [f"failed {one['run_id']}: {one['error']}" for one in study["failures"]]
-        told += [f"diverged {one['run_id']}: {one['reason']}" for one in study["diverged"]]
+        reasons = Counter(one["reason"] for one in study["diverged"])
+        told += [f"{number} diverged: {reason}" for reason, number in reasons.items()]
+        if reasons:
+            told.append("Diverged runs are shown and never fitted; a lower learning rate is a new run.")
         told += [f"damaged {one['run_id']}/{one['file']}: {one['why']}" for one in study["damaged"]]
         if study["next"] and (study["failures"] or not study["workers"]):
             commands.append(study["next"])

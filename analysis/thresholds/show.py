@@ -23,7 +23,21 @@ def render(found: Thresholds) -> str:
         if one.calibration is not None:
             lines.append(f"    this design: {card(one.calibration)}")
         lines += [f"    {note.text}" for note in one.warnings]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_open(found)])
+
+
+def _open(found: Thresholds) -> list[str]:
+    """What to do where the scores do not tell."""
+    names = [f"{one.task} / {one.metric}" for one in found.series if one.verdict == "undecided"]
+    if not names:
+        return []
+    which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [
+        "",
+        f"UNDECIDED ({which}): these scores rule out neither a smooth rise nor a break. To settle it, train "
+        "more seeds at the sizes where the score changes, or sizes between them; what is short stands under "
+        "each verdict.",
+    ]
 
 
 def card(one: Calibration) -> str:

@@ -163,6 +163,8 @@ def _summary(priced: Priced) -> list[str]:
         f"{t['flops']:.3g} FLOPs, {t['saved']:.0%} less than without trunks",
         f"about {duration(t['device_seconds_left'])} of device time left, "
         f"{duration(t['hours_left'] * 3600)} on {t['workers']} workers here ({source})",
+        f"not in it: compiling {t['programs']} programs, each by every worker that trains it; of short runs "
+        "that may be most of the time",
     ]
     if t["memory_bytes"]:
         lines.append(f"memory: about {short(t['memory_bytes'])}B for the largest run (predicted)")

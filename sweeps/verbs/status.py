@@ -69,7 +69,11 @@ class Look:
         at_work = [run_id for run_id, state in states.items() if state == "running"]
         at_work += [t for t in sorted(trunks & there) if store.is_claimed(t)]
         flops = {c.get(key): _flops_per_token(c) for c in cells for key in ("trunk", "run_id")}
-        running = [self._running(store, run_id, flops.get(run_id)) for run_id in at_work]
+        names = {c["trunk"]: _named(c, "trunk") for c in cells if c.get("trunk")}
+        names |= {c["run_id"]: _named(c, f"{short(c['tokens'])} tokens") for c in cells}
+        running = [
+            {"name": names[run_id], **self._running(store, run_id, flops.get(run_id))} for run_id in at_work
+        ]
         failures = [self._failure(store, c, there) for c in cells if states[c["run_id"]] == "failed"]
         diverged = [
             {"run_id": run_id, "reason": ended[run_id].get("reason")}
@@ -210,6 +214,12 @@ def _mtime(path: Path | str) -> float:
         return 0.0
 
 
+def _named(cell: dict, end: str) -> str:
+    """A cell as people tell it from others: its grid, shape and seed, and what it ends at."""
+    shape = f"{cell.get('width')}x{cell.get('layers')}h{cell.get('heads')}"
+    return f"{cell.get('grid', '')} {shape} seed {cell.get('seed')} {end}".strip()
+
+
 def _flops_per_token(cell: dict) -> float | None:
     flops, tokens = cell.get("flops_exact"), cell.get("tokens")
     return flops / tokens if flops and tokens else None
@@ -235,7 +245,10 @@ def _share(folder: RunFolder, flops_per_token: float | None, tokens_per_s: float
 
 
 def _costs(cells: list[dict], states: dict[str, str], rows: dict[str, dict], running: list[dict]) -> dict:
-    """Predicted against actual device-seconds of what is done, and from both the time left."""
+    """Predicted against actual device-seconds of what is done, and from both the time left.
+
+    `eta_seconds` expects as much compilation beside the training as there was so far.
+    """
     predicted = {c["run_id"]: c.get("predicted_seconds") for c in cells}
     tokens = {c["run_id"]: c.get("trained_tokens") or 0 for c in cells}
     # one that diverged stopped early: it says nothing of the others' speed
@@ -247,6 +260,8 @@ def _costs(cells: list[dict], states: dict[str, str], rows: dict[str, dict], run
     ratio = actual / expected if both else 1.0
     left = sum(predicted[r] or 0.0 for r, state in states.items() if state in ("waiting", "running"))
     speeds = [r["tokens_per_s"] for r in running if r["tokens_per_s"]]
+    compiled = sum(rows[r].get("compile_seconds") or 0.0 for r in both)
+    wall = (actual + compiled) / expected if both else 1.0
     mean = sum(tokens[r] for r in both) / actual if actual else None
     return {
         "predicted_device_seconds": expected if both else None,
@@ -254,7 +269,7 @@ def _costs(cells: list[dict], states: dict[str, str], rows: dict[str, dict], run
         "compile_seconds": sum(row.get("compile_seconds") or 0.0 for row in rows.values()),
         "device_seconds_left": left * ratio,
         "workers": len(running),
-        "eta_seconds": left * ratio / len(running) if running else None,
+        "eta_seconds": left * wall / len(running) if running else None,
         "tokens_per_s": sum(speeds) if speeds else mean * len(running) if mean and running else None,
     }
 
@@ -329,10 +344,9 @@ def _listed(rows: list[dict], say) -> list[str]:
 
 def _said_running(row: dict) -> str:
     if row["phase"] == "compiling":
-        return f"running {row['run_id']}: compiling"
+        return f"running {row['run_id']} ({row['name']}): compiling"
     speed = f", {short(row['tokens_per_s'])} tokens/s" if row["tokens_per_s"] else ""
     share = f" ({row['share_of_peak']:.0%} of the peak)" if row["share_of_peak"] else ""
     validated = f", validation {row['val_loss_nats']:.4f}" if row["val_loss_nats"] is not None else ""
-    return (
-        f"running {row['run_id']}: step {row['step']}, loss {row['loss_nats']:.4f}{validated}{speed}{share}"
-    )
+    loss = f"step {row['step']}, loss {row['loss_nats']:.4f}"
+    return f"running {row['run_id']} ({row['name']}): {loss}{validated}{speed}{share}"

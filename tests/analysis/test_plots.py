@@ -267,3 +267,17 @@ def test_labels_of_contours_stand_off_the_runs_and_whole_within_the_axes(planted
     assert min(nearest) > 0.04
     assert places.min() > 0.05
     assert places.max() < 0.95
+
+
+def test_a_run_that_diverges_leaves_the_axis_to_the_others(group):
+    """Before any run has ended, the axis is made for the curves."""
+    some = {name: values[:0] for name, values in group.runs.columns.items()}
+    way = lambda name, losses: learning.LearningCurve(
+        name, 4e4, np.array([1e5, 2e5, 4e5]), np.array(losses), False
+    )
+    curves = [way("good", [5.0, 3.0, 2.5]), way("lost", [5.0, 900.0, 3e7])]
+    plot = plots.loss_compute(replace(group.runs, columns=some), None, curves)
+    (axis,) = plot.figure.axes
+    low, top = axis.get_ylim()
+    assert low < 2.5
+    assert 5.0 < top < 10

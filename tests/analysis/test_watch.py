@@ -18,7 +18,7 @@ from analysis.report.serve import Server, _report_where_due
 from analysis.report.watch import Counts, Live, digest, is_due
 from lab import python
 from lab.__main__ import main
-from sweeps.verbs.status import Look
+from sweeps.verbs.status import Look, _costs
 
 WIDTHS, BUDGETS = (16, 24, 32), (250_000, 500_000, 1_000_000)
 
@@ -250,3 +250,41 @@ def test_what_cannot_be_watched_says_what_can(tmp_path, capsys):
     assert "`lab run STUDY.toml --out" in capsys.readouterr().err
     assert main(["report", str(tmp_path), "--watch", "--port", "70000"]) == 2
     assert "--port: should be from 0 to 65535" in capsys.readouterr().err
+
+
+def test_what_trains_is_counted_and_named_as_people_tell_runs_apart():
+    """A trunk is none of the study's runs, and three runs may diverge with one."""
+    at_work = {"run_id": "t1", "name": "language 40x2h2 seed 0 trunk", "phase": "compiling", "tokens": 0}
+    at_work |= {"loss_nats": None, "val_loss_nats": None, "tokens_per_s": None}
+    lost = [{"run_id": f"d{n}", "reason": "not finite at step 46"} for n in range(3)]
+    study = {"study": "s", "cells": 15, "states": {"waiting": 12, "diverged": 3}, "running": [at_work]}
+    study |= {
+        "workers": 1,
+        "eta_seconds": 31.0,
+        "actual_device_seconds": None,
+        "next": "lab run",
+        "failures": [],
+    }
+    study |= {"diverged": lost, "damaged": []}
+    state = {"studies": [study], "torn": []}
+    said = watch.progress(state)
+    assert "0 of 15 runs done, 1 in training, 12 waiting, 3 diverged" in said
+    assert "about 31 s left of training, before any compilation" in said
+    assert watch.progress({"studies": [study | {"actual_device_seconds": 9.0}]}).count("31 s left</p>") == 1
+    table = watch.running(state)
+    assert "<td>language 40x2h2 seed 0 trunk</td>" in table
+    assert table.count('<td class="n">') == 3, "numbers that are not there yet stand where they will be"
+    assert "3 diverged: not finite at step 46" in watch.troubles(state)
+    assert "d1" not in watch.troubles(state)
+
+
+def test_the_time_left_has_as_much_compilation_as_there_was(growing):
+    look = Look(growing.path)
+    growing.end(3)
+    (study,) = look.collect()["studies"]
+    assert study["compile_seconds"] > 0
+    cells = [{"run_id": r, "predicted_seconds": 10.0, "trained_tokens": 1} for r in ("a", "b")]
+    row = {"status": "ok", "device_seconds": 20.0, "compile_seconds": 30.0}
+    found = _costs(cells, {"a": "done", "b": "waiting"}, {"a": row}, [{"tokens_per_s": None}])
+    assert found["device_seconds_left"] == 20.0
+    assert found["eta_seconds"] == 50.0

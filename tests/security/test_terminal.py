@@ -93,3 +93,45 @@ def test_the_line_that_is_written_over_keeps_its_own_codes():
     screen = terminal.Screen(io.StringIO())
     line_again(screen, f"1/2 {CODES}")
     assert screen.unescaped.getvalue() == "\r\x1b[K1/2 " + terminal.escaped(CODES)
+
+
+LONG = (
+    "a law leads because, fitted to runs of less compute, it foretold the later ones within 0.59 % on average"
+)
+
+
+class Tty(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_long_sentence_is_folded_at_words_below_its_own_text(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    screen = terminal.Screen(Tty())
+    print(f"  {LONG}\n  warning   one_code: {LONG}", file=screen)
+    lines = screen.unescaped.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60
+    assert [len(line) - len(line.lstrip()) for line in lines] == [2, 4, 2, 12, 12]
+    assert " ".join(" ".join(lines).split()) == f"{LONG} warning one_code: {LONG}"
+
+
+def test_what_is_copied_stays_whole_and_what_is_piped_too(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    command = (
+        "lab fit runs/quickstart --columns params=N,tokens=D,loss=final --where grid=language --out law.json"
+    )
+    whole = [
+        f"  {command}",
+        f"  in Python: import analysis as sl; sl.figure('runs/quickstart', 'law_contour').save('{'x' * 60}')",
+        f'{{"text": "{LONG}"}}',
+        "  run              params     tokens      flops  predicted              90 %  measured    error",
+        "x" * 100,
+    ]
+    for line in whole:
+        assert terminal.folded(line, 60).splitlines()[-1].strip() in (line.strip(), line.strip()[11:]), line
+    said = terminal.folded(f"{LONG}, as `{command}` says; again with: {command} --draws 9", 60).splitlines()
+    assert f"`{command}`" in [line.strip() for line in said]
+    assert said[-1].strip() == f"{command} --draws 9"
+    piped = terminal.Screen(io.StringIO())
+    print(LONG, file=piped)
+    assert piped.unescaped.getvalue() == LONG + "\n"
