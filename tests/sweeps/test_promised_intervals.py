@@ -96,7 +96,7 @@ def test_a_promise_is_held_to_runs_of_which_another_law_leads(tmp_path):
         return promised_intervals.kept(tmp_path / name, Prior())
 
     other = kept("kaplan.csv", kaplan**0.1828 * np.exp(0.004 * noise))
-    assert (other.law, other.leads) == (built_in.law, "kaplan")
+    assert other.law == built_in.law != other.leads
     assert {"E", "alpha", "loss"} <= set(other.ratios)
     assert all(ratio > 0 for ratio in other.ratios.values())
     own = [kept(f"{k}.csv", built_in.loss(n, d) * np.exp(k * 0.006 * noise)) for k in (1, 3)]
