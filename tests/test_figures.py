@@ -25,6 +25,10 @@ def shown() -> set[str]:
 def test_every_picture_shown_is_drawn_by_the_manifest():
     drawn = [one["file"] for one in figures.manifest()["figures"]]
     assert sorted(drawn) == sorted(shown())
+    kept = [one for end in ("png", "svg", "jpg", "gif", "pdf") for one in (ROOT / "docs").rglob(f"*.{end}")]
+    assert sorted(one.relative_to(ROOT).as_posix() for one in kept) == sorted(drawn), "none lies there unseen"
+    linked = [page.name for page in PAGES if re.search(r"<img\b", page.read_text())]
+    assert not linked, "a picture that the test would not see"
 
 
 def test_pictures_are_those_that_were_drawn_from_the_tables_that_are_here():

@@ -119,14 +119,22 @@ def _sure(group: Group) -> str:
     said = f"Half of the {fit.points} fitted runs lie within {size:.1%} of it."
     kept = [name for name in ("alpha", "beta", "alpha_N", "alpha_D", "E") if name in fit.intervals]
     greek = {"alpha": "α", "beta": "β", "alpha_N": "α of N", "alpha_D": "α of D", "E": "the floor"}
-    spans = [
-        f"{greek[name]} anything from {span(*fit.intervals[name], lambda v: f'{v:.2g}')}" for name in kept
-    ]
+    spans = [f"{greek[name]} anything {_from(*fit.intervals[name])}" for name in kept]
     if spans:
         said += f" Other runs of this kind could have given for {', for '.join(spans)} ({fit.level:.0%})."
     if not fit.certificate.converged:
         said += " The fit did not settle: take it as a sketch."
     return said
+
+
+def _from(low: float, high: float) -> str:
+    """An end that the runs do not bound is said so; nobody reads `inf`."""
+    show = lambda value: f"{value:.2g}"
+    if np.isfinite(low) and np.isfinite(high):
+        return f"from {span(low, high, show)}"
+    if np.isfinite(low):
+        return f"from {show(low)} up, without an upper end"
+    return f"up to {show(high)}, without a lower end" if np.isfinite(high) else "at all"
 
 
 def _checked(group: Group) -> str:
@@ -135,11 +143,12 @@ def _checked(group: Group) -> str:
         why = group.refusals.get("forecast", "no run was held out")
         return f"Not checked: {why}."
     score = forecast.score
-    runs = "run" if score.cells == 1 else "runs"
-    said = (
-        f"{score.cells} {runs} of up to {score.compute_ratio:.2g} times the compute were kept from the fit. "
-    )
-    said += f"Their loss was foretold with an error of {score.mean_abs_error_percent:.2g} % on average"
+    ratio, error = f"{score.compute_ratio:.2g} times the compute", f"{score.mean_abs_error_percent:.2g} %"
+    if score.cells == 1:
+        said = f"1 run of {ratio} was kept from the fit. Its loss was foretold with an error of {error}"
+    else:
+        said = f"{score.cells} runs of up to {ratio} were kept from the fit. "
+        said += f"Their loss was foretold with an error of {error} on average"
     inside = [cell.inside for cell in forecast.cells if cell.inside is not None]
     if inside:
         said += f"; {sum(inside)} of {len(inside)} lie in the {forecast.level:.0%} interval given"
