@@ -12,6 +12,7 @@ compares them.
 """
 
 import contextlib
+import difflib
 import errno
 import json
 import os
@@ -56,6 +57,17 @@ def opened(path: Path, root: Path | None = None, limit: int = LIMIT) -> BinaryIO
         os.close(handle)
         raise Refused(f"{path}: has {found.st_size} bytes; read are files of up to {limit}")
     return os.fdopen(handle, "rb")
+
+
+def missing(path: Path, what: str = "no such file or folder") -> str:
+    """The line of an error for a path that is not there, with the name beside it that may be meant."""
+    try:
+        # by stems: most files of a folder have an ending in common
+        beside = {Path(name).stem: name for name in sorted(os.listdir(path.parent))}
+    except (OSError, ValueError):
+        beside = {}
+    near = difflib.get_close_matches(path.stem, beside, n=1, cutoff=0.7)
+    return f"{path}: {what}" + (f"; did you mean {path.parent / beside[near[0]]}?" if near else "")
 
 
 def read_bytes(path: Path, root: Path | None = None, limit: int = LIMIT) -> bytes:

@@ -143,7 +143,7 @@ def _checked(group: Group) -> str:
         why = group.refusals.get("forecast", "no run was held out")
         return f"Not checked: {why}."
     score = forecast.score
-    ratio, error = f"{score.compute_ratio:.2g} times the compute", f"{score.mean_abs_error_percent:.2g} %"
+    ratio, error = f"{score.compute_ratio:.2g} times the compute", f"{score.mean_abs_error_percent:.2g}%"
     if score.cells == 1:
         said = f"1 run of {ratio} was kept from the fit. Its loss was foretold with an error of {error}"
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis import files
 from analysis.errors import InputError
 from analysis.notes import Note
 from analysis.tables.columns import COVARIATES, IN_MEMORY, NEEDED, assign, nearest, spoken
@@ -137,7 +138,7 @@ def read(path: Any, columns: Mapping[str, str] | None = None, limits: ReadLimits
         return as_runs(path, columns)
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
+        raise InputError(files.missing(path))
     if path.is_dir():
         from analysis.tables.store import read_store
 

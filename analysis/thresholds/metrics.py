@@ -84,6 +84,7 @@ _TEXT = Metric("share", percent=True, rank=7)
 
 _NAMES: tuple[tuple[Metric, str], ...] = (
     (_COUNT, "exact_match em acc accuracy acc_norm len_norm acc_bytes acc_mutual_info choice_accuracy"),
+    (_COUNT, "acc_raw acc_per_token acc_per_char acc_per_byte acc_uncond"),  # of OLMES
     (_COUNT, "choice_accuracy_norm multiple_choice_grade exact_str_match mc1 pass_at_1 pass@1"),
     (Metric("positive", lower=True, rank=0), "gold_nats"),
     (Metric("positive", lower=True, rank=1), "choice_nats"),

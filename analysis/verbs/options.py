@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from analysis.notes import Note
 from analysis.tables.columns import parse_map
 from analysis.tables.limits import LIMITS, ReadLimits
 from analysis.tables.table import Runs, read
@@ -72,9 +73,13 @@ class LawOptions(TableOptions):
 
 def read_table(options: TableOptions) -> Runs:
     """The table that a verb was given. Raises InputError."""
-    runs = read(options.table, parse_map(options.columns) or None, options.limits)
-    runs = runs.where(**parse_map(options.where, "--where")) if options.where else runs
-    return runs.lowest() if options.lowest else runs
+    whole = read(options.table, parse_map(options.columns) or None, options.limits)
+    runs = whole.where(**parse_map(options.where, "--where")) if options.where else whole
+    runs = runs.lowest() if options.lowest else runs
+    if len(runs) < len(whole):
+        text = f"row numbers here count the {len(runs)} rows that are left of {len(whole)}, from 0"
+        return replace(runs, notes=(*runs.notes, Note("rows_counted", text)))
+    return runs
 
 
 def show(options: TableOptions, result: Any, text: Callable[[Any], str]) -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from lab.data import columns, jsonl
 from lab.errors import InputError
-from lab.files import opened, read_json
+from lab.files import missing, opened, read_json
 
 TEXT = (".txt", ".md", ".rst")
 # read where a folder holds no text or data; beside them, `include` asks for them
@@ -97,7 +97,7 @@ def find(places: tuple[Path, ...], split: str = "", include: tuple[str, ...] = (
     for place in places:
         try:
             if not place.exists():
-                raise InputError(f"{place}: no such file or directory")
+                raise InputError(missing(place, "no such file or directory"))
             inside, about, passed = _files_of(place, include) if place.is_dir() else ([place], [], Counter())
             lone = not place.is_dir()
             for file in inside:

@@ -48,8 +48,11 @@ def preparation(config: DataConfig, found: files.Found, made: shards.Shards, tok
     far = not cut and not asked / 2 <= share <= 2 * asked
     why = f", where data.val_fraction asks for {100 * asked:.3g} %: documents stay whole" if far else ""
     why += ' (data.split = "blank_lines" cuts files)' if far and set(found.hows) == {"file"} else ""
+    held, others = f["validation_documents"], f["documents"] - f["validation_documents"]
+    if held == 1 and others > 0 and not cut:
+        why += ", one alone, whose loss may not be that of the others"
     said.append(
-        f"{f['validation_documents']:,} documents "
+        f"{held:,} {'document' if held == 1 else 'documents'} "
         f"({100 * share:.2g} % of {f['bytes']:,} bytes) held out{why}; "
         f"{tokens:,} tokens to train on, "
         f"{(f['bytes'] - f['validation_bytes']) / tokens:.3g} bytes each with the marks <start> and <end>"

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.errors import InputError
 from lab.evaluation.item_shapes import Shapes, shaped
 from lab.evaluation.text_tasks import TextTask
-from lab.files import read_text
+from lab.files import missing, read_text
 
 _SHOWN = 8  # problems of one kind that are listed
 
@@ -19,7 +19,7 @@ _SHOWN = 8  # problems of one kind that are listed
 def read(path: Path) -> list[TextTask]:
     """Tasks of a file: one of a `.jsonl`, all that a `.py` holds. Raises InputError."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(missing(path, "no such file"))
     if path.suffix == ".py":
         return _python(path)
     return [_jsonl(path)]

@@ -1,7 +1,8 @@
 """Results of evaluation harnesses as long rows: model, params, task, metric, score, stderr, items.
 
-lm-evaluation-harness (results of all versions, and its samples), lighteval, HELM (a run's `stats.json`) and
-BIG-bench (a model's results of a task). What a harness could not compute or did not run is left out and told.
+lm-evaluation-harness (results of all versions, and its samples), lighteval, OLMES (`metrics.json` and
+`metrics-all.jsonl`), HELM (a run's `stats.json`) and BIG-bench (a model's results of a task). What a harness
+could not compute or did not run is left out and told.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def _kind(data: Any) -> str | None:
             scored = [task for task in results.values() if isinstance(task, Mapping) and _has_score(task)]
             # Where nothing could be computed, what a harness writes beside says that it is one.
             return "harness" if scored or {"config", "config_general", "versions"} & data.keys() else None
+        if harnesses.is_olmes(data):
+            return "olmes"
         scores = data.get("scores")
         if isinstance(scores, list) and scores and isinstance(at(scores[0], "score_dict"), Mapping):
             return "bigbench"
@@ -56,11 +59,14 @@ def _has_score(task: Mapping) -> bool:
 def read(path: Path, text: str, subtasks: bool = False) -> Found:
     """The scores of one file. subtasks: those of a group instead of the group's mean. Raises InputError."""
     if path.name.lower().removesuffix(".gz").endswith(".jsonl"):
-        return _samples(path, text)
+        lines = [loaded(path, line) for line in text.splitlines() if line.strip()]
+        return harnesses.olmes(path, lines) if any(map(is_results, lines)) else _samples(path, lines)
     data = loaded(path, text)
     kind = _kind(data)
     if kind == "harness":
         return _harness(path, data, subtasks)
+    if kind == "olmes":
+        return harnesses.olmes(path, [data])
     if kind == "bigbench":
         return harnesses.bigbench(path, data)
     if kind == "helm":
@@ -203,9 +209,8 @@ def _items(data: Mapping, task: str, result: Mapping, groups: Mapping[str, list[
     return sum(filter(None, counted)) if counted and all(counted) else None
 
 
-def _samples(path: Path, text: str) -> Found:
+def _samples(path: Path, lines: list[Any]) -> Found:
     """`samples_TASK_DATE.jsonl`: an object an item, with its metrics; the model is the folder's name."""
-    lines = [loaded(path, line) for line in text.splitlines() if line.strip()]
     if not lines or not all(map(is_samples, lines)):
         raise InputError(f"{path}: its lines are not all samples of a harness: doc_id, resps and metrics")
     stem = path.name.removesuffix(".gz").removesuffix(".jsonl").removeprefix("samples_")

@@ -1,4 +1,4 @@
-"""Scores of HELM, of BIG-bench, of long tables and of the one that lm-evaluation-harness prints, as rows."""
+"""Scores of OLMES, HELM and BIG-bench, of long tables and of the one that a harness prints, as rows."""
 
 from __future__ import annotations
 
@@ -39,6 +39,60 @@ def printed(path: Path, rows: Sequence[Mapping[str, Any]]) -> Found | None:
     if params is not None:
         remarks.append(read_off(path, params, path.stem))
     return Found(found, tuple(remarks), scores=True)
+
+
+def is_olmes(data: Any) -> bool:
+    """Whether an object is what OLMES writes of a task, or `metrics.json`, which lists them."""
+    if not isinstance(data, Mapping):
+        return False
+    tasks = data.get("metrics")
+    if isinstance(tasks, list):
+        return bool(tasks) and all(map(is_olmes, tasks))
+    return isinstance(tasks, Mapping) and isinstance(data.get("task_config"), Mapping) and "task_name" in data
+
+
+def olmes(path: Path, data: Sequence[Any]) -> Found:
+    """Scores of https://github.com/allenai/olmes: an object a task with `task_name`, `task_config` (alias,
+    shots, primary metric), `num_instances`, `metrics` and `model_config`; in `metrics.json` a list of them.
+
+    The primary metric alone is taken, under its own name: that is the score that the standard is about. Means
+    over tasks (the alias of a suite, without instances of its own) are left out and told.
+    """
+    tasks = [one for each in data for one in (each["metrics"] if _lists(each) else [each])]
+    rows, left, sizes = [], [], {}
+    for one in tasks:
+        if not is_olmes(one):
+            left.append(f"{str(one)[:40]} is none of its objects")
+            continue
+        config, metrics = one["task_config"], one["metrics"]
+        alias = at(config, "metadata", "alias")
+        task = str(alias or one["task_name"])
+        score = number(metrics.get("primary_score"))
+        if config.get("primary_metric") in ("macro", "micro") or at(config, "metadata", "num_tasks"):
+            left.append(f"{task} is a mean over tasks")
+            continue
+        if score is None or score in NOT_MEASURED:
+            left.append(f"{task} has no primary_score")
+            continue
+        model = str(at(one, "model_config", "model") or path.parent.name).replace("__", "/")
+        revision = at(one, "model_config", "revision")
+        model += f"@{revision}" if revision not in (None, "", "main") else ""
+        sizes.setdefault(model, size_in(model))
+        row = {"model": model, "params": sizes[model], "task": task}
+        row |= {"metric": str(config.get("primary_metric") or "primary_score"), "score": score}
+        row |= {"stderr": None, "items": number(one.get("num_instances"))}
+        rows.append(row | {"shots": number(config.get("num_shots"))})
+    remarks = [read_off(path, params, model) for model, params in sizes.items() if params is not None]
+    if left:
+        text = f"{path.name}: left out {len(left)} that are no scores of a task: {listed(left)}"
+        remarks.append(Remark("no_score", text))
+    if not rows:
+        raise InputError(f"{path}: none of its tasks has a primary_score of its own")
+    return Found(rows, tuple(remarks), scores=True)
+
+
+def _lists(data: Any) -> bool:
+    return isinstance(data, Mapping) and isinstance(data.get("metrics"), list)
 
 
 def helm(path: Path, data: Sequence[Mapping]) -> Found:

@@ -23,6 +23,7 @@ from analysis.text import no_formula
 from analysis.thresholds.metrics import find as metric_of
 from analysis.verbs.options import Reading
 from lab.errors import InputError
+from lab.files import missing
 from lab.strict import nearest
 from sweeps.exchange import (
     charts,
@@ -157,7 +158,7 @@ def read(
         InputError: for files that are not of the format, or larger than the limits.
     """
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
+        raise InputError(missing(path))
     if path.is_dir():
         return _folder(path, format, given, every, limits, subtasks)
     if format == "wandb" or (format == "auto" and path.suffix == ".wandb"):

@@ -42,7 +42,7 @@ def guess(path: Path, suffix: str, text: str | None, columns: Columns) -> Format
         return "log" if _maybe_steps(head) and run_logs.is_steps(steps_of(path, columns)) else "table"
     if suffix == ".jsonl":
         first = run_logs.lines_of(text[: 1 << 16]) or []
-        if first and evaluations.is_samples(first[0]):
+        if first and (evaluations.is_samples(first[0]) or evaluations.is_results(first[0])):
             return "scores"
         return "log" if run_logs.is_steps(first) else "table"
     if suffix == ".json" and text.lstrip()[:1] in ("{", "["):

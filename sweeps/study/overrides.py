@@ -143,7 +143,8 @@ def _toml(path: Path, inside: tuple[Path, ...]) -> dict:
             raise InputError(f"{path}: is a folder, should be a study file")
         text = files.read_bytes(path, limit=_MOST_BYTES).decode()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {hint}") from None
+        told = files.missing(path, "no such file")
+        raise InputError(f"{told}; {hint}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text") from None
     try:

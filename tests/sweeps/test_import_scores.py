@@ -301,3 +301,41 @@ def test_percentages_of_a_long_table_are_told_and_divided(tmp_path, import_):
     rows, said, _ = import_(path, "--columns", "score=score/100,stderr=stderr/100")
     assert (rows["score"].tolist(), rows["stderr"].tolist()) == ([0.55, 0.6], [0.01, 0.01])
     assert "percentages" not in said
+
+
+def olmes(task, model, score, **more):
+    """What OLMES writes of a task."""
+    config = {"task_name": task, "num_shots": 5, "primary_metric": "acc_per_char"}
+    config["metadata"] = {"alias": f"{task}:rc::olmes"}
+    found = {"task_name": task, "task_hash": "0", "model_config": {"model": model}, "task_config": config}
+    metrics = {"acc_raw": score - 0.1, "acc_per_char": score, "primary_score": score}
+    return found | {"num_instances": 1000, "metrics": metrics, "task_idx": 0} | more
+
+
+def test_results_of_olmes_in_each_of_its_files(tmp_path, import_):
+    tasks = [olmes("arc_easy", "allenai/OLMo-2-190M", 0.45), olmes("piqa", "allenai/OLMo-2-190M", 0.6)]
+    mean = olmes("mmlu", "allenai/OLMo-2-190M", 0.3)
+    mean["task_config"] = mean["task_config"] | {"primary_metric": "macro"}
+    empty = olmes("boolq", "allenai/OLMo-2-190M", 0.5, metrics={"acc_raw": 0.5})
+    lines = "\n".join(json.dumps(one) for one in [*tasks, mean, empty])
+    files = [
+        write(tmp_path / "a" / "metrics-all.jsonl", lines),
+        write(tmp_path / "b" / "metrics.json", {"metrics": [*tasks, mean, empty]}),
+    ]
+    for file in files:
+        rows, said, _ = import_(file)
+        assert list(rows["task"]) == ["arc_easy:rc::olmes", "piqa:rc::olmes"]
+        assert set(rows["metric"]) == {"acc_per_char"}
+        assert list(rows["score"]) == [0.45, 0.6], "not acc_raw"
+        assert set(rows["items"]) == {1000}
+        assert set(rows["params"]) == {190e6}
+        assert "mmlu:rc::olmes is a mean over tasks" in said["no_score"]
+        assert "boolq:rc::olmes has no primary_score" in said["no_score"]
+    one = write(tmp_path / "c" / "task-000-arc_easy-metrics.json", tasks[0])
+    assert list(import_(one)[0]["score"]) == [0.45]
+
+
+def test_a_name_that_is_nearly_that_of_a_file_is_asked_for(tmp_path):
+    write(tmp_path / "scores.json", {})
+    with pytest.raises(InputError, match=r"did you mean .*scores\.json\?"):
+        imports.read(tmp_path / "scors.json", "auto", {}, 1, None, (), False)
