@@ -80,7 +80,11 @@ def frontier(fit: Fit | None = None, iso: IsoFlop | None = None, envelope: Envel
 
 
 def _exponent(value: float, interval) -> str:
-    return f"{value:.2f}" + ("" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})")
+    if interval is None:
+        return f"{value:.2f}"
+    if interval[0] == interval[1]:  # a law of one exponent: no run could say otherwise
+        return f"{value:.2f} by assumption"
+    return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
 
 
 def _law(both, fit: Fit, flops, rows, shown, texts) -> None:

@@ -195,6 +195,8 @@ def _law(group: Group) -> str:
     for name, value in fit.params.items():
         pair = fit.intervals.get(name)
         meaning = _MEANING.get(name, "")
+        if name == "alpha" and "beta" not in fit.params and {"params", "tokens"} <= set(fit.law.inputs):
+            meaning = "fall with parameters and with tokens"
         rows.append((Markup(symbol(name)), number(value), "–" if pair is None else span(*pair), meaning))
     header = (("", ""), ("fitted", ""), (f"{level} interval", ""), ("what it is", ""))
     values = table(header, rows)

@@ -281,3 +281,10 @@ def test_a_run_that_diverges_leaves_the_axis_to_the_others(group):
     low, top = axis.get_ylim()
     assert low < 2.5
     assert 5.0 < top < 10
+
+
+def test_an_exponent_that_a_law_assumes_has_no_interval():
+    from analysis.plots.frontier import _exponent
+
+    assert _exponent(0.5, (0.5, 0.5)) == "0.50 by assumption"
+    assert _exponent(0.46, (0.44, 0.48)) == "0.46 (0.44 to 0.48)"
