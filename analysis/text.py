@@ -52,7 +52,8 @@ def remarks(warnings: Sequence[Note], excluded: Sequence[Excluded] = (), notes: 
             for reason, rows in sorted(kinds.items(), key=lambda item: -len(item[1]))
         ]
         more = f"; {len(shown) - 8} more reasons" if len(shown) > 8 else ""
-        lines.append(f"  excluded  {len(excluded)} rows: {'; '.join(shown[:8])}{more}")
+        rows = "row" if len(excluded) == 1 else "rows"
+        lines.append(f"  excluded  {len(excluded)} {rows}: {'; '.join(shown[:8])}{more}")
     lines += [f"  note      {note.text}" for note in notes]
     lines += [f"  warning   {note.code}: {note.text}" for note in warnings]
     return "\n".join(lines)

@@ -113,7 +113,7 @@ def held_out(group_D: np.ndarray, bytes_D: np.ndarray, val_fraction: float, name
         raise InputError(
             f"{name}: all text is one document, so none can be held out for validation; "
             "separate documents by blank lines (.txt), lines (.jsonl) or files (directory), or let "
-            'data.split = "file" hold out the end of a lone text'
+            'data.split = "file" (`lab init --split file`) hold out the end of a lone text'
         )
     budget = val_fraction * int(bytes_D.sum(dtype=np.int64))
     least = int(bytes_D.min())

@@ -54,7 +54,11 @@ def _jsonl(path: Path) -> TextTask:
         kinds = {"choices" in doc for doc in docs}
         if len(kinds) > 1:
             first = next(i for i, doc in enumerate(docs, 1) if ("choices" in doc) != ("choices" in docs[0]))
-            problems.append(f"{path}: item {first}: all items should have choices, or none")
+            has = "has choices" if "choices" in docs[first - 1] else "has no choices"
+            problems.append(
+                f"{path}: item {first} {has}, unlike those before it: questions with "
+                "choices and questions with a written answer are two tasks, so put them into two files"
+            )
         if not any(doc.get("split", "test") == "test" for doc in docs):
             problems.append(f"{path}: no item of the split 'test'")
     if problems:

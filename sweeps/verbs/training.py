@@ -125,9 +125,12 @@ def _run(asked: Asked) -> int:
     from sweeps.store import damage
     from sweeps.study import loader
 
+    text = loader.text_of(
+        asked.study, asked.sets, asked.allowed
+    )  # a study that cannot be read makes no store
     store = asked.opened()
     made = plan_of(asked.study, asked.sets, asked.allowed)
-    done = asked.train(made, loader.text_of(asked.study, asked.sets, asked.allowed), store)
+    done = asked.train(made, text, store)
     again = shlex.join(
         ["lab", "run", str(asked.study), "--out", done.out, *(f"--set={text}" for text in asked.sets)]
         + [f"--allow-include={place}" for place in asked.allowed]

@@ -297,3 +297,12 @@ def test_one_answer_to_all_items_is_told(world):
     told = [text for code, text in scores.remarks if code == "always_one"]
     assert len(chosen) == 1, "this world likes the shorter word"
     assert "100% of the answers are 'x', which is right for 52%" in told[0]
+
+
+def test_questions_of_two_kinds_in_one_file_are_told_apart(tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text(
+        '{"question": "2+2?", "choices": ["3", "4"], "answer": 1}\n{"prompt": "a", "answer": "b"}\n'
+    )
+    with pytest.raises(InputError, match=r"item 2 has no choices, unlike those before it.*two files"):
+        user_tasks.read(path)

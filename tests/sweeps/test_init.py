@@ -23,3 +23,13 @@ def test_the_quick_start_can_be_written_anywhere(tmp_path, capsys):
     assert verbs.init([str(path), "--design", "quickstart"]) == 0
     packaged = files("sweeps") / "studies" / "quickstart.toml"
     assert path.read_text() == packaged.read_text()
+
+
+def test_a_study_that_cannot_be_read_leaves_no_store(tmp_path, monkeypatch):
+    from sweeps.verbs.training import run
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text("name = 'a'\n")
+    with pytest.raises(InputError, match=r"mime\.toml: no such file; did you mean mine\.toml\?"):
+        run(["mime.toml", "--out", "runs"])
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
