@@ -81,7 +81,7 @@ def test_fit_says_what_it_left_out_and_both_exponents(tmp_path, capsys):
     path = write(tmp_path / "t.csv", "\n".join(["N,N_total,D,loss", *lines]))
     assert fit([str(path), "--law", "chinchilla", "--bootstrap", "0"]) == 0
     out = capsys.readouterr().out
-    assert "excluded  1 rows: loss is missing or not a number (row 3)" in out
+    assert "excluded  1 row: loss is missing or not a number (row 3)" in out
     assert "'N_total' could be it too" in out
     assert "by 'N_total' as params alpha 0.34 becomes" in out
 
