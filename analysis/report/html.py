@@ -37,7 +37,9 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def span(low: float, high: float, show=lambda value: number(value, 3)) -> str:
-    """`1.2 to 3.4`, once where both read the same."""
+    """`1.2 to 3.4`, once where both read the same; an end that is not bounded is said so."""
+    if math.isinf(high) and not math.isinf(low):
+        return f"{show(low)} and up"
     first, second = show(low), show(high)
     return first if first == second else f"{first} to {second}"
 

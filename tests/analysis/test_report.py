@@ -497,3 +497,15 @@ def test_in_a_browser_without_scripts_it_reads_the_same(browser, report):
     summary = page.locator("#figure-cost summary").first
     summary.click()
     assert page.locator("#figure-cost table").is_visible()
+
+
+def test_an_interval_without_an_end_says_so_in_words():
+    from analysis.report.glance import _from
+    from analysis.report.html import span
+
+    inf = float("inf")
+    assert span(0.0, inf) == "0 and up"
+    assert span(1.0, 2.0) == "1 to 2"
+    assert _from(0.0, inf) == "from 0 up, without an upper end"
+    assert _from(0.19, 1.8) == "from 0.19 to 1.8"
+    assert _from(-inf, 2.0) == "up to 2, without a lower end"
