@@ -1,5 +1,8 @@
 """``lab bench``: tokens per second of each shape, as part of what its products allow, and beside a peer.
 
+Products of the step's own shapes may all be slow; so it is also said as part of the fastest large product of
+any library here.
+
 All cores work at once, a process each, as in a study. The lab, its bare matrix products and the peer take
 turns within one run, so that a busy or a throttled machine slows all of them; medians over the turns are
 reported.
@@ -51,6 +54,10 @@ def bench(shapes: tuple[Shape, ...], options: Options, tell=lambda text: None) -
         "device": measured[0].pop("device"),
         "cores": len(available_cores()),
         "gemm_flops_per_s": max(m["gemm_flops_per_s"] for m in measured),
+        "library_flops_per_s": {
+            name: max(m["library_flops_per_s"][name] for m in measured)
+            for name in measured[0]["library_flops_per_s"]
+        },
         "peer_missing": reason,
         "shapes": [{k: v for k, v in m.items() if k != "device"} for m in measured],
     }
@@ -67,13 +74,15 @@ def _shape(shape: Shape, options: Options, peer: bool, tell) -> dict:
             tell(f"width {shape.width}, {shape.layers} layers: turn {turn + 1} of {options.turns}")
             step = _rate(lab.ask(f"step {options.seconds}"))
             bare = sum(1 / a["seconds_per_token"] for a in lab.ask("products"))
+            large = lab.ask("libraries")
             against = _rate(rival.ask(str(options.seconds))) if rival else None
-            turns.append((step, bare, against))
+            turns.append((step, bare, {name: sum(a[name] for a in large) for name in large[0]}, against))
     finally:
         lab.stop()
         if rival:
             rival.stop()
-    steps, bares, rivals = zip(*turns, strict=True)
+    steps, bares, large, rivals = zip(*turns, strict=True)
+    best = [max(rates.values()) / about["flops_per_token"] for rates in large]  # tokens a second
     found = {
         **asdict(shape),
         "batch": options.batch,
@@ -81,6 +90,8 @@ def _shape(shape: Shape, options: Options, peer: bool, tell) -> dict:
         "tokens_per_s": statistics.median(steps),
         "gemm_flops_per_s": statistics.median(bares) * about["flops_per_token"],
         "gemm_fraction": statistics.median(a / b for a, b in zip(steps, bares, strict=True)),
+        "library_flops_per_s": {name: statistics.median(r[name] for r in large) for name in large[0]},
+        "machine_fraction": statistics.median(a / b for a, b in zip(steps, best, strict=True)),
         "compile_s": statistics.median(a["compile_s"] for a in lab.ready),
         "warm_s": statistics.median(a["warm_s"] for a in lab.ready),
         "peak_bytes": about["peak_bytes"],
@@ -170,10 +181,11 @@ def _cores() -> tuple[int, ...]:
 
 def text(found: dict) -> str:
     """The table for the screen."""
+    large = ", ".join(f"{rate / 1e9:.0f} by {name}" for name, rate in found["library_flops_per_s"].items())
     lines = [
         f"{found['device']}, {found['cores']} cores, a run on each; "
-        f"matrix products reach {found['gemm_flops_per_s'] / 1e9:.0f} GFLOP/s",
-        f"{'width':>5} {'layers':>6} {'batch':>5} {'tokens/s':>10} {'of products':>11} "
+        f"matrix products reach {found['gemm_flops_per_s'] / 1e9:.0f} GFLOP/s; a large one {large}",
+        f"{'width':>5} {'layers':>6} {'batch':>5} {'tokens/s':>10} {'of products':>11} {'of machine':>10} "
         f"{'compile':>8} {'warm':>6} {'memory':>8}  {'peer tokens/s':>13} {'ratio':>6}",
     ]
     for s in found["shapes"]:
@@ -183,8 +195,8 @@ def text(found: dict) -> str:
         )
         lines.append(
             f"{s['width']:>5} {s['layers']:>6} {s['batch']:>5} {s['tokens_per_s']:>10,.0f} "
-            f"{s['gemm_fraction']:>10.0%}  {s['compile_s']:>6.1f} s {s['warm_s']:>4.1f} s "
-            f"{s['peak_bytes'] / 1e6:>5.0f} MB  {against}"
+            f"{s['gemm_fraction']:>10.0%} {s['machine_fraction']:>11.0%}  "
+            f"{s['compile_s']:>6.1f} s {s['warm_s']:>4.1f} s {s['peak_bytes'] / 1e6:>5.0f} MB  {against}"
         )
     if found["peer_missing"]:
         lines.append(

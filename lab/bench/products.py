@@ -84,6 +84,25 @@ class Timer:
         return total
 
 
+def of_libraries(size: int = 1024, rounds: int = 5) -> dict[str, float]:
+    """FLOP/s of one large square product by each library at hand: the best is what this machine can do."""
+    random = np.random.default_rng(0)
+    left, right = (random.normal(size=(size, size)).astype(np.float32) for _ in "ab")
+    there = jax.device_put((left, right))
+    multiply = jax.jit(jnp.matmul)
+    calls = {"XLA": lambda: jax.block_until_ready(multiply(*there)), "NumPy": lambda: left @ right}
+    rates = {}
+    for name, call in calls.items():
+        call()  # compiled, and its threads started
+        took = []
+        for _ in range(rounds):
+            started = time.perf_counter()
+            call()
+            took.append(time.perf_counter() - started)
+        rates[name] = 2 * size**3 / min(took)
+    return rates
+
+
 def _program(product: Product):
     """A function that measures ``copies`` equal products on different numbers, and ``copies``."""
     copies = min(64, max(1, round(_SECONDS * 100e9 / product.flops)))

@@ -2,7 +2,7 @@
 
 Started with a JSON object as its argument; says when it is ready, and what compiling took, as a line of JSON.
 Then each line on standard input is a measurement: ``step SECONDS`` trains for so long, ``products`` times the
-step's matrix products alone.
+step's matrix products alone, ``libraries`` a large one by each library.
 """
 
 import json
@@ -72,6 +72,9 @@ def main(spec: dict) -> None:
         what, *seconds = line.split()
         if what == "products":
             _say(seconds_per_token=timer.seconds() / config.batch_tokens)
+            continue
+        if what == "libraries":
+            _say(**products.of_libraries())
             continue
         started, done = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - started) < float(seconds[0]) or done == 0:

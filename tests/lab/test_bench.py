@@ -70,6 +70,9 @@ def test_bench_on_this_machine_prints_the_promised_object():
     assert found["gemm_flops_per_s"] == shape["gemm_flops_per_s"]
     achieved = shape["gemm_fraction"] * shape["gemm_flops_per_s"]
     assert achieved == pytest.approx(shape["tokens_per_s"] * flops, rel=1e-6)
+    assert set(found["library_flops_per_s"]) == {"XLA", "NumPy"}
+    of_the_best = shape["machine_fraction"] * max(shape["library_flops_per_s"].values())
+    assert of_the_best == pytest.approx(achieved, rel=1e-6)
 
 
 def test_shapes_that_cannot_be_are_all_named():
