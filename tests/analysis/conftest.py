@@ -189,3 +189,11 @@ def planted_study(planted_store):
     from analysis.report.study import gather
 
     return gather(planted_store, draws=60)
+
+
+@pytest.fixture(scope="session")
+def report(planted_study, tmp_path_factory):
+    """The page of the planted store, written once."""
+    from analysis.report.build import render
+
+    return render(planted_study, tmp_path_factory.mktemp("report") / "report.html")
