@@ -103,7 +103,7 @@ def forecast(
 def _asked(
     ahead: Forecaster, at: Sequence[tuple[float, float]], unique_tokens: float | np.ndarray | None
 ) -> tuple[list[Cell], list[Note]]:
-    """The runs that nobody has trained, and what must be said of them."""
+    """Predictions of runs that have not been trained, and the warnings that belong to them."""
     if not at:
         return [], []
     params, tokens = (np.array(values, float) for values in zip(*at, strict=True))

@@ -99,8 +99,8 @@ class Forecast:
         tokens: float | np.ndarray,
         unique_tokens: float | np.ndarray | None = None,
     ) -> Prediction:
-        """The loss of runs that nobody has trained, by the very forecast of the cells: laws blended, with the
-        interval at `level` that earlier misses stretched. params, tokens: arrays that broadcast;
+        """The loss of runs that have not been trained, by the forecast that predicted the cells: laws
+        blended, with the interval at `level` that earlier misses stretched. params, tokens: arrays that broadcast;
         unique_tokens: distinct ones among the tokens, where data are repeated. Nothing is fitted again.
 
         Raises InputError for what is not positive, and where the law needs further inputs.

@@ -42,7 +42,7 @@ class Counts:
         }[rate]
 
     def rate(self, rate: str) -> float:
-        """NaN where nobody could be counted."""
+        """NaN where the denominator is zero."""
         some, all_ = self.parts(rate)
         return some / all_ if all_ else float("nan")
 

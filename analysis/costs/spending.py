@@ -94,7 +94,7 @@ def of_store(path: Path, trunks: Mapping[str, str | None]) -> tuple[dict[str, Sp
 def _share(
     path: Path, trunk: str, names: Sequence[str], lines: Mapping[str, list[dict]], found: dict[str, Spent]
 ) -> Spent:
-    """Add to each branch its part of the trunk; what nobody has a part of is returned."""
+    """Add to each branch its part of the trunk; returns what belongs to no branch."""
     spent = _lines(path, trunk)
     marks = sorted({line["step"] for line in _lines(path, trunk, "metrics.jsonl") if _is_mark(line)})
     starts = {}

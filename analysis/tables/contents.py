@@ -93,7 +93,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def kind_of(column: str) -> str | None:
-    """``result`` or ``circumstance``; None for a column of which nobody has said it."""
+    """``result`` or ``circumstance``; None for a column that is in neither list."""
     if column in RESULTS or column.startswith(_FAMILIES):
         return "result"
     return "circumstance" if column in CIRCUMSTANCES else None

@@ -177,7 +177,8 @@ def read(path: Path) -> Claim | None:
 
 
 def parsed(found: object) -> tuple[Owner, int, int, int]:
-    """Owner, attempt, deaths and progress; of nobody where it is no claim: it goes stale like any other."""
+    """Owner, attempt, deaths and progress of a claim as JSON; where it is none, of an unknown owner, whose
+    claim goes stale."""
     try:
         owner = Owner(**found["owner"])
         counts = [found[name] for name in ("attempt", "deaths", "progress")]

@@ -181,7 +181,7 @@ class RemoteFolder(RunFolder):
         self.push()
 
     def commit(self, result: dict, check: Callable[[], None] = lambda: None) -> None:
-        """Once: the first commit stands. What it speaks of is there before it."""
+        """Write the result where there is none yet; the files that it refers to are uploaded before it."""
         super().commit(result, check)
         self.push()
         for step in completed_steps(self.final):

@@ -34,7 +34,8 @@ class Part:
         return f"{self.index}/{self.count}"
 
     def of(self, nodes: list[Cell | Trunk]) -> list[Cell | Trunk]:
-        """The nodes of this part: families dealt by cost, each to the part that has least so far."""
+        """The nodes of this part. Families of runs that share trunks stay together; each goes, the dearest
+        first, to the part that costs least so far."""
         families: dict[str, list] = defaultdict(list)
         for node in nodes:
             families[_family(node)].append(node)
