@@ -43,15 +43,26 @@ def train(folder):
     assert done[1] == done[2]
 
 
+@pytest.fixture(scope="session")
+def reported(store, made_once):
+    """(The store, what its report printed), whose fits and verdicts are kept and serve the other verbs."""
+
+    def report(folder):
+        (folder / "said.json").write_text(lab("report", store, "--json"))
+
+    return store, json.loads((made_once("quickstart_report", report) / "said.json").read_text())
+
+
 @pytest.mark.slow
-def test_the_law_of_real_runs(store):
-    fitted = json.loads(lab("fit", store, "--bootstrap", "100", "--json"))
+def test_the_law_of_real_runs(reported):
+    store, _ = reported
+    fitted = json.loads(lab("fit", store, "--json"))
     assert fitted["law"] == fitted["leading"]["law"]
     assert fitted["certificate"]["converged"]
     assert fitted["points"] == 3 * 4 - 3
     held = [row for row in fitted["excluded"] if "held out" in row["reason"]]
     assert len(held) == 3
-    forecast = json.loads(lab("forecast", store, "--bootstrap", "100", "--json"))
+    forecast = json.loads(lab("forecast", store, "--json"))
     assert forecast["score"]["cells"] == 3
     assert forecast["leading"]["law"] == fitted["law"]
     assert forecast["fit"]["params"] == fitted["params"]
@@ -60,8 +71,9 @@ def test_the_law_of_real_runs(store):
 
 
 @pytest.mark.slow
-def test_verdicts_on_the_ability_and_its_control(store):
-    found = json.loads(lab("thresholds", store, "--draws", "200", "--json"))
+def test_verdicts_on_the_ability_and_its_control(reported):
+    store, _ = reported
+    found = json.loads(lab("thresholds", store, "--json"))
     verdicts = {(s["task"], s["metric"]): s["verdict"] for s in found["series"]}
     assert {task for task, _ in verdicts} == {"sort", "facts", "coin"}
     # at this budget nothing is learned: neither may be called emergent
@@ -70,8 +82,8 @@ def test_verdicts_on_the_ability_and_its_control(store):
 
 
 @pytest.mark.slow
-def test_the_report_of_it(store):
-    said = json.loads(lab("report", store, "--json"))
+def test_the_report_of_it(reported):
+    store, said = reported
     html = (store / "report.html").read_text()
     assert "facts" in html
     assert "Held-out error" in html

@@ -181,7 +181,9 @@ def ladder_of(oracles, task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["hellaswag_val", "arc_challenge_test"])
+@pytest.mark.parametrize(
+    "task", [pytest.param("hellaswag_val", marks=pytest.mark.weekly), "arc_challenge_test"]
+)
 def test_the_published_ladder_holds_its_large_runs(oracles, task):
     """What the published chain missed by 0.02 and 0.11 lies inside the interval, and that is no empty one."""
     found = sl.fit_downstream(ladder_of(oracles, f"{task}_rc_5shot"), "accuracy", chance=0.25, bootstrap=60)
