@@ -100,8 +100,9 @@ class Forecast:
         unique_tokens: float | np.ndarray | None = None,
     ) -> Prediction:
         """The loss of runs that have not been trained, by the forecast that predicted the cells: laws
-        blended, with the interval at `level` that earlier misses stretched. params, tokens: arrays that broadcast;
-        unique_tokens: distinct ones among the tokens, where data are repeated. Nothing is fitted again.
+        blended, with the interval at `level` that earlier misses stretched. params, tokens: arrays that
+        broadcast; unique_tokens: distinct ones among the tokens, where data are repeated. Nothing is fitted
+        again.
 
         Raises InputError for what is not positive, and where the law needs further inputs.
         """
