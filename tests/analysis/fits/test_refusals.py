@@ -174,10 +174,11 @@ def test_wild_tables_give_numbers_or_reasons(seed):
     budgets = 10 ** rng.uniform(-2, 14, int(rng.integers(1, 6)))
     table = {"params": rng.choice(sizes, count), "tokens": rng.choice(budgets, count)}
     table["loss"] = np.exp(rng.normal(0, rng.choice([1e-3, 0.1, 3]), count)) * (table["params"] ** -0.1 + 1)
+    law = "auto" if seed % 3 == 2 else "chinchilla"  # a choice of law is a dozen fits, of the same kinds
     for call in (
         lambda: sl.fit(table, bootstrap=20),
         lambda: sl.fit(table, law="power-params-offset", objective="l1", bootstrap=0),
-        lambda: sl.forecast(table, bootstrap=20),
+        lambda: sl.forecast(table, law=law, bootstrap=20),
         lambda: sl.allocate(sl.fit(table, bootstrap=10), 1e20),
         lambda: sl.isoflop(table, bootstrap=10),
         lambda: sl.envelope(table),
