@@ -1,5 +1,9 @@
-"""The notebooks run top to bottom in a clean kernel, from their text form, in an empty folder."""
+"""The notebooks run top to bottom, from their text form, each in an empty folder.
 
+They share a kernel, whose names are forgotten before each; what one has imported stays loaded for the next.
+"""
+
+import os
 import re
 from pathlib import Path
 
@@ -12,15 +16,38 @@ ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in notebooks.FOLDER.glob("*.py"))
 
 
-def run(name, folder, **environment):
-    """The executed notebook's printed text, and how many figures it showed. A failing cell raises."""
+# Before each notebook; the names are told apart from those that a notebook would have to import.
+FORGET = """
+%reset -f
+__import__("os").chdir({folder!r})
+__import__("os").environ.update({environment!r})
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """``run(name, folder, **environment)``: the executed notebook's printed text, and how many figures it
+    showed. A failing cell raises."""
     pytest.importorskip("jupytext")
-    pytest.importorskip("nbclient")
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    manager = pytest.importorskip("jupyter_client").KernelManager(kernel_name="python3")
     pytest.importorskip("ipykernel")
-    notebook = notebooks.execute(notebooks.FOLDER / f"{name}.py", folder, **environment)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    text = "".join(output.get("text", "") for output in outputs)
-    return text, sum("image/png" in output.get("data", {}) for output in outputs)
+    home = tmp_path_factory.mktemp("kernel")
+    own = {"IPYTHONDIR": str(home / "ipython"), "JUPYTER_RUNTIME_DIR": str(home / "runtime")}
+    manager.start_kernel(env={**os.environ, **own, "PYTHONPATH": str(ROOT)}, cwd=str(home))
+
+    def call(name, folder, **environment):
+        notebook = notebooks.read(notebooks.FOLDER / f"{name}.py")
+        forget = FORGET.format(folder=str(folder), environment=environment)
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(forget))
+        nbclient.NotebookClient(notebook, timeout=240, km=manager).execute()
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        text = "".join(output.get("text", "") for output in outputs)
+        return text, sum("image/png" in output.get("data", {}) for output in outputs)
+
+    yield call
+    manager.shutdown_kernel(now=True)
 
 
 def test_there_are_six_and_a_page_lists_them():
@@ -30,7 +57,7 @@ def test_there_are_six_and_a_page_lists_them():
 
 
 @pytest.mark.slow
-def test_fit_your_own_table(tmp_path):
+def test_fit_your_own_table(run, tmp_path):
     text, figures = run("fit_your_own_table", tmp_path)
     assert figures == 5
     assert "outliers" in text
@@ -38,7 +65,7 @@ def test_fit_your_own_table(tmp_path):
 
 
 @pytest.mark.slow
-def test_first_steps_say_what_readme_says(tmp_path):
+def test_first_steps_say_what_readme_says(run, tmp_path):
     text, figures = run("first_steps", tmp_path)
     assert figures == 3
     readme = (ROOT / "README.md").read_text()
@@ -51,7 +78,7 @@ def test_first_steps_say_what_readme_says(tmp_path):
 
 
 @pytest.mark.slow
-def test_planted_truths_are_told_apart(tmp_path):
+def test_planted_truths_are_told_apart(run, tmp_path):
     text, figures = run("is_it_emergent", tmp_path)
     assert figures == 3
     said = {
@@ -70,7 +97,7 @@ def test_planted_truths_are_told_apart(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_planned_study_is_one_that_can_be_read(tmp_path):
+def test_a_planned_study_is_one_that_can_be_read(run, tmp_path):
     text, figures = run("plan_a_study", tmp_path)
     assert figures == 1
     (best,) = re.findall(r"^best: (.+)$", text, re.MULTILINE)
@@ -82,14 +109,14 @@ def test_a_planned_study_is_one_that_can_be_read(tmp_path):
 
 
 @pytest.mark.slow
-def test_costs_are_the_published_ones(tmp_path):
+def test_costs_are_the_published_ones(run, tmp_path):
     text, figures = run("what_it_costs", tmp_path)
     assert figures == 2
     assert "100,000,000 answers" in text
 
 
 @pytest.mark.slow
-def test_the_second_says_what_it_leaves_out_without_data(tmp_path):
+def test_the_second_says_what_it_leaves_out_without_data(run, tmp_path):
     text, figures = run(
         "chinchilla_replicated_and_disputed", tmp_path, SCALING_LAB_DATA=str(tmp_path / "none")
     )
@@ -100,7 +127,7 @@ def test_the_second_says_what_it_leaves_out_without_data(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_second_with_the_published_tables(tmp_path, oracles):
+def test_the_second_with_the_published_tables(run, tmp_path, oracles):
     text, figures = run(
         "chinchilla_replicated_and_disputed", tmp_path, SCALING_LAB_DATA=str(oracles.resolve())
     )

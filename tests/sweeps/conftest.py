@@ -37,7 +37,7 @@ def lab(here):
     """:func:`run_lab`; verbs that only read answer in this process, which has jax loaded already."""
 
     def call(verb, *args):
-        return (here if verb in ("table", "status", "plan") else run_lab)(verb, *args)
+        return (here if verb in ("table", "status", "plan", "merge") else run_lab)(verb, *args)
 
     return call
 

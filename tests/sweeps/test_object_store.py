@@ -250,7 +250,7 @@ EAGER += "import sys; from lab.__main__ import main; sys.exit(main())"
 
 
 @pytest.mark.slow
-def test_one_run_of_two_machines_is_kept_at_a_url_and_goes_on_on_one(bucket, lab, tmp_path):
+def test_one_run_of_two_machines_is_kept_at_a_url_and_goes_on_on_one(bucket, here, lab, tmp_path):
     """Each process sees its own working folder alone, as machines without a common one do."""
     objects = Objects(bucket)
     with socket.socket() as s:
@@ -277,10 +277,10 @@ def test_one_run_of_two_machines_is_kept_at_a_url_and_goes_on_on_one(bucket, lab
     assert beside.returncode == 2
     assert f"{bucket}/runs/{run_id}: process {os.getpid()} on " in beside.stderr
     claim.release()
-    done = lab(*call, "--json")
+    done = here(*call, "--json")
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout)["row"]
-    alone = lab("train", "--out", tmp_path / "alone", *ONE.split(), "--json")
+    alone = here("train", "--out", tmp_path / "alone", *ONE.split(), "--json")
     assert row["loss_nats"] == pytest.approx(json.loads(alone.stdout)["row"]["loss_nats"], abs=1e-4)
     run = f"runs/{run_id}"
     costs = objects.get(f"{run}/costs.jsonl").decode().splitlines()
@@ -288,9 +288,9 @@ def test_one_run_of_two_machines_is_kept_at_a_url_and_goes_on_on_one(bucket, lab
     steps = [json.loads(line)["step"] for line in objects.get(f"{run}/metrics.jsonl").decode().splitlines()]
     assert steps == list(range(20, 401, 20)), "no gap, and nothing twice"
     assert not [name for name in objects.listing(f"{run}/") if "/checkpoints/" in name]
-    again = lab(*call, "--json")
+    again = here(*call, "--json")
     assert json.loads(again.stdout)["row"] == row, "it is done, and known to be"
-    (told,) = json.loads(lab("table", bucket, "--json").stdout)["rows"]
+    (told,) = json.loads(here("table", bucket, "--json").stdout)["rows"]
     assert told["loss_nats"] == row["loss_nats"]
-    scored = lab("eval", f"{bucket}/{run}", "--json")
+    scored = here("eval", f"{bucket}/{run}", "--json")
     assert json.loads(scored.stdout)["loss_nats"] == pytest.approx(row["loss_nats"], abs=1e-5), scored.stderr

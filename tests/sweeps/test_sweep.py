@@ -39,22 +39,35 @@ def test_status_and_plan_know_what_is_done(whole, lab):
     assert {row["state"] for row in planned["rows"]} == {"done"}
 
 
-def test_a_mapped_pack_gives_the_same_losses(whole, lab, tmp_path):
-    text = (whole / "small.toml").read_text() + '\n[run]\npack = "pmap"\n'
-    (tmp_path / "packed.toml").write_text(text)
+@pytest.fixture
+def part(small_study, tmp_path):
+    """A file of the six runs of the small study that share a shape, which is compiled once."""
+    (tmp_path / "part.toml").write_text(small_study.replace("{ width = 8, learning_rate = 0.02 }, ", ""))
+    return tmp_path / "part.toml"
+
+
+def as_in(whole, store) -> bool:
+    """Whether the runs of a store are, to the bit, those of the undisturbed run."""
+    found, wanted = digest.runs(store), digest.runs(whole / "store")
+    return len(found) == 6 and found == {run_id: wanted[run_id] for run_id in found}
+
+
+def test_a_mapped_pack_gives_the_same_losses(whole, part, lab, tmp_path):
+    (tmp_path / "packed.toml").write_text(part.read_text() + '\n[run]\npack = "pmap"\n')
     done = lab("run", tmp_path / "packed.toml", "--out", tmp_path / "store")
     assert done.returncode == 0, done.stderr
     rows = {
         row["run_id"]: row for row in json.loads(lab("table", tmp_path / "store", "--json").stdout)["rows"]
     }
     assert {row["pack"] for row in rows.values()} == {"pmap"}
-    alone = json.loads(lab("table", whole / "store", "--json").stdout)["rows"]
-    for row in alone:
-        assert rows[row["run_id"]]["loss_nats"] == pytest.approx(row["loss_nats"], abs=2e-4)
+    alone = {row["run_id"]: row for row in json.loads(lab("table", whole / "store", "--json").stdout)["rows"]}
+    assert len(rows) == 6
+    for run_id, row in rows.items():
+        assert row["loss_nats"] == pytest.approx(alone[run_id]["loss_nats"], abs=2e-4)
 
 
-def test_interrupted_it_says_how_to_go_on(whole, lab, tmp_path):
-    command = [*LAB, "run", str(whole / "small.toml"), "--out", str(tmp_path / "store")]
+def test_interrupted_it_says_how_to_go_on(whole, part, lab, tmp_path):
+    command = [*LAB, "run", str(part), "--out", str(tmp_path / "store")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "store").glob("runs/*/spec.json")) and time.monotonic() < deadline:
@@ -62,10 +75,10 @@ def test_interrupted_it_says_how_to_go_on(whole, lab, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert f"To go on: lab run {whole / 'small.toml'} --out {tmp_path / 'store'}" in err
+    assert f"To go on: lab run {part} --out {tmp_path / 'store'}" in err
     assert not list((tmp_path / "store").glob("runs/*/claim")), "claims are released"
     assert lab(*command[len(LAB) :], "--workers", "1").returncode == 0
-    assert digest.of(tmp_path / "store") == digest.of(whole / "store")
+    assert as_in(whole, tmp_path / "store")
 
 
 # Each Python that starts with this on its path finds that one run's parameters cannot be saved.
@@ -80,23 +93,23 @@ sys.addaudithook(refuse)
 """
 
 
-def test_a_cell_that_fails_is_recorded_and_the_others_go_on(whole, lab, tmp_path, monkeypatch):
-    planned = json.loads(lab("plan", whole / "small.toml", "--json").stdout)
+def test_a_cell_that_fails_is_recorded_and_the_others_go_on(whole, part, lab, tmp_path, monkeypatch):
+    planned = json.loads(lab("plan", part, "--json").stdout)
     victim = next(row for row in planned["rows"] if not row["held_out"])["run_id"]
     folder = tmp_path / "store" / "runs" / victim
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(FAILING.format(where=str(folder / "final")))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    again = ["run", whole / "small.toml", "--out", tmp_path / "store", "--workers", "1"]
+    again = ["run", part, "--out", tmp_path / "store", "--workers", "1"]
     done = lab(*again)
     assert done.returncode == 1
     failure = json.loads((folder / "failure.json").read_text())
     assert failure["attempts"] == 2
     assert "Traceback" in failure["traceback"]
     status = json.loads(lab("status", tmp_path / "store", "--json").stdout)["studies"][0]
-    assert status["states"] == {"done": 11, "failed": 1}
+    assert status["states"] == {"done": 5, "failed": 1}
     assert status["next"].endswith("--retry-failed")
     monkeypatch.delenv("PYTHONPATH")
     assert lab(*again).returncode == 1, "given up stays given up"
     assert lab(*again, "--retry-failed").returncode == 0
-    assert digest.of(tmp_path / "store") == digest.of(whole / "store")
+    assert as_in(whole, tmp_path / "store")
