@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from scipy.stats import beta
 
 from analysis.plots.style import INK, LAW, MUTED, SECOND, THIRD, axes, look
 from benchmarks.next_runs import DESIGNS, TABLES
@@ -56,6 +57,11 @@ def after_choice(rows: pandas.DataFrame) -> pandas.DataFrame:
     """Of the chosen design, all but the first grid, which was not chosen."""
     mine = rows[rows["design"] == "next"]
     return mine[mine["compute"] > mine.groupby(["truth", "seed"])["compute"].transform("min")]
+
+
+def surely(hits: int, count: int) -> float:
+    """The one-sided 95 % bound of a rate from below (Clopper and Pearson)."""
+    return float(beta.ppf(0.05, hits, count - hits + 1)) if hits else 0.0
 
 
 def inflation(rows: pandas.DataFrame) -> float:
@@ -114,25 +120,25 @@ def told(found: dict[str, pandas.DataFrame]) -> str:
     lines += [
         "",
         f"- **Coverage after a choice**: {total} of {count} intervals hold a new run at the target "
-        f"({total / count:.0%}; nominal {LEVEL:.0%}); of the grids {int(held(grids).sum())} of {len(grids)}. "
+        f"({total / count:.0%}, at least {surely(total, count):.0%} with 95 % confidence were they "
+        f"independent; nominal {LEVEL:.0%}); of the grids {int(held(grids).sum())} of {len(grids)}. "
         f"By truth: {', '.join(f'{r.truth} {r.held} of {r.intervals}' for r in table.itertuples())}.",
         f"- **Corrected** by the factor that the other truths ask for ({factors.min():.2f} to "
-        f"{factors.max():.2f}): {again} of {count} ({again / count:.0%}).",
+        f"{factors.max():.2f}): {again} of {count} ({again / count:.0%})."
+        + (" No correction is made." if factors.max() == 1 else ""),
     ]
-    if "text" in found:
-        text = found["text"]
+    for name, text in found["text"].groupby("truth", sort=False) if "text" in found else ():
         last = text.sort_values("compute").groupby("design", sort=False).tail(1).set_index("design")
         parts = ", ".join(
-            f"{one} {last.loc[one, 'half']:.1%} (missed by {abs(last.loc[one, 'error']):.1%})"
+            f"{one} {last.loc[one, 'told']:.1%} (missed by {abs(last.loc[one, 'error']):.1%})"
             for one in DESIGNS
             if one in last.index
         )
         share = of_grid(text, "next")
-        reach = f"{share:.0%} of its compute" if np.isfinite(share) else "more compute than it spent"
+        reach = f"reach its width with {share:.0%} of its compute" if np.isfinite(share) else "stay wider"
         lines.append(
-            f"- **The text study, replayed** with half of its compute: half-widths of the loss of the "
-            f"smaller run that was foretold there: {parts}. The chosen runs reach the "
-            f"grid's width with {reach}."
+            f"- **The {name} study, replayed** with half of its compute, told of the smaller run that was "
+            f"foretold there, by half-width: {parts}. Beside the grid the chosen runs {reach}."
         )
     if "study" in found:
         parts = ", ".join(
@@ -161,7 +167,7 @@ def designs(found: dict[str, pandas.DataFrame]):
     """Half-width of the target's log loss against compute: a panel a table of which all is told."""
     whole = [(name, of) for name, of in worlds(found["planted"]) if of["design"].nunique() == len(DESIGNS)]
     if "text" in found:
-        whole += [("text study", found["text"])]
+        whole += [(f"{name} study", of) for name, of in found["text"].groupby("truth", sort=False)]
     figure, panels = axes(2.9, 1, len(whole), width=3.0 * len(whole), sharey=False)
     for panel, (name, of) in zip(np.atleast_1d(panels), whole, strict=True):
         for design in DESIGNS:
@@ -169,7 +175,7 @@ def designs(found: dict[str, pandas.DataFrame]):
             wide = 2.2 if design == "next" else 1.2
             marks = {"color": COLOURS[design], "lw": wide, "marker": "o", "ms": 3.5}
             panel.plot(points["compute"], 100 * points["half"], label=design, **marks)
-        panel.set(xscale="log", yscale="log", title=name.removesuffix(" 0"), xlabel="compute (of the budget)")
+        panel.set(xscale="log", yscale="log", title=name.removesuffix(" 0"), xlabel="part of the budget")
         panel.set_xticks([0.1, 0.25, 0.5, 1.0], ["10 %", "25 %", "50 %", "100 %"], minor=False)
         panel.set_xticks([], minor=True)
         ticks = [one for one in (0.5, 1, 2, 5, 10, 20) if _inside(one, 100 * of["half"])]
