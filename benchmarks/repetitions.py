@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 STUDY = Path(__file__).parents[1] / "sweeps" / "studies" / "quickstart.toml"
-# What the first page promises: facts appear at a size by either metric, sorting does not jump, a coin cannot.
+# What the first page promises: induction appears with the second layer by either metric; neither facts nor a
+# coin is called emergent by exact match.
 WANTED = {
-    ("facts", "exact_match"): {"emergent"},
-    ("facts", "gold_nats"): {"emergent"},
-    ("sort", "exact_match"): {"smooth"},
+    ("induction-8", "exact_match"): {"emergent"},
+    ("induction-8", "gold_nats"): {"emergent"},
+    ("facts", "exact_match"): {"smooth", "undecided", "metric_artifact"},
     ("coin", "exact_match"): {"flat", "undecided"},
 }
 

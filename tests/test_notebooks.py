@@ -71,7 +71,7 @@ def test_first_steps_say_what_readme_says(run, tmp_path):
     readme = (ROOT / "README.md").read_text()
     (error,) = re.findall(r"off by ([\d.]+) % on average", text)
     assert f"mean error {float(error):.2g} %" in readme
-    for task in ("coin", "facts", "sort"):
+    for task in ("coin", "facts", "induction-8"):
         (verdict,) = re.findall(rf"{task} +(\w+) +p ", text)
         assert f"**`{task}`**: by exact match {verdict.upper()}" in readme
     assert "10 x the compute" in text

@@ -115,4 +115,4 @@ summary = pandas.DataFrame(
 summary
 
 # %%
-plots.ability([one for one in trained.series if one.task == "facts"])
+plots.ability([one for one in trained.series if one.task == "induction-8"])
