@@ -159,7 +159,7 @@ def test_the_first_screen_answers_in_plain_words(report, html):
         "To run next",
     ):
         assert asked in said
-    assert f"an error of {group.forecast.score.mean_abs_error_percent:.2g} % on average" in said
+    assert f"an error of {group.forecast.score.mean_abs_error_percent:.2g}% on average" in said
     ahead = further(group)
     most = max(group.runs.columns["flops"])
     assert ahead.best.flops == pytest.approx(10 * most)
