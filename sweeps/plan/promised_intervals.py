@@ -49,15 +49,15 @@ class Expected:
         return {"law": self.law, **self.params, "noise": asdict(self.scatter), "source": self.source}
 
 
-# Printed by `lab plan sweeps/studies/quickstart.toml --prior runs/quickstart --json`, of the quick start's 14
-# fitted runs of language (technical English in bytes, 2e4 to 1.2e5 params that multiply activations, 6e5 to
+# Printed by `lab plan sweeps/studies/compression.toml --prior runs/compression --json`, of that study's 14 fitted
+# runs of language by AdamW (technical English in bytes, 2e4 to 1.2e5 params that multiply activations, 6e5 to
 # 5e6 tokens). They are of one seed: what seeds scatter is part of the law's own error. It says nothing of
 # other data: give [prior] in the study, or a store with runs like those planned.
 BUILT_IN = Expected(
     "chinchilla-tied",
     {"E": 1.259, "A": 155.2, "B": 2471.0, "alpha": 0.6194},
     Scatter(model=0.0084, reach=0.72, trunk=0.0, run=0.0),
-    "the quick start's 14 runs of language",
+    "14 runs of technical English",
 )
 
 
@@ -268,7 +268,7 @@ def _centred(n, d, loss) -> tuple[np.ndarray, dict[str, float]]:
 
 def best_prior(plan: Plan, out: Path | None, named: Path | None = None) -> Expected:
     """The law and scatter of the store that was `named`; else of the runs that `out` has already; else the
-    study's own [prior]; else those of the quick start."""
+    study's own [prior]; else those that are built in."""
     from analysis.errors import InputError
 
     if named is not None:

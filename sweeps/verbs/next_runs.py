@@ -61,7 +61,7 @@ def next_(argv: list[str]) -> int:
             task: the ability whose elbow it is; its runs are of the study's own budgets.
             metric: the score that bends: one of right answers.
             prior: what is believed where runs are too few: a store, or published:chinchilla, published:epoch;
-                by default the study's [prior], else the quick start's runs.
+                by default the study's [prior], else 14 runs of technical English.
             per: what a run costs is counted in: seconds of a device, joule (--watts) or euro (--price).
             watts: what a device draws; by default the upper end of the study's, or of its kind of device.
             price: of a device-hour.
