@@ -49,10 +49,10 @@ class Expected:
         return {"law": self.law, **self.params, "noise": asdict(self.scatter), "source": self.source}
 
 
-# Printed by `lab plan sweeps/studies/compression.toml --prior runs/compression --json`, of that study's 14 fitted
-# runs of language by AdamW (technical English in bytes, 2e4 to 1.2e5 params that multiply activations, 6e5 to
-# 5e6 tokens). They are of one seed: what seeds scatter is part of the law's own error. It says nothing of
-# other data: give [prior] in the study, or a store with runs like those planned.
+# Printed by `lab plan sweeps/studies/compression.toml --prior runs/compression --json`, of that study's 14
+# fitted runs of language by AdamW (technical English in bytes, 2e4 to 1.2e5 params that multiply activations,
+# 6e5 to 5e6 tokens). They are of one seed: what seeds scatter is part of the law's own error. It says nothing
+# of other data: give [prior] in the study, or a store with runs like those planned.
 BUILT_IN = Expected(
     "chinchilla-tied",
     {"E": 1.259, "A": 155.2, "B": 2471.0, "alpha": 0.6194},
