@@ -1,15 +1,18 @@
-"""`python -m benchmarks.next_study [BUDGET] [FOLDER]`: an adaptive run beside a grid of the same device time.
+"""`python -m benchmarks.next_study [FOLDER]`: an adaptive run beside a grid of the same device time.
 
-Three stores in FOLDER (runs/next): `chosen`, by `lab run sweeps/studies/adaptive.toml --adaptive`; `even`, an
-even grid that such a run begins with, as large as what `chosen` spent pays for at the prices seen there; and
-`target`, one run at ten times the largest compute of the study's grid: by how much do both miss it? All of it
-goes on where it was, whatever interrupts it. Writes docs/next/study.csv.
+Three stores in FOLDER (runs/next): `grid`, sweeps/studies/adaptive.toml as it stands; `chosen`, the same
+study by `lab run --adaptive` with the device time that the grid took; and `target`, one run of the largest
+size at ten times the largest compute that either may give a run: by how much do both miss it? Each begins
+with nothing compiled and no speed known, as on a machine of its own. All of it goes on where it was, whatever
+interrupts it. Writes docs/next/study.csv.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +20,13 @@ import pandas
 
 import analysis as sl
 from benchmarks.next_runs import ROOT, SIGMAS, TABLES
+from lab.data import load
+from sweeps.plan import cells as planned
 from sweeps.plan import next_runs
-from sweeps.plan.next_cells import There, chosen_study, of_family
 from sweeps.plan.promised_intervals import BUILT_IN
 from sweeps.store import step_times
 from sweeps.store.store import Store
+from sweeps.study import loader
 from sweeps.study.overrides import to_toml
 from sweeps.verbs.adaptive import Aim, place
 from sweeps.verbs.next_runs import Asked
@@ -30,43 +35,29 @@ STUDY = ROOT / "sweeps" / "studies" / "adaptive.toml"
 
 
 def run(study: Path, out: Path, *more: str) -> None:
-    subprocess.run([sys.executable, "-m", "lab", "run", str(study), "--out", str(out), *more], check=True)
+    """`lab run` of the study into the store, with caches of its own beside it."""
+    call = [sys.executable, "-m", "lab", "run", str(study), "--out", str(out), *more]
+    caches = out.with_name(f"cache-{out.name}")
+    subprocess.run(call, check=True, env={**os.environ, "XDG_CACHE_HOME": str(caches)})
 
 
-def of_store(out: Path, expected=BUILT_IN) -> tuple[Store, step_times.Spent, next_runs.Known]:
+def of_store(out: Path) -> tuple[step_times.Spent, next_runs.Known]:
     store = Store(out)
-    return store, step_times.spent(store, store.study_files()), next_runs.of_runs(sl.read(out), expected)
+    return step_times.spent(store, store.study_files()), next_runs.of_runs(sl.read(out), BUILT_IN)
 
 
-def written(folder: Path, of, name: str, cells) -> Path:
-    path = folder / f"{name}.toml"
+def target(folder: Path) -> Path:
+    """The study of the one run that is foretold."""
+    of = Asked(STUDY).family(STUDY)
+    raw = tomllib.loads(STUDY.read_text())
+    (grid,) = raw["grids"]
+    kept = {key: value for key, value in grid.items() if key not in ("tokens", "max_flops", "sizes")}
+    at = float(place(Aim("loss", "10x", 1.0), of))
+    grid = kept | {"sizes": grid["sizes"][-1:], "flops": [at]}
+    path = folder / "target.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(chosen_study(of, name, cells)))
+    path.write_text(to_toml({**raw, "name": "target", "grids": [grid]}))
     return path
-
-
-def even(folder: Path, of, spent: step_times.Spent, chosen: Store) -> Path:
-    """The study of the even grid that what was spent pays for."""
-    start = float(np.median(list(spent.beyond.values())))
-    candidates = of_family(of, There(step_times.seen(chosen), new=start))
-    widths, budgets = len(of.sizes), len(of.budgets)
-    grids = [
-        next_runs.starter(candidates, spent.total, sizes, tokens)
-        for sizes in range(3, min(7, widths) + 1)
-        for tokens in range(3, min(6, budgets) + 1)
-    ]
-    costs = next_runs.costs_of(candidates)
-    best = max(grids, key=costs.of)
-    return written(folder, of, "even", [candidates.cells[index] for index in best])
-
-
-def target_cell(of, at: float):
-    """The candidate whose compute is nearest to `at`, of those with the tokens a parameter of the middle."""
-    cells = of.every.cells
-    n = np.array([next_runs.params_of(cell) for cell in cells], float)
-    d = np.array([cell.steps * cell.config.batch_tokens for cell in cells], float)
-    far = np.abs(np.log(6 * n * d / at)) + 0.25 * np.abs(np.log(d / n / np.median(d / n)))
-    return cells[int(np.argmin(far))], float(n[np.argmin(far)]), float(d[np.argmin(far)])
 
 
 def judged(known: next_runs.Known, n: float, d: float) -> tuple[float, float]:
@@ -83,26 +74,26 @@ def judged(known: next_runs.Known, n: float, d: float) -> tuple[float, float]:
     return seen.value, SIGMAS * float(np.sqrt(seen.variance() + own))
 
 
-def main(budget: str = "12min", folder: str = "runs/next") -> None:
+def main(folder: str = "runs/next") -> None:
     out = ROOT / folder
-    of = Asked(STUDY).family(STUDY)
-    cell, n, d = target_cell(of, float(place(Aim("loss", "10x", 1.0), of)))
-    at = f"{n:.0f},{d:.0f}"
-    run(STUDY, out / "chosen", "--adaptive", "--budget", budget, "--target", "loss", "--at", at)
-    store, spent, known = of_store(out / "chosen")
-    grid = out / "even.toml"
-    run(grid if grid.is_file() else even(out, of, spent, store), out / "even")
-    run(written(out, of, "target", [cell]), out / "target")
-    log_loss = float(np.log(sl.read(out / "target").columns["loss_nats"][0]))
+    foretold = target(out)
+    (cell,) = planned.make(loader.load(foretold), load).cells
+    n, d = next_runs.params_of(cell), cell.steps * cell.config.batch_tokens
+    run(STUDY, out / "grid")
+    spent, _ = of_store(out / "grid")
+    aim = ["--budget", f"{spent.total:.0f}s", "--target", "loss", "--at", f"{n},{d}"]
+    run(STUDY, out / "chosen", "--adaptive", *aim)
+    run(foretold, out / "target")
+    measured = float(np.log(sl.read(out / "target").columns["loss_nats"][0]))
     rows = []
-    for name, (_, cost, seen) in (("chosen", (store, spent, known)), ("even", of_store(out / "even"))):
+    for name in ("chosen", "grid"):
+        cost, seen = of_store(out / name)
         value, half = judged(seen, n, d)
+        flops = 6 * seen.params * seen.tokens
         row = {"design": name, "runs": len(seen), "shapes": len(cost.beyond), "seconds": cost.total}
-        row |= {
-            "beyond_steps": sum(cost.beyond.values()),
-            "largest": float((6 * seen.params * seen.tokens).max()),
-        }
-        rows.append(row | {"target": 6 * n * d, "value": value, "half": half, "measured": log_loss})
+        row |= {"beyond_steps": sum(cost.beyond.values()), "largest": float(flops.max())}
+        row |= {"target": 6 * n * d, "value": value, "half": half, "measured": measured}
+        rows.append(row)
     TABLES.mkdir(parents=True, exist_ok=True)
     pandas.DataFrame(rows).to_csv(TABLES / "study.csv", index=False, float_format="%.5g")
 

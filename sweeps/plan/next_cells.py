@@ -17,9 +17,9 @@ from sweeps.study.schema import BUDGETS, Grid
 _WIDTHS, _BUDGETS, _SEEDS = 12, 10, 3  # candidates: so many of each at most, beside those of the study
 _LARGER = 2.0  # times the largest width of the study: four times its params
 _LONGER = 4.0  # times its largest budget
-# What a grid of chosen cells says anew.
+# What a grid of chosen cells says anew. Not `max_flops`: of more compute than that no run was wanted.
 _REPLACED = (
-    *BUDGETS, "design", "sizes", "params", "shape", "valley", "max_flops", "optimal_tokens_per_param",
+    *BUDGETS, "design", "sizes", "params", "shape", "valley", "optimal_tokens_per_param",
     "seeds", "more_seeds", "held_out", "held_out_where", "only_where",
 )  # fmt: skip
 

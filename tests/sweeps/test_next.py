@@ -94,6 +94,20 @@ def test_each_target_is_narrowed_and_told_in_words(here, place, target, at):
     assert "FLOPs" in said.stdout
 
 
+def test_no_candidate_has_more_compute_than_the_study_allows_a_run():
+    raw = tomllib.loads(STUDY)
+
+    def flops(of):
+        return [6 * next_runs.params_of(c) * c.steps * c.config.batch_tokens for c in of.every.cells]
+
+    most = max(flops(next_cells.family(raw, "planted", load)))
+    raw["grids"][0]["max_flops"] = most / 4
+    capped = next_cells.family(raw, "planted", load)
+    assert most / 16 < max(flops(capped)) <= most / 4
+    made = next_cells.chosen_study(capped, "some", capped.every.cells[-3:])
+    assert made["grids"][0]["max_flops"] == most / 4
+
+
 def test_nothing_but_a_prior_makes_a_first_design(here, place, tmp_path):
     out = tmp_path / "first.toml"
     made = asked(
