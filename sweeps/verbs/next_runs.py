@@ -17,10 +17,10 @@ from sweeps.plan import next_elbow, next_runs
 from sweeps.plan.next_cells import Candidates, Family, There, chosen_study, family, of_family, of_table
 from sweeps.plan.pricing import Prices
 from sweeps.plan.promised_intervals import BUILT_IN, Expected, of_store, stated
-from sweeps.quantities import duration
 from sweeps.store import step_times
 from sweeps.store.store import Store
 from sweeps.study.prior import Prior
+from sweeps.verbs.next_output import as_text, headline, of_items
 
 Per = Literal["second", "joule", "euro"]
 _SHARE = 0.2  # of what the runs at hand cost: the budget where none is said
@@ -124,7 +124,7 @@ def next_(argv: list[str]) -> int:
             )
         else:
             print(as_text(made, unit, limit))
-            if said := more.get("contradicts") or ("items" in more and _of_items(more)):
+            if said := more.get("contradicts") or ("items" in more and of_items(more)):
                 print(said)
             if out is not None and made.steps:
                 print(f"\n{out} written: lab plan {out}, then lab run {out} --out STORE")
@@ -313,19 +313,6 @@ def _budget(
     return sum(shares[cell.run_id] for cell in of.cells)
 
 
-def _of_items(more: dict) -> str:
-    said = (
-        f"{more['items']:.0f} items a run: {more['part_of_items']:.0%} of the variance of a run at the elbow "
-        "is theirs, the rest that of seeds"
-    )
-    if "times_items" in more:
-        said += (
-            f"; the same runs with {more['times_items']:.0f} times the items would take "
-            f"{more['narrowing_with_more_items']:.0%} off"
-        )
-    return said
-
-
 def _name(asked: Asked, of: Family) -> str:
     """A name that no study of the store has."""
     base = of.plan.study.name.split("-next")[0]
@@ -341,38 +328,3 @@ def study_text(of: Family, left: Candidates, made: next_runs.Proposal, name: str
 
     chosen = [left.cells[index] for index in made.indices]
     return f"# {headline(made)}\n{to_toml(chosen_study(of, name, chosen))}"
-
-
-def headline(made: next_runs.Proposal) -> str:
-    low, high = made.now
-    return f"{made.target}: {made.value:.4g} [{low:.4g}, {high:.4g}] at {made.level:.0%}"
-
-
-def as_text(made: next_runs.Proposal, unit: str, budget: float) -> str:
-    """In plain words."""
-
-    def cost(value: float) -> str:
-        return duration(value) if unit == "seconds" else f"{value:.3g} {unit}"
-
-    laws = ", ".join(f"{name} {weight:.0%}" for name, weight in made.laws.items())
-    lines = [f"now     {headline(made)}", f"known by {made.source} ({laws})"]
-    if made.between > 0.5:
-        lines.append(f"{made.between:.0%} of its width is that the laws in play part there")
-    if made.steps:
-        low, high = made.after
-        lines.append(
-            f"after   [{low:.4g}, {high:.4g}], {made.narrowing:.0%} narrower, for {cost(made.cost)} "
-            f"of {cost(budget)}: {made.narrowing / made.cost:.2g} of the width per {unit.removesuffix('s')}"
-        )
-        lines.append("\n  params      tokens      seed  adds          narrower after it")
-        lines += [
-            f"  {one['params']:<10.4g}  {one['tokens']:<10.4g}  {one['seed']:<4}  "
-            f"{cost(one['cost']):<12}  {one['narrowing']:.0%}"
-            for one in made.steps
-        ]
-    lines.append("")
-    if made.stop:
-        lines.append(f"stop: {made.stop}")
-    else:
-        lines.append(f"go on: these cells take {made.narrowing:.0%} off the interval")
-    return "\n".join(lines)
