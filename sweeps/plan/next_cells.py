@@ -1,18 +1,19 @@
 """The cells that could be trained next: shapes of a study's family, budgets on a grid, what each costs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
 
+from lab.config import ModelConfig, RunConfig
 from lab.data import DataConfig, Dataset
 from lab.errors import InputError
 from sweeps.plan import cells as planned
 from sweeps.plan.cells import Cell, Plan
 from sweeps.plan.pricing import Prices, Seen
 from sweeps.study import loader
-from sweeps.study.schema import BUDGETS, Grid
+from sweeps.study.schema import BUDGETS, Grid, flat
 
 _WIDTHS, _BUDGETS, _SEEDS = 12, 10, 3  # candidates: so many of each at most, beside those of the study
 _LARGER = 2.0  # times the largest width of the study: four times its params
@@ -20,8 +21,30 @@ _LONGER = 4.0  # times its largest budget
 # What a grid of chosen cells says anew. Not `max_flops`: of more compute than that no run was wanted.
 _REPLACED = (
     *BUDGETS, "design", "sizes", "params", "shape", "valley", "optimal_tokens_per_param",
-    "seeds", "more_seeds", "held_out", "held_out_where", "only_where",
+    "seeds", "more_seeds", "held_out", "held_out_where", "only_where", "factors",
 )  # fmt: skip
+
+Shape = tuple[int, int, int]  # width, layers, heads
+Key = tuple[int, int, int, float | None]  # and the learning rate, None where a published law sets it
+_KEYS = ("width", "layers", "heads", "learning_rate")
+
+
+def shape_key(model: ModelConfig) -> Shape:
+    return model.width, model.layers, model.heads
+
+
+def _key_of(size: Mapping) -> Key:
+    return size["width"], size["layers"], size["heads"], size.get("learning_rate")
+
+
+def _names(sizes: Collection[Key]) -> dict[Key, dict]:
+    """What selects each size among these: its width; the rest of its shape, and its rate, where needed."""
+
+    def needed(key: Key) -> dict:
+        n = next((n for n in (1, 3) if sum(other[:n] == key[:n] for other in sizes) == 1), 4)
+        return dict(zip(_KEYS[:n], key[:n], strict=True))
+
+    return {key: needed(key) for key in sizes}
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,8 @@ class Family:
     """The grid of a study whose shapes and data further runs take. raw: the study as plain data.
 
     of_tasks: an elbow is looked for: many sizes up to the largest and many seeds, at the study's own budgets.
+    rates: learning rates are looked for: those of each shape, at the study's own budgets; none named: the
+    study's own. grids: names of those whose runs count beside the grid's own.
     """
 
     raw: Mapping
@@ -36,47 +61,58 @@ class Family:
     plan: Plan
     load: Callable[[DataConfig], Dataset]
     of_tasks: bool = False
+    rates: Mapping[Shape, Sequence[float]] | None = None
+    grids: tuple[str, ...] = ()
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        return tuple(cell for cell in self.plan.cells if cell.grid == self.grid.name)
+        return tuple(cell for cell in self.plan.cells if cell.grid in (self.grid.name, *self.grids))
 
     @cached_property
     def sizes(self) -> tuple[dict, ...]:
-        """The study's own sizes and others of their family, as a study file gives them, by width.
+        """The study's own sizes and others of their family, as a study file gives them, by shape.
 
-        Between and beyond the study's widths the rate follows the power of the width that its own lie on.
+        A width between or beyond the study's own takes every shape of the nearest of them, with its rate
+        times the power of the width that the study's rates lie on.
         """
-        own = {cell.config.model.width: cell.config for cell in reversed(self.cells)}
-        widths = sorted(own)
-        first = own[widths[0]]
+        own = {shape_key(cell.config.model): cell.config for cell in reversed(self.cells)}
+        widths = np.array(sorted({width for width, _, _ in own}))
+        found = {shape: self._size(config, config.model) for shape, config in own.items()}
         last = widths[-1] if self.of_tasks else _LARGER * widths[-1]
-        every = set(own)
-        for width in np.geomspace(widths[0], last, 2 * _WIDTHS if self.of_tasks else _WIDTHS):
-            model = own[min(widths, key=lambda other: abs(np.log(other / width)))].model
-            step = self.grid.shape.step(first.model) if not self.grid.sizes else 2 * model.heads
-            every.add(max(step, round(width / step) * step))
-        rates = np.array([own[width].optimizer.learning_rate for width in widths])
-        power, level = 0.0, float(np.log(rates).mean())
-        if len(widths) > 1:
-            power, level = np.polyfit(np.log(widths), np.log(rates), 1)
-        tuned = first.optimizer.learning_rate_law is None
-        found = []
-        for width in sorted(every):
-            nearest = own[min(widths, key=lambda other: abs(np.log(other / width)))]
-            model = nearest.model if width in own else self._shape(nearest.model, width)
-            size: dict = {"width": model.width, "layers": model.layers, "heads": model.heads}
-            if tuned:
-                rate = float(np.exp(level + power * np.log(width)))
-                size["learning_rate"] = (
-                    own[width].optimizer.learning_rate if width in own else float(f"{rate:.3g}")
-                )
-            if nearest.optimizer.batch_law is None and len({c.config.batch for c in self.cells}) > 1:
-                size["batch"] = nearest.batch
-            found.append(size)
-        return tuple(found)
+        for wanted in np.geomspace(widths[0], last, 2 * _WIDTHS if self.of_tasks else _WIDTHS):
+            nearest = widths[np.argmin(np.abs(np.log(widths / wanted)))]
+            for config in [own[shape] for shape in sorted(own) if shape[0] == nearest]:
+                step = self.grid.shape.step(config.model) if not self.grid.sizes else 2 * config.model.heads
+                width = max(step, round(wanted / step) * step)
+                if width not in widths:
+                    model = self._shape(config.model, width)
+                    found.setdefault(shape_key(model), self._size(config, model))
+        if not self.rates:
+            return tuple(found[shape] for shape in sorted(found))
+        several = ((found[shape], self.rates[shape]) for shape in sorted(self.rates))
+        return tuple({**size, "learning_rate": rate} for size, rates in several for rate in rates)
 
-    def _shape(self, base, width: int):
+    def _size(self, nearest: RunConfig, model: ModelConfig) -> dict:
+        """`model` as a study file gives it, with the rate and batch that the nearest own size leads to."""
+        size: dict = dict(zip(_KEYS, shape_key(model), strict=False))
+        laws = {**self.plan.study.optimizer, **self.grid.optimizer}
+        if not laws.get("learning_rate_law"):
+            rate = nearest.optimizer.learning_rate
+            if model != nearest.model:
+                rate = float(f"{rate * (model.width / nearest.model.width) ** self._rate_power:.3g}")
+            size["learning_rate"] = rate
+        if not laws.get("batch_law") and len({c.config.batch for c in self.cells}) > 1:
+            size["batch"] = nearest.batch
+        return size
+
+    @cached_property
+    def _rate_power(self) -> float:
+        """Of the learning rate along the width; 0 where the study has one width."""
+        tuned = {(c.config.model.width, c.config.optimizer.learning_rate) for c in self.cells}
+        widths, rates = np.log(np.array(sorted(tuned), float)).T
+        return float(np.polyfit(widths, rates, 1)[0]) if len(np.unique(widths)) > 1 else 0.0
+
+    def _shape(self, base: ModelConfig, width: int) -> ModelConfig:
         if self.grid.params or self.grid.valley:
             return self.grid.shape.model(base, width)
         return replace(base, width=width)
@@ -86,7 +122,7 @@ class Family:
         """The study's own where they are few, others from its shortest to _LONGER times its longest; never
         more than once through its text unless the study does so."""
         own = sorted({cell.config.tokens for cell in self.cells})
-        if self.of_tasks:
+        if self.of_tasks or self.rates is not None:
             return tuple(own)
         limit = self.plan.dataset(self.cells[0].config).unique_tokens or np.inf
         wanted = np.geomspace(own[0], min(_LONGER * own[-1], max(limit, own[-1])), _BUDGETS)
@@ -107,16 +143,17 @@ class Family:
             seeds = sorted({*self.grid.seeds, *range(2 * _SEEDS if self.of_tasks else _SEEDS)})
             grid |= {"sizes": list(self.sizes), "tokens": list(self.budgets), "seeds": seeds}
             return {**raw, "name": name, "grids": [grid]}
-        sizes = {size["width"]: size for size, _, _ in chosen}
-        grid |= {"sizes": [sizes[width] for width in sorted(sizes)]}
+        sizes = {_key_of(size): size for size, _, _ in chosen}
+        grid |= {"sizes": [sizes[key] for key in sorted(sizes)]}
         grid |= {"tokens": sorted({tokens for _, tokens, _ in chosen})}
-        seeds_of: dict[tuple[int, int], list[int]] = {}
+        seeds_of: dict[tuple[Key, int], list[int]] = {}
         for size, tokens, seed in chosen:
-            seeds_of.setdefault((size["width"], tokens), []).append(seed)
-        alike: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-        for (width, tokens), seeds in sorted(seeds_of.items()):
-            alike.setdefault((width, tuple(sorted(seeds))), []).append(tokens)
-        where = [({"width": width, "tokens": tokens}, seeds) for (width, seeds), tokens in alike.items()]
+            seeds_of.setdefault((_key_of(size), tokens), []).append(seed)
+        alike: dict[tuple[Key, tuple[int, ...]], list[int]] = {}
+        for (key, tokens), seeds in sorted(seeds_of.items()):
+            alike.setdefault((key, tuple(sorted(seeds))), []).append(tokens)
+        named = _names(sizes)
+        where = [({**named[key], "tokens": tokens}, seeds) for (key, seeds), tokens in alike.items()]
         grid |= {"seeds": list(where[0][1])}
         if len(seeds_of) < len(sizes) * len(grid["tokens"]):
             grid["only_where"] = [one for one, _ in where]
@@ -125,27 +162,49 @@ class Family:
         return {**raw, "name": name, "grids": [grid]}
 
 
-def family(raw: Mapping, where: str, load: Callable, grid: str = "", task: str = "") -> Family:
+def family(
+    raw: Mapping, where: str, load: Callable, grid: str = "", task: str = "", of_rates: bool = False
+) -> Family:
     """The family of a study's grid that was named, else of its first one that crosses no factors and is of
     text, or has the task.
 
-    Raises InputError where there is none.
+    of_rates: for the best rates of sizes: rates may be a factor, and grids that differ in shapes, rates and
+    budgets alone count together unless one is named. Raises InputError where there is none.
     """
     plan = planned.make(loader.parse(raw, where), load)
     grids = {one.name: one for one in plan.study.grids}
     if grid and grid not in grids:
         raise InputError(f"{where}: has no grid {grid!r}; there are {', '.join(grids)}")
+    allowed = {"optimizer.learning_rate"} if of_rates else set()
     for one in [grids[grid]] if grid else grids.values():
-        found = Family(raw, one, plan, load, bool(task))
-        if not found.cells or one.factors:
+        found = Family(raw, one, plan, load, bool(task), {} if of_rates else None)
+        if not found.cells or {key for key, _ in flat(one.factors)} - allowed:
             continue
         tasks = plan.dataset(found.cells[0].config).ability_sets()
-        if task in tasks if task else (grid or not tasks):
-            return found
+        if task in tasks if task else (grid or of_rates or not tasks):
+            return found if grid or not of_rates else replace(found, grids=_alike(found))
     if task:
         raise InputError(f"{where}: no grid without factors has the task {task!r}")
+    if of_rates:
+        raise InputError(f"{where}: no grid without factors beside optimizer.learning_rate")
     said = f"grid {grid} crosses factors" if grid else "no grid of text without factors"
     raise InputError(f"{where}: {said}: a law of params and tokens is fitted to sizes and budgets alone")
+
+
+def _alike(of: Family) -> tuple[str, ...]:
+    """Names of the grids whose runs differ from the family's in shapes, rates, budgets and seeds alone."""
+    first = of.cells[0].config
+
+    def same(config: RunConfig) -> bool:
+        shape = dict(zip(_KEYS, shape_key(first.model), strict=False))
+        optimizer = replace(config.optimizer, learning_rate=first.optimizer.learning_rate)
+        model = replace(config.model, **shape)
+        return (
+            replace(config, tokens=first.tokens, seed=first.seed, model=model, optimizer=optimizer) == first
+        )
+
+    names = dict.fromkeys(cell.grid for cell in of.plan.cells)
+    return tuple(n for n in names if all(same(cell.config) for cell in of.plan.cells if cell.grid == n))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +224,7 @@ class Candidates:
     start: np.ndarray
     unit: str
     cells: tuple[Cell, ...] = ()
+    rates: np.ndarray | None = None  # (m,), where they are what is looked for
 
     def __len__(self) -> int:
         return len(self.params)
@@ -181,11 +241,12 @@ class Candidates:
         return self.own + self.hold - self.kept + self.start
 
     def where(self, keep: np.ndarray) -> "Candidates":
-        arrays = (getattr(self, one.name) for one in fields(self) if one.name not in ("unit", "cells"))
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        arrays = {name: value[keep] for name, value in values.items() if isinstance(value, np.ndarray)}
         cells = (
             tuple(cell for cell, keeps in zip(self.cells, keep, strict=True) if keeps) if self.cells else ()
         )
-        return Candidates(*(values[keep] for values in arrays), self.unit, cells)
+        return replace(self, cells=cells, **arrays)
 
 
 @dataclass(frozen=True)
@@ -206,8 +267,7 @@ class There:
 
 def shape_of(cell: Cell) -> tuple:
     """As a store's lists of cells tell shapes apart."""
-    model = cell.config.model
-    return cell.config.data.label, model.width, model.layers, model.heads
+    return cell.config.data.label, *shape_key(cell.config.model)
 
 
 def of_family(of: Family, there: There) -> Candidates:
@@ -265,8 +325,14 @@ def _around(values: np.ndarray, beyond: float, count: int) -> np.ndarray:
 
 def chosen_study(of: Family, name: str, cells: Sequence[Cell]) -> dict:
     """The study file of these candidates."""
-    sizes = {size["width"]: size for size in of.sizes}
-    wanted = [(sizes[cell.config.model.width], cell.config.tokens, cell.config.seed) for cell in cells]
+    sizes = {_key_of(size): size for size in of.sizes}
+    has_rates = "learning_rate" in of.sizes[0]
+
+    def size_of(cell: Cell) -> dict:
+        rate = cell.config.optimizer.learning_rate if has_rates else None
+        return sizes[(*shape_key(cell.config.model), rate)]
+
+    wanted = [(size_of(cell), cell.config.tokens, cell.config.seed) for cell in cells]
     made = of.study(name, wanted)
     again = planned.make(loader.parse(made, name), of.load)
     # The file must mean what was chosen: a run of another id would be another run.

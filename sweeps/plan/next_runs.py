@@ -222,8 +222,9 @@ class Proposal:
 
     value, now, after: the target and its interval at LEVEL before and after, on its own scale (counts, nats);
     narrowing: the part of the width that goes; floor: the part of the width that no run removes; steps: of
-    each cell in order (params, tokens, seed, what it adds to the cost, narrowing after it); stop: why nothing
-    should be trained, else empty.
+    each cell in order (params, tokens, seed, what it adds to the cost, narrowing after it; of a study's
+    shapes run_id and shape, as 48x2h3; rate where that is what is looked for); stop: why nothing should be
+    trained, else empty.
     """
 
     target: str
@@ -315,7 +316,9 @@ def chosen_by(
         before = choice.spent[place]
         if candidates.cells:
             cell = candidates.cells[index]
-            steps[-1] |= {"run_id": cell.run_id, "width": cell.config.model.width}
+            steps[-1] |= {"run_id": cell.run_id, "shape": cell.config.model.label}
+        if candidates.rates is not None:
+            steps[-1]["rate"] = float(candidates.rates[index])
     floor = float(np.sqrt(seen.floor) / max(widths[0], 1e-300))
     return Proposal(
         target,

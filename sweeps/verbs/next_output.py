@@ -1,5 +1,7 @@
 """What `lab next` says, in plain words."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 from sweeps.plan import next_runs
 from sweeps.quantities import duration
 
@@ -25,18 +27,33 @@ def as_text(made: next_runs.Proposal, unit: str, budget: float) -> str:
             f"after   [{low:.4g}, {high:.4g}], {made.narrowing:.0%} narrower, for {cost(made.cost)} "
             f"of {cost(budget)}: {made.narrowing / made.cost:.2g} of the width per {unit.removesuffix('s')}"
         )
-        lines.append("\n  params      tokens      seed  adds          narrower after it")
-        lines += [
-            f"  {one['params']:<10.4g}  {one['tokens']:<10.4g}  {one['seed']:<4}  "
-            f"{cost(one['cost']):<12}  {one['narrowing']:.0%}"
-            for one in made.steps
-        ]
+        lines += ["", *_table(made.steps, cost)]
     lines.append("")
     if made.stop:
         lines.append(f"stop: {made.stop}")
     else:
         lines.append(f"go on: these cells take {made.narrowing:.0%} off the interval")
     return "\n".join(lines)
+
+
+def _table(steps: Sequence[Mapping], cost: Callable[[float], str]) -> list[str]:
+    """A line a run; what none of them has is no column."""
+    columns: dict[str, tuple[str, Callable]] = {
+        "shape": ("shape", str),
+        "params": ("params", "{:.4g}".format),
+        "width": ("width", "{:.4g}".format),
+        "tokens": ("tokens", "{:.4g}".format),
+        "rate": ("rate", "{:.4g}".format),
+        "seed": ("seed", str),
+        "cost": ("adds", cost),
+        "narrowing": ("narrower after it", "{:.0%}".format),
+    }
+    shown = [
+        (title, [say(one[key]) for one in steps]) for key, (title, say) in columns.items() if key in steps[0]
+    ]
+    wide = [max(map(len, [title, *values])) for title, values in shown]
+    rows = zip(*([title, *values] for title, values in shown), strict=True)
+    return ["  " + "  ".join(map(str.ljust, row, wide)).rstrip() for row in rows]
 
 
 def of_items(more: dict) -> str:
@@ -50,3 +67,15 @@ def of_items(more: dict) -> str:
             f"{more['narrowing_with_more_items']:.0%} off"
         )
     return said
+
+
+def of_rates(more: dict) -> str:
+    parts = [
+        f"{name}^{more[key]:.2f}"
+        for key, name in (("power", "size"), ("tokens_power", "tokens"))
+        if more[key] is not None
+    ]
+    said = f"runs scatter by {more['scatter']:.2%} about their valleys"
+    if parts:
+        said = f"it goes as {' '.join(parts)}; {said}"
+    return "\n".join([said, *more["said"]])

@@ -1,6 +1,7 @@
 """`lab next`: from a table, a store or a prior to a study file that `lab run` takes."""
 
 import json
+import re
 import tomllib
 from dataclasses import replace
 from unittest import mock
@@ -75,7 +76,8 @@ def test_the_next_runs_of_a_table_are_a_study_that_lab_plan_takes(here, place, t
     assert set(rows) == {one["run_id"] for one in made["steps"]}
     for one in made["steps"]:
         row = rows[one["run_id"]]
-        assert (row["grid"], row["seed"], row["width"]) == ("language", one["seed"], one["width"])
+        shape = f"{row['width']}x{row['layers']}h{row['heads']}"
+        assert (row["grid"], row["seed"], shape) == ("language", one["seed"], one["shape"])
     # what is there already is not trained again
     assert not set(rows) & {line.split(",")[0] for line in (place / "runs.csv").read_text().splitlines()}
     again = here("next", place / "runs.csv", "--study", place / "planted.toml", "--out", out)
@@ -123,7 +125,7 @@ def test_nothing_but_a_prior_makes_a_first_design(here, place, tmp_path):
         "loss",
     )
     assert "published:chinchilla" in made["source"]
-    assert len({one["width"] for one in made["steps"]}) >= 2
+    assert len({one["shape"] for one in made["steps"]}) >= 2
     assert here("plan", out, "--probe", "never").returncode == 0
 
 
@@ -159,14 +161,15 @@ seeds = [0, 1, 2]
 sizes = [
   { width = 8, heads = 1, learning_rate = 0.02 }, { width = 12, heads = 1, learning_rate = 0.02 },
   { width = 16, heads = 2, learning_rate = 0.01 }, { width = 24, heads = 3, learning_rate = 0.01 },
-  { width = 32, heads = 4, learning_rate = 0.005 }, { width = 48, heads = 6, learning_rate = 0.005 },
+  { width = 24, layers = 2, heads = 3, learning_rate = 0.01 },
+  { width = 48, heads = 6, learning_rate = 0.005 },
   { width = 64, heads = 8, learning_rate = 0.0025 }, { width = 96, heads = 12, learning_rate = 0.0025 },
 ]
 """
 
 
 def test_the_elbow_of_an_ability_asks_for_sizes_about_it(here, tmp_path):
-    """A planted kink between widths 24 and 32: of the study's shapes, with and without a study."""
+    """A planted kink between one layer and two of width 24: with the study and without."""
     from benchmarks import planted as tables
 
     (tmp_path / "lifts.toml").write_text(ABILITIES)
@@ -186,7 +189,9 @@ def test_the_elbow_of_an_ability_asks_for_sizes_about_it(here, tmp_path):
     assert 0 < made["part_of_items"] < 1
     assert made["narrowing_with_more_items"] > made["narrowing"]
     chosen = planned.make(loader.load(out), load).cells
-    assert {cell.run_id for cell in chosen} == {one["run_id"] for one in made["steps"]}
+    shapes = {cell.run_id: cell.config.model.label for cell in chosen}
+    assert shapes == {one["run_id"]: one["shape"] for one in made["steps"]}
+    assert "24x2h3" in shapes.values()  # beside 24x1h3, which has its width
     assert {cell.config.tokens for cell in chosen} == {20_000}
     # neither a run that is there, nor one that tells nothing of it
     assert not {cell.run_id for cell in chosen} & {cell.run_id for cell in plan.cells}
@@ -194,6 +199,54 @@ def test_the_elbow_of_an_ability_asks_for_sizes_about_it(here, tmp_path):
     assert said.returncode == 0, said.stderr
     assert "the elbow of copy" in said.stdout
     assert "of the variance of a run at the elbow" in said.stdout
+
+
+TWO_DEPTHS = STUDY.replace("{ width = 64, learning", "{ width = 32, layers = 2, learning")
+
+
+def test_shapes_of_one_width_are_told_apart(here, place, tmp_path, monkeypatch):
+    """Two depths at width 32: both are candidates, at new widths too, and what was chosen is written."""
+    monkeypatch.setattr(next_runs, "of_runs", of_runs)
+    (tmp_path / "two.toml").write_text(TWO_DEPTHS)
+    of = next_cells.family(tomllib.loads(TWO_DEPTHS), "two", load)
+    shapes = {next_cells.shape_key(cell.config.model) for cell in of.every.cells}
+    assert shapes == {(8, 1, 1), (16, 1, 1), (32, 1, 1), (32, 2, 1), (64, 1, 1), (64, 2, 1)}
+    rates = {cell.config.model: cell.config.optimizer.learning_rate for cell in of.every.cells}
+    own = {cell.config.model: cell.config.optimizer.learning_rate for cell in of.cells}
+    assert own.items() <= rates.items()
+    # any cells, at budgets and seeds of their own
+    every = of.every.cells
+    for some in (
+        every[::7],
+        every[3::11],
+        every[:1],
+        [cell for cell in every if cell.config.model.width == 32],
+    ):
+        made = next_cells.chosen_study(of, "some", some)
+        again = planned.make(loader.parse(made, "some"), load).cells
+        assert {cell.run_id for cell in again} == {cell.run_id for cell in some}
+    lines = ["run_id,params,tokens,seed,loss_nats"]
+    for cell in of.cells:
+        n, d = next_runs.params_of(cell), cell.steps * cell.config.batch_tokens
+        lines.append(f"{cell.run_id},{n},{d},{cell.config.seed},{1.2 + 40 / n**0.5 + 900 / d**0.5:.6f}")
+    (tmp_path / "runs.csv").write_text("\n".join(lines) + "\n")
+    out = tmp_path / "next.toml"
+    args = (tmp_path / "runs.csv", "--study", tmp_path / "two.toml", "--target", "loss", "--cells", 8)
+    made = asked(here, *args, "--out", out)
+    cells = {cell.run_id: cell.config.model.label for cell in planned.make(loader.load(out), load).cells}
+    assert cells == {one["run_id"]: one["shape"] for one in made["steps"]}
+    said = here("next", *args).stdout
+    assert all(f"\n  {shape} " in said for shape in cells.values())
+
+
+def test_rates_that_a_published_law_sets_stay_its_own():
+    raw = tomllib.loads(re.sub(r", learning_rate = [\d.]+", "", STUDY))
+    raw["optimizer"] |= {"learning_rate_law": "step"}
+    of = next_cells.family(raw, "law", load)
+    assert len({cell.config.optimizer.learning_rate for cell in of.every.cells}) > len(of.sizes)
+    some = of.every.cells[::5]
+    again = planned.make(loader.parse(next_cells.chosen_study(of, "some", some), "some"), load).cells
+    assert {cell.run_id for cell in again} == {cell.run_id for cell in some}
 
 
 def test_a_gain_below_the_stated_share_says_stop(here, place):
