@@ -115,7 +115,7 @@ def best_rates(runs: Any, level: float = 0.95, bootstrap: int = 2000, seed: int 
     or usable rows.
     """
     runs = as_runs(runs)
-    rate, keep, excluded = _usable(runs)
+    rate, keep, excluded = usable(runs)
     if not keep.any():
         raise InputError(f"{runs.source}: no finished run with a learning rate above 0")
     loss, seeds = np.asarray(runs.columns["loss"], float), runs.columns.get("seed")
@@ -143,14 +143,22 @@ def by_grid(runs: Any, **options: Any) -> dict[str, Rates]:
     )
     found = {}
     for name, part in parts.items():
-        rate, keep, _ = _usable(part, strict=False)
+        rate, keep, _ = usable(part, strict=False)
         if any(len(np.unique(rate[rows])) >= 3 for rows in _by_size(part, np.flatnonzero(keep))):
             found[name] = best_rates(part, **options)
     return found
 
 
-def _usable(runs: Runs, strict: bool = True) -> tuple[np.ndarray, np.ndarray, tuple[Excluded, ...]]:
-    """(rates (rows,), which rows count, the others with their reasons)."""
+def bottom(mean: np.ndarray) -> np.ndarray:
+    """Which rates, of mean losses (n,) by rising rate, lie where a valley is nearly a parabola: indices."""
+    low = int(np.argmin(mean))
+    away = np.abs(np.arange(len(mean)) - low)
+    near = mean <= (1 + NEAR) * mean[low]
+    return np.flatnonzero((away <= 1) | (near & (away <= NEIGHBOURS)))
+
+
+def usable(runs: Runs, strict: bool = True) -> tuple[np.ndarray, np.ndarray, tuple[Excluded, ...]]:
+    """(rates (rows,), which rows count, the others with their reasons). Raises InputError without rates."""
     if "learning_rate" not in runs.columns:
         if not strict:
             return np.zeros(len(runs)), np.zeros(len(runs), bool), ()
@@ -198,9 +206,7 @@ class _Group:
         self.at, self.loss = at, loss[rows]
         self.seed = None if seeds is None else np.unique(seeds[rows], return_inverse=True)[1]
         self.low = int(np.argmin(self.mean))
-        away = np.abs(np.arange(len(self.rate)) - self.low)
-        near = self.mean <= (1 + NEAR) * self.mean[self.low]
-        self.window = np.flatnonzero((away <= 1) | (near & (away <= NEIGHBOURS)))
+        self.window = bottom(self.mean)
 
     def residuals(self) -> tuple[float, int]:
         """(sum of squares, degrees of freedom) near the bottom, after means of rates and effects of seeds."""

@@ -77,6 +77,7 @@ ASKS_ANALYSIS = {
         "promised_intervals",
         "next_runs",
         "next_elbow",
+        "next_rate",
         "imports",
         "doubts",
         "findings",

@@ -13,15 +13,16 @@ import tyro
 from lab.errors import InputError
 from lab.files import create
 from sweeps.arguments import Json, Places, StudyFile
-from sweeps.plan import next_elbow, next_runs
+from sweeps.plan import next_elbow, next_rate, next_runs
 from sweeps.plan.next_cells import Candidates, Family, There, chosen_study, family, of_family, of_table
 from sweeps.plan.pricing import Prices
 from sweeps.plan.promised_intervals import BUILT_IN, Expected, of_store, stated
 from sweeps.store import step_times
 from sweeps.store.store import Store
 from sweeps.study.prior import Prior
-from sweeps.verbs.next_output import as_text, headline, of_items
+from sweeps.verbs.next_output import as_text, headline, of_items, of_rates
 
+Known = next_runs.Known | next_elbow.KnownAbility | next_rate.KnownRate
 Per = Literal["second", "joule", "euro"]
 _SHARE = 0.2  # of what the runs at hand cost: the budget where none is said
 _DEARER = 4.0  # times the dearest run at hand: the most that one run may cost where nothing is said
@@ -56,8 +57,10 @@ def next_(argv: list[str]) -> int:
             study: the study whose shapes and data further runs take; of a store, by default its own.
             grid: the grid of that study; by default its first one of text.
             target: what is to be known: exponent (of compute-optimal params), allocation (compute-optimal
-                params), loss, a number of the law, as alpha, or the elbow of a --task along params.
-            at: where: FLOPs, 10x the largest compute so far, or for loss params,tokens as 1e6,2e7.
+                params), loss, a number of the law, as alpha, the elbow of a --task along params, or the best
+                learning rate of a size.
+            at: where: FLOPs, 10x the largest compute so far, or for loss params,tokens as 1e6,2e7; for rate a
+                shape as 48x2h3 or params, and after a comma tokens.
             task: the ability whose elbow it is; its runs are of the study's own budgets.
             metric: the score that bends: one of right answers.
             prior: what is believed where runs are too few: a store, or published:chinchilla, published:epoch;
@@ -92,7 +95,11 @@ def next_(argv: list[str]) -> int:
             raise InputError("--target elbow: is of a --task" if not task else "--task: is of --target elbow")
         if target == "elbow" and at:
             raise InputError("--at: an elbow lies where it lies")
-        known, candidates, of = asked.ability(task, metric) if task else asked.seen()
+        best = None
+        if target == "rate":
+            known, candidates, of, best = asked.rate(at)
+        else:
+            known, candidates, of = asked.ability(task, metric) if task else asked.seen()
         if out is not None and of is None:
             raise InputError(
                 "--out: a study file needs the shapes and data of a study; name one with --study"
@@ -106,6 +113,9 @@ def next_(argv: list[str]) -> int:
             left = next_elbow.untrained(known, candidates)
             limits = next_runs.Limits(limit, cells, least, rate)
             made, more = next_elbow.proposed(known, task, left, limits)
+        elif isinstance(known, next_rate.KnownRate):
+            left = next_rate.untrained(known, candidates)
+            made, more = next_rate.proposed(known, best, left, next_runs.Limits(limit, cells, least, rate))
         else:
             found = next_runs.target_of(target, at, known, candidates)
             left = next_runs.untrained(known, candidates)
@@ -124,6 +134,8 @@ def next_(argv: list[str]) -> int:
             )
         else:
             print(as_text(made, unit, limit))
+            if best is not None:
+                print(of_rates(more))
             if said := more.get("contradicts") or ("items" in more and of_items(more)):
                 print(said)
             if out is not None and made.steps:
@@ -201,14 +213,33 @@ class Asked:
             candidates = candidates.where(nearest <= nearest.min() + 1e-9)
         return known, candidates, of
 
-    def family(self, path: Path, task: str = "") -> Family:
+    def rate(self, at: str) -> tuple[next_rate.KnownRate, Candidates, Family | None, object]:
+        """As :meth:`seen`, of learning rates; and the best one at the place that --at names."""
+        from analysis.designs.rate import best_rate
+        from analysis.tables.table import read
+
+        if self.is_study:
+            raise InputError(f"{self.source}: nothing is trained yet; a best rate is one of runs")
+        runs = read(self.source)
+        path = self.study_of(runs)
+        of = None if path is None else self.family(path, of_rates=True)
+        grids = (self.grid,) if self.grid else () if of is None else of.grids
+        known = next_rate.of_runs(runs, grids)
+        best = best_rate(known.runs, next_rate.place(at, known, of))
+        if of is None:
+            return known, next_rate.of_table(known, best), None, best
+        candidates, of = next_rate.of_study(known, best, of, self.there)
+        return known, candidates, of, best
+
+    def family(self, path: Path, task: str = "", of_rates: bool = False) -> Family:
         from lab.machine import devices
         from lab.verbs.common import load_data
         from sweeps.study import loader
 
         devices.check_environment()
         devices.check_platform()
-        return family(loader.resolved(path, (), self.allowed), str(path), load_data, self.grid, task)
+        raw = loader.resolved(path, (), self.allowed)
+        return family(raw, str(path), load_data, self.grid, task, of_rates)
 
     def study_of(self, runs) -> Path | None:
         """The study file: the one named, or of a store that of its largest grid."""
@@ -279,7 +310,7 @@ def _unit_price(
     return watts if watts is not None else drawn(of.plan)[1]
 
 
-def _have(known: next_runs.Known | next_elbow.KnownAbility, candidates: Candidates) -> np.ndarray:
+def _have(known: Known, candidates: Candidates) -> np.ndarray:
     """What each run at hand would cost, by the candidate nearest to it."""
     tokens = np.broadcast_to(known.tokens, known.params.shape)
     rates = []
@@ -294,14 +325,14 @@ def _have(known: next_runs.Known | next_elbow.KnownAbility, candidates: Candidat
     return np.array(rates)
 
 
-def _dearest(known: next_runs.Known | next_elbow.KnownAbility, candidates: Candidates) -> float:
+def _dearest(known: Known, candidates: Candidates) -> float:
     if not len(known.params):
         return float("inf")
     return _DEARER * float(_have(known, candidates).max())
 
 
 def _budget(
-    known: next_runs.Known | next_elbow.KnownAbility,
+    known: Known,
     candidates: Candidates,
     of: Family | None,
     asked: Asked,
