@@ -51,7 +51,7 @@ FLOORS = {
     ),
     "analysis": (
         ("errors", "notes", "second_python"),
-        ("text", "files"),
+        ("text", "files", "second_process"),
         ("tables",),
         ("costs", "bias"),
         ("laws",),

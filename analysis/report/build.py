@@ -18,8 +18,8 @@ from analysis.report import details, explore, findings, glance
 from analysis.report.abilities import FEW_TASKS
 from analysis.report.figures import distinct, drawings
 from analysis.report.html import table, text
-from analysis.report.second_process import Second
 from analysis.report.study import DRAWS, Study, gather
+from analysis.second_process import Second
 from analysis.tables.table import Runs
 
 LIMIT = 2_000_000

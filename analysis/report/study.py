@@ -22,9 +22,9 @@ from analysis.fits.results import Allocation, Fit
 from analysis.isoflops import minima
 from analysis.notes import Note
 from analysis.report.provenance import Provenance, provenance
-from analysis.report.second_process import Second
 from analysis.resources.compressed import Compressed, compressed
 from analysis.resources.sobriety import Sobriety, sobriety
+from analysis.second_process import Second
 from analysis.tables.table import Runs, read
 
 # Draws for intervals, as many as `lab fit` and `lab forecast` take: what they computed is kept, and not

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from analysis.thresholds import calibration, family, findings, metric_effect, ou
 from analysis.thresholds.findings import BENT, SMOOTH, Findings
 from analysis.thresholds.result import Calibration, Gates, Places, SeedSd, Series, Threshold, Thresholds
 from analysis.thresholds.scores import Cells
+
+_WORTH_SHARING = 4  # series: of fewer, the start of another process takes what it saves
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,11 @@ class _Ruling:
     breaks_in: str | None = None
 
 
-def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, progress=None) -> Thresholds:
-    """See `analysis.thresholds.detect`. chance: level by task; progress: called with one line a series."""
+def run(
+    abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, progress=None, second=None
+) -> Thresholds:
+    """See `analysis.thresholds.detect`. chance: level by task; progress: called with one line a series;
+    second: an `analysis.second_process.Second` that takes part of them."""
     problems = []
     if not 0 < alpha < 1:
         problems.append(f"alpha {alpha!r} is not between 0 and 1")
@@ -39,28 +45,58 @@ def run(abilities, axis, seed_sd, alpha, draws, seed, calibrate, chance=None, pr
     whole = findings.spread_zero_faults([findings.check_gates(one, whole) for one in whole])
     built = [outliers.set_aside(one) for one in whole]
     noises = _noises(built, seed_sd)
-    found = []
-    for number, (one, (sd, freedom, _)) in enumerate(zip(built, noises, strict=True)):
-        rng = np.random.default_rng([seed, number])
-        if progress is not None:
-            progress(f"{number + 1}/{len(built)} {one.task}/{one.metric}")
-        if one.faults:
-            found.append(Findings(one, *findings.design_of(one, None)[:2], sd, freedom))
-        else:
-            found.append(findings.study(one, sd, freedom, alpha, draws, rng))
+    names = [f"{one.task}/{one.metric}" for one in built]
+    found = _shared(
+        second,
+        progress,
+        names,
+        [
+            (_unfit, one, sd, freedom)
+            if one.faults
+            else (findings.study, one, sd, freedom, alpha, draws, np.random.default_rng([seed, number]))
+            for number, (one, (sd, freedom, _)) in enumerate(zip(built, noises, strict=True))
+        ],
+    )
     found, level = _in_family(found, alpha, draws, seed)
     rulings = _rule(found, alpha)
-    series = []
-    for number, (one, ruling, (_, _, said)) in enumerate(zip(found, rulings, noises, strict=True)):
-        card = None
-        asked = calibrate if isinstance(calibrate, bool) else one.cells.metric in calibrate
-        if asked and one.evidence is not None:
-            card = calibration.measure(
-                one.design, one.evidence, level, np.random.default_rng([seed, number, 1])
-            )
-        places = _places(one, ruling.verdict)
-        series.append(_series(one, whole[number], ruling, places, said, card))
+    cards = _shared(
+        second,
+        progress,
+        [f"power of {name}" for name in names],
+        [
+            (calibration.measure, one.design, one.evidence, level, np.random.default_rng([seed, number, 1]))
+            if one.evidence is not None
+            and (calibrate if isinstance(calibrate, bool) else one.cells.metric in calibrate)
+            else None
+            for number, one in enumerate(found)
+        ],
+    )
+    series = [
+        _series(one, whole[number], ruling, _places(one, ruling.verdict), said, cards[number])
+        for number, (one, ruling, (_, _, said)) in enumerate(zip(found, rulings, noises, strict=True))
+    ]
     return Thresholds(tuple(series), axis, alpha)
+
+
+def _unfit(cells: Cells, sd: SeedSd, freedom: int) -> Findings:
+    """Of a series whose data did not pass the gates."""
+    return Findings(cells, *findings.design_of(cells, None)[:2], sd, freedom)
+
+
+def _shared(second, progress, names: list[str], jobs: list[tuple | None]) -> list:
+    """What each job (a function and its arguments) gives, None where there is none. Each has random numbers
+    of its own, so that it does not matter where it is computed."""
+    count = sum(job is not None for job in jobs)
+    later = partial if second is None or count < _WORTH_SHARING else second.call
+    waits = [None if job is None else later(*job) for job in jobs]
+    made: dict[int, object] = {}
+    # The last first: what the other process has not begun is computed here.
+    for number in reversed(range(len(jobs))):
+        if (wait := waits[number]) is not None:
+            if progress is not None:
+                progress(f"{len(made) + 1}/{count} {names[number]}")
+            made[number] = wait()
+    return [made.get(number) for number in range(len(jobs))]
 
 
 def _frame(abilities):

@@ -16,6 +16,7 @@ import numpy as np
 
 from analysis.fits.kept import FOLDER, program, read, write
 from analysis.notes import Note
+from analysis.second_process import Second
 from analysis.tables.table import Runs
 from analysis.thresholds.collapse import Collapse
 from analysis.thresholds.detector import run
@@ -43,10 +44,11 @@ def detected(
     calibrate: bool | Sequence[str] = True,
     chance: Mapping[str, float] | None = None,
     progress: Callable[[str], None] | None = None,
+    second: Second | None = None,
 ) -> Thresholds:
     """`analysis.thresholds.detect` of the runs' ability scores in `frame` (a pandas DataFrame), which an
     earlier call with the same rows and options may have computed; one with cards for all metrics serves those
-    who want a few.
+    who want a few. second: a process to share the work with; what is found is the same.
 
     Raises InputError as `detect` does.
     """
@@ -61,7 +63,7 @@ def detected(
     found = whole if whole is not None else _found(file(wanted))
     if isinstance(found, Thresholds):
         return found
-    made = run(frame, axis, seed_sd, alpha, draws, seed, calibrate, chance=chance, progress=progress)
+    made = run(frame, axis, seed_sd, alpha, draws, seed, calibrate, chance, progress, second)
     _keep(file(wanted), made)
     return made
 

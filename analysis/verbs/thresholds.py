@@ -67,6 +67,7 @@ def thresholds(argv: list[str]) -> int:
     if "known" in options.chance and "task" in frame:
         levels, more = _known(frame, levels)
         said += more
+    from analysis.second_process import Second
     from analysis.tables.answers import answer_lengths
     from analysis.thresholds.forecasting import foresee
     from analysis.thresholds.kept import detected, detected_over_plane
@@ -74,18 +75,20 @@ def thresholds(argv: list[str]) -> int:
 
     progress = _progress if sys.stderr.isatty() else None
     try:
-        found = detected(
-            runs,
-            frame,
-            options.axis,
-            options.seed_sd,
-            options.alpha,
-            options.draws,
-            options.seed,
-            options.calibrate,
-            chance=levels,
-            progress=progress,
-        )
+        with Second() as second:
+            found = detected(
+                runs,
+                frame,
+                options.axis,
+                options.seed_sd,
+                options.alpha,
+                options.draws,
+                options.seed,
+                options.calibrate,
+                levels,
+                progress,
+                second,
+            )
         pairs = []
         if options.grid:
             pairs = detected_over_plane(

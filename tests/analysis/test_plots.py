@@ -18,8 +18,8 @@ from analysis.plots import compute, learning
 from analysis.plots.style import count, log_ticks, plain, power
 from analysis.report.abilities import by_task
 from analysis.report.figures import drawings
-from analysis.report.second_process import Second
 from analysis.report.study import subset
+from analysis.second_process import Second
 
 
 @pytest.fixture(scope="module")

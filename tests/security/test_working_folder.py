@@ -80,7 +80,7 @@ def test_an_empty_entry_of_the_path_is_dropped(tmp_path, monkeypatch):
 
 def test_the_second_process_of_a_report_finds_its_own_package(trapped, monkeypatch):
     """Before: `lab report` in a store with `analysis/__init__.py` executed that file."""
-    from analysis.report import second_process
+    from analysis import second_process
 
     folder, marker = trapped
     monkeypatch.chdir(folder)

@@ -1,6 +1,7 @@
 """Verdicts kept beside a store: never older than the rows, shared by verb and report."""
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 import analysis as sl
 from analysis.fits.kept import FOLDER
 from analysis.report.study import thresholds
-from analysis.thresholds import kept
+from analysis.thresholds import detector, kept
 
 
 @pytest.fixture
@@ -63,3 +64,26 @@ def test_a_table_keeps_nothing(planted_store, tmp_path, counted, monkeypatch):
         kept.detected(runs, runs.frame, draws=99, calibrate=False)
     assert counted == ["params", "params"]
     assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+class Sent:
+    """In place of the second process: what goes there and back is pickled."""
+
+    def __init__(self):
+        self.names = []
+
+    def call(self, function, *arguments):
+        self.names.append(function.__name__)
+        function, arguments = pickle.loads(pickle.dumps((function, arguments)))
+        return lambda: pickle.loads(pickle.dumps(function(*arguments)))
+
+
+def test_a_second_process_finds_the_same(planted_store, monkeypatch):
+    frame = sl.read(planted_store).abilities
+    frame = frame[(frame["task"] == "coin") & (frame["metric"] == "exact_match")]
+    alone = detector.run(frame, "params", None, 0.05, 99, 0, True)
+    monkeypatch.setattr(detector, "_WORTH_SHARING", 1)
+    sent = Sent()
+    shared = detector.run(frame, "params", None, 0.05, 99, 0, True, second=sent)
+    assert sent.names == ["study", "measure"]
+    assert json.dumps(shared.to_dict()) == json.dumps(alone.to_dict())

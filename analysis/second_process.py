@@ -68,7 +68,7 @@ class Second:
 
 def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command("-c", "from analysis.report.second_process import serve; serve()"),
+        command("-c", "from analysis.second_process import serve; serve()"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
