@@ -17,6 +17,7 @@ from sweeps.plan.scatter import Scatter, numbered
 LEVEL = 0.95
 _SIGMAS = 1.959963984540054  # of a normal interval at LEVEL
 _OPEN = ("unfinished", "failed")
+_NONE = 1e-9  # of an interval: the laws leave nothing open
 _SAME = 0.01  # params and tokens that differ by less are of one run: a budget is whole steps
 
 
@@ -25,7 +26,8 @@ class Known:
     """The laws in play (`analysis.designs.outlook.InPlay`), the scatter of runs about them, and the runs that
     inform them: params, tokens, seeds, log_loss (n,). trained: (params, tokens, seed) of all that are there,
     ids by which they are known; source: where law and scatter come from; contradicts: in words, where the
-    runs' law lies outside of what was expected of it."""
+    runs' law lies outside of what was expected of it; too_few: the law is what was expected, for the runs
+    determine none."""
 
     laws: tuple
     scatter: Scatter
@@ -37,6 +39,7 @@ class Known:
     ids: frozenset[str]
     source: str
     contradicts: str = ""
+    too_few: bool = False
 
     def __len__(self) -> int:
         return len(self.params)
@@ -56,7 +59,7 @@ def of_runs(runs, expected: Expected, include_held_out: bool = False) -> Known:
 
     every = sample(runs, ("params", "tokens"))
     rows = every.without_held_out(not include_held_out)
-    prior, contradicts = expected, ""
+    prior, contradicts, too_few = expected, "", False
     try:
         found, ranked = lead(rows, runs, Settings(objective("huber", None, "log", None), bootstrap=0))
         laws = tuple(
@@ -67,7 +70,7 @@ def of_runs(runs, expected: Expected, include_held_out: bool = False) -> Known:
         if prior is not BUILT_IN:  # which nobody asked for
             contradicts = contradiction(laws, expected, prior)
     except Unusable as error:
-        laws = of_prior(expected).laws
+        laws, too_few = of_prior(expected).laws, True
         source = f"{expected.source}, for the {len(rows)} runs determine no law: {error.problems[0]}"
         expected = replace(expected, source=source)
     seeds = _seeds(runs, rows)
@@ -82,6 +85,7 @@ def of_runs(runs, expected: Expected, include_held_out: bool = False) -> Known:
         ended(runs),
         expected.source,
         contradicts,
+        too_few,
     )
 
 
@@ -332,7 +336,7 @@ def chosen_by(
         choice.spent[-1] if choice.spent else 0.0,
         candidates.unit,
         tuple(steps),
-        _stop(choice.chosen, costs, limits.budget, float(narrowing[-1]), floor, limits.least),
+        _stop(choice.chosen, costs, limits, float(narrowing[-1]), floor, widths[0] < _NONE and list(laws)),
         source,
         dict(laws),
         choice.chosen,
@@ -354,13 +358,21 @@ def _interval(value: float, deviation: float, logarithmic: bool) -> tuple[float,
     return low, high
 
 
-def _stop(chosen: Sequence[int], costs, budget: float, narrowing: float, floor: float, least: float) -> str:
+def _stop(chosen: Sequence[int], costs, limits: Limits, narrowing: float, floor: float, assume) -> str:
+    """assume: the laws in play where all of them have the number by assumption."""
     cheapest = float(costs.more([]).min())
-    if not chosen and cheapest > budget:
-        return f"no candidate can be paid: the cheapest costs {cheapest:.3g}, the budget is {budget:.3g}"
-    if narrowing >= least:
+    if not chosen and cheapest > limits.budget:
+        return (
+            f"no candidate can be paid: the cheapest costs {cheapest:.3g}, the budget is {limits.budget:.3g}"
+        )
+    if narrowing >= limits.least:
         return ""
-    said = f"the best cells within the budget take {narrowing:.1%} off the interval, less than {least:.0%}"
+    if assume:
+        return (
+            f"{' and '.join(assume)} has it by assumption; another law is named by --prior, or found by runs"
+        )
+    said = f"the best cells within the budget take {narrowing:.1%} off the interval"
+    said += f", less than {limits.least:.0%}"
     if floor > 0.9:
         said += f"; {floor:.0%} of its width is the scatter of a new run, which no run removes"
     return said

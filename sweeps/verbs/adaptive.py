@@ -26,7 +26,9 @@ from sweeps.study.overrides import to_toml
 from sweeps.verbs.next_runs import Asked
 
 FOLDER = "choices"
-_START = 8.0  # seconds that a shape takes beyond its steps, before any was seen: two compilations
+# Seconds that a shape takes beyond its steps where the store has none: two compilations, for which shapes of
+# sweeps/studies/adaptive.toml took 6 to 9 s on two cores.
+GUESS = 8.0
 _FIRST = 0.25  # of the budget for the first round: without any law there is nothing to choose by
 _ROUND = 0.34  # of what is left for each further one
 _CELLS = 4  # of a round: every choice is made by all that the cells before it told
@@ -105,7 +107,7 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
 
     name = of.plan.study.name
     seen = _spent(store, name)
-    candidates = of_family(of, _there(store, number, name, seen))
+    candidates = of_family(of, there(store, number, name, seen))
     spent, left = seen.total, aim.budget - seen.total
     about = {"round": number, "target": aim.target, "at": aim.at, "budget": aim.budget, "spent": spent}
     about |= {"beyond": [[list(shape), seconds] for shape, seconds in seen.beyond.items()]}
@@ -122,16 +124,21 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
         if aim.target in _AT_COMPUTE and not next_runs.has_optimum(known, float(at)):
             known = next_runs.believing(known, next_runs.of_prior(asked.expected(of)))
     target = next_runs.target_of(aim.target, at, known, candidates)
-    if not len(known):
-        checked(target, [*laws_tried(), *(one.law for one in known.laws)])
-        indices: tuple[int, ...] = tuple(next_runs.starter(open_cells, min(left, _FIRST * aim.budget)))
-        why = "a first grid: nothing is trained that a choice could rest on"
-        reason = None
-    else:
+    made = None
+    if len(known):
         part = max(_ROUND * left, float(cost.min()))
         made = next_runs.proposed(known, target, open_cells, part, _CELLS, aim.least)
         if made.stop:  # with all that is left, is anything worth it?
             made = next_runs.proposed(known, target, open_cells, left, 2 * _CELLS, aim.least)
+    if made is None or (made.stop and known.too_few):
+        checked(target, [*laws_tried(), *(one.law for one in known.laws)])
+        indices: tuple[int, ...] = tuple(next_runs.starter(open_cells, min(left, _FIRST * aim.budget)))
+        why = "a first grid: nothing is trained that a choice could rest on"
+        if made is not None:
+            runs = "1 run determines" if len(known) == 1 else f"{len(known)} runs determine"
+            why = f"the grid goes on: {runs} no law that a choice could rest on"
+        reason = None
+    else:
         indices, reason = made.indices, made.to_dict()
         if made.stop:
             return {**about, "study": None, "why": f"stop: {made.stop}", "choice": reason}
@@ -182,11 +189,13 @@ def _spent(store: Store, name: str) -> step_times.Spent:
     return step_times.spent(store, [p for p in store.study_files() if p.stem.startswith(f"{name}-round")])
 
 
-def _there(store: Store, number: int, name: str, spent: step_times.Spent) -> There:
-    """What the rounds before round `number` left, and what their shapes took beyond steps.
+def there(store: Store, number: int, name: str, spent: step_times.Spent | None = None) -> There:
+    """What the rounds before round `number` left, and what their shapes took beyond steps; before any, what
+    shapes of the store's other studies took.
 
     Records of rounds say what that was when each was chosen, so that the difference is what a round took.
     """
+    spent = _spent(store, name) if spent is None else spent
     new, again = [], []
     before: dict[tuple, float] = {}
     for later in range(2, number + 1):
@@ -200,7 +209,9 @@ def _there(store: Store, number: int, name: str, spent: step_times.Spent) -> The
             elif seconds > before[shape]:
                 again.append(seconds - before[shape])
         before = after
-    start = statistics.median(new) if new else _START
+    if not new:
+        new = [one for one in step_times.spent(store, store.study_files()).beyond.values() if one > 0]
+    start = statistics.median(new) if new else GUESS
     return There(
         step_times.seen(store),
         {trunk: tuple(store.run(trunk).steps()) for trunk in spent.trunks},

@@ -55,6 +55,17 @@ def study_file(tmp_path, small_study):
     return path
 
 
+@pytest.fixture
+def study_of_one_place(tmp_path):
+    """Of which an adaptive run has three candidates, seeds of one size and budget: a round each."""
+    kept = STUDY.replace(", { width = 16, learning_rate = 0.01 }", "").replace(
+        "held_out = 1", "max_flops = 8.5e7"
+    )
+    path = tmp_path / "one.toml"
+    path.write_text(kept.replace("[10_000, 20_000, 40_000]", "[10_000]").replace("[0, 1]", "[0]"))
+    return path
+
+
 @pytest.fixture(scope="session")
 def whole(made_once, small_study) -> Path:
     """A folder with `small.toml`, and the store of its undisturbed run on local workers in `store`."""

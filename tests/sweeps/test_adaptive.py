@@ -2,6 +2,7 @@
 here: a stand-in for the engine writes the results of a planted law, at a planted speed."""
 
 import json
+import tomllib
 from dataclasses import replace
 from itertools import pairwise
 
@@ -114,6 +115,57 @@ def test_a_trunk_of_an_earlier_round_is_only_extended(place, planted_law):
         assert engine.steps[trunk] == asked[trunk][-1][-1]
     # and nothing is left of them at the end
     assert not any(store.run(trunk).steps() for trunk in asked)
+
+
+def test_a_first_grid_goes_on_until_runs_determine_a_law(place, monkeypatch):
+    """A quarter of the budget pays for one cell, and by what is believed no few cells tell the exponent."""
+
+    def law_of_five(runs, expected, *rest):
+        known = of_runs(runs, expected, *rest)
+        if len(known) >= 5:
+            return known
+        return replace(known, laws=next_runs.of_prior(expected).laws, scatter=expected.scatter, too_few=True)
+
+    monkeypatch.setattr(next_runs, "of_runs", law_of_five)
+    store = opened(place / "store")
+    go(place, store, Engine(store, start=1.0), Aim("exponent", "", 30.0))
+    kept = rounds(store)
+    assert "the grid goes on: 1 run determines no law" in kept[1]["why"]
+    assert kept[1]["study"]
+    assert kept[-1]["spent"] > 0.5 * 30.0
+
+
+def test_shapes_cost_what_those_of_the_store_s_other_studies_took(place, planted_law):
+    store, raw = opened(place / "store"), tomllib.loads(STUDY.replace("planted", "earlier"))
+    plan = planned.make(loader.parse(raw, "earlier"), load)
+    assert adaptive.there(store, 1, "planted").new == adaptive.GUESS
+    Engine(store, start=3.0)(plan, STUDY.replace("planted", "earlier"))
+    assert adaptive.there(store, 1, "planted").new == pytest.approx(4.5)
+
+
+@pytest.mark.parametrize("name", ["slurm", "ray"])
+def test_each_round_goes_to_the_engine_that_was_named(place, planted_law, here, monkeypatch, name):
+    """A stand-in for the cluster, told what its workers would be told."""
+    launches, workers = [], []
+
+    def run(launch, options, watch, tell, *detach):
+        launches.append(launch)
+        workers.append(options.workers)
+        assert not any(detach)
+        store = opened(launch.out)
+        Engine(store)(planned.make(loader.load(launch.study), load), launch.study.read_text())
+        return 0
+
+    monkeypatch.setattr(f"sweeps.work.engines.{name}.run", run)
+    monkeypatch.setattr("sweeps.store.damage.left", lambda *args, **options: [])  # it trains no parameters
+    options = ["--adaptive", "--budget", "60s", "--target", "loss", "--engine", name, "--workers", 3]
+    done = here("run", place / "planted.toml", "--out", place / "store", *options)
+    assert done.returncode == 0, done.stderr
+    kept = rounds(opened(place / "store"))
+    assert len(launches) == len(kept) - 1 > 1
+    assert [launch.study.stem for launch in launches] == [one["study"]["name"] for one in kept[:-1]]
+    assert set(workers) == {3}
+    assert "stop" in kept[-1]["why"]
 
 
 def test_a_kill_changes_nothing_of_what_is_chosen(place, planted_law):

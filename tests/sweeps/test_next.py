@@ -365,6 +365,9 @@ def test_the_page_says_what_the_rates_of_the_text_study_say(here):
 def test_a_gain_below_the_stated_share_says_stop(here, place):
     made = asked(here, place / "runs.csv", "--least", 0.99)
     assert "less than 99%" in made["stop"]
+    assumed = asked(here, place / "planted.toml")  # of which nothing is trained: by what is expected
+    assert assumed["now"][0] == pytest.approx(assumed["now"][1])
+    assert "chinchilla-tied has it by assumption" in assumed["stop"]
     said = here("next", place / "runs.csv", "--target", "loss", "--at", "1e4,8e4", "--budget", 1e3)
     assert said.returncode == 0
     assert "stop: no candidate can be paid" in said.stdout

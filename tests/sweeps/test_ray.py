@@ -1,5 +1,6 @@
 """The Ray engine on a cluster of two nodes of this machine, one of which goes away."""
 
+import json
 import secrets
 import subprocess
 import sys
@@ -46,6 +47,21 @@ def test_a_node_that_goes_away_costs_nothing_but_time_and_the_bits_are_the_same(
     digests = digest.of(whole / "store"), digest.of(store)
     print(f"local {digests[0]}\nray   {digests[1]}\n1 node removed, {len(digest.runs(store))} runs")
     assert digests[0] == digests[1]
+    assert not list(store.glob("runs/*/claim"))
+
+
+@pytest.mark.slow
+def test_rounds_of_an_adaptive_run_are_tasks(study_of_one_place, cluster, tmp_path):
+    store = tmp_path / "store"
+    options = ["--adaptive", "--budget", "5min", "--engine", "ray", "--address", cluster.address]
+    command = [sys.executable, "-m", "lab", "run", study_of_one_place, "--out", store, *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    rounds = [json.loads(path.read_text())["study"] for path in sorted(store.glob("choices/*.json"))]
+    trained = [one["name"] for one in rounds if one]
+    assert len(trained) == 3
+    assert done.stderr.count("workers on Ray") == len(trained)
+    assert len(list(store.glob("runs/*/result.json"))) == 3
     assert not list(store.glob("runs/*/claim"))
 
 
