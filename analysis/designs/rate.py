@@ -76,6 +76,10 @@ class BestRate:
         away = (self.power or 0.0) * np.log(np.asarray(size, float) / self.at[0])
         return self.value + away + (self.tokens_power or 0.0) * np.log(np.asarray(tokens, float) / self.at[1])
 
+    def valleys(self, runs: RateRuns) -> np.ndarray:
+        """(n,): the number of the valley of each run, of one level."""
+        return numbered(runs.size, runs.tokens, *([runs.seed] if self.by_seed else []))
+
     @property
     def reach(self) -> float:
         """By how much the log of a rate may be off where the parabola still holds."""

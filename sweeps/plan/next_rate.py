@@ -235,7 +235,8 @@ def proposed(known: KnownRate, found, candidates: Candidates, limits: Limits) ->
     if known.has_tokens:
         words += f" and {tokens:.4g} tokens"
     source = f"{len(found.used)} of {len(known.params)} runs, those near the bottom of their valleys"
-    made = chosen_by(rate_outlook(found, ahead), words, True, candidates, limits, source, {"parabola": 1.0})
+    seen, together = rate_outlook(found, ahead), found.valleys(ahead)
+    made = chosen_by(seen, words, True, candidates, limits, source, {"parabola": 1.0}, together)
     # The ends of the interval are not equally far off, before and after.
     now = tuple(float(end) for end in np.exp(found.interval))
     after = tuple(made.value * (end / made.value) ** (1 - made.narrowing) for end in now)

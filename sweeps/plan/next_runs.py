@@ -296,14 +296,22 @@ class Limits:
 
 
 def chosen_by(
-    seen, target: str, logarithmic: bool, candidates: Candidates, limits: Limits, source: str, laws: Mapping
+    seen,
+    target: str,
+    logarithmic: bool,
+    candidates: Candidates,
+    limits: Limits,
+    source: str,
+    laws: Mapping,
+    together: np.ndarray | None = None,
 ) -> Proposal:
     """The candidates that narrow most what was `seen` ahead (`analysis.designs.outlook.Outlook`); target in
-    words; logarithmic: its natural log is what was seen."""
+    words; logarithmic: its natural log is what was seen; together: as `analysis.designs.choice.choose` takes
+    it."""
     from analysis.designs.choice import choose
 
     costs = costs_of(candidates, limits.unit_price)
-    choice = choose(seen, costs, limits.budget, limits.most)
+    choice = choose(seen, costs, limits.budget, limits.most, together)
     widths = np.sqrt(np.array(choice.variances) + seen.floor)
     narrowing = 1 - widths / widths[0] if widths[0] > 0 else np.zeros(len(widths))
     steps, before = [], 0.0

@@ -1,5 +1,7 @@
 """The best learning rate of a size as a target: planted valleys, and runs chosen for it."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -85,7 +87,9 @@ def test_chosen_runs_miss_the_best_rate_less_than_an_even_grid_of_the_same_cost(
     octaves = np.linspace(-1, 1, 7) * found.reach / np.log(2)
     size = np.repeat(SIZES, len(octaves))
     ahead = runs(size, np.exp(found.of(size, TOKENS) + np.tile(octaves, len(SIZES)) * np.log(2)))
-    chosen = list(choose(rate_outlook(found, ahead), Costs(ahead.size), budget, 8).chosen)
+    chosen = list(
+        choose(rate_outlook(found, ahead), Costs(ahead.size), budget, 8, found.valleys(ahead)).chosen
+    )
     assert ahead.size[chosen].sum() <= budget * (1 + 1e-9)
     mine = ahead.size[chosen], ahead.rate[chosen]
 
@@ -96,6 +100,21 @@ def test_chosen_runs_miss_the_best_rate_less_than_an_even_grid_of_the_same_cost(
 
     # The standard error of a ratio of two spreads over 300 draws each is about 6 %.
     assert missed(mine) < 0.82 * missed(even)
+
+
+@pytest.mark.parametrize("at", [3e5, 1e6])
+def test_a_choice_is_near_the_best_of_all_where_a_new_size_needs_two_runs_at_once(at):
+    """One run of a size without any tells of its level alone; every set of up to three runs is tried."""
+    found = best_rate(runs(*grid(SIZES[:3], [-1.5, 0, 1.5]), np.random.default_rng(0)), (at, TOKENS))
+    size = np.repeat([1e4, 1e5, 3e5], 5)
+    off = np.tile(np.linspace(-1, 1, 5) * found.reach, 3)
+    ahead = runs(size, np.exp(found.of(size, TOKENS) + off))
+    look, budget = rate_outlook(found, ahead), 7.2e5
+    every = [some for count in (1, 2, 3) for some in combinations(range(len(size)), count)]
+    best = min(look.variance(some) for some in every if size[list(some)].sum() <= budget)
+    chosen = choose(look, Costs(size), budget, 3, found.valleys(ahead)).chosen
+    assert look.variance(chosen) <= 1.1 * best
+    assert np.count_nonzero(size[list(chosen)] == 3e5) == 2
 
 
 def test_the_interval_now_is_that_of_the_fit_and_more_runs_narrow_it():
