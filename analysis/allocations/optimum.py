@@ -15,6 +15,8 @@ from analysis.laws.law import Law
 from analysis.notes import Note
 
 DEVIATIONS = (0.25, 0.5, 2.0, 4.0)
+# Of the search for a wasted budget: parts of a bracket, and rounds; 30 nats / 32^11 are less than rounding.
+PARTS, ROUNDS = 32, 11
 
 
 def allocate(fit: Fit, flops: float) -> Allocation:
@@ -46,7 +48,7 @@ def allocate(fit: Fit, flops: float) -> Allocation:
         here = {"params": params, "tokens": tokens, "loss": loss}
         for name, values in drawn.items():
             intervals[name] = interval(here[name], values, fit.level, fit.spread, positive=True)
-    deviations = tuple(_deviation(law, fit.params, flops, log_n, loss, factor) for factor in DEVIATIONS)
+    deviations = _deviations(law, fit.params, flops, log_n, loss)
     return Allocation(
         float(flops), float(params), float(tokens), loss, intervals, fit.level, deviations, law.name,
         (*told, *beyond(fit, float(params), float(tokens), flops), *fit.warnings),
@@ -54,18 +56,26 @@ def allocate(fit: Fit, flops: float) -> Allocation:
     )  # fmt: skip
 
 
-def _deviation(
-    law: Law, params: Mapping[str, float], flops: float, log_n: float, best: float, factor: float
-) -> Deviation:
-    there = log_n + np.log(factor)
-    loss = float(loss_along(law, params, there, flops))
-    # The budget whose optimum has this loss, by bisection on its logarithm: the optimum falls as flops rise.
-    low, high = np.log(flops) - 30.0, np.log(flops)
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        budget = float(np.exp(middle))
-        value = float(loss_along(law, params, optimum(law, params, budget), budget))
-        low, high = (middle, high) if value > loss else (low, middle)
-    n = float(np.exp(there))
-    wasted = 1.0 - float(np.exp(high - np.log(flops)))
-    return Deviation(factor, n, flops / FACTOR / n, loss, loss - best, wasted)
+def _deviations(
+    law: Law, params: Mapping[str, float], flops: float, log_n: float, best: float
+) -> tuple[Deviation, ...]:
+    there = log_n + np.log(DEVIATIONS)
+    losses = loss_along(law, params, there, flops)
+    # The budgets whose optimum has these losses. The optimum falls as flops rise, so of a bracket cut into
+    # parts the root lies beyond the last point above the loss.
+    low, high = np.full(len(DEVIATIONS), np.log(flops) - 30.0), np.full(len(DEVIATIONS), np.log(flops))
+    shares = np.linspace(0, 1, PARTS + 1)[:, None]
+    for _ in range(ROUNDS):
+        points = low + shares * (high - low)
+        budgets = np.exp(points)
+        above = loss_along(law, params, optimum(law, params, budgets), budgets) > losses
+        after = np.where(above.any(axis=0), PARTS + 1 - np.argmax(above[::-1], axis=0), 0)
+        low, high = (
+            np.take_along_axis(points, np.clip(at, 0, PARTS)[None], axis=0)[0] for at in (after - 1, after)
+        )
+    wasted = 1.0 - np.exp(high - np.log(flops))
+    sizes = np.exp(there)
+    return tuple(
+        Deviation(factor, float(n), float(flops / FACTOR / n), float(loss), float(loss - best), float(waste))
+        for factor, n, loss, waste in zip(DEVIATIONS, sizes, losses, wasted, strict=True)
+    )
