@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from analysis.errors import InputError
 from analysis.tables.answers import planted
@@ -115,7 +115,7 @@ def rate(values: np.ndarray, share: float, level: float = 0.95) -> Rate:
     mean, count = float(values.mean()), len(values)
     reach = float("inf")
     if count > 1:
-        reach = float(stats.t.ppf(0.5 + level / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+        reach = float(stdtrit(count - 1, 0.5 + level / 2) * values.std(ddof=1) / np.sqrt(count))
     low, high = mean - reach, mean + reach
     if high < share:
         verdict = "dampens"

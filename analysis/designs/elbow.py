@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
-from scipy.stats import norm
+from scipy.special import expit, ndtr
 
 from analysis.designs.outlook import Outlook, known_after
 from analysis.errors import InputError
@@ -51,7 +50,7 @@ class Elbow:
         """(n, 4): of eta by level, slope, bend and place, means over where the elbow may lie."""
         x = np.asarray(x, float)
         z = (x - self.place) / self.sd
-        past, at = norm.cdf(z), norm.pdf(z)
+        past, at = ndtr(z), np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
         if self.is_step:
             columns = past, -self.bend * at / self.sd
         else:

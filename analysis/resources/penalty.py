@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from analysis.errors import InputError
 
@@ -99,7 +99,7 @@ def penalty_law(rows: pandas.DataFrame, level: float = 0.95) -> PenaltyLaw:
     values, errors, sd = _clustered(np.column_stack([ones, np.log(d), -np.log(n), -b]), y, clusters)
     ratio, ratio_errors, _ = _clustered(np.column_stack([ones, np.log(d / n), -b]), y, clusters)
     count = len(set(clusters.tolist()))
-    reach = float(stats.t.ppf(0.5 + level / 2, count - 1))
+    reach = float(stdtrit(count - 1, 0.5 + level / 2))
 
     def interval(value: float, error: float) -> tuple[float, float]:
         return float(value - reach * error), float(value + reach * error)
