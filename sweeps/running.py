@@ -157,11 +157,13 @@ def train(
     before = states(plan, store)
     tell(headline(plan, before))
     code = 0
-    if any(state in OPEN for state in before.values()):
+    if to_train := sum(state in OPEN for state in before.values()):
         copied = out / "studies" / f"{plan.study.name}.toml"
         launch = Launch(copied, out, store.identity(), on.part, provenance=detail, log=log)
         with Display(plan, store) as display:
-            code = on.run(launch, plan.study.run.pack, lambda: StoreWatch(plan, store, part), display)
+            code = on.run(
+                launch, plan.study.run.pack, lambda: StoreWatch(plan, store, part), display, to_train
+            )
     store.look_again()
     after = states(plan, store)
     failed = tuple(run_id for run_id, state in after.items() if state == "failed")

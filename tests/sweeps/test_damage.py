@@ -91,7 +91,7 @@ def sound(whole) -> dict:
 def lab_run(monkeypatch, capsys):
     """`lab run` with a worker in this process: (exit code, what it said on stderr)."""
 
-    def work(self, launch, pack, watch, tell) -> int:
+    def work(self, launch, pack, watch, tell, cells) -> int:
         worker = Worker(training.plan_of(launch.study), Store(launch.out), lambda event: None)
         return 1 if worker.work() else 0
 

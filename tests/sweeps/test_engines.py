@@ -26,6 +26,7 @@ def test_one_slot_an_accelerator_that_jax_sees(monkeypatch):
     assert [slot.environment for slot in places] == [{"CUDA_VISIBLE_DEVICES": name} for name in ("2", "0")]
     assert sorted(core for slot in places for core in slot.cores) == list(range(8))
     assert len(local.slots("serial", 5)) == 2, "an accelerator is not shared"
+    assert len(local.slots("serial", None, cells=1)) == 1
 
 
 def test_each_chip_of_a_tpu_host_is_one_workers_own(monkeypatch):
@@ -42,7 +43,9 @@ def test_one_slot_a_core_and_all_cores_for_a_mapped_pack(monkeypatch):
     monkeypatch.setattr(local, "available_cores", lambda: (3, 5))
     assert [slot.cores for slot in local.slots("serial", None)] == [(3,), (5,)]
     assert [slot.cores for slot in local.slots("serial", 3)] == [(3,), (5,), (3,)]
-    assert local.slots("pmap", None) == [local.Slot((3, 5), cpu_devices=2)]
+    assert [slot.cores for slot in local.slots("serial", None, cells=1)] == [(3,)], "no worker without work"
+    assert len(local.slots("serial", None, cells=9)) == 2
+    assert local.slots("pmap", None, cells=1) == [local.Slot((3, 5), cpu_devices=2)]
 
 
 def problems_of(**given) -> list[str]:

@@ -29,19 +29,21 @@ class Slot:
     environment: dict[str, str] = field(default_factory=dict)  # that leaves it one accelerator alone
 
 
-def slots(pack: str, workers: int | None) -> list[Slot]:
+def slots(pack: str, workers: int | None, cells: int | None = None) -> list[Slot]:
     """One slot an accelerator where there are any, else one a core; all cores in one for a mapped pack.
 
     More workers than accelerators would halve each one's memory for nothing; more than cores are allowed.
+    More than the `cells` that are left to train would start, import jax, and find nothing to do.
     """
     cores = available_cores()
     if pack not in ("serial", "auto"):
         return [Slot(cores, cpu_devices=len(cores))]
     there = found()
     if names := there.names:
-        count = min(workers or len(names), len(names))
+        count = min(workers or len(names), len(names), cells or len(names))
         return [Slot(cores[i::count] or cores, environment=there.only(names[i])) for i in range(count)]
     count = workers or len(cores)
+    count = min(count, cells or count)
     return [Slot((cores[i % len(cores)],)) for i in range(count)]
 
 

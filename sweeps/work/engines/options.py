@@ -74,12 +74,13 @@ class EngineOptions:
         if problems:
             raise InputError(*problems)
 
-    def run(self, launch: Launch, pack: str, watch, tell) -> int:
+    def run(self, launch: Launch, pack: str, watch, tell, cells: int | None = None) -> int:
         """Start the engine and follow it to its end. Returns 0, 1 when cells were given up, or 130.
 
         Args:
             pack: the study's mode of packing: a pack shares one worker's cores.
             watch: makes the :class:`sweeps.work.engines.watch.StoreWatch` for engines that need one.
+            cells: how many are left to train: local workers are no more than that.
         """
         if self.engine != "local" and pack not in ("serial", "auto"):
             launch = replace(launch, cpu_devices=self.cpus or 1)
@@ -100,7 +101,7 @@ class EngineOptions:
             return ray.run(launch, options, watch(), tell)
         from sweeps.work.engines import local
 
-        return local.run(launch, local.slots(pack, self.workers), tell)
+        return local.run(launch, local.slots(pack, self.workers, cells), tell)
 
 
 Engine = Annotated[EngineOptions, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
