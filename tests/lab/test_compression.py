@@ -22,13 +22,12 @@ from lab.compression.encoded import (
 from lab.config import ModelConfig
 from lab.errors import InputError
 from lab.evaluation.generate import generate
-from lab.model import decoder
+from lab.model import decoder, drawn
 from lab.model.rounding import Rounding, levels
 from lab.model.rounding import rounded as rounded_activations
 
 V = 12
 CONFIG = ModelConfig(width=16, layers=2, heads=2)
-init = jax.jit(decoder.init, static_argnames=("config", "vocab"))
 ALL = (
     *(Method("weights", bits) for bits in range(2, 9)),
     Method("prune_global", 0.5),
@@ -41,7 +40,7 @@ ALL = (
 
 @pytest.fixture(scope="module")
 def params():
-    found = jax.tree.map(np.asarray, init(jax.random.key(3), CONFIG, V))
+    found = drawn.params(3, CONFIG, V)
     found["head"]["kernel"] = found["head"]["kernel"] * 30  # decided enough for different continuations
     return found
 

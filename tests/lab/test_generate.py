@@ -9,19 +9,18 @@ import pytest
 
 from lab.config import ModelConfig, Sampling
 from lab.evaluation.generate import _program, generate
-from lab.model import decoder
+from lab.model import decoder, drawn
 
 V, END = 12, 11
 CONFIG = ModelConfig(width=16, layers=2, heads=2)
 # One program each: called as they are, every operation of every shape would be compiled by itself.
-init = jax.jit(decoder.init, static_argnames=("config", "vocab"))
 apply = jax.jit(decoder.apply, static_argnames=("config", "vocab"))
 apply_cached = jax.jit(decoder.apply_cached, static_argnames=("config", "vocab", "window"))
 
 
 @pytest.fixture(scope="module")
 def params():
-    found = init(jax.random.key(3), CONFIG, V)
+    found = drawn.params(3, CONFIG, V)
     found["head"]["kernel"] = found["head"]["kernel"] * 30  # decided enough for different continuations
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lab.config import OptimizerConfig
-from lab.model import decoder
+from lab.model import decoder, drawn
 from lab.runs import loop
 from lab.runs.checkpoint import Checkpoints
 from lab.runs.folder import RunFolder
@@ -18,7 +18,6 @@ from lab.training import optimizer, train
 
 K = 6
 # One program each: called as they are, every operation would be compiled by itself.
-init = jax.jit(decoder.init, static_argnames=("config", "vocab"))
 apply = jax.jit(decoder.apply, static_argnames=("config", "vocab"))
 COMMON = {
     "learning_rate": 0.02,
@@ -107,7 +106,7 @@ def test_qk_norm_bounds_the_scores(tiny, synthetic):
     x = jnp.asarray(synthetic.batches(0, 1, 2)[0][0])
     for qk_norm in (True, False):
         shape = replace(tiny.model, qk_norm=qk_norm)
-        params = init(jax.random.key(0), shape, synthetic.vocab_size)
+        params = drawn.params(0, shape, synthetic.vocab_size)
         before = apply(params, x, shape, synthetic.vocab_size)
         kernel = params["attention_0"]["qkv"]["kernel"]
         params["attention_0"]["qkv"]["kernel"] = kernel.at[:, : 2 * shape.width].multiply(1000.0)

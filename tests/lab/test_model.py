@@ -12,7 +12,6 @@ from lab.model import decoder, drawn, kernels
 
 V = 37
 # One program each: called as they are, every operation of every shape would be compiled by itself.
-init = jax.jit(decoder.init, static_argnames=("config", "vocab"))
 apply = jax.jit(decoder.apply, static_argnames=("config", "vocab", "dtype"))
 apply_cached = jax.jit(decoder.apply_cached, static_argnames=("config", "vocab", "window"))
 SHAPES = [
@@ -29,7 +28,7 @@ def config(request):
 
 @pytest.fixture
 def params(config):
-    return init(jax.random.key(0), config, V)
+    return drawn.params(0, config, V)
 
 
 def tokens(shape, seed=0):
@@ -101,7 +100,7 @@ def test_cached_logits_equal_uncached(config, params):
 
 def test_a_window_hides_what_is_further_back():
     config = SHAPES[1]  # one layer: with more, information travels further than one window
-    params = init(jax.random.key(0), config, V)
+    params = drawn.params(0, config, V)
     x = tokens((1, 9))
     changed = x.at[0, 0].set((x[0, 0] + 1) % V)
     last = []
@@ -136,7 +135,7 @@ def test_attention_within_documents_is_that_of_each_alone(T):
     """Packed documents give what each gives at position 0: nothing is seen across, positions restart."""
     config = ModelConfig(width=16, layers=2, heads=2, document_mask=True)
     vocab, start = 40, 38
-    params = init(jax.random.key(0), config, vocab)
+    params = drawn.params(0, config, vocab)
     draws = np.random.default_rng(0)
     tokens = draws.integers(0, 37, (2, T))
     cut = T // 3

@@ -10,12 +10,11 @@ import pytest
 
 from lab.bench import coordinates
 from lab.config import ModelConfig
-from lab.model import decoder, parametrization
+from lab.model import decoder, drawn, parametrization
 from lab.training import optimizer, train
 
 V = 29
 # One program each: called as they are, every operation would be compiled by itself.
-init = jax.jit(decoder.init, static_argnames=("config", "vocab"))
 apply = jax.jit(decoder.apply, static_argnames=("config", "vocab"))
 BASE = ModelConfig(width=16, layers=2, heads=2, base_width=16, base_layers=2, base_head_width=8)
 # four times as wide with heads twice as wide, three times as deep
@@ -87,7 +86,7 @@ def test_the_standard_parametrisation_scales_nothing():
 @pytest.mark.parametrize("tied", [False, True])
 def test_initialisation_and_multipliers_are_those_worked_by_hand(name, tied):
     config = replace(LARGE, parametrization=name, tied=tied)
-    params = init(jax.random.key(0), config, 400)
+    params = drawn.params(0, config, 400)
     found = {
         "embed": params["embed"]["embedding"],
         "qkv": params["attention_0"]["qkv"]["kernel"],
@@ -149,9 +148,9 @@ def test_away_from_the_base_they_are_not(tiny, synthetic):
 def test_multipliers_act_where_they_should():
     """Against a forward pass in which the factors are put into the weights by hand."""
     config = replace(LARGE, layers=3, base_layers=1, parametrization="completep", qk_norm=False)
-    params = init(jax.random.key(1), config, V)
+    params = drawn.params(1, config, V)
     x = jnp.arange(12).reshape(1, 12) % V
-    by_hand = jax.tree.map(lambda a: a, params)
+    by_hand = jax.tree.map(jnp.asarray, params)
     for layer in range(config.layers):
         qkv = by_hand[f"attention_{layer}"]["qkv"]["kernel"]
         by_hand[f"attention_{layer}"]["qkv"]["kernel"] = qkv.at[:, :64].multiply(0.5**0.5)
@@ -191,5 +190,5 @@ def test_changes_are_flat_over_depth_under_completep(synthetic):
 def test_untrained_logits_are_small_whatever_the_width():
     for name in ("standard", "mup", "completep"):
         config = replace(LARGE, layers=2, parametrization=name)
-        logits = apply(init(jax.random.key(0), config, V), jnp.arange(20)[None], config, V)
+        logits = apply(drawn.params(0, config, V), jnp.arange(20)[None], config, V)
         assert -jax.nn.log_softmax(logits).mean() == pytest.approx(np.log(V), rel=0.03)
