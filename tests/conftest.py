@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import io
 import os
+import signal
 import subprocess
 import tempfile
 from importlib import metadata
@@ -65,6 +66,9 @@ def made_once(tmp_path_factory):
     return folder_of
 
 
+HEARD = signal.SIGINT, signal.SIGTERM, signal.SIGUSR2
+
+
 @pytest.fixture(scope="session")
 def here():
     """``here(verb, *options)``: the `lab` command in this process, which has jax and its programs already."""
@@ -72,12 +76,16 @@ def here():
     def call(*args) -> subprocess.CompletedProcess:
         command = list(map(str, args))
         out, err = io.StringIO(), io.StringIO()
+        heard = {number: signal.getsignal(number) for number in HEARD}
         done_above = mock.patch.object(devices, "configure")  # which is too late where jax is there
         with done_above, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 code = main(command)
             except SystemExit as end:
                 code = end.code or 0
+            finally:  # what a verb that trains listens to
+                for number, handler in heard.items():
+                    signal.signal(number, handler)
         assert "Traceback" not in err.getvalue(), err.getvalue()
         return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 

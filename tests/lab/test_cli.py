@@ -86,22 +86,22 @@ def test_errors_are_json_where_results_are(tmp_path, capsys):
     assert "lab fit --help" in json.loads(capsys.readouterr().out)["errors"][0]
 
 
-def test_quiet_leaves_errors_and_nothing_else_on_stderr(tmp_path):
+def test_quiet_leaves_errors_and_nothing_else_on_stderr(tmp_path, monkeypatch, capfd, here):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # no second process for so little
     table = tmp_path / "t.csv"
     table.write_text("N,D,loss\n1e6,1e8,4.1\n3e6,1e8,3.8\n1e7,1e8,3.6\n")  # too few for a law: a short report
-    loud = lab("report", str(table))
+    loud = here("report", table)
     quiet = lab("report", str(table), "--quiet")
     assert "drawing" in loud.stderr
     assert quiet.stderr == ""
     assert quiet.stdout == loud.stdout
-    wrong = lab("report", str(tmp_path / "none.csv"), "--quiet")
-    usage = lab("report", "--quiet")
-    assert usage.stderr.startswith("error: ")
-    assert "lab report --help" in usage.stderr
-    assert (wrong.returncode, wrong.stderr) == (
-        2,
-        f"error: {tmp_path / 'none.csv'}: no such file or folder\n",
-    )
+    capfd.readouterr()
+    assert here("report", "--quiet").returncode == 2
+    usage = capfd.readouterr().err
+    assert usage.startswith("error: ")
+    assert "lab report --help" in usage
+    assert here("report", tmp_path / "none.csv", "--quiet").returncode == 2
+    assert capfd.readouterr().err == f"error: {tmp_path / 'none.csv'}: no such file or folder\n"
 
 
 def test_quiet_holds_for_processes_that_are_started(capfd):

@@ -26,8 +26,8 @@ def lab(*args, code=0):
 
 
 @pytest.fixture
-def read(here):
-    """As :func:`lab`, without a process of its own: of verbs that read a run, or refuse."""
+def told(here):
+    """As :func:`lab`, without a process of its own, where the test is not of the process."""
 
     def call(*args, code=0):
         done = here(*args)
@@ -44,23 +44,25 @@ def trained(tmp_path_factory):
     return folder, json.loads(done.stdout)
 
 
-def test_train_says_what_came_of_it_and_trains_once(trained):
+def test_train_says_what_came_of_it_and_trains_once(told, trained):
     folder, result = trained
     row = result["row"]
     assert row["status"] == "ok"
     assert row["entropy_rate_nats"] < row["loss_nats"] < 4.2
-    again = lab("train", "--out", folder, *TRAIN, "--json")
+    again = told("train", "--out", folder, *TRAIN, "--json")
     assert json.loads(again.stdout) == result
     assert "step" not in again.stderr
 
 
-def test_another_configuration_does_not_go_into_the_same_folder(trained):
-    done = lab("train", "--out", trained[0], *TRAIN, "--seed", "1", code=2)
+def test_another_configuration_does_not_go_into_the_same_folder(told, trained):
+    done = told("train", "--out", trained[0], *TRAIN, "--seed", "1", code=2)
     assert "of another configuration, seed 0 there, 1 here; choose another folder" in done.stderr
 
 
 @pytest.mark.parametrize("left", ["result", "checkpoints"])
-def test_what_lies_in_a_folder_without_its_specification_is_not_taken_for_this_run(trained, tmp_path, left):
+def test_what_lies_in_a_folder_without_its_specification_is_not_taken_for_this_run(
+    told, trained, tmp_path, left
+):
     """Before: the result of another run was shown as this one's, and its checkpoints were trained on."""
     folder = tmp_path / "run"
     shutil.copytree(trained[0], folder)
@@ -68,21 +70,21 @@ def test_what_lies_in_a_folder_without_its_specification_is_not_taken_for_this_r
     if left == "checkpoints":
         (folder / "result.json").unlink()
         (folder / "checkpoints" / "20").mkdir(parents=True)
-    done = lab("train", "--out", folder, *TRAIN, "--seed", "1", code=2)
+    done = told("train", "--out", folder, *TRAIN, "--seed", "1", code=2)
     said = "holds the result of run" if left == "result" else "no readable spec.json says of which run"
     assert said in done.stderr
 
 
-def test_two_devices_give_the_loss_of_one(trained, tmp_path):
-    done = lab("train", "--out", tmp_path / "two", *TRAIN, "--mesh", "data=2", "--json")
+def test_two_devices_give_the_loss_of_one(told, trained, tmp_path):
+    done = told("train", "--out", tmp_path / "two", *TRAIN, "--mesh", "data=2", "--json")
     row = json.loads(done.stdout)["row"]
     assert row["pack"] == "mesh"
     assert row["loss_nats"] == pytest.approx(trained[1]["row"]["loss_nats"], abs=1e-3)
 
 
-def test_eval_finds_the_loss_again(read, trained):
+def test_eval_finds_the_loss_again(told, trained):
     folder, result = trained
-    found = json.loads(read("eval", folder, "--json").stdout)
+    found = json.loads(told("eval", folder, "--json").stdout)
     assert found["loss_nats"] == pytest.approx(result["row"]["loss_nats"], abs=1e-6)
 
 
@@ -96,8 +98,8 @@ def test_generate_continues_each_prompt(trained):
     assert (row["energy_joules"] is None) == (row["energy_source"] == "none") == (row["energy_coverage"] == 0)
 
 
-def test_generate_measures_what_a_token_takes(read, trained):
-    done = read("generate", trained[0], "--prompt", "0", "1", "--tokens", "9", "--measure", "--json")
+def test_generate_measures_what_a_token_takes(told, trained):
+    done = told("generate", trained[0], "--prompt", "0", "1", "--tokens", "9", "--measure", "--json")
     spent = json.loads(done.stdout)["spent"]
     assert spent["prompts"] == 2
     assert 0 < spent["tokens"] <= 18
@@ -118,8 +120,8 @@ def test_generate_measures_what_a_token_takes(read, trained):
         ),
     ],
 )
-def test_bad_input_is_a_line_and_exit_code_2(read, trained, call, words):
-    done = read(*(word.replace("{run}", str(trained[0])) for word in call), code=2)
+def test_bad_input_is_a_line_and_exit_code_2(told, trained, call, words):
+    done = told(*(word.replace("{run}", str(trained[0])) for word in call), code=2)
     assert words in done.stderr
 
 
@@ -143,33 +145,33 @@ def test_two_at_once_in_one_folder_are_one_run_and_one_refusal(tmp_path):
     assert not (tmp_path / "run" / "claim").exists()
 
 
-def test_a_run_that_somebody_trains_is_refused_until_he_falls_silent(tmp_path, trained):
+def test_a_run_that_somebody_trains_is_refused_until_he_falls_silent(told, tmp_path, trained):
     held = claims.take(tmp_path / "run" / "claim", replace(claims.Owner.me(), host="elsewhere", pid=123))
-    done = lab("train", "--out", tmp_path / "run", *TRAIN, code=2)
+    done = told("train", "--out", tmp_path / "run", *TRAIN, code=2)
     assert "process 123 on elsewhere is training here" in done.stderr
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["claim"], "nothing is written"
     os.utime(held.path, (0, 0))
-    again = json.loads(lab("train", "--out", tmp_path / "run", *TRAIN, "--json").stdout)
+    again = json.loads(told("train", "--out", tmp_path / "run", *TRAIN, "--json").stdout)
     assert again["row"]["loss_nats"] == trained[1]["row"]["loss_nats"]
     assert not held.path.exists()
 
 
-def test_a_trained_model_is_written_with_a_card(read, trained, tmp_path):
+def test_a_trained_model_is_written_with_a_card(told, trained, tmp_path):
     folder, result = trained
     out = tmp_path / "model"
-    said = json.loads(read("export", "--model", folder, "--out", out, "--json").stdout)
+    said = json.loads(told("export", "--model", folder, "--out", out, "--json").stdout)
     assert said["files"] == sorted(path.name for path in out.iterdir())
     row = result["row"]
     assert said["params"] == row["params_total"]
     card = (out / "README.md").read_text()
     for words in (row["run_id"], f"{row['loss_nats']:.4f}", "not measured", "Limits", row["source"]):
         assert words in card
-    done = read("export", "--model", folder, "--out", out, code=2)
+    done = told("export", "--model", folder, "--out", out, code=2)
     assert "is not empty; name a new folder" in done.stderr
 
 
-def test_a_model_that_has_no_words_for_a_needle_says_so(read, trained):
-    done = read("needle", trained[0], "--contexts", "8", code=2)
+def test_a_model_that_has_no_words_for_a_needle_says_so(told, trained):
+    done = told("needle", trained[0], "--contexts", "8", code=2)
     assert "a needle can be hidden from models of text and of tasks" in done.stderr
-    done = read("needle", trained[0], "--depths", "120", code=2)
+    done = told("needle", trained[0], "--depths", "120", code=2)
     assert "--depths 120: should lie between 0 and 100" in done.stderr

@@ -33,13 +33,9 @@ def run_lab(*args, timeout=300) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="session")
-def lab(here):
-    """:func:`run_lab`; verbs that only read answer in this process, which has jax loaded already."""
-
-    def call(verb, *args):
-        return (here if verb in ("table", "status", "plan", "merge") else run_lab)(verb, *args)
-
-    return call
+def apart():
+    """:func:`run_lab`, for what is about the process; other tests give the same to the fixture `here`."""
+    return run_lab
 
 
 @pytest.fixture(scope="session")

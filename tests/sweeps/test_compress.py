@@ -158,8 +158,8 @@ def test_a_key_is_of_all_that_changes_a_measurement():
     assert len(keys | {compression.key_of(**about)}) == 6
 
 
-def test_the_command_works_in_a_process_of_its_own(lab, store):
+def test_the_command_works_in_a_process_of_its_own(apart, store):
     """Where nothing has set up jax yet: it must be set up before whatever imports it."""
-    done = lab("compress", store, "--methods", "weights-4", "--windows", "8", "--json")
+    done = apart("compress", store, "--methods", "weights-4", "--windows", "8", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runs"] == 12

@@ -355,12 +355,12 @@ def test_a_full_disk_stops_the_worker_and_loses_nothing(tiny, calm, disk):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_line_of_the_command(tiny, calm, disk, lab, tmp_path):
+def test_a_full_disk_is_one_line_of_the_command(tiny, calm, disk, here, tmp_path):
     folder, fill, empty = disk
     (tmp_path / "tiny.toml").write_text(TINY)
     command = ["run", tmp_path / "tiny.toml", "--out", folder / "store", "--workers", "1"]
     fill(leave=300_000)
-    done = lab(*command)
+    done = here(*command)
     assert done.returncode == 1
     assert done.stderr.count("No space left on device") == 1
     assert "make room, and give the same command again" in done.stderr
@@ -387,12 +387,12 @@ def test_a_study_edited_while_it_runs_keeps_the_old_runs_and_adds_new_ones(calm,
 
 
 @pytest.mark.slow
-def test_machines_without_a_shared_folder_train_parts_that_are_copied_and_merged(tiny, calm, lab, tmp_path):
+def test_machines_without_a_shared_folder_train_parts_that_are_copied_and_merged(tiny, calm, here, tmp_path):
     for part in ("1/2", "2/2"):
         assert work(tiny, tmp_path / part[0], part=Part.parse(part)) == 0
         assert len(digest.runs(tmp_path / part[0])) == 2, "each has one family: a trunk and its branches"
     shutil.copytree(tmp_path / "2", tmp_path / "copied")  # as rsync does
-    assert lab("merge", tmp_path / "all", tmp_path / "1", tmp_path / "copied").returncode == 0
+    assert here("merge", tmp_path / "all", tmp_path / "1", tmp_path / "copied").returncode == 0
     assert digest.runs(tmp_path / "all") == calm
     before = files(tmp_path / "all")
     assert work(tiny, tmp_path / "all") == 0

@@ -137,8 +137,9 @@ def test_the_example_runs(tmp_path, capsys):
     assert "alpha" in said.out
     assert isinstance(sweeps.make_plan(module["study"]()), cells.Plan)
     assert "9 of 9 runs to train" in said.err
-    assert module["main"](tmp_path / "store") == 0, "the same call goes on, and here there is nothing left"
-    assert "0 of 9 runs to train" in capsys.readouterr().err
+    again = sweeps.run(module["study"](), tmp_path / "store", sweeps.EngineOptions(workers=1))
+    assert "0 of 9 runs to train" in capsys.readouterr().err, "the same call goes on: nothing is left"
+    assert str(again).endswith("9 done")
 
 
 def test_the_example_says_how_it_is_called():

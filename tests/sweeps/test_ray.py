@@ -65,9 +65,9 @@ def test_rounds_of_an_adaptive_run_are_tasks(study_of_one_place, cluster, tmp_pa
     assert not list(store.glob("runs/*/claim"))
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(study_file, lab, tmp_path):
+def test_a_cluster_that_does_not_answer_is_one_line(study_file, apart, tmp_path):
     words = ["--engine", "ray", "--address", "127.0.0.1:1"]
-    done = lab("run", study_file, "--out", tmp_path / "store", *words)
+    done = apart("run", study_file, "--out", tmp_path / "store", *words)
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

@@ -13,8 +13,8 @@ from sweeps.store import digest
 LAB = [sys.executable, "-m", "lab"]
 
 
-def test_the_table_has_every_run(whole, lab):
-    table = json.loads(lab("table", whole / "store", "--json").stdout)
+def test_the_table_has_every_run(whole, here):
+    table = json.loads(here("table", whole / "store", "--json").stdout)
     rows = [dict(row) if isinstance(row, dict) else row for row in table["rows"]]
     assert len(rows) == 12
     assert {row["status"] for row in rows} == {"ok"}
@@ -23,19 +23,19 @@ def test_the_table_has_every_run(whole, lab):
     assert all(row["device_seconds"] > 0 for row in rows)
 
 
-def test_finished_runs_are_never_trained_again(whole, lab):
+def test_finished_runs_are_never_trained_again(whole, here):
     before = {p: p.stat().st_mtime_ns for p in (whole / "store" / "runs").rglob("*") if p.is_file()}
-    done = lab("run", whole / "small.toml", "--out", whole / "store")
+    done = here("run", whole / "small.toml", "--out", whole / "store")
     assert done.returncode == 0
     assert "0 of 12 runs to train (12 done)" in done.stderr
     assert {p: p.stat().st_mtime_ns for p in (whole / "store" / "runs").rglob("*") if p.is_file()} == before
 
 
-def test_status_and_plan_know_what_is_done(whole, lab):
-    found = json.loads(lab("status", whole / "store", "--json").stdout)["studies"][0]
+def test_status_and_plan_know_what_is_done(whole, here):
+    found = json.loads(here("status", whole / "store", "--json").stdout)["studies"][0]
     assert found["states"] == {"done": 12}
     assert found["next"] is None
-    planned = json.loads(lab("plan", whole / "small.toml", "--out", whole / "store", "--json").stdout)
+    planned = json.loads(here("plan", whole / "small.toml", "--out", whole / "store", "--json").stdout)
     assert {row["state"] for row in planned["rows"]} == {"done"}
 
 
@@ -52,22 +52,24 @@ def as_in(whole, store) -> bool:
     return len(found) == 6 and found == {run_id: wanted[run_id] for run_id in found}
 
 
-def test_a_mapped_pack_gives_the_same_losses(whole, part, lab, tmp_path):
+def test_a_mapped_pack_gives_the_same_losses(whole, part, here, tmp_path):
     (tmp_path / "packed.toml").write_text(part.read_text() + '\n[run]\npack = "pmap"\n')
-    done = lab("run", tmp_path / "packed.toml", "--out", tmp_path / "store")
+    done = here("run", tmp_path / "packed.toml", "--out", tmp_path / "store")
     assert done.returncode == 0, done.stderr
     rows = {
-        row["run_id"]: row for row in json.loads(lab("table", tmp_path / "store", "--json").stdout)["rows"]
+        row["run_id"]: row for row in json.loads(here("table", tmp_path / "store", "--json").stdout)["rows"]
     }
     assert {row["pack"] for row in rows.values()} == {"pmap"}
-    alone = {row["run_id"]: row for row in json.loads(lab("table", whole / "store", "--json").stdout)["rows"]}
+    alone = {
+        row["run_id"]: row for row in json.loads(here("table", whole / "store", "--json").stdout)["rows"]
+    }
     assert len(rows) == 6
     for run_id, row in rows.items():
         assert row["loss_nats"] == pytest.approx(alone[run_id]["loss_nats"], abs=2e-4)
 
 
-def test_interrupted_it_says_how_to_go_on(whole, part, lab, tmp_path):
-    command = [*LAB, "run", str(part), "--out", str(tmp_path / "store")]
+def test_interrupted_it_says_how_to_go_on(whole, part, here, tmp_path):
+    command = [*LAB, "run", str(part), "--out", str(tmp_path / "store"), "--workers", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "store").glob("runs/*/spec.json")) and time.monotonic() < deadline:
@@ -77,7 +79,7 @@ def test_interrupted_it_says_how_to_go_on(whole, part, lab, tmp_path):
     assert process.returncode == 130
     assert f"To go on: lab run {part} --out {tmp_path / 'store'}" in err
     assert not list((tmp_path / "store").glob("runs/*/claim")), "claims are released"
-    assert lab(*command[len(LAB) :], "--workers", "1").returncode == 0
+    assert here(*command[len(LAB) :]).returncode == 0
     assert as_in(whole, tmp_path / "store")
 
 
@@ -93,23 +95,23 @@ sys.addaudithook(refuse)
 """
 
 
-def test_a_cell_that_fails_is_recorded_and_the_others_go_on(whole, part, lab, tmp_path, monkeypatch):
-    planned = json.loads(lab("plan", part, "--json").stdout)
+def test_a_cell_that_fails_is_recorded_and_the_others_go_on(whole, part, here, tmp_path, monkeypatch):
+    planned = json.loads(here("plan", part, "--json").stdout)
     victim = next(row for row in planned["rows"] if not row["held_out"])["run_id"]
     folder = tmp_path / "store" / "runs" / victim
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(FAILING.format(where=str(folder / "final")))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     again = ["run", part, "--out", tmp_path / "store", "--workers", "1"]
-    done = lab(*again)
+    done = here(*again)
     assert done.returncode == 1
     failure = json.loads((folder / "failure.json").read_text())
     assert failure["attempts"] == 2
     assert "Traceback" in failure["traceback"]
-    status = json.loads(lab("status", tmp_path / "store", "--json").stdout)["studies"][0]
+    status = json.loads(here("status", tmp_path / "store", "--json").stdout)["studies"][0]
     assert status["states"] == {"done": 5, "failed": 1}
     assert status["next"].endswith("--retry-failed")
     monkeypatch.delenv("PYTHONPATH")
-    assert lab(*again).returncode == 1, "given up stays given up"
-    assert lab(*again, "--retry-failed").returncode == 0
+    assert here(*again).returncode == 1, "given up stays given up"
+    assert here(*again, "--retry-failed").returncode == 0
     assert as_in(whole, tmp_path / "store")
