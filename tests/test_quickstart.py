@@ -5,16 +5,13 @@ import re
 import subprocess
 import sys
 from importlib.resources import files
+from unittest import mock
 
 import pytest
 
+from analysis.report import study
 
-def lab(*args):
-    done = subprocess.run(
-        [sys.executable, "-m", "lab", *map(str, args)], capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+FEW = "99"  # tables simulated a series, of 500
 
 
 @pytest.fixture(scope="session")
@@ -24,12 +21,12 @@ def store(made_once):
 
 def train(folder):
     text = (files("sweeps") / "studies" / "quickstart.toml").read_text()
-    text = text.replace("[600_000, 1_200_000, 2_400_000, 4_800_000]", "[15_000, 30_000, 60_000, 120_000]")
-    text = re.sub(r"tokens = \[2_\d00_000\]", "tokens = [60_000]", text)
-    text = text.replace("warmup_tokens = 30_000", "warmup_tokens = 4_000").replace("80_000", "8_000")
+    text = text.replace("[600_000, 1_200_000, 2_400_000, 4_800_000]", "[10_000, 20_000, 40_000, 80_000]")
+    text = re.sub(r"tokens = \[2_\d00_000\]", "tokens = [30_000]", text)
+    text = text.replace("warmup_tokens = 30_000", "warmup_tokens = 3_000").replace("80_000 }", "8_000 }")
     text = text.replace("held_out = 6", "held_out = 3")
-    text = text.replace("context = 128 }", "context = 128, val_windows = 256 }")
-    text = text.replace("coin = 0.3 } }", "coin = 0.3 }, eval_items = 100 }")
+    text = text.replace("context = 128 }", "context = 128, val_windows = 64 }")
+    text = text.replace("coin = 0.3 } }", "coin = 0.3 }, eval_items = 50 }")
     text = re.sub(r"  \{ width = (64|40|12|16|20|24).*\n", "", text).replace(
         "seeds = [0, 1, 2]", "seeds = [0, 1]"
     )
@@ -37,32 +34,41 @@ def train(folder):
     assert "val_windows" in text
     assert "eval_items" in text
     (folder / "quickstart.toml").write_text(text)
-    said = lab("run", folder / "quickstart.toml", "--out", folder / "store")
-    done = re.match(r"(\d+) of (\d+) runs done", said)
+    command = [sys.executable, "-m", "lab", "run", folder / "quickstart.toml", "--out", folder / "store"]
+    said = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900)
+    assert said.returncode == 0, said.stderr
+    done = re.match(r"(\d+) of (\d+) runs done", said.stdout)
     assert done
     assert done[1] == done[2]
 
 
 @pytest.fixture(scope="session")
-def reported(store, made_once):
-    """(The store, what its report printed), whose fits and verdicts are kept and serve the other verbs."""
+def told(store, made_once, here):
+    """verb -> what it printed, in the order of the quick start: what one computed is kept for the next."""
 
-    def report(folder):
-        (folder / "said.json").write_text(lab("report", store, "--json"))
+    def tell(folder):
+        few = {"params": int(FEW), "loss_nats": int(FEW)}
+        one_core = mock.patch(
+            "os.cpu_count", return_value=1
+        )  # a second process would import everything again
+        with one_core, mock.patch.object(study, "THRESHOLD_DRAWS", few):
+            for verb, *more in (("fit",), ("forecast",), ("thresholds", "--draws", FEW), ("report",)):
+                done = here(verb, store, *more, "--json")
+                assert done.returncode == 0, done.stderr
+                (folder / verb).write_text(done.stdout)
 
-    return store, json.loads((made_once("quickstart_report", report) / "said.json").read_text())
+    folder = made_once("quickstart_verbs", tell)
+    return {path.name: json.loads(path.read_text()) for path in folder.iterdir() if path.stat().st_size}
 
 
 @pytest.mark.slow
-def test_the_law_of_real_runs(reported):
-    store, _ = reported
-    fitted = json.loads(lab("fit", store, "--json"))
+def test_the_law_of_real_runs(told):
+    fitted, forecast = told["fit"], told["forecast"]
     assert fitted["law"] == fitted["leading"]["law"]
     assert fitted["certificate"]["converged"]
     assert fitted["points"] == 3 * 4 - 3
     held = [row for row in fitted["excluded"] if "held out" in row["reason"]]
     assert len(held) == 3
-    forecast = json.loads(lab("forecast", store, "--json"))
     assert forecast["score"]["cells"] == 3
     assert forecast["leading"]["law"] == fitted["law"]
     assert forecast["fit"]["params"] == fitted["params"]
@@ -71,10 +77,8 @@ def test_the_law_of_real_runs(reported):
 
 
 @pytest.mark.slow
-def test_verdicts_on_the_ability_and_its_control(reported):
-    store, _ = reported
-    found = json.loads(lab("thresholds", store, "--json"))
-    verdicts = {(s["task"], s["metric"]): s["verdict"] for s in found["series"]}
+def test_verdicts_on_the_ability_and_its_control(told):
+    verdicts = {(s["task"], s["metric"]): s["verdict"] for s in told["thresholds"]["series"]}
     assert {task for task, _ in verdicts} == {"induction-8", "facts", "coin"}
     # at this budget nothing is learned: neither may be called emergent
     assert verdicts["coin", "exact_match"] != "emergent"
@@ -82,12 +86,11 @@ def test_verdicts_on_the_ability_and_its_control(reported):
 
 
 @pytest.mark.slow
-def test_the_report_of_it(reported):
-    store, said = reported
+def test_the_report_of_it(store, told):
     html = (store / "report.html").read_text()
     assert "induction-8" in html
     assert "Held-out error" in html
     assert len(html) < 2_000_000
     figures = {path.suffix for path in (store / "figures").iterdir()}
     assert {".svg", ".csv"} <= figures
-    assert said
+    assert told["report"]["figures"]
