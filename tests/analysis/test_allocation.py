@@ -134,13 +134,23 @@ def test_bad_limits_are_one_line(table, tmp_path, options, text):
     path = tmp_path / "runs.json"
     path.write_text(json.dumps({name: values.tolist() for name, values in table.items()}))
     with pytest.raises(sl.InputError, match=text):
-        verbs.allocate([str(path), "--bootstrap", "0", *options])
+        verbs.allocate([str(path), "--law", "chinchilla", "--bootstrap", "0", *options])
 
 
 def test_the_verb_prints_the_plan(table, tmp_path, capsys):
     path = tmp_path / "runs.json"
     path.write_text(json.dumps({name: values.tolist() for name, values in table.items()}))
-    asked = [str(path), "--loss", "2.2", "--inference-tokens", "2e12", "--bootstrap", "30"]
+    asked = [
+        str(path),
+        "--loss",
+        "2.2",
+        "--inference-tokens",
+        "2e12",
+        "--law",
+        "chinchilla",
+        "--bootstrap",
+        "30",
+    ]
     assert verbs.allocate([*asked, "--json"]) == 0
     out = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert out["loss"] == pytest.approx(2.2, abs=1e-6)

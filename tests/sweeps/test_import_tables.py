@@ -166,11 +166,11 @@ def test_shapes_that_eyes_found(tmp_path, import_):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("fit",),
+        ("fit", "--law", "chinchilla"),
         ("fit", "--multiverse"),
-        ("isoflop",),
-        ("allocate", "--flops", "1e20"),
-        ("forecast", "--params", "2e9", "--tokens", "1e11"),
+        ("isoflop", "--law", ""),
+        ("allocate", "--flops", "1e20", "--law", "chinchilla"),
+        ("forecast", "--params", "2e9", "--tokens", "1e11", "--law", "chinchilla"),
         ("audit", "--laws", "chinchilla"),
         ("downstream", "--score", "score"),
     ],
