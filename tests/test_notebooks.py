@@ -126,7 +126,7 @@ def test_the_second_says_what_it_leaves_out_without_data(run, tmp_path):
     assert "off by -5.100 %" in text
 
 
-@pytest.mark.slow
+@pytest.mark.weekly  # its numbers are those of tests/analysis/fits/test_replicate.py
 def test_the_second_with_the_published_tables(run, tmp_path, oracles):
     text, figures = run(
         "chinchilla_replicated_and_disputed", tmp_path, SCALING_LAB_DATA=str(oracles.resolve())

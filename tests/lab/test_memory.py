@@ -70,8 +70,10 @@ def compiled(config, how):
     [
         *((name, Execution()) for name in SHAPES if name not in REPEATED),
         *(pytest.param(name, Execution(), marks=pytest.mark.weekly) for name in REPEATED),
-        ("deep", Execution(remat=True)),
-        ("deep", Execution(accumulate=8)),
+        ("gated", Execution(remat=True)),
+        ("narrow", Execution(accumulate=8)),
+        pytest.param("deep", Execution(remat=True), marks=pytest.mark.weekly),
+        pytest.param("deep", Execution(accumulate=8), marks=pytest.mark.weekly),
     ],
 )
 def test_prediction_and_compiler_agree(name, how):

@@ -217,9 +217,10 @@ def test_rates_of_single_designs(name, least, most):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tables", [5, pytest.param(15, marks=pytest.mark.weekly)])
 @pytest.mark.parametrize(("name", "word"), [("inverse", "inverse"), ("u-shaped", "u_shaped")])
-def test_falls_and_turns_are_called_so(name, word):
-    rate = verdict_rates.measure(DESIGNS[name])
+def test_falls_and_turns_are_called_so(name, word, tables):
+    rate = verdict_rates.measure(DESIGNS[name], tables=tables)
     assert rate.words["exact_match", word] == rate.tables
 
 
