@@ -78,6 +78,7 @@ ASKS_ANALYSIS = {
         "next_runs",
         "next_elbow",
         "next_rate",
+        "next_targets",
         "imports",
         "doubts",
         "findings",

@@ -10,6 +10,7 @@ from lab.errors import InputError
 from sweeps.plan.cells import Cell
 from sweeps.plan.next_cells import Candidates, Family, Shape, There, of_family, shape_key
 from sweeps.plan.next_runs import Limits, Proposal, chosen_by, ended, params_of
+from sweeps.plan.next_targets import positive
 from sweeps.plan.scatter import numbered
 
 _RATES = 7  # of each size, about its best
@@ -113,18 +114,8 @@ def place(at: str, known: KnownRate, of: Family | None = None) -> tuple[float, f
             raise InputError(f"--at: no shape {what!r}; there are {there}")
         size = sizes[what]
     else:
-        size = _positive(what, known.measure)
-    return size, _positive(tokens, "tokens") if tokens else most
-
-
-def _positive(text: str, what: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not (np.isfinite(number) and number > 0):
-        raise InputError(f"--at: {text!r} is no positive number of {what}, nor a shape as 48x2h3")
-    return number
+        size = positive(what, f"give {known.measure}, or a shape as 48x2h3")
+    return size, positive(tokens, "give tokens after the comma") if tokens else most
 
 
 def counted(known: KnownRate, cells: Sequence[Cell]):

@@ -18,6 +18,7 @@ from sweeps import running
 from sweeps.plan import next_runs
 from sweeps.plan.cells import Plan
 from sweeps.plan.next_cells import Family, There, chosen_study, of_family
+from sweeps.plan.next_targets import target_of
 from sweeps.quantities import duration
 from sweeps.store import step_times, trunks
 from sweeps.store.store import Store
@@ -123,7 +124,7 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
     with contextlib.suppress(ValueError):  # params,tokens; what is no number is refused below
         if aim.target in _AT_COMPUTE and not next_runs.has_optimum(known, float(at)):
             known = next_runs.believing(known, next_runs.of_prior(asked.expected(of)))
-    target = next_runs.target_of(aim.target, at, known, candidates)
+    target = target_of(aim.target, at, known, candidates)
     made = None
     if len(known):
         part = max(_ROUND * left, float(cost.min()))

@@ -15,6 +15,7 @@ from lab.files import create
 from sweeps.arguments import Json, Places, StudyFile
 from sweeps.plan import next_elbow, next_rate, next_runs
 from sweeps.plan.next_cells import Candidates, Family, There, chosen_study, family, of_family, of_table
+from sweeps.plan.next_targets import target_of
 from sweeps.plan.pricing import Prices
 from sweeps.plan.promised_intervals import BUILT_IN, Expected, of_store, stated
 from sweeps.store import step_times
@@ -117,7 +118,7 @@ def next_(argv: list[str]) -> int:
             left = next_rate.untrained(known, candidates)
             made, more = next_rate.proposed(known, best, left, next_runs.Limits(limit, cells, least, rate))
         else:
-            found = next_runs.target_of(target, at, known, candidates)
+            found = target_of(target, at, known, candidates)
             left = next_runs.untrained(known, candidates)
             made = next_runs.proposed(known, found, left, limit, cells, least, rate)
             more = {"contradicts": known.contradicts}

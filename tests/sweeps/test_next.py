@@ -339,7 +339,7 @@ def test_the_best_rate_of_a_size_asks_for_rates_about_it(here, rates, tmp_path):
     [
         (("--grid", "narrow"), "--at: says of which size: a shape as 48x2h3, or params, as in --at 1e6"),
         (("--at", "9x1h1", "--grid", "narrow"), "--at: no shape '9x1h1'; there are 8x1h1, 16x1h1"),
-        (("--at", "big", "--grid", "narrow"), "--at: 'big' is no positive number of params, nor a shape"),
+        (("--at", "big", "--grid", "narrow"), "--at: 'big' is no positive number; give params, or a shape"),
         (("--at", "8x1h1", "--grid", "other"), "no size has three learning rates"),
         (("--at", "8x1h1"), "narrow and other have runs of the same sizes; name one of them with --grid"),
         (("--at", "8x1h1", "--grid", "narrow", "--out", "x.toml"), "name one with --study"),

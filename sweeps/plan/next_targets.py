@@ -1,0 +1,55 @@
+"""What is asked of a law, as the command line names it."""
+
+import numpy as np
+
+from lab.errors import InputError
+from sweeps.plan.next_cells import Candidates
+from sweeps.plan.next_runs import Known
+
+
+def target_of(name: str, at: str, known: Known, candidates: Candidates):
+    """The target that was named. Raises InputError.
+
+    at: FLOPs, "N,D", or "10x": the compute-optimal run at so many times the largest compute that is known.
+    """
+    from analysis.designs.targets import Target
+    from analysis.laws.frontier import optimum, spends_compute
+
+    n, d = (known.params, known.tokens) if len(known) else (candidates.params, candidates.tokens)
+    top = float((6 * n * d).max())
+    if name in ("exponent", "allocation"):
+        factor = 1.0 if name == "exponent" else 10.0
+        return Target(name, flops=_flops(at, top, factor))
+    if name != "loss":
+        if at:
+            raise InputError(
+                f"--at: says where for exponent, allocation and loss; {name} is a number of the law"
+            )
+        return Target("parameter", name=name)
+    if "," in at:
+        params, tokens = (positive(part) for part in at.split(",", 1))
+        return Target("loss", params=params, tokens=tokens)
+    flops = _flops(at, top, 10.0)
+    for one in known.laws:
+        if spends_compute(one.law) and np.isfinite(best := float(optimum(one.law, one.params, flops))):
+            return Target("loss", params=float(np.exp(best)), tokens=flops / 6 / float(np.exp(best)))
+    raise InputError("--at: the law has no compute-optimum; say params and tokens, as in --at 1e6,2e7")
+
+
+def _flops(at: str, top: float, factor: float) -> float:
+    if not at:
+        return factor * top
+    if at[-1:] in ("x", "×"):
+        return positive(at[:-1]) * top
+    return positive(at)
+
+
+def positive(text: str, like: str = "give FLOPs (1e15), 10x, or params,tokens (1e6,2e7)") -> float:
+    """The number that --at says. Raises InputError."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not (np.isfinite(number) and number > 0):
+        raise InputError(f"--at: {text!r} is no positive number; {like}")
+    return number
