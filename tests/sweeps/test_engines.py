@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,28 @@ def test_each_chip_of_a_tpu_host_is_one_workers_own(monkeypatch):
     assert all(slot.environment["TPU_PROCESS_BOUNDS"] == "1,1,1" for slot in places)
 
 
+def test_a_core_that_another_process_is_bound_to_comes_last(monkeypatch):
+    """As where two studies are trained at once, a worker each."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("needs two cores")
+    before = local.bound_processes()
+    first = min(cores, key=lambda core: before[core])
+    bind = f"import os, sys; os.sched_setaffinity(0, [{first}]); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", bind], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()
+        assert local.bound_processes()[first] >= 1
+        other.stdin.close()
+    monkeypatch.setattr(local, "available_cores", lambda: (3, 5, 7))
+    monkeypatch.setattr(local, "bound_processes", lambda: Counter({3: 1, 5: 2}))
+    assert [slot.cores for slot in local.slots("serial", 1)] == [(7,)]
+    assert [slot.cores for slot in local.slots("serial", None)] == [(7,), (3,), (5,)]
+
+
 def test_one_slot_a_core_and_all_cores_for_a_mapped_pack(monkeypatch):
+    monkeypatch.setattr(local, "bound_processes", Counter)
     monkeypatch.setattr(local, "found", lambda: Found())
     monkeypatch.setattr(local, "available_cores", lambda: (3, 5))
     assert [slot.cores for slot in local.slots("serial", None)] == [(3,), (5,)]

@@ -10,8 +10,11 @@ import queue
 import signal
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lab import python
 from lab.machine.devices import PLATFORM, available_cores, found
@@ -34,6 +37,8 @@ def slots(pack: str, workers: int | None, cells: int | None = None) -> list[Slot
 
     More workers than accelerators would halve each one's memory for nothing; more than cores are allowed.
     More than the `cells` that are left to train would start, import jax, and find nothing to do.
+    Cores that another command's workers are bound to come last: two studies at once, a worker each, would
+    else halve each other's speed beside an idle core.
     """
     cores = available_cores()
     if pack not in ("serial", "auto"):
@@ -44,7 +49,21 @@ def slots(pack: str, workers: int | None, cells: int | None = None) -> list[Slot
         return [Slot(cores[i::count] or cores, environment=there.only(names[i])) for i in range(count)]
     count = workers or len(cores)
     count = min(count, cells or count)
+    bound = bound_processes()
+    cores = tuple(sorted(cores, key=lambda core: bound[core]))
     return [Slot((cores[i % len(cores)],)) for i in range(count)]
+
+
+def bound_processes() -> Counter[int]:
+    """How many processes may run on this core alone, by core; nothing where the system does not tell."""
+    found: Counter[int] = Counter()
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):  # it ended meanwhile
+            facts = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            core = facts.get("Cpus_allowed_list", "").strip()
+            if core.isdecimal() and "VmSize" in facts:  # threads of the kernel have no memory of their own
+                found[int(core)] += 1
+    return found
 
 
 def run(launch: Launch, places: list[Slot], tell: Callable[[dict], None]) -> int:
