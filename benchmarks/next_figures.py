@@ -142,11 +142,14 @@ def told(found: dict[str, pandas.DataFrame]) -> str:
         )
     if "study" in found:
         parts = ", ".join(
-            f"{one.design} {one.runs} runs of {one.shapes} shapes in {one.seconds:.0f} device-seconds: "
+            f"{one.design} {one.runs} runs of {one.shapes} shapes in {one.seconds:.0f} device-seconds "
+            f"({one.beyond_steps / one.seconds:.0%} of them compiling): "
             f"{one.half:.1%}, missed by {abs(one.value - one.measured):.1%}"
             for one in found["study"].itertuples()
         )
-        lines.append(f"- **A real run**: half-widths of the loss at ten times the compute: {parts}.")
+        lines.append(
+            f"- **A real run**: half-widths of the loss at ten times the compute of any of them: {parts}."
+        )
     if "prior" in found:
         prior = found["prior"]
         for name in prior["off"].unique():
