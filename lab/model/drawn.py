@@ -4,7 +4,7 @@ As part of a program of each shape, the draws of all its parameters take seconds
 depend on a key and a place in the array, so a block of them is the same array's, to the bit.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -50,12 +50,12 @@ def _normal(key_2, size: int, std: float) -> np.ndarray:
 
 @cache
 def _program():
-    return jax.jit(_block, compiler_options=COMPILED)
+    return jax.jit(partial(_block, size=_BLOCK), compiler_options=COMPILED)
 
 
-def _block(key_2, start, factor):
-    """Values ``start`` and on of ``jax.random.normal(key, shape) * std``, row after row."""
-    places = start + jnp.arange(_BLOCK, dtype=jnp.uint32)
+def _block(key_2, start, factor, size: int):
+    """``size`` values from ``start`` on of ``jax.random.normal(key, shape) * std``, row after row."""
+    places = start + jnp.arange(size, dtype=jnp.uint32)
     high, low = jnp.split(threefry_2x32(key_2, jnp.concatenate([jnp.zeros_like(places), places])), 2)
     # as jax.random.uniform: 23 bits are a fraction in [1, 2)
     bits = ((high ^ low) >> 9) | np.float32(1).view(np.uint32)

@@ -167,7 +167,7 @@ def test_activations_and_cache_are_rounded_where_they_are_held(params):
     """To 8 bits hardly anything changes, to 2 much; no bits is the plain model, in one program for all."""
     tokens = jax.random.randint(jax.random.key(5), (3, 16), 0, V)
     run = jax.jit(lambda rounding: decoder.apply(params, tokens, CONFIG, V, rounding=rounding))
-    plain = decoder.apply(params, tokens, CONFIG, V)
+    plain = jax.jit(lambda: decoder.apply(params, tokens, CONFIG, V))()
     zero = np.float32(0)
     np.testing.assert_allclose(run(Rounding(zero, zero)), plain, atol=1e-4)
     for kind in range(2):
@@ -191,7 +191,7 @@ def test_cached_keys_and_values_are_those_of_the_whole_pass(params):
     for t in range(16):
         logits, cache = cached(tokens[:, t : t + 1], cache)
         parts.append(logits)
-    whole = decoder.apply(params, tokens, CONFIG, V, rounding=rounding)
+    whole = jax.jit(lambda: decoder.apply(params, tokens, CONFIG, V, rounding=rounding))()
     np.testing.assert_allclose(np.concatenate(parts, 1), whole, atol=2e-3)
 
 

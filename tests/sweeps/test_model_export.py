@@ -13,7 +13,7 @@ import pytest
 
 from lab.config import ModelConfig, RunConfig
 from lab.data.config import DataConfig
-from lab.model import decoder, hugging_face, layers
+from lab.model import decoder, drawn, hugging_face, layers
 from lab.tokenizers import ByteTokenizer, SymbolTokenizer, train_bpe
 from sweeps.exchange import models
 from tests.analysis.conftest import Store, language
@@ -42,7 +42,7 @@ print(type(model).__name__, transformers.AutoTokenizer.from_pretrained(folder)("
 
 def shaken(config):
     """Parameters whose norms are no ones, and whose logits are far from even."""
-    params = decoder.init(jax.random.key(1), config, V)
+    params = drawn.params(1, config, V)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(2), len(leaves))
     shaken = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
