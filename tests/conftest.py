@@ -28,7 +28,8 @@ QUICK = ["--xla_backend_optimization_level=0"]
 if metadata.version("jaxlib").startswith("0.10."):
     QUICK += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 if not os.environ.get("SCALING_LAB_OPTIMISED"):
-    os.environ["XLA_FLAGS"] = " ".join([*QUICK, os.environ.get("XLA_FLAGS", "")]).strip()
+    given = os.environ.get("XLA_FLAGS", "").split()  # here twice, as with -n, they would name other programs
+    os.environ["XLA_FLAGS"] = " ".join([*(flag for flag in QUICK if flag not in given), *given])
 
 devices.configure(cpu_devices=2)
 
