@@ -108,7 +108,7 @@ def test_qk_norm_bounds_the_scores(tiny, synthetic):
         shape = replace(tiny.model, qk_norm=qk_norm)
         params = drawn.params(0, shape, synthetic.vocab_size)
         before = apply(params, x, shape, synthetic.vocab_size)
-        kernel = params["attention_0"]["qkv"]["kernel"]
+        kernel = jnp.asarray(params["attention_0"]["qkv"]["kernel"])
         params["attention_0"]["qkv"]["kernel"] = kernel.at[:, : 2 * shape.width].multiply(1000.0)
         difference = np.abs(apply(params, x, shape, synthetic.vocab_size) - before).max()
         assert (difference < 1e-4) == qk_norm
