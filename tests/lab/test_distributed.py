@@ -33,9 +33,13 @@ IN_PARTS = "from lab.runs import checkpoint; checkpoint.SHARDED_BYTES = 0; "  # 
 LAB = "import sys; from lab.__main__ import main; sys.exit(main())"
 
 
+def words(out) -> list[str]:
+    """Of `lab train`, for the run into the folder."""
+    return ["train", "--out", str(out), *(str(p) for key, value in RUN.items() for p in (f"--{key}", value))]
+
+
 def start(out, environment, *options, before=""):
-    run = [str(part) for key, value in RUN.items() for part in (f"--{key}", value)]
-    call = [sys.executable, "-c", before + LAB, "train", "--out", str(out), *run, *options]
+    call = [sys.executable, "-c", before + LAB, *words(out), *options]
     return subprocess.Popen(
         call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
     )
@@ -66,9 +70,11 @@ def losses(out, kind=None):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_save_in_parts_and_go_on_where_they_were_stopped(tmp_path, own_devices):
+def test_two_processes_train_as_one_save_in_parts_and_go_on_where_they_were_stopped(
+    tmp_path, own_devices, here
+):
     alone, together = tmp_path / "alone", tmp_path / "together"
-    assert finish([start(alone, own_devices)]) == [0]
+    assert here(*words(alone)).returncode == 0
     processes = start_two(together, own_devices)
     while not losses(together).size and all(p.poll() is None for p in processes):
         time.sleep(0.05)

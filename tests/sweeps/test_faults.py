@@ -158,9 +158,10 @@ def test_a_commit_staged_before_a_take_over_cannot_be_made_after_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stopped_process_wakes_to_find_its_work_done_by_another(whole, tmp_path):
+def test_a_stopped_process_wakes_to_find_its_work_done_by_another(calm, tmp_path):
     root = tmp_path / "store"
-    words = ["worker", str(whole / "small.toml"), "--out", str(root)]
+    (tmp_path / "tiny.toml").write_text(TINY)
+    words = ["worker", str(tmp_path / "tiny.toml"), "--out", str(root)]
     command = [sys.executable, "-c", HASTY, *words]
     sleeper = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_for(lambda: list(root.glob("runs/*/claim")), sleeper)
@@ -169,7 +170,7 @@ def test_a_stopped_process_wakes_to_find_its_work_done_by_another(whole, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "taken over, attempt 2" in done.stderr
     before = files(root)
-    assert digest.of(root) == digest.of(whole / "store")
+    assert digest.runs(root) == calm
     sleeper.send_signal(signal.SIGCONT)
     assert sleeper.wait(timeout=60) == 0
     assert files(root) == before
@@ -417,8 +418,8 @@ def wait_for(sign, *processes) -> None:
 @pytest.mark.slow
 def test_workers_killed_at_random_moments_end_with_the_same_bits(calm, tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
-    counts = kill_at_random(tmp_path / "tiny.toml", tmp_path / "store", kills=4, seed=0)
+    counts = kill_at_random(tmp_path / "tiny.toml", tmp_path / "store", kills=3, seed=0)
     print(f"{counts}, {len(calm)} runs")
-    assert counts["kills"] == 4
+    assert counts["kills"] == 3
     assert digest.runs(tmp_path / "store") == calm
     assert len(list(tmp_path.glob("store/runs/*/result.json"))) == len(calm)

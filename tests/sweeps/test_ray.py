@@ -50,7 +50,7 @@ def test_a_node_that_goes_away_costs_nothing_but_time_and_the_bits_are_the_same(
     assert not list(store.glob("runs/*/claim"))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly  # rounds are jobs of an engine before every commit in test_slurm.py
 def test_rounds_of_an_adaptive_run_are_tasks(study_of_one_place, cluster, tmp_path):
     store = tmp_path / "store"
     options = ["--adaptive", "--budget", "5min", "--engine", "ray", "--address", cluster.address]

@@ -112,7 +112,8 @@ def run(
     else:
         jobs = submit(launch, options)
         write_json(record, {"schema": 1, "jobs": jobs}, launch.out)
-        tell({"kind": "note", "text": f"submitted {options.workers} workers as array {', '.join(jobs)}"})
+        workers = "1 worker" if options.workers == 1 else f"{options.workers} workers"
+        tell({"kind": "note", "text": f"submitted {workers} as array {', '.join(jobs)}"})
     if detach:
         return 0
     return _follow(launch, options, jobs, watch, tell)
