@@ -1,15 +1,17 @@
 """Which runs to train next for the elbow of an ability: sizes near it, seeds, and what items would tell."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lab.errors import InputError
+from sweeps.plan.cells import Cell
 from sweeps.plan.next_cells import Candidates
-from sweeps.plan.next_runs import Limits, Proposal, chosen_by
+from sweeps.plan.next_runs import Limits, Proposal, chosen_by, params_of
 
 _SAME = 0.01  # sizes that differ by less are one
+_ALIKE = 1e-4  # counts of params that differ by less are of one shape: tables may have rounded them
 _ITEMS = 4.0  # times the items, for what they would tell
 
 
@@ -66,6 +68,24 @@ def of_sizes(known: KnownAbility) -> Candidates:
     has = np.isfinite(known.tokens)
     tokens = np.full(len(n), known.tokens if has else 0.0)
     return Candidates.straight(n, tokens, s, 6 * n * tokens if has else n, "FLOPs" if has else "params")
+
+
+def counted_alike(known: KnownAbility, cells: Sequence[Cell], candidates: Candidates) -> Candidates:
+    """The candidates with params as the scores count them: a store's scores count all, other tables may leave
+    out the input table. cells: of the study, of which most sizes of the scores should be."""
+
+    def found(count: Callable[[Cell], int]) -> int:
+        own = np.array(sorted({count(cell) for cell in cells}), float)
+        near = np.abs(np.log(np.unique(known.params)[:, None] / own)) < _ALIKE
+        return int(near.any(axis=1).sum())
+
+    if found(params_of) >= found(_all_params):
+        return candidates
+    return replace(candidates, params=np.array([_all_params(cell) for cell in candidates.cells], float))
+
+
+def _all_params(cell: Cell) -> int:
+    return cell.params.total
 
 
 def untrained(known: KnownAbility, candidates: Candidates) -> Candidates:

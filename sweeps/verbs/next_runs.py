@@ -208,7 +208,7 @@ class Asked:
         if path is None:
             return known, next_elbow.of_sizes(known), None
         of = self.family(path, task)
-        candidates = of_family(of, self.there)
+        candidates = next_elbow.counted_alike(known, of.cells, of_family(of, self.there))
         if np.isfinite(known.tokens):  # of the budget that the scores are of
             nearest = np.abs(np.log(candidates.tokens / known.tokens))
             candidates = candidates.where(nearest <= nearest.min() + 1e-9)

@@ -13,7 +13,7 @@ import pytest
 
 from lab.data import load
 from sweeps.plan import cells as planned
-from sweeps.plan import next_cells, next_runs
+from sweeps.plan import next_cells, next_elbow, next_runs
 from sweeps.plan.scatter import Scatter
 from sweeps.store.remote import opened
 from sweeps.study import loader
@@ -175,7 +175,7 @@ def test_the_elbow_of_an_ability_asks_for_sizes_about_it(here, tmp_path):
 
     (tmp_path / "lifts.toml").write_text(ABILITIES)
     plan = planned.make(loader.load(tmp_path / "lifts.toml"), load)
-    sizes = sorted({next_runs.params_of(cell) for cell in plan.cells})
+    sizes = sorted({cell.params.total for cell in plan.cells})  # as a store's scores count them
     design = tables.Plan(tuple(map(float, sizes)), seeds=3, items=1000, seed_sd=0.1)
     place = float(np.log10(sizes[3] / sizes[0])) + 0.1
     rows = tables.hinge(design, np.random.default_rng(0), elbow=place, after=4.0)
@@ -192,7 +192,6 @@ def test_the_elbow_of_an_ability_asks_for_sizes_about_it(here, tmp_path):
     chosen = planned.make(loader.load(out), load).cells
     shapes = {cell.run_id: cell.config.model.label for cell in chosen}
     assert shapes == {one["run_id"]: one["shape"] for one in made["steps"]}
-    assert "24x2h3" in shapes.values()  # beside 24x1h3, which has its width
     assert {cell.config.tokens for cell in chosen} == {20_000}
     # neither a run that is there, nor one that tells nothing of it
     assert not {cell.run_id for cell in chosen} & {cell.run_id for cell in plan.cells}
@@ -200,6 +199,16 @@ def test_the_elbow_of_an_ability_asks_for_sizes_about_it(here, tmp_path):
     assert said.returncode == 0, said.stderr
     assert "the elbow of copy" in said.stdout
     assert "of the variance of a run at the elbow" in said.stdout
+
+
+def test_candidates_count_params_as_the_scores_do():
+    of = next_cells.family(tomllib.loads(ABILITIES), "lifts", load, task="copy")
+    candidates = next_cells.of_family(of, next_cells.There())
+    for count in (next_runs.params_of, lambda cell: cell.params.total):
+        sizes = np.array([count(cell) for cell in of.cells], float)
+        known = next_elbow.KnownAbility(None, sizes, sizes, sizes, 20_000.0, "emergent")
+        found = next_elbow.counted_alike(known, of.cells, candidates)
+        assert found.params.tolist() == [count(cell) for cell in candidates.cells]
 
 
 TWO_DEPTHS = STUDY.replace("{ width = 64, learning", "{ width = 32, layers = 2, learning")
