@@ -11,7 +11,7 @@ from lab.runs.folder import RunFolder
 from lab.runs.job import Job
 
 DATA = DataConfig(source="synthetic", context=42, contexts=256)
-BUDGETS = (60_000, 600_000)
+BUDGETS = (40_000, 400_000)
 
 
 def true_loss(law, dataset):
