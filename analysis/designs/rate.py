@@ -10,10 +10,11 @@ scatter is estimated, misfit included, so that few rows have wide intervals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import fdtrc, stdtrit
 
 from analysis.designs.outlook import Outlook, known_after
@@ -111,6 +112,12 @@ def best_rate(runs: RateRuns, at: tuple[float, float], level: float = 0.95) -> B
         raise InputError(
             f"the runs are of one size, {used.names[0]}, which says nothing of the best rate of another"
         )
+    usual, off = usual_tokens(runs)
+    if powers[1] is None and abs(np.log(at[1] / usual(at[0]))) > max(_VARIES, off):
+        raise InputError(
+            f"the runs' budgets do not vary apart from their sizes, which says nothing of the best rate at "
+            f"{at[1]:.4g} tokens; theirs at that size are {float(usual(at[0])):.4g}"
+        )
     left = _left(basis, used.log_loss)
     freedom = len(used) - int(np.linalg.matrix_rank(basis))
     if freedom < 1:
@@ -148,6 +155,26 @@ def best_rate(runs: RateRuns, at: tuple[float, float], level: float = 0.95) -> B
         by_seed,
         (*said, *_parting(used, basis, x), *_beyond(runs, at, float(np.exp(best)))),
     )
+
+
+def usual_tokens(runs: RateRuns) -> tuple[Callable[[ArrayLike], np.ndarray], float]:
+    """The tokens that go with a size: a power of it where budgets follow sizes, as those of a ladder, and the
+    one budget where there is but one; else the most of any run. And how far off that is in logs, at most."""
+    size, tokens = np.log(runs.size), np.log(runs.tokens)
+    most = float(runs.tokens.max())
+    if np.ptp(size) > _SAME and np.ptp(tokens) > _SAME:  # else whole steps of one budget, or of one size
+        power, level = (float(one) for one in np.polyfit(size, tokens, 1))
+        off = float(np.abs(tokens - level - power * size).max())
+        if off <= _VARIES:
+            return lambda size: _own(runs, np.exp(level + power * np.log(np.asarray(size, float)))), off
+    return lambda size: np.full(np.shape(size), most), float(np.ptp(tokens))
+
+
+def _own(runs: RateRuns, tokens: np.ndarray) -> np.ndarray:
+    """Each budget, or the nearest one of a run where that is the same but for whole steps."""
+    every = np.unique(runs.tokens)
+    nearest = every[np.abs(np.log(every / tokens[..., None])).argmin(axis=-1)]
+    return np.where(np.abs(np.log(nearest / tokens)) <= _VARIES, nearest, tokens)
 
 
 def rate_outlook(found: BestRate, ahead: RateRuns) -> Outlook:

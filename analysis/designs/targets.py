@@ -76,8 +76,9 @@ def checked(target: Target, laws: list[Law]) -> Target:
     """The target, if one of the laws says anything about it. Raises InputError."""
     if not any(target.suits(law) for law in laws):
         known = sorted({name for law in laws for name in law.names})
+        asked = target.name if target.kind == "parameter" else target.kind
         raise InputError(
-            f"--target: {target.name or target.kind}: no law in play has it; there are exponent, allocation, "
+            f"--target: {asked!r}: no law in play has it; there are exponent, allocation, "
             f"loss, {', '.join(known)}"
         )
     return target

@@ -98,9 +98,9 @@ def _mixed(grids: np.ndarray, places: np.ndarray) -> str:
 
 def place(at: str, known: KnownRate, of: Family | None = None) -> tuple[float, float]:
     """(size, tokens) that --at names: a shape as 48x2h3, or a number of params (a width, where a table has no
-    params), and after a comma tokens, by default the most of any run. Raises InputError."""
+    params), and after a comma tokens, by default those that go with the size, else the most of any run.
+    Raises InputError."""
     what, _, tokens = at.partition(",")
-    most = float(known.tokens.max())
     sizes = dict(known.sizes)
     if of is not None:
         cells = of.every.cells
@@ -115,7 +115,34 @@ def place(at: str, known: KnownRate, of: Family | None = None) -> tuple[float, f
         size = sizes[what]
     else:
         size = positive(what, f"give {known.measure}, or a shape as 48x2h3")
-    return size, positive(tokens, "give tokens after the comma") if tokens else most
+    if tokens and not known.has_tokens:
+        raise InputError("--at: the table has no tokens, so none can be asked for after the comma")
+    usual = budget_of(known.runs)(size)
+    return size, positive(tokens, "give tokens after the comma") if tokens else float(usual)
+
+
+def beyond(known: KnownRate, at: tuple[float, float]) -> list:
+    """What must be said of a place that lies beyond the runs (`analysis.notes.Note`). Raises InputError
+    where that is a number of params that is a width of theirs."""
+    from analysis.fits.reach import outside
+
+    size, tokens = at
+    have = {known.measure: known.runs.size} | ({"tokens": known.tokens} if known.has_tokens else {})
+    found = outside({known.measure: size, "tokens": tokens}, have, "runs")
+    named = [name for name in known.sizes if float(name.partition("x")[0]) == size]
+    if found and known.measure == "params" and named:
+        raise InputError(
+            f"--at: {size:g} is a width of the runs, and read as params it lies beyond all of them "
+            f"({have['params'].min():.3g} to {have['params'].max():.3g}); the shape is {' or '.join(named)}"
+        )
+    return found
+
+
+def budget_of(runs):
+    """As `analysis.designs.rate.usual_tokens`."""
+    from analysis.designs.rate import usual_tokens
+
+    return usual_tokens(runs)[0]
 
 
 def counted(known: KnownRate, cells: Sequence[Cell]):
@@ -134,23 +161,25 @@ def counted(known: KnownRate, cells: Sequence[Cell]):
 
 def of_study(known: KnownRate, found, of: Family, there: There) -> tuple[Candidates, Family]:
     """Every shape at rates about its best, at the study's own budgets; where the runs say nothing of budgets,
-    at the one nearest to theirs. And the family with these rates.
+    at those nearest to theirs. And the family with these rates.
 
     found: the best rate at the target (`analysis.designs.rate.BestRate`).
     """
     cells = of.every.cells
     count = counted(known, cells)
-    budget = float(np.median(known.tokens))
+    usual = budget_of(known.runs) if found.tokens_power is None else lambda size: np.median(known.tokens)
     by_shape: dict[Shape, float] = {shape_key(cell.config.model): count(cell) for cell in cells}
-    of = replace(of, rates={one: rates_about(known, found, size, budget) for one, size in by_shape.items()})
+    about = {one: rates_about(known, found, size, float(usual(size))) for one, size in by_shape.items()}
+    of = replace(of, rates=about)
     candidates = of_family(of, there)
     rates = np.array([cell.config.optimizer.learning_rate for cell in candidates.cells])
     sizes = np.array([count(cell) for cell in candidates.cells])
     candidates = replace(candidates, params=sizes, rates=rates)
     keep = np.isin(candidates.seeds, _seeds(found))
     if known.has_tokens and found.tokens_power is None:
-        away = np.abs(np.log(candidates.tokens / budget))
-        keep &= away <= away.min() + _SAME
+        away = np.abs(np.log(candidates.tokens / usual(sizes)))
+        nearest = {size: away[sizes == size].min() for size in np.unique(sizes)}
+        keep &= away <= np.array([nearest[size] for size in sizes]) + _SAME
     return candidates.where(keep), of
 
 
@@ -158,12 +187,11 @@ def of_table(known: KnownRate, found) -> Candidates:
     """Sizes of a table and others between and beyond, priced by 6 params tokens where it has both."""
     own = np.unique(known.params)
     sizes = np.unique(np.concatenate([own, np.geomspace(own[0], _LARGER * own[-1], _SIZES)]))
-    budget = float(np.median(known.tokens))
-    budgets = [budget] if found.tokens_power is None else np.unique(known.tokens)
+    usual = budget_of(known.runs)
     rows = [
         (size, tokens, seed, rate)
         for size in sizes
-        for tokens in budgets
+        for tokens in ([float(usual(size))] if found.tokens_power is None else np.unique(known.tokens))
         for rate in rates_about(known, found, size, tokens)
         for seed in _seeds(found)
     ]

@@ -15,7 +15,7 @@ def target_of(name: str, at: str, known: Known, candidates: Candidates):
     from analysis.designs.targets import Target
     from analysis.laws.frontier import optimum, spends_compute
 
-    n, d = (known.params, known.tokens) if len(known) else (candidates.params, candidates.tokens)
+    n, d = _places(known, candidates)
     top = float((6 * n * d).max())
     if name in ("exponent", "allocation"):
         factor = 1.0 if name == "exponent" else 10.0
@@ -34,6 +34,26 @@ def target_of(name: str, at: str, known: Known, candidates: Candidates):
         if spends_compute(one.law) and np.isfinite(best := float(optimum(one.law, one.params, flops))):
             return Target("loss", params=float(np.exp(best)), tokens=flops / 6 / float(np.exp(best)))
     raise InputError("--at: the law has no compute-optimum; say params and tokens, as in --at 1e6,2e7")
+
+
+def beyond(target, known: Known, candidates: Candidates) -> list:
+    """What must be said of a target that lies beyond the runs, or where nothing is trained beyond the
+    candidates (`analysis.notes.Note`)."""
+    from analysis.fits.reach import outside
+
+    n, d = _places(known, candidates)
+    asked: dict[str, float] = {}
+    if target.kind == "loss":
+        n_, d_ = target.params, target.tokens
+        asked = {"flops": 6 * n_ * d_, "params": n_, "tokens": d_}
+    elif target.kind in ("exponent", "allocation"):
+        asked = {"flops": target.flops}
+    have = {"flops": 6 * n * d, "params": n, "tokens": d}
+    return outside(asked, have, "runs" if len(known) else "candidates")
+
+
+def _places(known: Known, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
+    return (known.params, known.tokens) if len(known) else (candidates.params, candidates.tokens)
 
 
 def _flops(at: str, top: float, factor: float) -> float:

@@ -18,7 +18,7 @@ from sweeps import running
 from sweeps.plan import next_runs
 from sweeps.plan.cells import Plan
 from sweeps.plan.next_cells import Family, There, chosen_study, of_family
-from sweeps.plan.next_targets import target_of
+from sweeps.plan.next_targets import beyond, target_of
 from sweeps.quantities import duration
 from sweeps.store import step_times, trunks
 from sweeps.store.store import Store
@@ -105,6 +105,7 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
     """The record of a round: its study (None: stop), and why. Prices are of the steps before it."""
     from analysis.audits.ranking import candidates as laws_tried
     from analysis.designs.targets import checked
+    from analysis.fits.reach import refuse_far
 
     name = of.plan.study.name
     seen = _spent(store, name)
@@ -125,6 +126,9 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
         if aim.target in _AT_COMPUTE and not next_runs.has_optimum(known, float(at)):
             known = next_runs.believing(known, next_runs.of_prior(asked.expected(of)))
     target = target_of(aim.target, at, known, candidates)
+    expected = next_runs.of_prior(asked.expected(of))
+    far = beyond(target, expected, candidates)  # of what could be trained, which stays the same
+    refuse_far(far, False, "`lab next --far` chooses runs for it all the same")
     made = None
     if len(known):
         part = max(_ROUND * left, float(cost.min()))

@@ -15,7 +15,7 @@ from lab.files import create
 from sweeps.arguments import Json, Places, StudyFile
 from sweeps.plan import next_elbow, next_rate, next_runs
 from sweeps.plan.next_cells import Candidates, Family, There, chosen_study, family, of_family, of_table
-from sweeps.plan.next_targets import target_of
+from sweeps.plan.next_targets import beyond, target_of
 from sweeps.plan.pricing import Prices
 from sweeps.plan.promised_intervals import BUILT_IN, Expected, of_store, stated
 from sweeps.store import step_times
@@ -47,6 +47,7 @@ def next_(argv: list[str]) -> int:
         max_seconds: float | None = None,
         least: float = 0.05,
         include_held_out: bool = False,
+        far: bool = False,
         allow_include: Places = (),
         out: Path | None = None,
         as_json: Json = False,
@@ -75,10 +76,14 @@ def next_(argv: list[str]) -> int:
             max_seconds: what one run may cost; by default four times the dearest at hand.
             least: the part of the interval's width that they must take off, or the answer is to stop.
             include_held_out: runs marked as held out inform the law too.
+            far: choose also for a target beyond 1,000 times the compute of the runs, or 100 times their
+                params or tokens.
             allow_include: a folder or file outside the study's folder that it may include; may be repeated.
             out: write the runs as a study file, which `lab run` takes.
             as_json: print one JSON object.
         """
+        from analysis.fits.reach import first, refuse_far
+
         if cells < 1:
             raise InputError(f"--cells: should be at least 1, is {cells}")
         if not 0 <= least < 1:
@@ -107,18 +112,23 @@ def next_(argv: list[str]) -> int:
             )
         rate = _unit_price(per, candidates, of, watts, price)
         dearest = max_seconds if max_seconds is not None else _dearest(known, candidates)
-        candidates = candidates.where(candidates.alone <= dearest * (1 + 1e-9))
+        candidates = _affordable(candidates, dearest)
         limit = budget if budget is not None else rate * _budget(known, candidates, of, asked)
         more: dict = {}
+        warnings: list = []
         if isinstance(known, next_elbow.KnownAbility):
             left = next_elbow.untrained(known, candidates)
             limits = next_runs.Limits(limit, cells, least, rate)
             made, more = next_elbow.proposed(known, task, left, limits)
         elif isinstance(known, next_rate.KnownRate):
+            warnings = next_rate.beyond(known, best.at)
+            refuse_far(warnings, far)
             left = next_rate.untrained(known, candidates)
             made, more = next_rate.proposed(known, best, left, next_runs.Limits(limit, cells, least, rate))
         else:
             found = target_of(target, at, known, candidates)
+            warnings = beyond(found, known, candidates)
+            refuse_far(warnings, far)
             left = next_runs.untrained(known, candidates)
             made = next_runs.proposed(known, found, left, limit, cells, least, rate)
             more = {"contradicts": known.contradicts}
@@ -130,10 +140,11 @@ def next_(argv: list[str]) -> int:
                 raise InputError(f"{out}: is there already; name another file") from None
         unit = candidates.unit if per == "second" else per
         if as_json:
-            print(
-                json.dumps(made.to_dict() | more | {"unit": unit, "budget": limit, "out": out and str(out)})
-            )
+            more |= {"unit": unit, "budget": limit, "out": out and str(out)}
+            print(json.dumps(made.to_dict() | more | {"warnings": [note.to_dict() for note in warnings]}))
         else:
+            if warnings:
+                print(first(warnings))
             print(as_text(made, unit, limit))
             if best is not None:
                 print(of_rates(more))
@@ -330,6 +341,17 @@ def _dearest(known: Known, candidates: Candidates) -> float:
     if not len(known.params):
         return float("inf")
     return _DEARER * float(_have(known, candidates).max())
+
+
+def _affordable(candidates: Candidates, dearest: float) -> Candidates:
+    """Those of which one costs at most that. Raises InputError where none does."""
+    found = candidates.where(candidates.alone <= dearest * (1 + 1e-9))
+    if len(candidates) and not len(found):
+        raise InputError(
+            f"--max-seconds: no run costs as little as {dearest:.3g} {candidates.unit}; "
+            f"the cheapest costs {candidates.alone.min():.3g}"
+        )
+    return found
 
 
 def _budget(

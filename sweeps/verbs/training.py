@@ -156,6 +156,10 @@ def _aim(target: str, at: str, budget: str) -> "Aim":
     from sweeps.quantities import seconds_of
     from sweeps.verbs.adaptive import Aim
 
+    if target in ("elbow", "rate"):
+        raise InputError(
+            f"--target {target}: rounds are chosen for a law; `lab next --target {target}` chooses"
+        )
     try:
         return Aim(target, at, seconds_of(budget))
     except ValueError as error:
@@ -163,25 +167,32 @@ def _aim(target: str, at: str, budget: str) -> "Aim":
 
 
 def _adaptive(asked: Asked, aim: "Aim") -> int:
+    from sweeps.study import loader
     from sweeps.verbs.adaptive import adapt
 
     if asked.sets or asked.on.part or asked.on.detach or url_of(asked.out):
         raise InputError("--adaptive: goes without --set, --part and --detach, and needs a store in a folder")
+    # A study that cannot be read makes no store.
+    loader.parse(loader.resolved(asked.study, (), asked.allowed), str(asked.study))
     store = asked.opened()
     done = adapt(
         asked.study, asked.allowed, store, aim, lambda plan, text: asked.train(plan, text, store), _say
     )
     if done is None:
-        print(f"no round was trained in {asked.out}")
-        return 0
-    if done.interrupted:
+        _say(f"no round was trained in {asked.out}")
+    elif done.interrupted:
         _say("interrupted; nothing is lost: the same command goes on in this round")
+    elif done.failed:
+        _say(f"{len(done.failed)} failed: `lab status {done.out}` says why; to retry: --retry-failed")
     if asked.as_json:
-        counts = Counter(done.states.values())
-        print(json.dumps({"study": done.study, "out": done.out, "states": counts, "failed": done.failed}))
-    else:
+        counts = Counter({} if done is None else done.states.values())
+        said = {"study": "", "out": str(asked.out), "failed": []}
+        if done is not None:
+            said = {"study": done.study, "out": done.out, "failed": done.failed}
+        print(json.dumps({**said, "states": counts}))
+    elif done is not None:
         print(str(done))
-    return done.exit_code
+    return 0 if done is None else done.exit_code
 
 
 def worker(argv: list[str]) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.designs.choice import Costs, choose
-from analysis.designs.rate import RateRuns, best_rate, rate_outlook
+from analysis.designs.rate import RateRuns, best_rate, rate_outlook, usual_tokens
 from analysis.errors import InputError
 
 SIZES, TOKENS, POWER, BEND = np.array([1e4, 3e4, 1e5, 3e5]), 1e6, -0.5, 0.03
@@ -125,6 +125,27 @@ def test_the_interval_now_is_that_of_the_fit_and_more_runs_narrow_it():
     assert 2 * half == pytest.approx(np.ptp(found.interval))
     both, one = look.variance([0, 1]), look.variance([0])
     assert both < one < look.variance()
+
+
+def test_budgets_that_follow_sizes_say_nothing_of_others():
+    """A ladder of 20 tokens a param: its power of size is that of both, and tokens go with a size."""
+    size, rate = grid(SIZES, [-1, 0, 1])
+    flat = runs(size, rate)
+    ladder = RateRuns(size, 20 * size, rate, flat.seed, flat.log_loss, flat.names)
+    usual, off = usual_tokens(ladder)
+    assert off < 1e-6
+    assert usual(np.array([2e4, 1e6])) == pytest.approx([4e5, 2e7])
+    assert set(usual(SIZES)) == set(ladder.tokens)  # to the bit: runs of one budget share a valley
+    assert set(usual_tokens(flat)[0](SIZES)) == {TOKENS}
+    found = best_rate(ladder, (1e6, 2e7))
+    assert found.value == pytest.approx(truth(1e6))
+    assert found.tokens_power is None
+    for tokens in (6e6, 1e9):  # the most of any run is no budget of this size
+        with pytest.raises(InputError, match=r"do not vary apart from their sizes.*theirs .* are 2e\+07"):
+            best_rate(ladder, (1e6, tokens))
+    assert best_rate(flat, (1e5, TOKENS * 1.05)).value == pytest.approx(truth(1e5))
+    with pytest.raises(InputError, match="do not vary apart from their sizes"):
+        best_rate(flat, (1e5, 2 * TOKENS))
 
 
 @pytest.mark.parametrize(

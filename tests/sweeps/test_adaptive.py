@@ -240,7 +240,11 @@ def test_runs_that_all_diverged_are_not_chosen_again(place):
 
 @pytest.mark.parametrize(
     ("target", "at", "words"),
-    [("gamma_ray", "", "no law in play has it"), ("loss", "manyx", "'many' is no positive number")],
+    [
+        ("gamma_ray", "", "no law in play has it"),
+        ("loss", "manyx", "'many' is no positive number"),
+        ("loss", "1e40", "chooses runs for it all the same"),
+    ],
 )
 def test_a_target_that_is_none_is_refused_before_a_round_is_trained(place, target, at, words):
     store = opened(place / "store")
@@ -256,6 +260,8 @@ def test_a_target_that_is_none_is_refused_before_a_round_is_trained(place, targe
         (["--adaptive", "--budget", "soon"], "is no time"),
         (["--adaptive", "--budget", "1h", "--set", "batch=4"], "goes without --set"),
         (["--budget", "1h"], "are of --adaptive"),
+        (["--adaptive", "--budget", "1h", "--target", "rate"], "`lab next --target rate` chooses"),
+        (["--adaptive", "--budget", "1h", "--target", "elbow"], "`lab next --target elbow` chooses"),
     ],
 )
 def test_what_is_wrong_is_one_line(here, tmp_path, args, words):
@@ -264,3 +270,20 @@ def test_what_is_wrong_is_one_line(here, tmp_path, args, words):
     assert done.returncode == 2
     assert words in done.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_a_study_that_cannot_be_read_makes_no_store(here, tmp_path):
+    (tmp_path / "planted.toml").write_text(STUDY.replace("tokens = [", "tokenz = ["))
+    args = (tmp_path / "planted.toml", "--out", tmp_path / "store", "--adaptive", "--budget", "1h")
+    done = here("run", *args)
+    assert done.returncode == 2
+    assert "tokenz" in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_budget_that_pays_for_nothing_is_told_as_json_too(here, place):
+    args = (place / "planted.toml", "--out", place / "store", "--adaptive", "--budget", "0.01s", "--json")
+    done = here("run", *args)
+    assert done.returncode == 0, done.stderr
+    assert "no round was trained" in done.stderr
+    assert json.loads(done.stdout) == {"study": "", "out": str(place / "store"), "failed": [], "states": {}}

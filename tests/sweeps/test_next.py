@@ -12,12 +12,13 @@ import pandas
 import pytest
 
 from lab.data import load
+from lab.machine import speed
 from sweeps.plan import cells as planned
 from sweeps.plan import next_cells, next_elbow, next_runs
 from sweeps.plan.scatter import Scatter
 from sweeps.store.remote import opened
 from sweeps.study import loader
-from tests.sweeps.planted_runs import LAW, STUDY, Engine, few_candidates, of_runs
+from tests.sweeps.planted_runs import FLOPS_PER_S, LAW, STUDY, Engine, few_candidates, of_runs
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,10 @@ def fitted_once():
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
+    """Few candidates, and a machine of a stated speed: what this one measured is no price of a test."""
     few_candidates(monkeypatch)
+    monkeypatch.setattr(speed, "known", lambda config, vocab: None)
+    monkeypatch.setattr(speed, "others", lambda: [(1e5, 1e5 / FLOPS_PER_S), (1e8, 1e8 / FLOPS_PER_S)])
 
 
 def asked(here, *args) -> dict:
@@ -341,6 +345,7 @@ def test_the_best_rate_of_a_size_asks_for_rates_about_it(here, rates, tmp_path):
     assert alone["now"] == pytest.approx(made["now"])
     beyond = here("next", table, "--target", "rate", "--at", "1e5", "--budget", 1e12)
     assert "no run is of this size" in beyond.stdout
+    assert beyond.stdout.startswith("BEYOND THE RUNS: 1e+05 params are")
 
 
 @pytest.mark.parametrize(
@@ -352,13 +357,16 @@ def test_the_best_rate_of_a_size_asks_for_rates_about_it(here, rates, tmp_path):
         (("--at", "8x1h1", "--grid", "other"), "no size has three learning rates"),
         (("--at", "8x1h1"), "narrow and other have runs of the same sizes; name one of them with --grid"),
         (("--at", "8x1h1", "--grid", "narrow", "--out", "x.toml"), "name one with --study"),
+        (("--at", "16", "--grid", "narrow"), "16 is a width of the runs"),
+        (("--at", "1e9", "--grid", "narrow"), "--far answers all the same"),
+        (("--at", "8x1h1,1e9", "--grid", "narrow"), "says nothing of the best rate at 1e+09 tokens; theirs"),
     ],
 )
 def test_a_best_rate_that_cannot_be_stated_is_one_line(here, rates, args, words):
     done = here("next", rates / "rates.csv", "--target", "rate", *args)
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert all(line.startswith("error: ") for line in done.stderr.strip().splitlines())
 
 
 def test_the_page_says_what_the_rates_of_the_text_study_say(here):
@@ -420,13 +428,33 @@ def test_runs_of_a_store_are_priced_by_what_its_steps_took(here, tmp_path, monke
         (["--cells", "0"], "at least 1"),
         (["--prior", "published:nobody"], "there are chinchilla, epoch"),
         (["--target", "beta", "--at", "3"], "is a number of the law"),
+        (["--target", ""], "--target: '': no law in play has it"),
+        (["--target", "loss", "--at", "1e2,1e9"], "--far answers all the same"),
+        (["--at", "1e30"], "times the largest of the runs"),
+        (
+            ["--max-seconds", "1e-9"],
+            "--max-seconds: no run costs as little as 1e-09 FLOPs",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(here, place, args, words):
     done = here("next", place / "runs.csv", *args)
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert all(line.startswith("error: ") for line in done.stderr.strip().splitlines())
+
+
+def test_what_lies_beyond_the_runs_is_said_first_and_far_out_needs_far(here, place):
+    args = (place / "runs.csv", "--target", "loss", "--budget", 1e12, "--at")
+    said = here("next", *args, "1e5,2e6").stdout
+    assert said.startswith("BEYOND THE RUNS: 2e+06 tokens are 12.5 times the largest of the runs")
+    assert not here("next", *args, "2e4,1e5").stdout.startswith("BEYOND")
+    far = asked(here, *args, "1e5,1e9", "--far")
+    assert "far_extrapolation" in {one["code"] for one in far["warnings"]}
+    # nothing is trained yet: the candidates are what there is
+    first = here("next", place / "planted.toml", "--at", "1e30")
+    assert first.returncode == 2
+    assert "times the largest of the candidates" in first.stderr
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0, 30.0, 1000.0])
