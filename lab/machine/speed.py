@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import statistics
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from lab.model import accounting
 # Share of the plain product's rate (all cores) that a narrow step reaches on one core: a first guess,
 # replaced by what the first run of a shape takes.
 _TYPICAL_SHARE = 0.15
+_KEPT = 5  # measurements of a shape, of which the median counts: one run beside other work prices no plan
 _WIDEST = 1024  # of the product that is timed: wider ones run no faster, and take memory and seconds
 
 
@@ -72,8 +74,19 @@ def record(config: RunConfig, vocab: int, seconds_per_step: float) -> None:
     kind = jax.local_devices()[0].device_kind
     with contextlib.suppress(OSError, Refused):
         write_json(_folder() / "device.json", {"kind": kind})
-        about = {"flops_per_step": flops_per_step(config, vocab), "device": kind}
-        write_json(_path(config, vocab), {"seconds_per_step": seconds_per_step, **about})
+        recent = [*_recent(config, vocab), seconds_per_step][-_KEPT:]
+        about = {"flops_per_step": flops_per_step(config, vocab), "device": kind, "recent": recent}
+        write_json(_path(config, vocab), {"seconds_per_step": statistics.median_low(recent), **about})
+
+
+def _recent(config: RunConfig, vocab: int) -> list[float]:
+    """What steps of this shape took lately, the last one last."""
+    try:
+        about = read_json(_path(config, vocab))
+        found = [float(value) for value in about.get("recent", [about["seconds_per_step"]])]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return []
+    return [value for value in found if 0 < value < float("inf")]
 
 
 def _path(config: RunConfig, vocab: int):

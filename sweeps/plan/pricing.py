@@ -151,10 +151,15 @@ def bounded_times(flops: Mapping, told: Mapping) -> dict:
     """Seconds a step of each program by its FLOPs a step, from those that are `told`.
 
     A told time stands unless a FLOP of it costs more than _ODD times what it costs in the programs next to it
-    in size: the machine was busy then, and it counts for _ODD times theirs. A program without a time takes
-    the cost of the nearest that has one, never more than twice that of any other neighbour.
+    in size, or it takes more than _ODD times as long as a larger program of like size: the machine was busy
+    then, and it counts for _ODD times theirs. (Two neighbours that both were disturbed speak for each other,
+    and only the larger ones against them.) A program without a time takes the cost of the nearest that has
+    one, never more than twice that of any other neighbour.
     """
-    costs = {key: told[key] / flops[key] for key in told}
+    costs = {}
+    for key, seconds in told.items():
+        like = (told[o] for o in told if flops[key] <= flops[o] <= _LIKE * flops[key])
+        costs[key] = min(seconds, _ODD * min(like)) / flops[key]
     sound = {}
     for key, cost in costs.items():
         beside = [costs[other] for other in _neighbours(key, flops, costs)]
@@ -166,7 +171,7 @@ def bounded_times(flops: Mapping, told: Mapping) -> dict:
             nearest = min(sound, key=lambda other: abs(math.log(flops[other] / needed)))
             beside = [sound[other] for other in _neighbours(key, flops, sound)]
             cost = min([sound[nearest], *(2 * other for other in beside)])
-        stands = key in told and cost == costs[key]
+        stands = key in told and cost == told[key] / needed
         found[key] = told[key] if stands else cost * needed
     return found
 

@@ -215,6 +215,17 @@ def test_a_packing_that_cannot_be_kept_stops_no_run(pair, measured, tmp_path):
     assert pack_timing.choose(pair[0], 16, 2, 10**6).mode == "devices"
 
 
+def test_one_run_beside_other_work_does_not_change_what_a_shape_takes(pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for seconds in (0.1, 0.11, 5.0):
+        speed.record(pair[0], 16, seconds)
+    assert speed.known(pair[0], 16).seconds == 0.11
+    for seconds in (0.3, 0.3, 0.3, 0.3):  # a machine that became slower
+        speed.record(pair[0], 16, seconds)
+    assert speed.known(pair[0], 16).seconds == 0.3
+    assert 0.3 in [seconds for _, seconds in speed.others()]
+
+
 @pytest.mark.parametrize("what", TORN)
 def test_speeds_that_were_kept_and_torn_are_absent_and_written_anew(what, pair, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

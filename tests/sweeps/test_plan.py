@@ -343,9 +343,14 @@ def test_a_time_taken_while_the_machine_was_busy_does_not_price_a_study():
         assert found[busy] == pytest.approx(3 * sound[busy])
         # The shape that was never timed lies between b and c.
         assert found["f"] / flops["f"] <= 2 / 5e9
+    # Two neighbours that were both disturbed speak for each other; a larger program speaks against them.
+    found = pricing.bounded_times(flops, {**sound, "a": 30 * sound["a"], "b": 30 * sound["b"]})
+    assert found["a"] <= 3 * sound["c"]
+    assert found["b"] <= 3 * sound["c"]
     # A program is dearer a FLOP the narrower it is; that is no oddity.
     narrow = {key: flops[key] / rate for key, rate in zip("abcde", (1e9, 2e9, 4e9, 8e9, 9e9), strict=True)}
     assert pricing.odd(flops, narrow) == []
+    assert pricing.bounded_times({key: flops[key] for key in narrow}, narrow) == pytest.approx(narrow)
 
 
 def test_the_guess_of_an_untimed_shape_never_exceeds_twice_its_neighbours():
