@@ -45,6 +45,15 @@ class Entry:
     outcome: Scored | None
     fault: str = ""
 
+    def without_loss(self) -> list[tuple[dict[str, Any], str]]:
+        """Targets without a measured loss: each with "diverged", or nothing where it is not trained yet."""
+        targets = [] if self.record is None else self.record["targets"]
+        if self.outcome is None:
+            return [(one, "") for one in targets]
+        said = dict.fromkeys(self.outcome.missing, "") | dict.fromkeys(self.outcome.diverged, "diverged")
+        places = [(float(one["params"]), float(one["tokens"])) for one in targets]
+        return [(one, said[place]) for one, place in zip(targets, places, strict=True) if place in said]
+
     def to_dict(self) -> dict[str, Any]:
         outcome = None if self.outcome is None else self.outcome.to_dict()
         return {"name": self.name, "fault": self.fault, "record": self.record, "outcome": outcome}
@@ -63,6 +72,11 @@ class Foretold:
         return sum(one.inside for one in came), sum(len(one.cells) for one in came)
 
     @property
+    def diverged(self) -> int:
+        """Targets whose runs all diverged."""
+        return sum(len(entry.outcome.diverged) for entry in self.entries if entry.outcome is not None)
+
+    @property
     def waiting(self) -> int:
         """Targets that are not trained yet."""
         records = [entry for entry in self.entries if entry.record is not None]
@@ -77,6 +91,7 @@ class Foretold:
             "forecasts": [entry.to_dict() for entry in self.entries],
             "inside": inside,
             "came": came,
+            "diverged": self.diverged,
             "waiting": self.waiting,
         }
 

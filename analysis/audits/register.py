@@ -81,7 +81,7 @@ def record_of(made: Forecast, runs: Runs, when: datetime | None = None) -> dict[
 def refuse_trained(targets: list[Cell], runs: Runs) -> None:
     """Raises InputError for targets whose loss the table already holds."""
     have = {name: np.asarray(runs.columns[name], float) for name in ("params", "tokens", "loss")}
-    known = np.isfinite(have["loss"])
+    known = np.isfinite(have["loss"]) | _diverged(runs)
     problems = []
     for cell in targets:
         rows = np.flatnonzero(known & _matches(cell.params, cell.tokens, have))
@@ -92,6 +92,14 @@ def refuse_trained(targets: list[Cell], runs: Runs) -> None:
             )
     if problems:
         raise InputError(*problems)
+
+
+def _diverged(runs: Runs) -> np.ndarray:
+    """(rows,): runs that ended by diverging, which is an outcome too."""
+    status = runs.role("status")
+    if status is None:
+        return np.zeros(len(runs), bool)
+    return np.array([str(value).strip().lower() == "diverged" for value in status.tolist()], bool)
 
 
 def _matches(params: float, tokens: float, have: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -129,15 +137,38 @@ def checked(found: Any, name: str) -> dict[str, Any]:
         raise InputError(f"{name}: is no registered forecast")
     if found.get("version") != VERSION:
         raise InputError(f"{name}: has version {found.get('version')!r}, and {VERSION} can be read")
-    if found.get("seal") != _seal(found):
+    try:
+        is_sealed = found.get("seal") == _seal(found)
+    except ValueError:  # a number that is none, which no record has
+        is_sealed = False
+    if not is_sealed:
         raise InputError(f"{name}: was changed after it was registered: its seal does not fit")
+    if not _is_whole(found):
+        raise InputError(
+            f"{name}: is no whole forecast: it needs registered, law, level, targets of {', '.join(_TARGET)}"
+        )
     return found
+
+
+def _is_whole(found: Mapping[str, Any]) -> bool:
+    """Whether a record that somebody else sealed has what is shown of one."""
+    try:
+        words = [found["registered"], found["law"]]
+        targets = [[target[name] for name in _TARGET] for target in found["targets"]]
+    except (KeyError, TypeError):
+        return False
+    numbers = [found.get("level"), *(value for target in targets for value in target)]
+    return (
+        all(isinstance(word, str) for word in words)
+        and all(isinstance(one, int | float) and not isinstance(one, bool) and one > 0 for one in numbers)
+        and bool(targets)
+    )
 
 
 @dataclass(frozen=True)
 class Scored:
     """A registered forecast beside what came. cells: one for each run of a target; missing: targets without a
-    run yet, (params, tokens)."""
+    run yet, (params, tokens); diverged: those whose runs all diverged, which no law foretells."""
 
     registered: str
     law: str
@@ -145,6 +176,7 @@ class Scored:
     cells: tuple[Cell, ...]
     missing: tuple[tuple[float, float], ...]
     warnings: tuple[Note, ...]
+    diverged: tuple[tuple[float, float], ...] = ()
 
     @property
     def inside(self) -> int:
@@ -164,6 +196,7 @@ class Scored:
             "inside": self.inside,
             "mean_abs_error_percent": self.mean_abs_error_percent,
             "missing": [list(pair) for pair in self.missing],
+            "diverged": [list(pair) for pair in self.diverged],
             "warnings": [note.to_dict() for note in self.warnings],
         }
 
@@ -174,12 +207,16 @@ def scored(record: Mapping[str, Any], runs: Any) -> Scored:
     rows = sample(runs)
     names = runs.columns.get("run_id")
     have = {**rows.inputs, "loss": rows.loss}
-    cells, missing = [], []
+    ended = _diverged(runs)
+    lost = {
+        name: np.asarray(runs.columns[name], float)[ended] for name in ("params", "tokens") if ended.any()
+    }
+    cells, missing, diverged = [], [], []
     for target in record["targets"]:
         n, d, predicted, low, high = (float(target[name]) for name in _TARGET)
         found = np.flatnonzero(_matches(n, d, have))
         if not len(found):
-            missing.append((n, d))
+            (diverged if lost and _matches(n, d, lost).any() else missing).append((n, d))
         for index in found.tolist():
             row, loss = int(rows.rows[index]), float(rows.loss[index])
             off = predicted - loss
@@ -187,12 +224,21 @@ def scored(record: Mapping[str, Any], runs: Any) -> Scored:
             place = (n, d, 6 * n * d)
             inside = low <= loss <= high
             cells.append(Cell(row, name, *place, predicted, low, high, loss, off, 100 * off / loss, inside))
-    if not cells:
+    if not cells and not diverged:
         raise InputError(f"{runs.source}: none of the {len(missing)} registered targets is trained yet")
     said = []
     if missing:
         text = f"{len(missing)} of {len(record['targets'])} registered targets are not trained yet"
         said.append(Note("targets_missing", text))
+    if diverged:
+        text = f"{len(diverged)} of {len(record['targets'])} registered targets diverged, inside no interval"
+        said.append(Note("targets_diverged", text))
     return Scored(
-        record["registered"], record["law"], record["level"], tuple(cells), tuple(missing), tuple(said)
+        record["registered"],
+        record["law"],
+        record["level"],
+        tuple(cells),
+        tuple(missing),
+        tuple(said),
+        tuple(diverged),
     )

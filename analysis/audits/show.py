@@ -85,17 +85,17 @@ def foretold_text(result: Foretold) -> str:
              "yes" if cell.inside else "no")
             for cell in came
         ]  # fmt: skip
-        missing = None if entry.outcome is None else set(entry.outcome.missing)
-        for target in entry.record["targets"]:
-            if missing is None or (target["params"], target["tokens"]) in missing:
-                interval = f"[{target['low']:.4f}, {target['high']:.4f}]"
-                place = (number(target["params"]), number(target["tokens"]), f"{target['predicted']:.4f}")
-                rows.append((*about, *place, interval, "not yet", "", ""))
+        for target, without in entry.without_loss():
+            interval = f"[{target['low']:.4f}, {target['high']:.4f}]"
+            place = (number(target["params"]), number(target["tokens"]), f"{target['predicted']:.4f}")
+            rows.append((*about, *place, interval, without or "not yet", "", "no" if without else ""))
     if not result.entries:
         return "no forecast is registered here: lab forecast STORE --params N --tokens D --register NAME"
     head = ("forecast", "registered", "law", "params", "tokens", "predicted", "interval", "measured", "error")
     inside, came = result.inside
     said = f"  {inside} of {came} runs that came lie inside; {result.waiting} are not trained yet"
+    if result.diverged:
+        said += f"; {result.diverged} diverged"
     return "\n".join([*([table(rows, (*head, "inside"))] if rows else []), said, *faults])
 
 
@@ -124,13 +124,14 @@ def scored_text(result: Scored) -> str:
         "error",
         "inside",
     )
+    mean = result.mean_abs_error_percent
+    error = "" if mean is None else f", mean error {mean:.2f} %"
     return "\n".join(
         part
         for part in (
             f"forecast registered {result.registered}, led by {result.law}",
-            table(rows, head),
-            f"  {result.inside} of {len(result.cells)} inside, mean error "
-            f"{result.mean_abs_error_percent:.2f} %",
+            table(rows, head) if rows else "",
+            f"  {result.inside} of {len(result.cells)} inside" + error,
             remarks(result.warnings),
         )
         if part

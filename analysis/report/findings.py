@@ -143,14 +143,14 @@ def _foretold(study: Study) -> str:
             said = f"{'inside' if cell.inside else 'missed'}, {cell.error_percent:+.2f} %"
             reach = f"{cell.low:.4g} to {cell.high:.4g}"
             rows.append([entry.name, when, law, count(cell.params), count(cell.tokens), reach, said])
-        missing = None if entry.outcome is None else set(entry.outcome.missing)
-        for one in entry.record["targets"]:
-            if missing is None or (one["params"], one["tokens"]) in missing:
-                reach = f"{one['low']:.4g} to {one['high']:.4g}"
-                place = [count(one["params"]), count(one["tokens"])]
-                rows.append([entry.name, when, law, *place, reach, "not trained yet"])
+        for one, without in entry.without_loss():
+            reach = f"{one['low']:.4g} to {one['high']:.4g}"
+            place = [count(one["params"]), count(one["tokens"])]
+            rows.append([entry.name, when, law, *place, reach, without or "not trained yet"])
     inside, all_came = found.inside
     said = f"{inside} of {all_came} runs inside their interval" if all_came else "nothing has come yet"
+    if found.diverged:
+        said += f"; {found.diverged} diverged"
     head = [(name, "") for name in ("forecast", "registered", "law", "params", "tokens", "interval", "came")]
     body = f"<p>{text(said)}.</p>{table(head, rows, 'Forecasts registered before their runs', True)}"
     return _card("wide", "Foretold before it was trained", body)

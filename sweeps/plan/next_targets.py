@@ -1,5 +1,7 @@
 """What is asked of a law, as the command line names it."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from lab.errors import InputError
@@ -36,20 +38,23 @@ def target_of(name: str, at: str, known: Known, candidates: Candidates):
     raise InputError("--at: the law has no compute-optimum; say params and tokens, as in --at 1e6,2e7")
 
 
-def beyond(target, known: Known, candidates: Candidates) -> list:
+def beyond(target, at: str, known: Known, candidates: Candidates) -> list:
     """What must be said of a target that lies beyond the runs, or where nothing is trained beyond the
-    candidates (`analysis.notes.Note`)."""
-    from analysis.fits.reach import outside
+    candidates (`analysis.notes.Note`). Only what was named is called far: of FLOPs that were, the params and
+    tokens of a loss are what a law made of them."""
+    from analysis.fits.reach import CODES, outside
 
+    if target.kind == "parameter":
+        return []
     n, d = _places(known, candidates)
-    asked: dict[str, float] = {}
-    if target.kind == "loss":
-        n_, d_ = target.params, target.tokens
-        asked = {"flops": 6 * n_ * d_, "params": n_, "tokens": d_}
-    elif target.kind in ("exponent", "allocation"):
-        asked = {"flops": target.flops}
-    have = {"flops": 6 * n * d, "params": n, "tokens": d}
-    return outside(asked, have, "runs" if len(known) else "candidates")
+    of = "runs" if len(known) else "candidates"
+    if target.kind != "loss":
+        return outside({"flops": target.flops}, {"flops": 6 * n * d}, of)
+    place = {"params": target.params, "tokens": target.tokens}
+    found = outside(place, {"params": n, "tokens": d}, of)
+    if "," not in at:
+        found = [replace(note, code=CODES[1]) for note in found]
+    return [*outside({"flops": 6 * target.params * target.tokens}, {"flops": 6 * n * d}, of), *found]
 
 
 def _places(known: Known, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:

@@ -127,7 +127,7 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
             known = next_runs.believing(known, next_runs.of_prior(asked.expected(of)))
     target = target_of(aim.target, at, known, candidates)
     expected = next_runs.of_prior(asked.expected(of))
-    far = beyond(target, expected, candidates)  # of what could be trained, which stays the same
+    far = beyond(target, at, expected, candidates)  # of what could be trained, which stays the same
     refuse_far(far, False, "`lab next --far` chooses runs for it all the same")
     made = None
     if len(known):

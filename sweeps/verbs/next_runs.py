@@ -127,7 +127,7 @@ def next_(argv: list[str]) -> int:
             made, more = next_rate.proposed(known, best, left, next_runs.Limits(limit, cells, least, rate))
         else:
             found = target_of(target, at, known, candidates)
-            warnings = beyond(found, known, candidates)
+            warnings = beyond(found, at, known, candidates)
             refuse_far(warnings, far)
             left = next_runs.untrained(known, candidates)
             made = next_runs.proposed(known, found, left, limit, cells, least, rate)

@@ -1,11 +1,15 @@
 """Forecasts sealed before their runs are trained, scored after: what is refused, and that edits show."""
 
+import hashlib
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import analysis as sl
+from analysis.report.findings import _foretold
 from analysis.verbs.fit import forecast as verb
 from benchmarks.planted_losses import chinchilla
 
@@ -91,8 +95,8 @@ def ledger(tmp_path_factory):
     return folder
 
 
-def keep(store, name, params, tokens, loss):
-    row = {"run_id": name, "status": "ok", "seed": 0, "params_total": int(params), "params_embedding": 0}
+def keep(store, name, params, tokens, loss, status="ok"):
+    row = {"run_id": name, "status": status, "seed": 0, "params_total": int(params), "params_embedding": 0}
     row |= {"tokens": int(tokens), "flops_6nd": 6 * params * tokens, "loss_nats": loss}
     place = store / "runs" / name
     place.mkdir(parents=True)
@@ -122,8 +126,6 @@ def test_the_ledger_shows_every_forecast_also_those_that_missed(ledger, capsys):
 
 
 def test_an_edited_record_is_shown_as_one(ledger, tmp_path, capsys):
-    import shutil
-
     copy = tmp_path / "store"
     shutil.copytree(ledger, copy)
     path = copy / "forecasts" / "next-scale.json"
@@ -137,14 +139,55 @@ def test_an_edited_record_is_shown_as_one(ledger, tmp_path, capsys):
 
 
 def test_the_report_shows_the_ledger(ledger):
-    from types import SimpleNamespace
-
-    from analysis.report.findings import _foretold
-
     card = _foretold(SimpleNamespace(path=ledger, runs=sl.read(ledger)))
     assert "0 of 1 runs inside their interval" in card
     assert "missed, -" in card
     assert "not trained yet" in card
+
+
+def test_a_target_that_diverged_is_an_outcome_and_no_run_to_come(ledger, tmp_path, capsys):
+    copy = tmp_path / "store"
+    shutil.copytree(ledger, copy)
+    keep(copy, "lost", 9e8, 6e10, None, status="diverged")
+    assert verb([str(copy), "--ledger"]) == 0
+    text = capsys.readouterr().out
+    assert "0 of 1 runs that came lie inside; 0 are not trained yet; 1 diverged" in text
+    assert "not yet" not in text
+    assert verb([str(copy), "--score", "further"]) == 0
+    assert "0 of 0 inside" in capsys.readouterr().out
+    card = _foretold(SimpleNamespace(path=copy, runs=sl.read(copy)))
+    assert "0 of 1 runs inside their interval; 1 diverged" in card
+    assert "not trained yet" not in card
+    asked = [str(copy), "--tokens", "6e10", "--bootstrap", "40", "--law", "chinchilla", "--params"]
+    with pytest.raises(sl.InputError, match=r"is a run of .* tokens already"):
+        verb([*asked, "9e8", "--register", "late"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"targets": None},
+        {"targets": []},
+        {"targets": [{"params": 1.0}]},
+        {"targets": [{"params": 1.0, "tokens": 1.0, "predicted": 2.0, "low": None, "high": 3.0}]},
+        {"targets": [{"params": 1.0, "tokens": 1.0, "predicted": float("nan"), "low": 1.0, "high": 3.0}]},
+        {"registered": 7},
+        {"law": None},
+    ],
+)
+def test_a_record_that_lacks_something_is_named_whoever_sealed_it(ledger, tmp_path, capsys, change):
+    copy = tmp_path / "store"
+    shutil.copytree(ledger, copy)
+    path = copy / "forecasts" / "further.json"
+    record = json.loads(path.read_text()) | change
+    bare = {name: value for name, value in record.items() if name != "seal"}
+    seal = hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({**bare, "seal": seal}))
+    capsys.readouterr()
+    assert verb([str(copy), "--ledger"]) == 0
+    assert "  further: further.json: " in capsys.readouterr().out
+    with pytest.raises(sl.InputError, match=r"further\.json: (is no whole forecast|was changed|.*not JSON)"):
+        verb([str(copy), "--score", "further"])
 
 
 def test_a_plain_name_needs_a_store(store):

@@ -11,10 +11,12 @@ import numpy as np
 import pandas
 import pytest
 
+from analysis.designs.targets import Target
 from lab.data import load
 from lab.machine import speed
 from sweeps.plan import cells as planned
 from sweeps.plan import next_cells, next_elbow, next_runs
+from sweeps.plan.next_targets import beyond
 from sweeps.plan.scatter import Scatter
 from sweeps.store.remote import opened
 from sweeps.study import loader
@@ -447,10 +449,17 @@ def test_what_is_wrong_is_one_line(here, place, args, words):
 def test_what_lies_beyond_the_runs_is_said_first_and_far_out_needs_far(here, place):
     args = (place / "runs.csv", "--target", "loss", "--budget", 1e12, "--at")
     said = here("next", *args, "1e5,2e6").stdout
-    assert said.startswith("BEYOND THE RUNS: 2e+06 tokens are 12.5 times the largest of the runs")
+    assert said.startswith("BEYOND THE RUNS: 1.2e+12 FLOPs are 23.3 times the largest of the runs")
+    assert "BEYOND THE RUNS: 2e+06 tokens are 12.5 times the largest of the runs" in said
     assert not here("next", *args, "2e4,1e5").stdout.startswith("BEYOND")
     far = asked(here, *args, "1e5,1e9", "--far")
     assert "far_extrapolation" in {one["code"] for one in far["warnings"]}
+    # what a law makes of FLOPs that were named is said and not refused
+    known = next_runs.of_prior(LAW)
+    tried = next_cells.of_table(np.array([1e4, 1e5]), np.array([1e5, 1e6]), None)
+    odd = Target("loss", params=1.0, tokens=1e11)
+    assert {one.code for one in beyond(odd, "6e11", known, tried)} == {"extrapolation"}
+    assert "far_extrapolation" in {one.code for one in beyond(odd, "1,1e11", known, tried)}
     # nothing is trained yet: the candidates are what there is
     first = here("next", place / "planted.toml", "--at", "1e30")
     assert first.returncode == 2
