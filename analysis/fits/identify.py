@@ -6,7 +6,8 @@ import numpy as np
 
 from analysis.errors import InputError
 from analysis.fits.results import Certificate
-from analysis.laws.law import Law, SumLaw
+from analysis.laws.law import Law
+from analysis.laws.sums import SumLaw
 from analysis.notes import Note
 from analysis.solve.scale import Noise, are_few
 from analysis.tables.sample import Sample

@@ -7,8 +7,9 @@ from itertools import combinations, product
 import numpy as np
 
 from analysis.laws import jets
-from analysis.laws.law import FormulaLaw, Parameter, SumLaw, Term, coefficient
+from analysis.laws.law import FormulaLaw, Parameter, coefficient
 from analysis.laws.projection import FAINT, regressed
+from analysis.laws.sums import SumLaw, Term
 
 AXES = ("params", "tokens", "flops")
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.laws.law import Law, SumLaw
+from analysis.laws.law import Law
+from analysis.laws.sums import SumLaw
 
 # params * tokens * 6 = flops (Kaplan et al., arXiv 2001.08361, section 2.1).
 FACTOR = 6.0

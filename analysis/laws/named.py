@@ -14,8 +14,9 @@ from analysis.errors import InputError
 from analysis.laws import axes, varied
 from analysis.laws.axes import broken_power_law, power_law
 from analysis.laws.coupled import KAPLAN, CoupledLaw
-from analysis.laws.law import FormulaLaw, Law, Parameter, SumLaw, Term, coefficient, tidy_formula
+from analysis.laws.law import FormulaLaw, Law, Parameter, coefficient, tidy_formula
 from analysis.laws.links import exponential_link, logit_link, sigmoid_link
+from analysis.laws.sums import SumLaw, Term
 from analysis.laws.terms import data_constrained, low_precision, mistuned, quantised, repeated
 from analysis.tables.columns import nearest
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from analysis.laws import jets
 from analysis.laws.coupled import CoupledLaw
-from analysis.laws.law import FormulaLaw, Law, Parameter, SumLaw, coefficient
+from analysis.laws.law import FormulaLaw, Law, Parameter, coefficient
+from analysis.laws.sums import SumLaw
 
 
 def formula_of(law: Law) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Any]:

@@ -8,7 +8,8 @@ that 0 is a value like any other.
 from __future__ import annotations
 
 from analysis.laws import jets
-from analysis.laws.law import FormulaLaw, Law, Parameter, SumLaw, Term, coefficient
+from analysis.laws.law import FormulaLaw, Law, Parameter, coefficient
+from analysis.laws.sums import SumLaw, Term
 from analysis.laws.terms import formula_of, on_base
 
 # A rate in logs, of either sign; and a scale that lies within e^30 of the table's own.

@@ -13,7 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from analysis.laws.law import Law, SumLaw
+from analysis.laws.law import Law
+from analysis.laws.sums import SumLaw
 from analysis.solve.estimator import ROUGH, Optimum, curvature, minimise
 from analysis.solve.kinks import cross
 from analysis.solve.objectives import Rho

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.laws.law import Law, SumLaw
+from analysis.laws.law import Law
 from analysis.laws.projection import FAINT, HIGHEST, LOWEST_EXPONENT, halton, projected
+from analysis.laws.sums import SumLaw
 from analysis.solve.objectives import Rho
 
 
