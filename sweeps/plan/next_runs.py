@@ -162,19 +162,10 @@ def of_prior(expected: Expected) -> Known:
     )
 
 
-def has_optimum(known: Known, flops: float) -> bool:
-    """Whether a law in play has compute-optimal params at `flops`; by few short runs it may have none."""
-    from analysis.laws.frontier import optimum, spends_compute
-
-    return any(
-        spends_compute(one.law) and bool(np.isfinite(optimum(one.law, one.params, flops)))
-        for one in known.laws
-    )
-
-
 def believing(known: Known, prior: Known) -> Known:
     """The runs that are known, by the law that was expected."""
-    source = f"{prior.source}, for the law of the {len(known)} runs has no compute-optimum"
+    lacks = f"the law of the {len(known)} runs has no compute-optimum near what can be trained"
+    source = f"{prior.source}, for {lacks}"
     return replace(known, laws=prior.laws, scatter=prior.scatter, source=source)
 
 

@@ -15,7 +15,6 @@ def target_of(name: str, at: str, known: Known, candidates: Candidates):
     at: FLOPs, "N,D", or "10x": the compute-optimal run at so many times the largest compute that is known.
     """
     from analysis.designs.targets import Target
-    from analysis.laws.frontier import optimum, spends_compute
 
     n, d = _places(known, candidates)
     top = float((6 * n * d).max())
@@ -32,10 +31,28 @@ def target_of(name: str, at: str, known: Known, candidates: Candidates):
         params, tokens = (positive(part) for part in at.split(",", 1))
         return Target("loss", params=params, tokens=tokens)
     flops = _flops(at, top, 10.0)
-    for one in known.laws:
-        if spends_compute(one.law) and np.isfinite(best := float(optimum(one.law, one.params, flops))):
-            return Target("loss", params=float(np.exp(best)), tokens=flops / 6 / float(np.exp(best)))
+    if found := optima(known, flops, candidates) or optima(known, flops):
+        return Target("loss", params=found[0], tokens=flops / 6 / found[0])
     raise InputError("--at: the law has no compute-optimum; say params and tokens, as in --at 1e6,2e7")
+
+
+def optima(known: Known, flops: float, candidates: Candidates | None = None) -> list[float]:
+    """Compute-optimal params at `flops` by each law in play that has any; with candidates only those that
+    are not far from what can be trained: a law of few short runs may put them at a single param."""
+    from analysis.fits.reach import FAR
+    from analysis.laws.frontier import optimum, spends_compute
+
+    laws = [one for one in known.laws if spends_compute(one.law)]
+    found = [float(np.exp(optimum(one.law, one.params, flops))) for one in laws]
+    found = [n for n in found if 0 < n < np.inf]
+    if candidates is None:
+        return found
+
+    def near(value: float, have: np.ndarray, name: str) -> bool:
+        return have.min() / FAR[name] <= value <= have.max() * FAR[name]
+
+    sizes, budgets = candidates.params, candidates.tokens
+    return [n for n in found if near(n, sizes, "params") and near(flops / 6 / n, budgets, "tokens")]
 
 
 def beyond(target, at: str, known: Known, candidates: Candidates) -> list:

@@ -18,7 +18,7 @@ from sweeps import running
 from sweeps.plan import next_runs
 from sweeps.plan.cells import Plan
 from sweeps.plan.next_cells import Family, There, chosen_study, of_family
-from sweeps.plan.next_targets import beyond, target_of
+from sweeps.plan.next_targets import beyond, optima, target_of
 from sweeps.quantities import duration
 from sweeps.store import step_times, trunks
 from sweeps.store.store import Store
@@ -123,7 +123,9 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
         return {**about, "study": None, "why": said}
     at = place(aim, of)
     with contextlib.suppress(ValueError):  # params,tokens; what is no number is refused below
-        if aim.target in _AT_COMPUTE and not next_runs.has_optimum(known, float(at)):
+        # Of a loss the optimum is the place that is asked for, and must be one.
+        near = candidates if aim.target == "loss" else None
+        if aim.target in _AT_COMPUTE and not optima(known, float(at), near):
             known = next_runs.believing(known, next_runs.of_prior(asked.expected(of)))
     target = target_of(aim.target, at, known, candidates)
     expected = next_runs.of_prior(asked.expected(of))

@@ -210,13 +210,21 @@ def test_a_round_is_chosen_by_a_fit_of_what_was_trained(place):
     assert not {one["run_id"] for one in choice["steps"]} & set(engine.trained)
 
 
-@pytest.mark.parametrize("target", ["loss", "exponent", "allocation"])
-def test_a_law_without_a_compute_optimum_gives_way_to_the_one_expected(place, monkeypatch, target):
+@pytest.mark.parametrize(
+    ("target", "wrong"),
+    [
+        ("loss", {"alpha": 0.0}),
+        ("exponent", {"alpha": 0.0}),
+        ("allocation", {"alpha": 0.0}),
+        ("loss", {"A": 1e-3}),  # at a fraction of a param
+    ],
+)
+def test_a_law_without_a_compute_optimum_gives_way_to_the_one_expected(place, monkeypatch, target, wrong):
     def flat(*args):
         from analysis.designs.outlook import InPlay
         from analysis.laws.named import find
 
-        return replace(of_runs(*args), laws=(InPlay(find("chinchilla"), LAW.params | {"alpha": 0.0}),))
+        return replace(of_runs(*args), laws=(InPlay(find("chinchilla"), LAW.params | wrong),))
 
     monkeypatch.setattr(next_runs, "of_runs", flat)
     store = opened(place / "store")
