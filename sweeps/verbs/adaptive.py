@@ -96,9 +96,23 @@ def _kept(path: Path, store: Store) -> dict | None:
     found = read_json(path, store.root)
     if found is None:
         return None
-    if not isinstance(found, dict) or not {"study", "why", "budget"} <= found.keys():
+    if not _is_choice(found):
         raise InputError(f"{path}: is no record of a choice; remove it, and it is chosen again")
     return found
+
+
+def _is_choice(found) -> bool:
+    if not isinstance(found, dict) or not {"study", "why", "budget"} <= found.keys():
+        return False
+    beyond = found.get("beyond", [])
+    pairs = isinstance(beyond, list) and all(isinstance(one, list) and len(one) == 2 for one in beyond)
+    return (
+        isinstance(found["study"], dict | None)
+        and isinstance(found["why"], str)
+        and isinstance(found["budget"], int | float)
+        and pairs
+        and all(isinstance(shape, list) and isinstance(took, int | float) for shape, took in beyond)
+    )
 
 
 def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> dict:

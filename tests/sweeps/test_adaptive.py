@@ -280,6 +280,21 @@ def test_what_is_wrong_is_one_line(here, tmp_path, args, words):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"budget": "much"}, {"study": [1]}, {"why": 3}, {"beyond": [[3]]}, {"beyond": 1}, {"beyond": [[1, 2]]}],
+)
+def test_an_edited_record_of_a_choice_is_named(here, place, change):
+    record = {"study": None, "why": "stop", "budget": 1.0} | change
+    path = place / "store" / "choices" / "planted-1.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    args = ("--out", place / "store", "--adaptive", "--budget", "1h")
+    done = here("run", place / "planted.toml", *args)
+    assert done.returncode == 2
+    assert "planted-1.json: is no record of a choice; remove it, and it is chosen again" in done.stderr
+
+
 def test_a_study_that_cannot_be_read_makes_no_store(here, tmp_path):
     (tmp_path / "planted.toml").write_text(STUDY.replace("tokens = [", "tokenz = ["))
     args = (tmp_path / "planted.toml", "--out", tmp_path / "store", "--adaptive", "--budget", "1h")
