@@ -12,7 +12,11 @@ from analysis.audits import register
 PAGE = Path(__file__).parents[1] / "docs" / "findings" / "text"
 
 
-FORECASTS = [("runs.csv", "forecast.json", "Foretold"), ("tuned.csv", "tuned_forecast.json", "Again")]
+FORECASTS = [
+    ("runs.csv", "forecast.json", "Foretold"),
+    ("tuned.csv", "tuned_forecast.json", "Again"),
+    ("muon.csv", "muon_forecast.json", "A third time"),
+]
 
 
 def rows_of(title: str) -> dict[str, list[str]]:
@@ -24,7 +28,9 @@ def rows_of(title: str) -> dict[str, list[str]]:
     return {row[0].split()[0]: row[1:] for row in cells}
 
 
-@pytest.mark.parametrize(("table", "title"), [("runs.csv", "The law"), ("tuned.csv", "Again")])
+@pytest.mark.parametrize(
+    ("table", "title"), [("runs.csv", "The law"), ("tuned.csv", "Again"), ("muon.csv", "A third time")]
+)
 @pytest.mark.parametrize("law", ["kaplan", "chinchilla", "coupled"])
 def test_exponents_are_those_of_the_table(table, title, law):
     exponent = sl.fit(str(PAGE / table), law=law, bootstrap=0).allocation.params_exponent

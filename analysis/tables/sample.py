@@ -91,7 +91,8 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         raise InputError(f"{runs.source}: --noise: no column {noise!r}{nearest(noise, runs.columns)}")
     reasons = np.full(len(runs), "", object)
     notes = list(runs.notes)
-    reasons, notes = _one_grid(runs, reasons, notes)
+    # A law of repeated data needs what others must not mix: grids that train on more and less of one text.
+    reasons, notes = _one_grid(runs, reasons, notes, "source" if "unique_tokens" in inputs else "grid")
     endings = unfinished(runs.columns, runs.roles, runs.store)
     reasons = np.where(reasons == "", endings, reasons)
     for role in ("loss", *inputs):
@@ -223,11 +224,13 @@ def _groups(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray]) -> d
     return found
 
 
-def _one_grid(runs: Runs, reasons: np.ndarray, notes: list[Note]) -> tuple[np.ndarray, list[Note]]:
-    """Of a store, the rows of its largest grid: losses on different sources are different quantities."""
-    if not runs.store or "grid" not in runs.columns:
+def _one_grid(runs: Runs, reasons: np.ndarray, notes: list[Note], by: str) -> tuple[np.ndarray, list[Note]]:
+    """Of a store, the rows of its largest grid, or source: losses on different sources are different
+    quantities."""
+    if not runs.store or by not in runs.columns:
         return reasons, notes
-    texts = [runs.columns[name].tolist() for name in ("grid", "source") if name in runs.columns]
+    told = ("grid", "source") if by == "grid" else (by,)
+    texts = [runs.columns[name].tolist() for name in told if name in runs.columns]
     labels = [" on ".join(str(part) for part in row if part is not None) for row in zip(*texts, strict=True)]
     usable = runs.role("status") == "ok" if runs.role("status") is not None else np.ones(len(runs), bool)
     cells: dict[str, set] = {}
@@ -238,10 +241,10 @@ def _one_grid(runs: Runs, reasons: np.ndarray, notes: list[Note]) -> tuple[np.nd
     largest = max(sorted(cells), key=lambda label: len(cells[label]))
     for row, label in enumerate(labels):
         if label != largest:
-            reasons[row] = f"another grid: {label}"
+            reasons[row] = f"another {by}: {label}"
     others = ", ".join(label for label in sorted(cells) if label != largest)
     text = (
-        f"of the store's grids the largest is fitted, {largest}; not {others} (choose with --where grid=...)"
+        f"of the store's {by}s the largest is fitted, {largest}; not {others} (choose with --where {by}=...)"
     )
     return reasons, [*notes, Note("grid_chosen", text)]
 

@@ -1,6 +1,7 @@
 """Reading tables: roles, derived columns, formats, stores in any state."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -181,6 +182,21 @@ def test_the_table_verb_round_trips(tmp_path, capsys):
         assert again.roles["status"] == "status"
     assert table_verb([str(store), "--abilities"]) == 0
     assert capsys.readouterr().out.startswith("run_id,study,grid")
+
+
+def test_a_law_of_repeated_data_takes_all_grids_of_a_source(planted_store):
+    """Grids differ by how much of one text they train on; a law without that takes the largest grid alone."""
+    runs = sl.read(planted_store)
+    grids = runs.columns["grid"].tolist()
+    repeated = replace(runs, columns={**runs.columns, "unique_tokens": np.full(len(runs), 1e5)})
+    inputs = ("params", "tokens", "unique_tokens")
+    for columns, count in (
+        ({"source": np.array(["one text"] * len(runs), object)}, len(set(grids))),
+        ({"source": np.array(grids, object)}, 1),
+    ):
+        taken = sample(replace(repeated, columns={**repeated.columns, **columns}), inputs)
+        assert len({grids[row] for row in taken.rows}) == count
+    assert len({grids[row] for row in sample(repeated).rows}) == 1
 
 
 def test_a_written_table_is_read_as_its_store_is(planted_store, tmp_path):
