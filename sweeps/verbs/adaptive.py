@@ -139,7 +139,8 @@ def _chosen(number: int, asked: Asked, of: Family, store: Store, aim: Aim) -> di
     with contextlib.suppress(ValueError):  # params,tokens; what is no number is refused below
         # Of a loss the optimum is the place that is asked for, and must be one.
         near = candidates if aim.target == "loss" else None
-        if aim.target in _AT_COMPUTE and not optima(known, float(at), near):
+        asks = aim.target in _AT_COMPUTE and 0 < float(at) < float("inf")
+        if asks and not optima(known, float(at), near):
             known = next_runs.believing(known, next_runs.of_prior(asked.expected(of)))
     target = target_of(aim.target, at, known, candidates)
     expected = next_runs.of_prior(asked.expected(of))
@@ -186,7 +187,7 @@ def place(aim: Aim, of: Family) -> str:
         times = float(aim.at[:-1]) if aim.at else _AT_COMPUTE[aim.target]
     except ValueError:
         return aim.at  # which is refused by name
-    return repr(6.0 * times * most)
+    return repr(6.0 * times * most) if 0 < times < float("inf") else aim.at
 
 
 def _known(asked: Asked, of: Family, store: Store) -> next_runs.Known:

@@ -251,6 +251,9 @@ def test_runs_that_all_diverged_are_not_chosen_again(place):
     [
         ("gamma_ray", "", "no law in play has it"),
         ("loss", "manyx", "'many' is no positive number"),
+        ("loss", "0x", "--at: '0' is no positive number"),
+        ("loss", "0", "'0' is no positive number"),
+        ("loss", "infx", "'inf' is no positive number"),
         ("loss", "1e40", "chooses runs for it all the same"),
     ],
 )
