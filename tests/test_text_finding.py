@@ -76,3 +76,16 @@ def test_best_rates_are_where_parabolas_about_the_lowest_are_lowest():
         near = at[lowest - 1 : lowest + 2]
         a, b, _ = np.polyfit(np.log(rate[near]), loss[near], 2)
         assert float(rows[f"{w:.0f}"][1]) == pytest.approx(np.exp(-b / (2 * a)), rel=0.03)
+
+
+def test_muons_best_rate_is_where_the_parabola_is_lowest():
+    (section,) = [s for s in (PAGE / "README.md").read_text().split("\n## ") if s.startswith("A third time")]
+    runs = sl.read(str(PAGE / "muon_rates.csv")).columns
+    rate, loss = (np.asarray(runs[name], float) for name in ("learning_rate", "loss_nats"))
+    said = re.search(r"1\.2M tokens ([.\d]+) gave ([.\d]+), ([.\d]+) ([.\d]+), ([.\d]+) ([.\d]+)\n", section)
+    told = {float(said[i]): float(said[i + 1]) for i in (1, 3, 5)}
+    assert told == {r: round(x, 3) for r, x in zip(rate, loss, strict=True)}
+    a, b, _ = np.polyfit(np.log(rate), loss, 2)
+    best = re.search(r"best by a parabola at ([.\d]+), where the power .* says ([.\d]+)\.\n", section)
+    assert float(best[1]) == pytest.approx(np.exp(-b / (2 * a)), abs=5e-5)
+    assert float(best[2]) == pytest.approx(0.0215 * (28 / 224) ** 0.59, abs=5e-5)
