@@ -89,3 +89,15 @@ def test_muons_best_rate_is_where_the_parabola_is_lowest():
     best = re.search(r"best by a parabola at ([.\d]+), where the power .* says ([.\d]+)\.\n", section)
     assert float(best[1]) == pytest.approx(np.exp(-b / (2 * a)), abs=5e-5)
     assert float(best[2]) == pytest.approx(0.0215 * (28 / 224) ** 0.59, abs=5e-5)
+
+
+def test_the_limits_tell_what_the_forecasts_missed():
+    limits = (PAGE.parents[1] / "limits.md").read_text()
+    scored = [
+        register.scored(register.read_record(PAGE / sealed), sl.read(str(PAGE / table))).cells
+        for table, sealed, _ in FORECASTS
+    ]
+    means = [np.mean([abs(cell.error_percent) for cell in cells]) for cells in scored]
+    told = re.search(r"missed by ([\d.]+), ([\d.]+) and ([\d.]+) % on average, and held four of six", limits)
+    assert [float(x) for x in told.groups()] == pytest.approx(means, abs=0.06)
+    assert sum(cell.inside for cells in scored for cell in cells) == 4
