@@ -258,20 +258,41 @@ def _costs(cells: list[dict], states: dict[str, str], rows: dict[str, dict], run
     actual = sum(rows[r]["device_seconds"] for r in both)
     # only the first stretches of a study: better than no ratio at all
     ratio = actual / expected if both else 1.0
-    left = sum(predicted[r] or 0.0 for r, state in states.items() if state in ("waiting", "running"))
+    open_ = [cell for cell in cells if states.get(cell["run_id"]) in ("waiting", "running")]
+    left = _seconds_of(open_, [cell for cell in cells if cell["run_id"] in both], rows, ratio)
     speeds = [r["tokens_per_s"] for r in running if r["tokens_per_s"]]
     compiled = sum(rows[r].get("compile_seconds") or 0.0 for r in both)
-    wall = (actual + compiled) / expected if both else 1.0
+    wall = 1.0 + compiled / actual if both else 1.0
     mean = sum(tokens[r] for r in both) / actual if actual else None
     return {
         "predicted_device_seconds": expected if both else None,
         "actual_device_seconds": actual if both else None,
         "compile_seconds": sum(row.get("compile_seconds") or 0.0 for row in rows.values()),
-        "device_seconds_left": left * ratio,
+        "device_seconds_left": left,
         "workers": len(running),
         "eta_seconds": left * wall / len(running) if running else None,
         "tokens_per_s": sum(speeds) if speeds else mean * len(running) if mean and running else None,
     }
+
+
+def _seconds_of(cells: list[dict], done: list[dict], rows: dict[str, dict], ratio: float) -> float:
+    """Device-seconds of cells by what a token took in those of their shape that are done; of a shape without
+    one, what was predicted times `ratio`. A wrong prediction of one shape says nothing of others."""
+    took: dict[tuple, list[float]] = {}
+    for cell in done:
+        of = took.setdefault(_shape(cell), [0.0, 0.0])
+        of[0] += rows[cell["run_id"]]["device_seconds"]
+        of[1] += cell.get("trained_tokens") or 0
+    total = 0.0
+    for cell in cells:
+        seconds, tokens = took.get(_shape(cell), (0.0, 0.0))
+        own = cell.get("trained_tokens") or 0
+        total += own * seconds / tokens if own and tokens else (cell.get("predicted_seconds") or 0.0) * ratio
+    return total
+
+
+def _shape(cell: dict) -> tuple:
+    return tuple(cell.get(key) for key in ("source", "width", "layers", "heads"))
 
 
 def is_active(found: dict) -> bool:

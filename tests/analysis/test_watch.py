@@ -288,3 +288,19 @@ def test_the_time_left_has_as_much_compilation_as_there_was(growing):
     found = _costs(cells, {"a": "done", "b": "waiting"}, {"a": row}, [{"tokens_per_s": None}])
     assert found["device_seconds_left"] == 20.0
     assert found["eta_seconds"] == 50.0
+
+
+def test_a_wrong_price_of_one_shape_does_not_change_the_time_left_of_another():
+    def cell(name, width, predicted, tokens):
+        return {"run_id": name, "width": width, "predicted_seconds": predicted, "trained_tokens": tokens}
+
+    # Width 32 was priced a hundred times too high, and so is its last run; one of 64 took what was said.
+    cells = [cell("a", 32, 1000.0, 100), cell("b", 32, 2000.0, 200), cell("c", 64, 30.0, 100)]
+    cells.append(cell("d", 64, 60.0, 200))
+    rows = {name: {"device_seconds": seconds} for name, seconds in (("a", 10.0), ("c", 30.0))}
+    states = {"a": "done", "b": "waiting", "c": "done", "d": "running"}
+    found = _costs(cells, states, rows, [{"tokens_per_s": None}])
+    assert found["device_seconds_left"] == pytest.approx(20.0 + 60.0)
+    # before any of 64 is done there is only what was predicted, and how wrong that was
+    found = _costs(cells, {**states, "c": "waiting"}, {"a": rows["a"]}, [])
+    assert found["device_seconds_left"] == pytest.approx(20.0 + 0.01 * 90.0)
