@@ -3,8 +3,9 @@
     python -m benchmarks.figures [STUDY ...]        (or: make figures)
 
 docs/figures.toml says which command draws which figure. A study whose store is not there is left alone. For a
-study with `tables`, what its sentences need is written there as CSV, and the block of its `page` between the
-study's marks is written anew from them: `said` is what a test holds the page to.
+study with a store and `tables`, what its sentences need is written there as CSV; one without a store has a
+`program` that draws from the tables. Where a study `says` something, the block of its `page` between the
+study's marks is written anew from the tables: `said` is what a test holds the page to.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def main(wanted: list[str]) -> int:
         return 2
     record = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
     for name, study in told["studies"].items():
-        # One without a store is a simulation, which wrote its tables itself.
+        # One without a store has a program that draws from the tables, which lie there already.
         store = ROOT / study["store"] if "store" in study else None
         if wanted and name not in wanted:
             continue
@@ -85,7 +86,7 @@ def main(wanted: list[str]) -> int:
         for one in told["figures"]:
             if one["study"] == name:
                 if store is None:
-                    command = ["benchmarks.next_figures", one["figure"], one["file"]]
+                    command = [study["program"], one["figure"], one["file"]]
                     subprocess.run([sys.executable, "-m", *command], check=True, cwd=ROOT)
                 else:
                     command = ["lab", "plot", study["store"], one["figure"]]
@@ -96,7 +97,7 @@ def main(wanted: list[str]) -> int:
                     "tables": tables,
                 }
                 print(one["file"])
-        if "tables" in study:
+        if "says" in study:
             _write_block(ROOT / study["page"], name, said(name, study))
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     return 0
@@ -121,7 +122,8 @@ def _tables(store: Path | None, study: dict[str, str]) -> dict[str, str]:
         return {}
     folder = ROOT / study["tables"]
     if store is None:
-        return {f"{study['tables']}/{path.name}": digest(path) for path in sorted(folder.glob("*.csv"))}
+        found = sorted(path for end in ("csv", "json") for path in folder.glob(f"*.{end}"))
+        return {f"{study['tables']}/{path.name}": digest(path) for path in found}
     folder.mkdir(parents=True, exist_ok=True)
     runs = analysis.read(store)
     if study["says"] == "compression":

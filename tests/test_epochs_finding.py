@@ -1,5 +1,6 @@
 """The page on repeated tokens says what its table says."""
 
+import math
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pandas
 import pytest
 
 import analysis as sl
+from benchmarks import findings_figures
 
 PAGE = Path(__file__).parents[1] / "docs" / "findings" / "epochs"
 TIMES = (2, 4, 8, 16, 32)
@@ -56,3 +58,16 @@ def test_the_law_is_that_of_the_table():
     assert float(said[1]) == pytest.approx(fit.params["R_D"], abs=6e-3)
     low, high = (float(x) for x in re.findall(r"[\d.]+", said[2]))
     assert low < fit.params["R_D"] < high < float(said[3])
+
+
+def test_a_runs_worth_lies_between_the_fresh_runs_whose_losses_hold_its_own(losses):
+    fresh = losses[max(losses.columns)]
+    again = findings_figures.repeated()
+    assert len(again) == losses.drop(columns=max(losses.columns)).notna().to_numpy().sum()
+    for run in again.itertuples():
+        own = fresh.loc[run.width]
+        more, less = own[own >= run.loss_nats].index, own[own <= run.loss_nats].index
+        if len(more) and len(less):
+            assert max(more) <= run.worth * run.unique_tokens <= min(less)
+        else:
+            assert math.isnan(run.worth)

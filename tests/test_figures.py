@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import figures, next_figures
+from benchmarks import figures, findings_figures, next_figures
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,18 +44,20 @@ def test_pictures_are_those_that_were_drawn_from_the_tables_that_are_here():
 def test_their_commands_name_figures_that_there_are():
     from analysis.report.figures import KINDS
 
+    programs = {one.__name__: one.FIGURES for one in (next_figures, findings_figures)}
     for file, made in json.loads(figures.RECORD.read_text()).items():
-        if made["command"].startswith("benchmarks.next_figures"):
-            _, figure, drawn = shlex.split(made["command"])
-            assert figure in next_figures.FIGURES
+        program, *words = shlex.split(made["command"])
+        if program in programs:
+            figure, drawn = words
+            assert figure in programs[program]
             assert drawn == file
             continue
-        program, verb, _, figure = shlex.split(made["command"])
+        verb, _, figure = words
         assert (program, verb) == ("lab", "plot")
         assert figure in KINDS
 
 
-@pytest.mark.parametrize("name", [n for n, one in figures.manifest()["studies"].items() if "tables" in one])
+@pytest.mark.parametrize("name", [n for n, one in figures.manifest()["studies"].items() if "says" in one])
 def test_pages_say_what_the_tables_say(name):
     study = figures.manifest()["studies"][name]
     assert figures.block((ROOT / study["page"]).read_text(), name) == figures.said(name, study)
