@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.corpus_speed import make_text
 from lab import python
-from lab.data import DataConfig, files, jsonl, load, order, parts, shards
+from lab.data import DataConfig, files, jsonl, load, merge, order, parts, shards
 from lab.data import corpus as corpora
 from lab.draws import Draws
 from lab.errors import InputError
@@ -46,7 +46,7 @@ def test_cuts_into_jobs_and_parts_change_nothing(corpus, name, tokenizer, monkey
         for one in (files, jsonl):
             monkeypatch.setattr(one, "_BLOCK", 7 + part % 50)
         monkeypatch.setattr(parts, "PART_BYTES", part)
-        monkeypatch.setattr(shards, "MERGED", merged)
+        monkeypatch.setattr(merge, "MERGED", merged)
         cut = load(config, corpus / f"cut {job}")
         assert cut.digest == whole.digest
         np.testing.assert_array_equal(cut.rows.tokens, whole.rows.tokens)
