@@ -1,6 +1,7 @@
 """A study whose runs are never trained: a stand-in for the engine writes the results of a planted law, at a
 planted speed."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -134,6 +135,19 @@ def of_runs(runs, expected, include_held_out=False) -> next_runs.Known:
     seeds = seeds.astype(float)
     known = replace(next_runs.of_prior(LAW), params=n, tokens=d, seeds=seeds, log_loss=np.log(rows.loss))
     return replace(known, trained=np.stack([n, d, seeds]), ids=frozenset(map(str, ids)))
+
+
+def stated_speed(monkeypatch) -> None:
+    """A machine of a stated speed: what this one measured is no price of a test."""
+    monkeypatch.setattr(speed, "known", lambda config, vocab: None)
+    monkeypatch.setattr(speed, "others", lambda: [(1e5, 1e5 / FLOPS_PER_S), (1e8, 1e8 / FLOPS_PER_S)])
+
+
+def asked(here, *args) -> dict:
+    """What `lab next` says to these arguments."""
+    done = here("next", *args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def few_candidates(monkeypatch) -> None:
