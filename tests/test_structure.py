@@ -19,7 +19,7 @@ PACKAGES = ("lab", "sweeps", "analysis")
 FLOORS = {
     "lab": (
         ("errors", "draws", "terminal"),
-        ("files", "strict", "private", "python"),
+        ("files", "strict", "private", "python", "ram"),
         ("file_system", "objects"),
         ("tokenizers",),
         ("abilities",),

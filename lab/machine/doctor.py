@@ -20,6 +20,7 @@ import tyro
 
 from lab import file_system, files, python
 from lab.machine import devices
+from lab.ram import ram
 
 _PACKAGE = "scaling-law-lab"
 _PIP = f"{python.EXECUTABLE} -m pip install"  # into the environment that lab itself runs in
@@ -262,12 +263,8 @@ def _unused(root: Path = Path("/")) -> tuple[str, str] | None:
 
 
 def _memory() -> str:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return "memory unknown"
-    free = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.split()[1].isdigit()}
-    return f"{free.get('MemAvailable', 0) / 1e9:.1f} of {free.get('MemTotal', 0) / 1e9:.1f} GB memory free"
+    free, total = ram()
+    return "memory unknown" if free is None else f"{free / 1e9:.1f} of {total / 1e9:.1f} GB memory free"
 
 
 def _engines() -> Iterator[Check]:

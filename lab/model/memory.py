@@ -4,14 +4,13 @@ The prediction is arithmetic over the shapes: state and gradients exactly, activ
 backward pass keeps. A test holds it to the compiler's own figure within a factor of :data:`FACTOR`.
 """
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from lab.config import RunConfig
 from lab.errors import InputError
 from lab.execution import Execution
 from lab.model import accounting, kernels, layers
+from lab.ram import ram
 
 EVALUATION_BYTES = 256 * 2**20
 _MOST_ROWS = 64
@@ -128,7 +127,7 @@ def available(device, sharing: int = 1) -> int | None:
         return found["bytes_limit"] - found.get("bytes_in_use", 0)
     if device.platform != "cpu":
         return None
-    free = _free_ram()
+    free = ram().free
     return None if free is None else free // sharing
 
 
@@ -218,16 +217,3 @@ def _hidden(config: RunConfig) -> int:
     """Numbers a token in the MLP; gelu is computed in pieces."""
     c = config.model
     return 4 * c.width + (2 if c.mlp == "gated" else 5) * c.hidden
-
-
-def _free_ram() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found = dict(line.split(":", 1) for line in lines)
-        return int(found["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return None

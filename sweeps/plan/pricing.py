@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from lab.config import RunConfig
 from lab.machine import speed
 from lab.machine.devices import available_cores
 from lab.model import memory as predictions
+from lab.ram import ram
 from sweeps.plan.cells import Cell, Plan, Trunk
 
 # Lowest and highest draw of one busy core with its share of the machine, W: low-power servers to desktops.
@@ -231,9 +231,5 @@ def device_memory() -> int | None:
     device = jax.local_devices()[0]
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit")
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
+    free = ram().free
     return free and free // len(available_cores())

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -16,6 +17,7 @@ from lab.evaluation import evaluate
 from lab.execution import Execution, MeshShape
 from lab.machine import chips
 from lab.model import accounting, kernels, memory
+from lab.ram import Ram, ram
 from lab.runs import loop
 from lab.runs.folder import RunFolder
 from lab.runs.job import Job
@@ -183,9 +185,9 @@ def test_rows_that_are_scored_together_are_as_many_as_the_bound_holds(context):
 
 def test_an_estimate_refuses_no_run_that_may_fit(monkeypatch):
     needed = memory.predict(BASE, V)
-    monkeypatch.setattr(memory, "_free_ram", lambda: int(needed / 1.4))
+    monkeypatch.setattr(memory, "ram", lambda: Ram(int(needed / 1.4), None))
     memory.check(BASE, V, "serial")
-    monkeypatch.setattr(memory, "_free_ram", lambda: int(needed / 1.6))
+    monkeypatch.setattr(memory, "ram", lambda: Ram(int(needed / 1.6), None))
     with pytest.raises(InputError, match="memory: "):
         memory.check(BASE, V, "serial")
 
@@ -213,7 +215,7 @@ def test_what_each_way_of_computing_saves():
 
 
 def test_a_run_that_cannot_fit_is_refused_before_it_is_compiled(synthetic, tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_free_ram", lambda: 10**6)
+    monkeypatch.setattr(memory, "ram", lambda: Ram(10**6, None))
     config = replace(BASE, data=synthetic.config)
     with pytest.raises(InputError) as refused:
         loop.run([Job(config, "x", RunFolder(tmp_path / "x"))], synthetic)
@@ -224,7 +226,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_is_compiled(synthetic, tmp_p
 
 
 def test_the_refusal_can_be_ignored(monkeypatch):
-    monkeypatch.setattr(memory, "_free_ram", lambda: 10**6)
+    monkeypatch.setattr(memory, "ram", lambda: Ram(10**6, None))
     with pytest.raises(InputError, match="--memory ignore tries it all the same"):
         memory.check(BASE, V, "serial")
     memory.check(BASE, V, "serial", how=Execution(memory="ignore"))
@@ -275,3 +277,11 @@ def test_predicted_communication_of_each_axis_by_hand():
 def test_a_chip_without_figures():
     with pytest.raises(InputError, match="did you mean h100"):
         chips.find("h10")
+
+
+def test_a_machine_tells_its_memory_also_where_linux_does_not(monkeypatch):
+    free, total = ram()
+    assert 0 < free <= total
+    monkeypatch.setattr(Path, "read_text", lambda path: "MemTotal: 5 kB\n")
+    told = ram()
+    assert told.free == told.total > total / 2
