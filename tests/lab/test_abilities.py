@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ test_items.__test__ = False  # a function of the package, no test
 NAMES = list(TASKS)
 
 
+LETTERS = ALPHABET.encode().ljust(256, b"?")
+
+
 def texts(symbols):
-    return ["".join(ALPHABET[s] for s in row if s != PAD) for row in symbols]
+    rows = np.asarray(symbols).astype(np.uint8)
+    return [row.tobytes().translate(LETTERS, bytes([PAD])).decode() for row in rows]
 
 
 def number(text):
@@ -69,15 +74,24 @@ def regression_answer(prompt):
     return {ALPHABET[a] for a in answers}
 
 
-def biography_answer(prompt):
+@cache
+def people():
     names, values = biographies.facts(biographies.PEOPLE)
-    person = texts(names).index(prompt[2:5])
-    return texts(values[person])[number(prompt[5])]
+    return texts(names), values
+
+
+def biography_answer(prompt):
+    names, values = people()
+    return texts(values[names.index(prompt[2:5])])[number(prompt[5])]
+
+
+@cache
+def words():
+    return {"".join(sorted(word)): word for word in texts(letters.lexicon())}
 
 
 def unscramble_answer(prompt):
-    words = {"".join(sorted(word)): word for word in texts(letters.lexicon())}
-    return words["".join(sorted(prompt))]
+    return words()["".join(sorted(prompt))]
 
 
 def fact_answer(prompt):

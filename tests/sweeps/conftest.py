@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from analysis import read
+from lab.data import load
 from sweeps.exchange import imports
+from sweeps.plan.cells import make
+from sweeps.store.store import Store
+from sweeps.study.loader import load as load_study
 
 STUDY = """
 name = "small"
@@ -63,16 +68,47 @@ def study_of_one_place(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def whole(made_once, small_study) -> Path:
-    """A folder with `small.toml`, and the store of its undisturbed run on local workers in `store`."""
+def whole(made_once, small_study, here) -> Path:
+    """A folder with `small.toml`, and the store of its undisturbed run on a local worker in `store`."""
 
     def train(folder):
         (folder / "small.toml").write_text(small_study)
-        done = run_lab("run", folder / "small.toml", "--out", folder / "store", "--json")
+        done = here("run", folder / "small.toml", "--out", folder / "store", "--workers", "1", "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["states"] == {"done": 12}
 
     return made_once("whole", train)
+
+
+@pytest.fixture
+def worker_here(monkeypatch):
+    """The one local worker of `lab run` works in this process, where the test is not of processes."""
+    from sweeps.verbs import training
+    from sweeps.work.engines.options import EngineOptions
+    from sweeps.work.worker import Worker
+
+    def work(self, launch, pack, watch, tell, cells=None) -> int:
+        worker = Worker(training.plan_of(launch.study), Store(launch.out), lambda event: None)
+        return 1 if worker.work() else 0
+
+    monkeypatch.setattr(EngineOptions, "run", work)
+
+
+@pytest.fixture(scope="session")
+def three(made_once, whole, small_study) -> Path:
+    """The same for three of the runs, of one size and seed, and the trunk that they share."""
+
+    def take(folder):
+        of_one = small_study.replace(", { width = 16, learning_rate = 0.01 }", "").replace("[0, 1]", "[0]")
+        (folder / "small.toml").write_text(of_one)
+        plan, store = make(load_study(folder / "small.toml"), load), Store(folder / "store")
+        for run in (*plan.cells, *plan.trunks):
+            shutil.copytree(whole / "store" / "runs" / run.run_id, store.run(run.run_id).path)
+        (store.root / "store.json").write_text('{"schema": 1, "id": "one"}')
+        store.write_study(plan, of_one)
+        assert (len(plan.cells), len(plan.trunks)) == (3, 1)
+
+    return made_once("three", take)
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ from sweeps.store import digest, merging
 from sweeps.store.damage import look
 from sweeps.store.store import Store
 from sweeps.verbs import status, training
-from sweeps.work.engines.options import EngineOptions
-from sweeps.work.worker import Worker
 
 TABLE = {"done": "ok", "diverged": "diverged", "failed": "failed", "running": "unfinished"}
 TABLE |= {"waiting": "unfinished"}
@@ -82,20 +80,14 @@ def damage(path: Path, way: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def sound(whole) -> dict:
+def sound(three) -> dict:
     """The losses and parameters of the undisturbed store."""
-    return digest.runs(whole / "store")
+    return digest.runs(three / "store")
 
 
 @pytest.fixture
-def lab_run(monkeypatch, capsys):
+def lab_run(worker_here, capsys):
     """`lab run` with a worker in this process: (exit code, what it said on stderr)."""
-
-    def work(self, launch, pack, watch, tell, cells) -> int:
-        worker = Worker(training.plan_of(launch.study), Store(launch.out), lambda event: None)
-        return 1 if worker.work() else 0
-
-    monkeypatch.setattr(EngineOptions, "run", work)
 
     def run(folder: Path) -> tuple[int, str]:
         capsys.readouterr()
@@ -106,9 +98,8 @@ def lab_run(monkeypatch, capsys):
 
 
 @pytest.fixture
-def copy(whole, tmp_path) -> Path:
-    shutil.copytree(whole, tmp_path / "copy")
-    (tmp_path / "copy" / "store" / "store.json").write_text('{"schema": 1, "id": "one"}')
+def copy(three, tmp_path) -> Path:
+    shutil.copytree(three, tmp_path / "copy")
     return tmp_path / "copy"
 
 
@@ -367,17 +358,17 @@ def test_every_column_of_a_row_is_a_result_or_a_circumstance(whole, tmp_path):
     assert not unsaid, "say in contents.py whether it is a result or a circumstance"
 
 
-def test_two_stores_trained_apart_agree(copy, whole, lab_run, capsys):
+def test_two_stores_trained_apart_agree(copy, three, lab_run, capsys):
     """Caches, times and hosts differ from machine to machine, and are no other result."""
     store = Store(copy / "store")
     folder = store.run(a_branch(store))
     shutil.rmtree(folder.path)
     assert lab_run(copy)[0] == 0
-    here, there = (Store(root / "store").run(folder.path.name).result()["row"] for root in (copy, whole))
+    here, there = (Store(root / "store").run(folder.path.name).result()["row"] for root in (copy, three))
     assert here != there
     assert {name for name in here if here[name] != there[name]} <= contents.CIRCUMSTANCES
     other = {**here, **dict.fromkeys(("cache_hits", "cache_misses", "compile_seconds"), 987), "device": "gpu"}
     (folder.path / "result.json").write_text(json.dumps({**folder.result(), "row": other}))
-    assert merging.merge([str(copy / "store"), str(whole / "store"), "--json"]) == 0
+    assert merging.merge([str(copy / "store"), str(three / "store"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (len(report["same"]), report["conflicts"]) == (16, [])
+    assert (len(report["same"]), report["conflicts"]) == (4, [])

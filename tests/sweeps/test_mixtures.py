@@ -46,7 +46,7 @@ def study(tmp_path):
     return tmp_path / "study.toml"
 
 
-def test_rates_are_a_factor_and_in_the_table(study, tmp_path, capsys):
+def test_rates_are_a_factor_and_in_the_table(study, worker_here, tmp_path, capsys):
     assert main(["run", str(study), "--out", str(tmp_path / "store"), "--workers", "1"]) == 0
     capsys.readouterr()
     assert main(["table", str(tmp_path / "store"), "--json"]) == 0

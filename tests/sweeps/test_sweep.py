@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from lab.runs.checkpoint import Checkpoints
 from sweeps.store import digest
 
 LAB = [sys.executable, "-m", "lab"]
@@ -52,7 +53,7 @@ def as_in(whole, store) -> bool:
     return len(found) == 6 and found == {run_id: wanted[run_id] for run_id in found}
 
 
-def test_a_mapped_pack_gives_the_same_losses(whole, part, here, tmp_path):
+def test_a_mapped_pack_gives_the_same_losses(whole, part, here, worker_here, tmp_path):
     (tmp_path / "packed.toml").write_text(part.read_text() + '\n[run]\npack = "pmap"\n')
     done = here("run", tmp_path / "packed.toml", "--out", tmp_path / "store")
     assert done.returncode == 0, done.stderr
@@ -68,7 +69,7 @@ def test_a_mapped_pack_gives_the_same_losses(whole, part, here, tmp_path):
         assert row["loss_nats"] == pytest.approx(alone[run_id]["loss_nats"], abs=2e-4)
 
 
-def test_interrupted_it_says_how_to_go_on(whole, part, here, tmp_path):
+def test_interrupted_it_says_how_to_go_on(whole, part, here, worker_here, tmp_path):
     command = [*LAB, "run", str(part), "--out", str(tmp_path / "store"), "--workers", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -83,25 +84,20 @@ def test_interrupted_it_says_how_to_go_on(whole, part, here, tmp_path):
     assert as_in(whole, tmp_path / "store")
 
 
-# Each Python that starts with this on its path finds that one run's parameters cannot be saved.
-FAILING = """
-import sys
-
-def refuse(event, arguments):
-    if event in ("open", "os.mkdir", "os.rename") and str(arguments[0]).startswith({where!r}):
-        raise RuntimeError("made to fail")
-
-sys.addaudithook(refuse)
-"""
-
-
-def test_a_cell_that_fails_is_recorded_and_the_others_go_on(whole, part, here, tmp_path, monkeypatch):
+def test_a_cell_that_fails_is_recorded_and_the_others_go_on(
+    whole, part, here, worker_here, tmp_path, monkeypatch
+):
     planned = json.loads(here("plan", part, "--json").stdout)
     victim = next(row for row in planned["rows"] if not row["held_out"])["run_id"]
     folder = tmp_path / "store" / "runs" / victim
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(FAILING.format(where=str(folder / "final")))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    save = Checkpoints.save
+
+    def refuse(self, *state):
+        if self.folder == folder / "final":
+            raise RuntimeError("made to fail")
+        save(self, *state)
+
+    monkeypatch.setattr(Checkpoints, "save", refuse)
     again = ["run", part, "--out", tmp_path / "store", "--workers", "1"]
     done = here(*again)
     assert done.returncode == 1
@@ -111,7 +107,7 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(whole, part, here, t
     status = json.loads(here("status", tmp_path / "store", "--json").stdout)["studies"][0]
     assert status["states"] == {"done": 5, "failed": 1}
     assert status["next"].endswith("--retry-failed")
-    monkeypatch.delenv("PYTHONPATH")
+    monkeypatch.setattr(Checkpoints, "save", save)
     assert here(*again).returncode == 1, "given up stays given up"
     assert here(*again, "--retry-failed").returncode == 0
     assert as_in(whole, tmp_path / "store")
