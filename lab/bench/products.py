@@ -108,7 +108,7 @@ def _program(product: Product):
     copies = min(64, max(1, round(_SECONDS * 100e9 / product.flops)))
     random = np.random.default_rng(0)
     left, right = (
-        [jnp.asarray(random.normal(size=shape), jnp.float32) for _ in range(copies)]
+        jax.device_put([random.standard_normal(shape, np.float32) for _ in range(copies)])
         for shape in (product.left, product.right)
     )
 
@@ -117,7 +117,8 @@ def _program(product: Product):
 
     # results take the place of the last ones: fresh memory would be most of the time
     program = jax.jit(multiply, donate_argnums=2, keep_unused=True)
-    held = [jax.block_until_ready(program(left, right, [jnp.zeros(product.out) for _ in range(copies)]))]
+    empty = list(jnp.zeros((copies, *product.out)))
+    held = [jax.block_until_ready(program(left, right, empty))]
 
     def call() -> float:
         started = time.perf_counter()
