@@ -45,7 +45,8 @@ def on_mesh(config, how, vocab: int = VOCAB):
 
     from lab.training import mesh, optimizer, pack
 
-    mesh.program.cache_clear()  # how layers are arranged is not part of its key
+    for made in (mesh.program, mesh.initial):  # how layers are arranged is not part of their keys
+        made.cache_clear()
     found = pack.Pack(config, vocab, "mesh", how=how)
     tokens = jax.ShapeDtypeStruct((1, config.batch, config.data.context), jnp.int32)
     state = mesh.state_shapes(config, vocab, found.mesh)

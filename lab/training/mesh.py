@@ -6,6 +6,7 @@ The step is that of :mod:`lab.training.train`; placements are given to ``jit``, 
 gradients. Over ``fsdp`` layers are stacked and the step loops over them, so that one is gathered at a time.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import jax
@@ -89,17 +90,23 @@ def program(model: ModelConfig, precision: str, vocab: int, mesh: Mesh, how: Exe
 
 def fresh(config: RunConfig, vocab: int, mesh: Mesh) -> train.State:
     """The initial state, made where it will live: no device ever holds all of it."""
-    made = partial(_initial, config, vocab, mesh)
-    return jax.jit(made, out_shardings=kept(jax.eval_shape(made), mesh))()
+    return initial(config.model, config.optimizer.algorithm, vocab, mesh)[1](np.uint32(config.seed))
 
 
 def state_shapes(config: RunConfig, vocab: int, mesh: Mesh) -> train.State:
     """Shapes and types of :func:`fresh`, without computing it."""
-    return jax.eval_shape(partial(_initial, config, vocab, mesh))
+    return initial(config.model, config.optimizer.algorithm, vocab, mesh)[0]
 
 
-def _initial(config: RunConfig, vocab: int, mesh: Mesh) -> train.State:
-    return arranged(train.initial(config, vocab), config.model, mesh)
+@cache  # traced once for a shape, and one program for all its seeds
+def initial(model: ModelConfig, algorithm: str, vocab: int, mesh: Mesh) -> tuple[train.State, Callable]:
+    """The shapes of the initial state as the mesh keeps it, and a function of the seed that makes it."""
+
+    def made(seed):
+        return arranged(train.initial(seed, model, algorithm, vocab), model, mesh)
+
+    shapes = jax.eval_shape(made, np.uint32(0))
+    return shapes, jax.jit(made, out_shardings=kept(shapes, mesh))
 
 
 def arranged(state, model: ModelConfig, mesh: Mesh):

@@ -35,7 +35,7 @@ class Metrics(NamedTuple):
 def initial_state(config: RunConfig, vocab: int) -> State:
     """Fresh parameters and zero moments: a function of the shape and ``config.seed``."""
     if jax.default_backend() != "cpu":
-        return _initial(config.model, config.optimizer.algorithm, vocab)(config.seed)
+        return _initial(config.model, config.optimizer.algorithm, vocab)(np.uint32(config.seed))
     empty = state_shapes(config, vocab).moments
     moments = jax.tree.map(lambda like: np.zeros(like.shape, like.dtype), empty)
     return State(drawn.params(config.seed, config.model, vocab), moments)
@@ -52,19 +52,15 @@ def _shapes(model: ModelConfig, algorithm: str, vocab: int) -> State:
     return State(params, jax.eval_shape(partial(optimizer.init, algorithm=algorithm), params))
 
 
-def initial(config: RunConfig, vocab: int) -> State:
-    """:func:`initial_state` as part of another program."""
-    return _fresh(config.seed, config.model, config.optimizer.algorithm, vocab)
-
-
-def _fresh(seed, model: ModelConfig, algorithm: str, vocab: int) -> State:
+def initial(seed, model: ModelConfig, algorithm: str, vocab: int) -> State:
+    """:func:`initial_state` as part of another program; the seed may be traced."""
     params = decoder.init(jax.random.key(seed), model, vocab)
     return State(params, optimizer.init(params, algorithm))
 
 
 @cache
 def _initial(model: ModelConfig, algorithm: str, vocab: int):
-    return jax.jit(partial(_fresh, model=model, algorithm=algorithm, vocab=vocab))
+    return jax.jit(partial(initial, model=model, algorithm=algorithm, vocab=vocab))
 
 
 def nats_of_logits(logits_BxTxV, targets_BxT):
