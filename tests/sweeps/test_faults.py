@@ -23,6 +23,7 @@ from sweeps.store.disk import StoreFault
 from sweeps.store.store import Store
 from sweeps.study import loader as studies
 
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A study of four runs and two trunks, as a plan."""
