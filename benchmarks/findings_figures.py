@@ -75,7 +75,7 @@ def dependence():
         halo(left.text(place, len(WAYS) - 0.42, paper, ha="center", color=MUTED, fontsize=8.5))
     for row, (way, (_, colour)) in enumerate(reversed(WAYS.items())):
         for shift, names, face in ((0.11, {}, colour), (-0.11, {"params": "params_total"}, PAPER)):
-            found = sl.fit(sl.read(str(path), columns=names).where(grid=way), law="chinchilla").allocation
+            found = sl.fit(sl.read(str(path), columns=names).where(grid=way), law="chinchilla").exponents
             left.plot(found.interval, [row + shift] * 2, color=colour, lw=1.8)
             marks = {"marker": "o", "ms": 6, "mfc": face, "mec": colour, "mew": 1.5}
             left.plot(found.params_exponent, row + shift, **marks)

@@ -197,8 +197,8 @@ def one(cell: str, draws: int, seed: int, **how) -> dict[str, tuple[float, float
     true = truths(table, spreads, rng)
     fit = sl.fit(table.columns, law=LAW, bootstrap=draws, seed=seed, noise=table.noise, **how)
     given = dict(fit.intervals)
-    if fit.allocation is not None and fit.allocation.interval is not None:
-        given["exponent"] = fit.allocation.interval
+    if fit.exponents is not None and fit.exponents.interval is not None:
+        given["exponent"] = fit.exponents.interval
     far = {axis: BEYOND * table.columns[axis].max() for axis in ("params", "tokens")}
     if fit.draws:
         given["loss"] = tuple(np.log(fit.predict_interval(**far, new_run=False)))

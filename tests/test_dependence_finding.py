@@ -30,14 +30,14 @@ def test_exponents_are_those_of_the_table(way):
     said = {name: numbers for name, *numbers in rows_of("Exponents")}
     for count in COUNTS:
         fit = fitted(way, count)
-        found = (fit.params["alpha"], fit.params["beta"], fit.allocation.params_exponent)
+        found = (fit.params["alpha"], fit.params["beta"], fit.exponents.params_exponent)
         assert [float(x) for x in said[f"{way}, {count}"][:3]] == pytest.approx(found, abs=6e-4)
 
 
 def test_intervals_are_those_of_the_table_and_overlap():
     said = {name: numbers for name, *numbers in rows_of("Exponents")}
     bounds = {name: [float(x) for x in re.findall(r"[\d.]+", row[3])] for name, row in said.items()}
-    assert bounds["muon, all"] == pytest.approx(fitted("muon", "all", 1000).allocation.interval, abs=6e-4)
+    assert bounds["muon, all"] == pytest.approx(fitted("muon", "all", 1000).exponents.interval, abs=6e-4)
     for count in COUNTS:
         own = np.array([bounds[f"{way}, {count}"] for way in WAYS])
         assert own[:, 0].max() < own[:, 1].min()

@@ -33,7 +33,7 @@ def rows_of(title: str) -> dict[str, list[str]]:
 )
 @pytest.mark.parametrize("law", ["kaplan", "chinchilla", "coupled"])
 def test_exponents_are_those_of_the_table(table, title, law):
-    exponent = sl.fit(str(PAGE / table), law=law, bootstrap=0).allocation.params_exponent
+    exponent = sl.fit(str(PAGE / table), law=law, bootstrap=0).exponents.params_exponent
     assert f"{exponent:.3f}" == rows_of(title)[law][0]
 
 

@@ -290,7 +290,7 @@ def _without(rows: Sample, found: Sequence[Rung], law: Law, rho: Rho, runs: Runs
         kept = fit_sample(rows.where(apart > 0.05), law, runs.source, Settings(rho))
     except InputError:
         return None
-    return None if kept.allocation is None else kept.allocation.params_exponent
+    return None if kept.exponents is None else kept.exponents.params_exponent
 
 
 def _said(found: Sequence[Rung], fitted: Fit, without: float | None) -> list[Note]:
@@ -302,10 +302,10 @@ def _said(found: Sequence[Rung], fitted: Fit, without: float | None) -> list[Not
                 f"of the other sizes (p {one.p_value:.2g}): a learning rate or warmup that does not suit them"
             )
             said.append(Note("mistuned_rung", text))
-    if without is not None and fitted.allocation is not None:
+    if without is not None and fitted.exponents is not None:
         text = (
             f"without the mistuned rungs the exponent of params is {without:.3f}, "
-            f"with them {fitted.allocation.params_exponent:.3f}"
+            f"with them {fitted.exponents.params_exponent:.3f}"
         )
         said.append(Note("mistuned_moves_exponent", text))
     return said

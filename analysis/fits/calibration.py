@@ -147,14 +147,14 @@ def _stretched(fit: Fit, calibration: Calibration) -> Fit:
         name: _stretch(fit.params[name], pair, factor[name], name in positive and fit.params[name] > 0)
         for name, pair in fit.intervals.items()
     }
-    allocation = fit.allocation
-    if allocation is not None and allocation.interval is not None:
-        pair = _stretch(allocation.params_exponent, allocation.interval, factor["params_exponent"], False)
-        allocation = replace(allocation, interval=pair)
+    exponents = fit.exponents
+    if exponents is not None and exponents.interval is not None:
+        pair = _stretch(exponents.params_exponent, exponents.interval, factor["params_exponent"], False)
+        exponents = replace(exponents, interval=pair)
     return replace(
         fit,
         intervals=intervals,
-        allocation=allocation,
+        exponents=exponents,
         spread=fit.spread * calibration.widest,
         calibration=calibration,
     )

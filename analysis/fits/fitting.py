@@ -190,7 +190,7 @@ def _fitted(
         name: interval(params[name], values, level, spread, params[name] > 0 and name not in signed)
         for name, values in draw_values.items()
     }
-    allocation, unbounded = _allocation(law, params, draw_values, rows, level, spread)
+    exponents, unbounded = _exponents(law, params, draw_values, rows, level, spread)
     data = {"row": rows.rows, **rows.inputs, "loss": rows.loss, "fitted": loss, "residual": residual}
     result = Fit(
         law=law,
@@ -205,7 +205,7 @@ def _fitted(
             rho.over,
         ),
         certificate=certificate,
-        allocation=allocation,
+        exponents=exponents,
         points=len(rows),
         excluded=rows.excluded,
         warnings=(
@@ -316,7 +316,7 @@ def _public(
     return {name: np.where(gone[:, i], 0.0, values[name]) for i, name in enumerate(law.names)}, gone
 
 
-def _allocation(
+def _exponents(
     law: Law,
     params: Mapping[str, float],
     draws: Mapping[str, np.ndarray],

@@ -379,15 +379,15 @@ def profiled(fit: Fit, names: Sequence[str]) -> dict[str, Interval]:
 
 def by_profile(fit: Fit) -> Fit:
     """The fit with the intervals of its parameters and its exponent by profile likelihood."""
-    allocation = fit.allocation
+    exponents = fit.exponents
     # Where the optimum is searched for, a profile would take thousands of searches; draws take one each.
     drawn = fit.few and not separable(fit.law)
-    more = [] if allocation is None or drawn else ["params_exponent"]
+    more = [] if exponents is None or drawn else ["params_exponent"]
     intervals = profiled(fit, [*fit.law.names, *more])
-    if more and allocation is not None:
-        allocation = replace(allocation, interval=intervals.pop("params_exponent"))
+    if more and exponents is not None:
+        exponents = replace(exponents, interval=intervals.pop("params_exponent"))
     if fit.few:
         text = f"profile likelihood; allocations: {fit.resampled}"
     else:
         text = f"profile likelihood; predictions: {fit.resampled}"
-    return replace(fit, intervals={**fit.intervals, **intervals}, allocation=allocation, resampled=text)
+    return replace(fit, intervals={**fit.intervals, **intervals}, exponents=exponents, resampled=text)

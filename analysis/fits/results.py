@@ -161,7 +161,7 @@ class Fit:
     level: float
     objective: Objective
     certificate: Certificate
-    allocation: Exponents | None
+    exponents: Exponents | None
     points: int
     excluded: tuple[Excluded, ...]
     warnings: tuple[Note, ...]
@@ -213,6 +213,11 @@ class Fit:
 
         def plot(self, *, ax: Any = None, **options: Any) -> Any: ...
 
+    @property
+    def allocation(self) -> Exponents | None:
+        """The former name of `exponents`. `Allocation` is what `analysis.allocate` returns: a run."""
+        return self.exponents
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "law": self.law.name,
@@ -227,7 +232,8 @@ class Fit:
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "objective": self.objective.to_dict(),
             "certificate": self.certificate.to_dict(),
-            "allocation": None if self.allocation is None else self.allocation.to_dict(),
+            "exponents": None if self.exponents is None else self.exponents.to_dict(),
+            "allocation": None if self.exponents is None else self.exponents.to_dict(),  # its former name
             "points": self.points,
             "scatter": self.scatter,
             "excluded": [row.to_dict() for row in self.excluded],

@@ -14,10 +14,10 @@ def fit_text(fit: Fit) -> str:
     """The law with its numbers, intervals, certificate, and everything that must be said."""
     level = f"{100 * fit.level:g} %"
     rows = [(name, number(value), pair(fit.intervals.get(name))) for name, value in fit.params.items()]
-    allocation = fit.allocation
-    if allocation is not None:
-        rows.append(("params ~ flops^", number(allocation.params_exponent), pair(allocation.interval)))
-        rows.append(("tokens ~ flops^", number(allocation.tokens_exponent), ""))
+    exponents = fit.exponents
+    if exponents is not None:
+        rows.append(("params ~ flops^", number(exponents.params_exponent), pair(exponents.interval)))
+        rows.append(("tokens ~ flops^", number(exponents.tokens_exponent), ""))
     head = ("", "estimate", f"{level} interval" if fit.intervals else "")
     certificate = fit.certificate
     goal = fit.objective

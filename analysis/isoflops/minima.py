@@ -184,8 +184,8 @@ def _approaches(
 ) -> tuple[Approach, ...]:
     """Approaches 3, 2 and 1 of arXiv 2203.15556 side by side, where the table gives them."""
     out = []
-    if law.allocation is not None:
-        out.append(Approach(f"law ({law.law.name})", law.allocation.params_exponent, law.allocation.interval))
+    if law.exponents is not None:
+        out.append(Approach(f"law ({law.law.name})", law.exponents.params_exponent, law.exponents.interval))
     named = {f"minima ({method})": lines.params, "minima, bias taken off": lines.corrected}
     named |= {} if plain is None else {"minima (parabola)": plain.params}
     out += [Approach(name, one.exponent, one.interval) for name, one in named.items() if one is not None]

@@ -94,8 +94,8 @@ def _law(both, fit: Fit, flops, rows, shown, texts) -> None:
     if best is None:
         return
     name = "fitted law"
-    if fit.allocation is not None:
-        text = _exponent(fit.allocation.params_exponent, fit.allocation.interval)
+    if fit.exponents is not None:
+        text = _exponent(fit.exponents.params_exponent, fit.exponents.interval)
         name = f"fitted law, exponent {text}"
     texts.append(name)
     for kind, line, band in (

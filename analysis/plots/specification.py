@@ -25,7 +25,7 @@ def specification(multiverse: Multiverse) -> Plot:
         raise ValueError("no universe has an exponent")
     values = np.array([one.exponent for one in found])
     rows = [(choice, option) for choice in multiverse.choices for option in choice.means]
-    baseline = multiverse.baseline.allocation
+    baseline = multiverse.baseline.exponents
     with look():
         height = 2.3 + 0.19 * (len(rows) + len(multiverse.choices))
         figure, (top, below) = axes(

@@ -47,7 +47,7 @@ def replicate(folder: Folder) -> Replication:
         *_values("L1, 240 points (published as Huber)", L1, l1.params, 2e-4),
         most("Huber, 240 points: objective", HUBER_VALUE, huber.objective.value),
         *_values("Huber, 240 points", HUBER, huber.params, 1e-5),
-        near("Huber, 240 points: exponent of params", 0.5139, huber.allocation.params_exponent, 1e-5),
+        near("Huber, 240 points: exponent of params", 0.5139, huber.exponents.params_exponent, 1e-5),
         *_values("Huber, 245 points", ALL_ROWS, whole.params, 1e-4),
         *_bootstrap(everything, kept, huber),
         *_approaches(points),

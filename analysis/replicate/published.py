@@ -125,7 +125,7 @@ def _hoffmann_3(folder: Folder) -> Plot:
 def _hoffmann_4(folder: Folder) -> Plot:
     law = fit(_points(folder), bootstrap=0)
     drawn = plots.law_contour(law)
-    power = law.allocation.params_exponent
+    power = law.exponents.params_exponent
     said = f"Contours of the law refitted to these points; the best size grows as compute to the {power:.3f}."
     return replace(drawn, caption=said)
 

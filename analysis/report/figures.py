@@ -142,7 +142,7 @@ def _of_group(group: Group, colours) -> Iterator[tuple[str, Callable[[], Plot]]]
         yield "holdout", lambda: plots.holdout(forecast, colours, ids)
     if iso is not None and iso.curves:
         yield "isoflop", lambda: plots.isoflop_curves(iso, colours, runs.store)
-    split = fit is not None and fit.allocation is not None
+    split = fit is not None and fit.exponents is not None
     minima = iso is not None and any(curve.minimum is not None for curve in iso.curves)
     if split or minima:
         yield "frontier", lambda: plots.frontier(fit, iso, envelope)

@@ -302,15 +302,15 @@ def _rivals(forecast) -> str:
 def _allocation(group: Group, several: bool) -> str:
     name = group.name if several else ""
     fit, best = group.fit, group.allocation
-    if fit.allocation is None or best is None:
+    if fit.exponents is None or best is None:
         why = group.refusals.get("allocation", f"the law {fit.law.name} does not split compute")
         return _card("split", "Where to spend compute", f"<p>{text(why)}.</p>", name)
-    a, b = fit.allocation.params_exponent, fit.allocation.tokens_exponent
+    a, b = fit.exponents.params_exponent, fit.exponents.tokens_exponent
     body = f'<p class="big">{10**a:.1f}×<small>params</small> {10**b:.1f}×<small>tokens</small></p>'
     said = "is the best use of ten times the compute: params grow as compute to the power "
     said += f"{a:.2f}"
-    if fit.allocation.interval is not None:
-        ends = span(*fit.allocation.interval, lambda value: f"{value:.2f}")
+    if fit.exponents.interval is not None:
+        ends = span(*fit.exponents.interval, lambda value: f"{value:.2f}")
         said += "" if ends == f"{a:.2f}" else f" ({ends})"  # a law may fix it
     others = []
     if group.isoflop is not None and group.isoflop.exponent is not None:

@@ -98,15 +98,15 @@ class Multiverse:
 
     @property
     def interval(self) -> Interval | None:
-        allocation = self.baseline.allocation
-        return None if allocation is None else allocation.interval
+        own = self.baseline.exponents
+        return None if own is None else own.interval
 
     def to_dict(self) -> dict[str, Any]:
         values = self.exponents
         low, middle, high = np.percentile(values, [5, 50, 95])
-        allocation = self.baseline.allocation
+        own = self.baseline.exponents
         return {
-            "exponent": None if allocation is None else allocation.params_exponent,
+            "exponent": None if own is None else own.params_exponent,
             "interval": None if self.interval is None else list(self.interval),
             "level": self.baseline.level,
             "range": [float(values.min()), float(values.max())],
@@ -277,7 +277,7 @@ def exponent_along(fitted: Fit, rows: Sample, flops: np.ndarray) -> float | None
     n, d = rows.inputs["params"], rows.inputs["tokens"]
     ratio = np.log(flops / (6 * n * d))
     if np.ptp(ratio) < 1e-3:
-        here = fitted.allocation
+        here = fitted.exponents
         return None if here is None else here.params_exponent
     degree = 2 if len(np.unique(np.round(np.log(n), 2))) > 3 else 1
     middle = float(np.log(n).mean())
@@ -354,7 +354,7 @@ def _remarks(found: list[Universe], baseline: Fit) -> list[Note]:
         text = f"{len(refused)} of {len(found)} universes have no exponent: {'; '.join(reasons[:3])}"
         said.append(Note("universes_refused", text))
     values = np.array([one.exponent for one in found if one.exponent is not None])
-    pair = baseline.allocation.interval if baseline.allocation is not None else None
+    pair = baseline.exponents.interval if baseline.exponents is not None else None
     if pair is not None:
         outside = float(np.mean((values < pair[0]) | (values > pair[1])))
         if outside > 0.5:

@@ -24,7 +24,7 @@ def multiverse_text(result: Multiverse) -> str:
             rows.append((f"  {option}", str(count), f"{mean:.4f}", "", ""))
     if len(result.choices) > 1:
         rows.append(("choices together, beyond their sum", "", "", f"{100 * result.interactions:.0f} %", ""))
-    plain = baseline.allocation
+    plain = baseline.exponents
     noise = "none" if plain is None else f"{plain.params_exponent:.4f} {pair(plain.interval)}".rstrip()
     parts = [
         f"exponent of compute-optimal params under {len(values)} analyses of {baseline.points} runs of "

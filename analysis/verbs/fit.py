@@ -346,8 +346,8 @@ def _by_other_params(runs: Runs, found: Fit, options: LawOptions) -> list[Note]:
 
     said = []
     shown = {name: found.params[name] for name in ("alpha", "beta") if name in found.params}
-    if found.allocation is not None:
-        shown["params ~ flops^"] = found.allocation.params_exponent
+    if found.exponents is not None:
+        shown["params ~ flops^"] = found.exponents.params_exponent
     for other in rival_params(runs.roles["params"], runs.columns)[:4]:
         values = {**runs.columns, "params": evaluate(other, runs.columns)}
         if runs.roles["flops"] == "6 params tokens":
@@ -368,8 +368,8 @@ def _by_other_params(runs: Runs, found: Fit, options: LawOptions) -> list[Note]:
             said.append(Note("other_params", f"by {other!r} as params there is no fit: {error.problems[0]}"))
             continue
         there = {name: again.params[name] for name in ("alpha", "beta") if name in again.params}
-        if again.allocation is not None:
-            there["params ~ flops^"] = again.allocation.params_exponent
+        if again.exponents is not None:
+            there["params ~ flops^"] = again.exponents.params_exponent
         pairs = ", ".join(f"{name} {number(shown[name])} becomes {number(there[name])}" for name in there)
         said.append(Note("other_params", f"by {other!r} as params {pairs}"))
     return said

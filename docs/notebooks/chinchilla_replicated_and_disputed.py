@@ -62,7 +62,7 @@ if path is not None:
     shown = {"published": (482.01, 2085.43, 1.8169, 0.3478, 0.3659, 0.513)}
     for name, fit in (("l1", l1), ("huber 1e-3", huber)):
         shown[name] = (*(fit.params[key] for key in ("A", "B", "E", "alpha", "beta")),)
-        shown[name] += (fit.allocation.params_exponent,)
+        shown[name] += (fit.exponents.params_exponent,)
     for name, values in shown.items():
         print(
             f"{name:12}{values[0]:9.2f}{values[1]:10.2f}" + "".join(f"{value:9.4f}" for value in values[2:])

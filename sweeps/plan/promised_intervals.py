@@ -329,10 +329,10 @@ def _ratios(said: Promise, made, expected: Expected) -> dict[str, float]:
     from analysis.fits.prediction import prediction_interval
 
     ratios = {}
-    allocation = made.allocation.interval if made.allocation is not None else None
+    interval = made.exponents.interval if made.exponents is not None else None
     # A law with one exponent for both terms fixes it: nothing to compare.
-    if allocation is not None and said.params_exponent and np.ptp(allocation) > 0:
-        ratios["params_exponent"] = float(np.ptp(said.params_exponent) / np.ptp(allocation))
+    if interval is not None and said.params_exponent and np.ptp(interval) > 0:
+        ratios["params_exponent"] = float(np.ptp(said.params_exponent) / np.ptp(interval))
     for name, (low, high) in said.ranges.items():
         down, up = made.intervals[name]
         if min(low, down) > 0 and high > low and up > down:

@@ -75,7 +75,7 @@ def test_its_interval_is_that_of_the_fit():
         )
         here = InPlay(LAW, made.params)
         told.append(2 * 1.96 * np.sqrt(seen(EXPONENT, have, ahead(), laws=[here]).variance()))
-        widths.append(np.ptp(made.allocation.interval))
+        widths.append(np.ptp(made.exponents.interval))
     assert np.mean(told) == pytest.approx(np.mean(widths), rel=0.3)
 
 

@@ -101,7 +101,7 @@ def test_the_first_page_says_law_error_split_and_verdicts(report, html):
     assert f"4 runs that the {law} law never saw, at up to {score.compute_ratio:.2g} times" in said
     inside = sum(cell.inside for cell in group.forecast.cells)
     assert f"{inside} of 4 inside their 90% interval" in said
-    assert f"{10**group.fit.allocation.params_exponent:.1f}×" in said
+    assert f"{10**group.fit.exponents.params_exponent:.1f}×" in said
     for series in report.study.thresholds:
         assert series.verdict.replace("_", " ") in said
 

@@ -46,7 +46,7 @@ def test_a_promise_is_what_studies_of_that_law_really_give():
         low, high = said.ranges[name]
         delivered = np.median([np.log(one.intervals[name][1] / one.intervals[name][0]) for one in made])
         assert 1 / 1.5 < np.log(high / low) / delivered < 1.5
-    delivered = np.median([np.ptp(one.allocation.interval) for one in made])
+    delivered = np.median([np.ptp(one.exponents.interval) for one in made])
     assert 1 / 1.5 < np.ptp(said.params_exponent) / delivered < 1.5
     # Without the law's own error the same design would promise too much.
     alone = replace(expected, scatter=replace(noise, model=0.0))

@@ -37,7 +37,7 @@ def test_huber_optimum_of_the_chinchilla_points(chinchilla_points):
     want = {"A": 477.826, "B": 2143.42, "E": 1.817218, "alpha": 0.347311, "beta": 0.367172}
     for name, value in want.items():
         assert law.params[name] == pytest.approx(value, rel=1e-5)
-    assert law.allocation.params_exponent == pytest.approx(0.513900, abs=2e-6)
+    assert law.exponents.params_exponent == pytest.approx(0.513900, abs=2e-6)
     assert law.certificate.converged
     assert law.certificate.gradient_norm < 1e-6
 
@@ -224,10 +224,11 @@ def test_json_has_the_promised_shape():
         "level",
         "objective",
         "certificate",
-        "allocation",
+        "exponents",
     } <= set(out)
     assert {"points", "excluded", "warnings"} <= set(out)
     assert set(out["objective"]) >= {"name", "delta", "reduction", "value"}
     assert out["objective"]["reduction"] == "sum"
     assert set(out["certificate"]) >= {"converged", "gradient_norm", "basins", "condition", "bound_hits"}
-    assert set(out["allocation"]) == {"params_exponent", "tokens_exponent", "interval"}
+    assert out["allocation"] == out["exponents"], "the former name"
+    assert set(out["exponents"]) == {"params_exponent", "tokens_exponent", "interval"}

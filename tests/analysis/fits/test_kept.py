@@ -40,7 +40,7 @@ def test_what_one_verb_fitted_is_not_fitted_again(store, counted):
     again = sl.fit(store, law="kaplan", bootstrap=20)
     assert counted == ["kaplan"]
     assert plainly(again) == plainly(first)
-    assert again.allocation == first.allocation
+    assert again.exponents == first.exponents
     where = {"params": np.array([1e6]), "tokens": np.array([1e8])}
     assert again.predict_interval(**where) == first.predict_interval(**where)
     for name, values in first.data.items():

@@ -68,7 +68,7 @@ def test_it_is_allocated_audited_and_drawn(mine):
     law, _, table = mine
     fit = sl.fit(table, law=law, bootstrap=100)
     assert sl.allocate(fit, 1e23).params > 0
-    assert fit.allocation.params_exponent == pytest.approx(0.5, abs=1e-3)
+    assert fit.exponents.params_exponent == pytest.approx(0.5, abs=1e-3)
     forecast = sl.forecast(table, law=law, bootstrap=100)
     assert forecast.fit.law.name == "mine"
     assert forecast.score.mean_abs_error_percent < 1

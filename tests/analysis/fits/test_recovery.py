@@ -58,8 +58,8 @@ def rates(designs: int, outliers: float, draws: int):
         truth, table = design(seed, outliers)
         fit = sl.fit(table, bootstrap=draws, seed=seed)
         pairs = [(fit.intervals[name], truth[name]) for name in ("E", "alpha", "beta")]
-        if fit.allocation is not None:
-            pairs.append((fit.allocation.interval, truth["beta"] / (truth["alpha"] + truth["beta"])))
+        if fit.exponents is not None:
+            pairs.append((fit.exponents.interval, truth["beta"] / (truth["alpha"] + truth["beta"])))
         else:
             pairs.append(((np.nan, np.nan), 0.0))
         hits.append([low <= value <= high for (low, high), value in pairs])
