@@ -31,8 +31,7 @@ def count_params(config: ModelConfig, vocab: int) -> Params:
 
     from lab.model import decoder
 
-    one = replace(config, layers=1)
-    shapes = jax.eval_shape(lambda key: decoder.init(key, one, vocab), jax.random.key(0))
+    shapes, _ = decoder.described(replace(config, layers=1), vocab)
     groups = {"embedding": 0, "head": 0, "matrices": 0, "vectors": 0}
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         first = path[0].key

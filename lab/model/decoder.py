@@ -18,6 +18,9 @@ from lab.model import kernels, layers, parametrization
 from lab.model.rounding import Rounding, rounded
 
 
+_normal = nn.initializers.normal  # of a standard deviation
+
+
 class Cache(NamedTuple):
     """Keys and values of the last S positions of each layer, and how many were seen in all.
 
@@ -35,7 +38,8 @@ def init(key: jax.Array, config: ModelConfig, vocab: int) -> dict:
 
     In the standard one, matrices have standard deviation 1/sqrt(fan_in); those that write into the residual
     stream are divided by sqrt(2 L) more (GPT-2). The head's 1/M keeps the first logits small: the untrained
-    loss is ln V.
+    loss is ln V. What modules would compute of them is left out while they are initialised: it would be
+    traced, which is what counting the parameters of a shape costs, and thrown away.
     """
     return Decoder(config, vocab).init(key, jnp.zeros((1, 2), jnp.int32))["params"]
 
@@ -47,11 +51,18 @@ def described(config: ModelConfig, vocab: int) -> tuple[dict, dict[tuple[str, ..
     def look(call, args, kwargs, context):
         if isinstance(context.module, Dense):
             stds[(*context.module.path, "kernel")] = context.module.std
+        if isinstance(context.module, (Dense, Decoder)) and context.method_name == "__call__":
+            kwargs = kwargs | {"draw": _undrawn}
         return call(*args, **kwargs)
 
     with nn.intercept_methods(look):
         shapes = jax.eval_shape(lambda: init(jax.random.key(0), config, vocab))
     return shapes, stds
+
+
+def _undrawn(std: float):
+    """Of the shape of a draw, which is all that is asked for: traced ten times as fast."""
+    return nn.initializers.zeros_init()
 
 
 def key_of(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
@@ -133,11 +144,13 @@ class Decoder(nn.Module):
     view: Callable | None = None  # a stacked layer's parameters as they are used: see apply
 
     @nn.compact
-    def __call__(self, tokens_BxT, cache: Cache | None = None, rounding: Rounding | None = None):
+    def __call__(
+        self, tokens_BxT, cache: Cache | None = None, rounding: Rounding | None = None, draw=_normal
+    ):
         c = self.config
-        table = nn.Embed(
-            self.vocab, c.width, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype, name="embed"
-        )
+        # of parameters that are given, flax asks the initialiser for their shape
+        drawn = draw(1.0) if self.is_initializing() else _undrawn(1.0)
+        table = nn.Embed(self.vocab, c.width, embedding_init=drawn, dtype=self.dtype, name="embed")
         B, T = tokens_BxT.shape
         # flat from here on: gradients of weights contract over one axis N = B T, not over two, which XLA:CPU
         # runs far slower
@@ -225,6 +238,8 @@ class Norm(nn.Module):
     @nn.compact
     def __call__(self, x_NxM):
         scale_M = self.param("scale", nn.initializers.ones_init(), x_NxM.shape[-1:])
+        if self.is_initializing():
+            return x_NxM, scale_M
         x_NxM = x_NxM.astype(jnp.float32)
         size_Nx1 = jnp.sqrt(jnp.mean(x_NxM * x_NxM, axis=-1, keepdims=True) + 1e-6)
         return (x_NxM / size_Nx1).astype(self.dtype), scale_M
@@ -242,9 +257,12 @@ class Dense(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x_NxI, scale_I=None, rounding: Rounding | None = None):
+    def __call__(self, x_NxI, scale_I=None, rounding: Rounding | None = None, draw=_normal):
         shape = x_NxI.shape[-1], self.features
-        kernel_IxO = self.param("kernel", nn.initializers.normal(self.std), shape)
+        drawn = draw(self.std) if self.is_initializing() else _undrawn(self.std)
+        kernel_IxO = self.param("kernel", drawn, shape)
+        if self.is_initializing():
+            return jnp.zeros((x_NxI.shape[0], self.features), self.dtype)
         if scale_I is not None:
             kernel_IxO = scale_I[:, None] * kernel_IxO
         if rounding is not None:
@@ -296,6 +314,10 @@ class Attention(nn.Module):
         if c.qk_norm:
             q_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_q")(q_BxTxHxK)
             k_BxTxHxK = nn.RMSNorm(epsilon=1e-6, dtype=self.dtype, name="norm_k")(k_BxTxHxK)
+        std = parametrization.matrix_std(c, M, into_residual=True)
+        write = Dense(M, std, self.dtype, name="out")
+        if self.is_initializing():
+            return write(v_BxTxHxK.reshape(B * T, M)), None
         positions_T = start + jnp.arange(T)
         # the scale of the scores is part of the turn's cosines and sines: one pass less
         scale = K**-0.5 * parametrization.multipliers(c).attention
@@ -306,9 +328,7 @@ class Attention(nn.Module):
             out_BxTxHxK, kept = attend_causal(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, document_BxT), None
         else:
             out_BxTxHxK, kept = attend_cached(q_BxTxHxK, k_BxTxHxK, v_BxTxHxK, past, start, self.window)
-        std = parametrization.matrix_std(c, M, into_residual=True)
-        out = Dense(M, std, self.dtype, name="out")(out_BxTxHxK.reshape(B * T, M), rounding=rounding)
-        return out, kept
+        return write(out_BxTxHxK.reshape(B * T, M), rounding=rounding), kept
 
 
 class Mlp(nn.Module):
