@@ -80,8 +80,9 @@ def test_many_layers_are_a_loop_and_their_checkpoints_are_as_they_were(monkeypat
     assert all(map(np.array_equal, jax.tree.leaves(state), jax.tree.leaves(expected)))
 
 
-def test_a_step_of_many_layers_is_no_longer_than_that_of_few():
-    """What is compiled: 24 layers in at most twice the operations of 4."""
+def test_a_step_of_many_layers_is_no_longer_than_that_of_few(monkeypatch):
+    """What is compiled: 24 layers, which are a loop, in fewer operations than 4 that are not."""
+    monkeypatch.setattr(layers, "UNROLLED", 8)  # as many as need be traced
 
     def size(count: int) -> int:
         config = replace(BASE, model=replace(BASE.model, layers=count))
@@ -93,8 +94,9 @@ def test_a_step_of_many_layers_is_no_longer_than_that_of_few():
         lowered = jax.jit(body).lower(state, tokens, tokens, np.int32(1), optimizer.hyper(config))
         return lowered.as_text().count(" = ")
 
-    assert size(24) < size(4)
-    assert size(layers.UNROLLED) > 2 * size(4)
+    few = size(4)
+    assert size(24) < few
+    assert size(layers.UNROLLED) > 1.5 * few
 
 
 def test_what_looks_into_a_model_takes_either_arrangement():

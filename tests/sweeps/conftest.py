@@ -57,6 +57,14 @@ def study_file(tmp_path, small_study):
 
 
 @pytest.fixture
+def one_size(tmp_path, small_study):
+    """A file of the six runs of the small study that share a shape, which is compiled once."""
+    path = tmp_path / "part.toml"
+    path.write_text(small_study.replace("{ width = 8, learning_rate = 0.02 }, ", ""))
+    return path
+
+
+@pytest.fixture
 def study_of_one_place(tmp_path):
     """Of which an adaptive run has three candidates, seeds of one size and budget: a round each."""
     kept = STUDY.replace(", { width = 16, learning_rate = 0.01 }", "").replace(

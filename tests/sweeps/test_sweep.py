@@ -40,21 +40,14 @@ def test_status_and_plan_know_what_is_done(whole, here):
     assert {row["state"] for row in planned["rows"]} == {"done"}
 
 
-@pytest.fixture
-def part(small_study, tmp_path):
-    """A file of the six runs of the small study that share a shape, which is compiled once."""
-    (tmp_path / "part.toml").write_text(small_study.replace("{ width = 8, learning_rate = 0.02 }, ", ""))
-    return tmp_path / "part.toml"
-
-
 def as_in(whole, store) -> bool:
     """Whether the runs of a store are, to the bit, those of the undisturbed run."""
     found, wanted = digest.runs(store), digest.runs(whole / "store")
     return len(found) == 6 and found == {run_id: wanted[run_id] for run_id in found}
 
 
-def test_a_mapped_pack_gives_the_same_losses(whole, part, here, worker_here, tmp_path):
-    (tmp_path / "packed.toml").write_text(part.read_text() + '\n[run]\npack = "pmap"\n')
+def test_a_mapped_pack_gives_the_same_losses(whole, one_size, here, worker_here, tmp_path):
+    (tmp_path / "packed.toml").write_text(one_size.read_text() + '\n[run]\npack = "pmap"\n')
     done = here("run", tmp_path / "packed.toml", "--out", tmp_path / "store")
     assert done.returncode == 0, done.stderr
     rows = {
@@ -69,8 +62,8 @@ def test_a_mapped_pack_gives_the_same_losses(whole, part, here, worker_here, tmp
         assert row["loss_nats"] == pytest.approx(alone[run_id]["loss_nats"], abs=2e-4)
 
 
-def test_interrupted_it_says_how_to_go_on(whole, part, here, worker_here, tmp_path):
-    command = [*LAB, "run", str(part), "--out", str(tmp_path / "store"), "--workers", "1"]
+def test_interrupted_it_says_how_to_go_on(whole, one_size, here, worker_here, tmp_path):
+    command = [*LAB, "run", str(one_size), "--out", str(tmp_path / "store"), "--workers", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "store").glob("runs/*/spec.json")) and time.monotonic() < deadline:
@@ -78,16 +71,16 @@ def test_interrupted_it_says_how_to_go_on(whole, part, here, worker_here, tmp_pa
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert f"To go on: lab run {part} --out {tmp_path / 'store'}" in err
+    assert f"To go on: lab run {one_size} --out {tmp_path / 'store'}" in err
     assert not list((tmp_path / "store").glob("runs/*/claim")), "claims are released"
     assert here(*command[len(LAB) :]).returncode == 0
     assert as_in(whole, tmp_path / "store")
 
 
 def test_a_cell_that_fails_is_recorded_and_the_others_go_on(
-    whole, part, here, worker_here, tmp_path, monkeypatch
+    whole, one_size, here, worker_here, tmp_path, monkeypatch
 ):
-    planned = json.loads(here("plan", part, "--json").stdout)
+    planned = json.loads(here("plan", one_size, "--json").stdout)
     victim = next(row for row in planned["rows"] if not row["held_out"])["run_id"]
     folder = tmp_path / "store" / "runs" / victim
     save = Checkpoints.save
@@ -98,7 +91,7 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(
         save(self, *state)
 
     monkeypatch.setattr(Checkpoints, "save", refuse)
-    again = ["run", part, "--out", tmp_path / "store", "--workers", "1"]
+    again = ["run", one_size, "--out", tmp_path / "store", "--workers", "1"]
     done = here(*again)
     assert done.returncode == 1
     failure = json.loads((folder / "failure.json").read_text())
