@@ -17,7 +17,6 @@ from lab.config import ModelConfig
 from lab.model import kernels, layers, parametrization
 from lab.model.rounding import Rounding, rounded
 
-
 _normal = nn.initializers.normal  # of a standard deviation
 
 
