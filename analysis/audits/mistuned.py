@@ -56,13 +56,14 @@ def find_mistuned(fit: Fit, clusters: np.ndarray, alpha: float = 0.05) -> tuple[
     be tested, with fewer than FEWEST + 1 rungs, or where most have a single run. alpha: the chance that a
     sound ladder raises any alarm.
     """
-    if "params" not in fit.data:
+    data = fit.sampled
+    if "params" not in data:
         return ()
-    rung = rungs_of(fit.data["params"])
+    rung = rungs_of(data["params"])
     count = np.bincount(rung)
     if len(count) <= FEWEST or len(rung) < 2 * len(count):
         return ()
-    every = np.asarray(fit.data["residual"], float)
+    every = np.asarray(data["residual"], float)
     kept = np.concatenate([_few(np.flatnonzero(rung == one)) for one in range(len(count))])
     kept = kept[_near(every[kept], rung[kept])]
     design, residual = _slopes(fit, kept), every[kept]
@@ -80,7 +81,7 @@ def find_mistuned(fit: Fit, clusters: np.ndarray, alpha: float = 0.05) -> tuple[
             break
         marked[first] = p_value
         tests |= now
-    sizes = [float(np.exp(np.log(fit.data["params"][rung == one]).mean())) for one in range(len(count))]
+    sizes = [float(np.exp(np.log(data["params"][rung == one]).mean())) for one in range(len(count))]
     return tuple(
         Rung(
             sizes[one],
@@ -108,7 +109,7 @@ def _near(residual: np.ndarray, rung: np.ndarray) -> np.ndarray:
 
 def _slopes(fit: Fit, rows: np.ndarray) -> np.ndarray:
     """(rows, P): the log loss's derivatives in the law's parameters; only the space they span matters."""
-    inputs = {name: np.asarray(fit.data[name], float)[rows] for name in fit.law.inputs}
+    inputs = {name: np.asarray(fit.sampled[name], float)[rows] for name in fit.law.inputs}
     columns = []
     for name, value in fit.params.items():
         step = 1e-5 * abs(value)

@@ -192,6 +192,8 @@ def _fitted(
     }
     exponents, unbounded = _exponents(law, params, draw_values, rows, level, spread)
     data = {"row": rows.rows, **rows.inputs, "loss": rows.loss, "fitted": loss, "residual": residual}
+    place = np.argsort(rows.rows)
+    data = {name: values[place] for name, values in data.items()}
     result = Fit(
         law=law,
         params=params,

@@ -67,8 +67,10 @@ class Kept:
             # Where the rows stand in their table, and what was left out of it, is the caller's.
             clusters = found.rows if found.rows is not None else rows
             mine = replace(rows, clusters=clusters.clusters, clustered_by=clusters.clustered_by)
-            data = {**found.data, "row": rows.rows}
-            told = _renumbered(found.warnings, found.data["row"], rows.rows)
+            place = np.argsort(rows.rows)
+            held = {**found.sampled, "row": rows.rows}
+            data = {name: values[place] for name, values in held.items()}
+            told = _renumbered(found.warnings, found.sampled["row"], rows.rows)
             return replace(
                 found,
                 data=data,
@@ -113,10 +115,10 @@ def _is_of(found: Fit, rows: Sample, law: Law) -> bool:
     try:
         with np.errstate(all="ignore"):
             fitted = law.loss(found.params, rows.inputs)
-            gap = np.log(rows.loss) - np.log(fitted) - found.data["residual"]
+            gap = np.log(rows.loss) - np.log(fitted) - found.sampled["residual"]
         return (
             found.law is law
-            and np.array_equal(found.data["loss"], rows.loss)
+            and np.array_equal(found.sampled["loss"], rows.loss)
             and bool(np.abs(gap).max() < 1e-9)
         )
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -184,6 +184,14 @@ class Fit:
     def formula(self) -> str:
         return self.law.formula
 
+    @property
+    def sampled(self) -> Mapping[str, np.ndarray]:
+        """`data` in the order of `rows`, the sample that was fitted."""
+        if self.rows is None:
+            return self.data
+        place = np.argsort(np.argsort(self.rows.rows))
+        return {name: np.asarray(values)[place] for name, values in self.data.items()}
+
     def predict(
         self, params: ArrayLike | None = None, tokens: ArrayLike | None = None, **inputs: ArrayLike
     ) -> np.ndarray:

@@ -12,6 +12,7 @@ from analysis.notes import Excluded, Note
 from analysis.tables.columns import ALIASES, NEEDED, nearest, normal, shown, spoken
 from analysis.tables.endings import truth, unfinished
 from analysis.tables.names import doubled_names
+from analysis.tables.order import numbered, ordered
 from analysis.tables.suggestions import suggested
 from analysis.tables.table import Runs
 from analysis.tables.trajectories import CHECKPOINTS, COPIES, MOST, UNFINISHED, checkpoints, copies, swept
@@ -23,7 +24,8 @@ EXTREME = 1e100
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Usable rows. inputs: name -> (n,); loss (n,); rows (n,) into the table; held_out (n,).
+    """Usable rows, in an order of their own (`analysis.tables.order`). inputs: name -> (n,); loss (n,); rows
+    (n,), their places in the table; held_out (n,).
 
     clusters (n,): rows with one number depend on each other; clustered_by says how in words, and is empty
     where every row is its own cluster. groups: columns of text with a few values each, numbered (n,). noise:
@@ -110,7 +112,14 @@ def sample(runs: Runs, inputs: Sequence[str] = ("params", "tokens"), noise: str 
         shown = "; ".join(kinds[:3]) + ("; ..." if len(kinds) > 3 else "")
         raise InputError(f"{runs.source}: none of its {len(runs)} rows can be used: {shown}")
     wanted = dict.fromkeys((*inputs, *(role for role in NEEDED if role != "loss")))
-    out = {role: _values(runs, role)[keep] for role in wanted if _values(runs, role) is not None}
+    whole = {role: values for role in wanted if (values := _values(runs, role)) is not None}
+    # The same for every law: first what all tables have.
+    first = [name for name in NEEDED if name in whole] + [name for name in whole if name not in NEEDED]
+    keys = [
+        runs.columns["loss"] if name == "loss" else whole[name] for name in dict.fromkeys((*first, "loss"))
+    ]
+    keep = ordered(runs.columns, keep, [key[keep] for key in keys], runs.store)
+    out = {role: values[keep] for role, values in whole.items()}
     loss = runs.columns["loss"][keep]
     if "exp_arm" in inputs and (arms := _arms(runs.columns["arm"])[1]):
         notes.append(Note("arms", f"arm {arms[0]!r} is 0 and {arms[1]!r} is 1"))
@@ -198,7 +207,7 @@ def _untrained(runs: Runs, keep: np.ndarray, loss: np.ndarray) -> list[Note]:
         return []
     with np.errstate(all="ignore"):
         even = np.log(vocab[keep])
-        rows = keep[(loss >= GUESSING * even) & (even > 0.5)]
+        rows = np.sort(keep[(loss >= GUESSING * even) & (even > 0.5)])
     if not len(rows):
         return []
     shown = ", ".join(f"row {row}" for row in rows[:5].tolist()) + (", ..." if len(rows) > 5 else "")
@@ -340,8 +349,11 @@ def _told(runs: Runs, keep: np.ndarray, inputs: Mapping[str, np.ndarray], loss: 
     }
     if text := swept(n, d, loss, others):
         said.append(Note("swept", text))
-    run = checkpoints(n, d, others)
+    # Where no column tells runs apart, the table's order may: a log follows each to its end.
+    place = np.argsort(keep)
+    run = checkpoints(n[place], d[place], {name: values[place] for name, values in others.items()})
     if run is not None:
+        run = numbered(run[np.argsort(place)])
         text = (
             f"the rows look like checkpoints of {run.max() + 1} runs, each of one size with rising tokens; "
             f"intervals take each run as one cluster; {UNFINISHED}"

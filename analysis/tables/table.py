@@ -18,6 +18,7 @@ from analysis.tables.endings import unfinished
 from analysis.tables.files import columns_of
 from analysis.tables.formulas import evaluate
 from analysis.tables.limits import LIMITS, ReadLimits
+from analysis.tables.order import ordered
 from analysis.tables.units import labelled, numbers
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class Runs:
         at = [np.round(np.log(np.maximum(self.columns[name], 1e-300)), 3) for name in ("params", "tokens")]
         texts = [self.columns[name] for name in ("grid", "held_out") if name in self.columns]
         labels = [labelled(column.tolist())[1] for column in texts]
-        order = np.lexsort((loss, *at, *labels))
+        rank = np.argsort(ordered(self.columns, np.arange(len(self)), [loss, *at], self.store))
+        order = np.lexsort((rank, loss, *at, *labels))
         key = np.stack([*at, *labels])[:, order]
         first = np.concatenate([[True], (key[:, 1:] != key[:, :-1]).any(axis=0)])
         best = order[first & good[order]]

@@ -73,7 +73,9 @@ def planes(frame, chance: dict[str, float] | None = None, seed_sd: float | None 
     keys = [frame["task"], frame["params"], frame["tokens"]]
     if "grid" in frame:
         keys.append(frame["grid"].astype(str))
-    cell_loss = pandas.Series(loss).groupby(keys, dropna=False).transform("mean").to_numpy()
+    # A mean rounds by the order of what it is of.
+    cell_loss = pandas.Series(loss).sort_values(kind="stable").groupby(keys, dropna=False).transform("mean")
+    cell_loss = cell_loss.reindex(frame.index).to_numpy()
     # A cell's number takes the place of an axis; the gates read it as "the better model comes later".
     better = np.lexsort((frame["tokens"], frame["params"], -np.nan_to_num(cell_loss, nan=np.inf)))
     number = np.empty(len(frame))

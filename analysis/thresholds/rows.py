@@ -7,6 +7,9 @@ import shlex
 from analysis.errors import InputError
 from analysis.tables.benchmarks import known_levels
 from analysis.tables.columns import nearest
+from analysis.tables.order import KEY
+from analysis.tables.order import ordered as order
+from analysis.tables.units import labelled
 from analysis.thresholds import metrics
 
 AXES = ("params", "tokens", "flops", "loss_nats")
@@ -52,6 +55,26 @@ def tidy(frame, axis: str, chance: dict[str, float] | None):
     if problems:
         raise InputError(*problems)
     return frame
+
+
+# As a store lists the metrics of a task; others follow by name.
+_FIRST = ("exact_match", "token_accuracy", "gold_nats")
+
+
+def ordered(frame):
+    """The rows by what they say, not by where they stand: by the name of the run where they have one, by task
+    and metric, by numbers, then by all columns. Simulations are dealt out in this order."""
+    import numpy as np
+
+    metric = {
+        name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name) for name in set(frame["metric"])
+    }
+    rank = {name: place for place, name in enumerate(sorted(metric, key=metric.__getitem__))}
+    keys = [labelled(frame["task"])[1], frame["metric"].map(rank).to_numpy()]
+    keys += [frame[name].to_numpy(float) for name in _NUMERIC]
+    columns = {str(name): frame[name].to_numpy() for name in frame}
+    named = KEY in columns and frame[KEY].notna().all()
+    return frame.iloc[order(columns, np.arange(len(frame)), keys, named)]
 
 
 def _long(frame):

@@ -64,11 +64,12 @@ class Cells:
 
 
 def build(frame, axis: str, chance: dict[str, float] | None = None) -> list[Cells]:
-    """All series of a table (a pandas DataFrame), tasks and metrics in order of appearance.
+    """All series of a table (a pandas DataFrame), the same whatever the order of its rows: tasks and metrics
+    as they appear in `rows.ordered`.
 
     chance: level by task where the table has none. Raises InputError naming every bad row.
     """
-    frame = rows.tidy(frame, axis, chance)
+    frame = rows.ordered(rows.tidy(frame, axis, chance))
     if "grid" in frame:
         several = frame.groupby("task")["grid"].transform("nunique") > 1
         frame.loc[several, "task"] = frame["task"] + "@" + frame["grid"].astype(str)

@@ -228,7 +228,7 @@ def _kept(rows: Sample, rule: str, source: str) -> np.ndarray:
             fitted = fit_sample(rows, find("chinchilla"), source)
         except InputError:
             return np.ones(len(rows), bool)
-        size = np.abs(fitted.data["residual"])
+        size = np.abs(fitted.sampled["residual"])
         return size <= FAR * 1.4826 * max(float(np.median(size)), 1e-12)
     return np.ones(len(rows), bool)
 

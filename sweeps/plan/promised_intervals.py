@@ -224,8 +224,9 @@ def of_store(store: Path) -> Expected:
 
 def of_fit(law, source: str) -> Expected:
     """A fitted law, and the scatter of its runs about it."""
-    n, d = law.data["params"], law.data["tokens"]
-    seen = measured(law.data["residual"], n, d, law.rows.clusters)
+    data = law.sampled
+    n, d = data["params"], data["tokens"]
+    seen = measured(data["residual"], n, d, law.rows.clusters)
     if not law.certificate.bound_hits:  # a law that lost a term is no truth to simulate
         seen = _freed(law.law, law.params, n, d, law.rows.clusters, seen)
     _, trunks = np.unique(law.rows.clusters, return_inverse=True)
