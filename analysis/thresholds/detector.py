@@ -75,7 +75,8 @@ def run(
         _series(one, whole[number], ruling, _places(one, ruling.verdict), said, cards[number])
         for number, (one, ruling, (_, _, said)) in enumerate(zip(found, rulings, noises, strict=True))
     ]
-    return Thresholds(tuple(series), axis, alpha)
+    listed = sorted(range(len(series)), key=lambda number: built[number].first)
+    return Thresholds(tuple(series[number] for number in listed), axis, alpha)
 
 
 def _unfit(cells: Cells, sd: SeedSd, freedom: int) -> Findings:

@@ -114,8 +114,9 @@ def foresee(
         ]
         rng = np.random.default_rng([seed, number])
         if soft:
-            out.append(_one(hard, soft[0], (lengths or {}).get(hard.task.split("@")[0]), rng))
-    return out
+            told = _one(hard, soft[0], (lengths or {}).get(hard.task.split("@")[0]), rng)
+            out.append((hard.first, told))
+    return [told for _, told in sorted(out, key=lambda one: one[0])]
 
 
 def _one(hard: Cells, soft: Cells, length: float | None, rng: np.random.Generator) -> Foresight:

@@ -47,4 +47,5 @@ def over_plane(
         if line.p_value is not None and line.p_value <= alpha and level < alpha:
             line = frontier.locate(one, level, more, rng)
         found.append((told, line))
-    return found
+    listed = sorted(range(len(series)), key=lambda number: series[number].cells.first)
+    return [found[number] for number in listed]

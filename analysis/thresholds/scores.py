@@ -43,6 +43,7 @@ class Cells:
     faults: tuple[Note, ...] = ()
     measure: Metric = metrics.KNOWN["exact_match"]
     recipes: bool = False  # cells of one size are different models, whose spread says nothing of seeds
+    first: int = 0  # the place of its first row in the table: results are listed by it
 
     @property
     def continuous(self) -> bool:
@@ -65,7 +66,7 @@ class Cells:
 
 def build(frame, axis: str, chance: dict[str, float] | None = None) -> list[Cells]:
     """All series of a table (a pandas DataFrame), the same whatever the order of its rows: tasks and metrics
-    as they appear in `rows.ordered`.
+    as they appear in `rows.ordered`, by which random numbers are dealt out.
 
     chance: level by task where the table has none. Raises InputError naming every bad row.
     """
@@ -74,7 +75,10 @@ def build(frame, axis: str, chance: dict[str, float] | None = None) -> list[Cell
         several = frame.groupby("task")["grid"].transform("nunique") > 1
         frame.loc[several, "task"] = frame["task"] + "@" + frame["grid"].astype(str)
     groups = frame.groupby(["task", "metric"], sort=False)
-    return [_series(part, str(task), str(metric), axis) for (task, metric), part in groups]
+    return [
+        replace(_series(part, str(task), str(metric), axis), first=int(part.index.min()))
+        for (task, metric), part in groups
+    ]
 
 
 def _series(part, task: str, metric: str, axis: str) -> Cells:
