@@ -155,14 +155,14 @@ def cluster():
 
 
 @pytest.fixture
-def here(cluster, monkeypatch):
+def two_nodes(cluster, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
     return cluster
 
 
 @pytest.mark.slow
 def test_one_node_is_killed_and_one_worker_told_to_leave_and_the_bits_are_the_same(
-    whole, one_size, here, tmp_path
+    whole, one_size, two_nodes, tmp_path
 ):
     store = tmp_path / "store"
     options = ["--engine", "slurm", "--workers", "2", "--cpus", "2", "--minutes", "30"]
@@ -170,18 +170,19 @@ def test_one_node_is_killed_and_one_worker_told_to_leave_and_the_bits_are_the_sa
     running = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     _wait_for(lambda: list(store.glob("runs/*/metrics.jsonl")) or running.poll() is not None)
     jobs = dict(
-        line.split() for line in here.ask("squeue", "--noheader", "--array", "--format=%N %i").splitlines()
+        line.split()
+        for line in two_nodes.ask("squeue", "--noheader", "--array", "--format=%N %i").splitlines()
     )
     assert set(jobs) == {"n1", "n2"}, "one worker on each node"
-    assert len(here.kill("n2")) >= 3
-    here.ask("scancel", "--signal=USR2", jobs["n1"])  # as before a time limit, or a preemption
+    assert len(two_nodes.kill("n2")) >= 3
+    two_nodes.ask("scancel", "--signal=USR2", jobs["n1"])  # as before a time limit, or a preemption
     try:  # the other node has to do for both
         _, err = running.communicate(timeout=150)
     finally:
-        here.start("n2")
+        two_nodes.start("n2")
     assert running.returncode == 0, err
     assert "submitted 2 workers" in err
-    shown = here.ask("scontrol", "show", "job", jobs["n1"].split("_")[0], "--oneliner").splitlines()
+    shown = two_nodes.ask("scontrol", "show", "job", jobs["n1"].split("_")[0], "--oneliner").splitlines()
     restarts = sorted(re.search(r"ArrayTaskId=(\d+).* Restarts=(\d+)", line).groups() for line in shown)
     assert restarts == [("0", "1"), ("1", "1")], "the killed one and the one told to leave were requeued"
     assert not list(store.glob("runs/*/claim"))
@@ -191,7 +192,7 @@ def test_one_node_is_killed_and_one_worker_told_to_leave_and_the_bits_are_the_sa
     assert found == {run_id: local[run_id] for run_id in found}
 
 
-def test_more_workers_than_an_array_may_have_become_several_arrays(here, tmp_path):
+def test_more_workers_than_an_array_may_have_become_several_arrays(two_nodes, tmp_path):
     launch = Launch(tmp_path / "study.toml", tmp_path, "none")
     later = (("begin", "now+1hour"),)
     options = slurm.SlurmOptions(workers=6, at_once=1, minutes=5, parameters=later)
@@ -200,15 +201,15 @@ def test_more_workers_than_an_array_may_have_become_several_arrays(here, tmp_pat
         assert slurm.array_limit() == 4
         counts = [sum(slurm._states([job]).values()) for job in jobs]
         assert counts == [4, 2]
-        shown = here.ask("scontrol", "show", "job", jobs[0], "--oneliner")
+        shown = two_nodes.ask("scontrol", "show", "job", jobs[0], "--oneliner")
         assert "ArrayTaskThrottle=1" in shown or "%1" in shown
         assert slurm._states([jobs[0]]) == {"PENDING": 4}
     finally:
-        here.ask("scancel", *jobs)
+        two_nodes.ask("scancel", *jobs)
     assert not slurm._states(jobs)
 
 
-def test_what_slurm_refuses_is_one_line_in_its_own_words(here, tmp_path):
+def test_what_slurm_refuses_is_one_line_in_its_own_words(two_nodes, tmp_path):
     launch = Launch(tmp_path / "study.toml", tmp_path, "none")
     with pytest.raises(InputError, match=r"sbatch refused: .*partition") as caught:
         slurm.submit(launch, slurm.SlurmOptions(partition="nowhere"))
@@ -216,7 +217,7 @@ def test_what_slurm_refuses_is_one_line_in_its_own_words(here, tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_that_do_not_see_the_store_say_so(whole, here, tmp_path, monkeypatch):
+def test_workers_that_do_not_see_the_store_say_so(whole, two_nodes, tmp_path, monkeypatch):
     store = tmp_path / "store"
     monkeypatch.setattr(disk, "identity", lambda root: "another store of the same path")
     from sweeps.verbs import training
@@ -231,7 +232,7 @@ def test_workers_that_do_not_see_the_store_say_so(whole, here, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_one_run_over_two_nodes_gives_the_losses_of_one_process(whole, here, small_study, tmp_path):
+def test_one_run_over_two_nodes_gives_the_losses_of_one_process(whole, two_nodes, small_study, tmp_path):
     study, store = tmp_path / "two.toml", tmp_path / "store"
     text = small_study.replace("[10_000, 20_000, 40_000]", "[10_000, 20_000]").replace("[0, 1]", "[0]")
     text = text.replace(", { width = 16, learning_rate = 0.01 }", "")
@@ -252,7 +253,7 @@ def test_one_run_over_two_nodes_gives_the_losses_of_one_process(whole, here, sma
 
 
 @pytest.mark.slow
-def test_rounds_of_an_adaptive_run_are_arrays(here, study_of_one_place, tmp_path):
+def test_rounds_of_an_adaptive_run_are_arrays(two_nodes, study_of_one_place, tmp_path):
     store = tmp_path / "store"
     options = ["--adaptive", "--budget", "5min", "--engine", "slurm", "--minutes", "5"]
     command = [sys.executable, "-m", "lab", "run", study_of_one_place, "--out", store, *options]
