@@ -11,6 +11,7 @@ import gc
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import platform
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -75,10 +76,33 @@ def _files() -> Iterator[tuple[str, Path]]:
     for name in LIBRARIES:
         roots[name] = Path(importlib.util.find_spec(name).submodule_search_locations[0])
     for library, root in roots.items():
-        # distributions leave links in Python's own folder that lead to no file
-        relative = (path.relative_to(root) for path in root.rglob("*.py") if path.is_file())
-        for path in sorted(path for path in relative if not NOT_READ.intersection(path.parts)):
+        for path in sorted(_python_files(root)):
             yield f"{library}/{path.as_posix()}", root / path
+
+
+def _python_files(root: Path) -> Iterator[Path]:
+    """Below a folder, relative to it; what is not read is not walked through."""
+    for where, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in NOT_READ]
+        for name in names:
+            # distributions leave links in Python's own folder that lead to no file
+            if name.endswith(".py") and name not in NOT_READ and os.path.isfile(os.path.join(where, name)):
+                yield Path(where, name).relative_to(root)
+
+
+def _blocks(kind: type) -> tuple[str, ...]:
+    every = ("body", "orelse", "handlers", "finalbody", "cases")
+    return tuple(name for name in every if name in kind._fields)
+
+
+# The parts of a file in which definitions can stand, and the fields that hold their statements.
+_BLOCKS = {
+    kind: _blocks(kind)
+    for kind in vars(ast).values()
+    if isinstance(kind, type)
+    and issubclass(kind, (ast.stmt, ast.excepthandler, ast.match_case, ast.Module))
+    and _blocks(kind)
+}
 
 
 def docstrings(code: bytes) -> Iterator[str]:
@@ -96,9 +120,8 @@ def docstrings(code: bytes) -> Iterator[str]:
             text = _docstring(node)
             if text is not None:
                 yield inspect.cleandoc(text)
-        for block in ("body", "orelse", "handlers", "finalbody", "cases"):
-            children = getattr(node, block, ())
-            todo.extend(child for child in children if hasattr(child, "body") or isinstance(child, ast.Match))
+        for block in _BLOCKS[type(node)]:
+            todo.extend([child for child in getattr(node, block) if type(child) in _BLOCKS])
 
 
 def _docstring(node) -> str | None:

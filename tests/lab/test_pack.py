@@ -43,7 +43,7 @@ def pair(synthetic):
 
     first = RunConfig(
         tokens=60 * 8 * 32,
-        model=ModelConfig(width=16, layers=2, heads=2),
+        model=ModelConfig(width=16, layers=1, heads=2),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_tokens=10 * 8 * 32),
         data=synthetic.config,
         batch=8,

@@ -116,8 +116,7 @@ def test_muons_rate_keeps_the_spectral_norm_of_an_update(width):
     assert embedding.rate == 1
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
+@pytest.mark.parametrize(("tied", "algorithm"), [(False, "adamw"), (True, "muon")])
 def test_at_the_base_all_parametrisations_are_one_program(tied, algorithm, tiny, synthetic):
     vocab, batches = synthetic.vocab_size, synthetic.batches(0, 2, tiny.batch)
 

@@ -39,7 +39,7 @@ def straight(tmp_path_factory, synthetic, request):
 
     config = RunConfig(
         tokens=75 * 8 * 32,
-        model=ModelConfig(width=16, layers=2, heads=2),
+        model=ModelConfig(width=16, layers=1, heads=2),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_tokens=10 * 8 * 32),
         data=synthetic.config,
         batch=8,

@@ -38,9 +38,10 @@ def told(here):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, here):
     folder = tmp_path_factory.mktemp("verbs") / "run"
-    done = lab("train", "--out", folder, *TRAIN, "--json")
+    done = here("train", "--out", folder, *TRAIN, "--json")
+    assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout)
 
 

@@ -128,7 +128,7 @@ def test_workers_are_watched_from_any_thread(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_example_runs(tmp_path, capsys):
+def test_the_example_runs(worker_here, tmp_path, capsys):
     module = runpy.run_path(str(EXAMPLE))
     assert module["main"](tmp_path / "store") == 0
     said = capsys.readouterr()
