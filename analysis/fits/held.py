@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class HeldEvaluation:
 
     def __init__(self, inner, value: np.ndarray, slope: np.ndarray, bend: np.ndarray):
         self.inner, self.slope, self.bend = inner, slope, bend
-        self.value = np.column_stack([inner.value, value])
+        self.value = np.concatenate([inner.value, value], axis=1)
         self.jacobian = np.concatenate([inner.jacobian, slope], axis=2)
 
     def hessian(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
@@ -55,10 +56,7 @@ class HeldEvaluation:
 def bent(quantities, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(values (B, K), gradients (B, P, K), Hessians (B, P, P, K)) by central differences, in one call."""
     count, width = theta.shape
-    one = STEP * np.eye(width)
-    first, second = np.triu_indices(width, 1)
-    both = one[first] + one[second]
-    moves = np.concatenate([np.zeros((1, width)), one, -one, both, -both])
+    moves, first, second = _moves(width)
     found = quantities((theta[:, None] + moves).reshape(-1, width)).reshape(count, len(moves), -1)
     here, rest = found[:, :1], found[:, 1:]
     up, down = rest[:, :width], rest[:, width : 2 * width]
@@ -68,3 +66,12 @@ def bent(quantities, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     bend[:, np.arange(width), np.arange(width)] = diagonal
     bend[:, first, second] = bend[:, second, first] = 0.5 * (pairs - diagonal[:, first] - diagonal[:, second])
     return here[:, 0], (up - down) / (2 * STEP), bend / STEP**2
+
+
+@cache
+def _moves(width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where differences are taken (M, P), and which pairs of parameters are moved together."""
+    one = STEP * np.eye(width)
+    first, second = np.triu_indices(width, 1)
+    both = one[first] + one[second]
+    return np.concatenate([np.zeros((1, width)), one, -one, both, -both]), first, second

@@ -26,15 +26,19 @@ class Jet:
 
     def through(self, value, slope, bend) -> Jet:
         """f(self), given f, f' and f'' at self.value: the chain rule to second order."""
-        first = slope[:, None] * self.first
         outer = self.first[:, :, None] * self.first[:, None]
-        second = slope[:, None, None] * self.second + bend[:, None, None] * outer
-        return Jet(value, first, second)
+        # In place where the shape allows: most of the time goes into new memory for (B, P, P, n).
+        outer = np.multiply(bend[:, None, None], outer, out=_room(outer, bend))
+        second = slope[:, None, None] * self.second
+        second = np.add(second, outer, out=outer if outer.shape == second.shape else None)
+        return Jet(value, slope[:, None] * self.first, second)
 
     def __add__(self, other) -> Jet:
         if isinstance(other, Jet):
             return Jet(self.value + other.value, self.first + other.first, self.second + other.second)
         value = self.value + other
+        if value.shape == self.value.shape:
+            return Jet(value, self.first, self.second)
         return Jet(
             value,
             self.first + np.zeros_like(value)[:, None],
@@ -43,15 +47,14 @@ class Jet:
 
     def __mul__(self, other) -> Jet:
         if isinstance(other, Jet):
+            value = self.value * other.value
             cross = self.first[:, :, None] * other.first[:, None]
-            return Jet(
-                self.value * other.value,
-                self.first * other.value[:, None] + other.first * self.value[:, None],
-                self.second * other.value[:, None, None]
-                + other.second * self.value[:, None, None]
-                + cross
-                + np.swapaxes(cross, 1, 2),
-            )
+            second = self.second * other.value[:, None, None]
+            second = np.add(second, other.second * self.value[:, None, None], out=_room(second, value))
+            second = np.add(second, cross, out=_room(second, value))
+            second = np.add(second, np.swapaxes(cross, 1, 2), out=_room(second, value))
+            first = self.first * other.value[:, None] + other.first * self.value[:, None]
+            return Jet(value, first, second)
         factor = np.broadcast_to(other, np.broadcast_shapes(self.value.shape, np.shape(other)))
         return Jet(self.value * factor, self.first * factor[:, None], self.second * factor[:, None, None])
 
@@ -85,6 +88,11 @@ class Jet:
 
     __radd__ = __add__
     __rmul__ = __mul__
+
+
+def _room(array: np.ndarray, like: np.ndarray) -> np.ndarray | None:
+    """The array (B, P, P, n) itself, to be written over, if it has all rows of `like` (B, n)."""
+    return array if (array.shape[0], array.shape[-1]) == like.shape else None
 
 
 def variables(theta: np.ndarray) -> list[Jet]:

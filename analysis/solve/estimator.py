@@ -5,6 +5,7 @@ Each fit has an exact Hessian, its own damping, and leaves the batch when it has
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -193,26 +194,31 @@ def _local(prepared: Callable, theta, y, rho: Rho, w):
 
     The metric is the curvature that the rows would have on a smooth objective. The Hessian's own diagonal
     will not do: one row at its kink outweighs all others there, and nothing moves along the edge any more.
+    What overflows on the way is for the caller to ignore.
     """
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        law = prepared(theta)
-        rhos, slope, bend = rho.in_log_loss(y, law.value)
-        if w is not None:
-            rhos, slope, bend = w * rhos, w * slope, w * bend
-        value = rhos.sum(axis=1)
-        gradient = (law.jacobian @ slope[:, :, None])[:, :, 0]
-        hessian = law.hessian(bend, slope)
-        count = y.shape[1]
-        apart = np.abs(y - law.value).sum(axis=1) / count
-        stiff = np.abs(slope).sum(axis=1) / count / np.maximum(apart, 1e-300)
-        metric = stiff[:, None] * np.einsum("bpn,bpn->bp", law.jacobian, law.jacobian)
-    # Of all fits at once first: that takes a fraction of the time.
-    if not (np.isfinite(value).all() and np.isfinite(gradient).all() and np.isfinite(hessian).all()):
+    law = prepared(theta)
+    jacobian = law.jacobian
+    rhos, slope, bend = rho.in_log_loss(y, law.value)
+    if w is not None:
+        rhos, slope, bend = w * rhos, w * slope, w * bend
+    value = rhos.sum(axis=1)
+    gradient = (jacobian @ slope[:, :, None])[:, :, 0]
+    hessian = law.hessian(bend, slope)
+    count = y.shape[1]
+    apart = np.abs(y - law.value).sum(axis=1) / count
+    stiff = np.abs(slope).sum(axis=1) / count / np.maximum(apart, 1e-300)
+    metric = stiff[:, None] * np.einsum("bpn,bpn->bp", jacobian, jacobian)
+    if not _finite(value, gradient, hessian):
         bad = (
             ~np.isfinite(value) | ~np.isfinite(gradient).all(axis=1) | ~np.isfinite(hessian).all(axis=(1, 2))
         )
         value[bad], gradient[bad], hessian[bad], metric[bad] = np.inf, 0.0, np.eye(theta.shape[1]), 1.0
     return value, gradient, hessian, metric
+
+
+def _finite(*arrays: np.ndarray) -> bool:
+    """Whether all numbers surely are finite: a sum says so in a fraction of the time of looking at each."""
+    return all(math.isfinite(array.sum()) for array in arrays)
 
 
 def _step(theta, gradient, hessian, damping, metric, low, high):
@@ -228,13 +234,13 @@ def _step(theta, gradient, hessian, damping, metric, low, high):
         gradient = np.where(held, 0.0, gradient)
         free = ~held
         hessian = hessian * (free[:, :, None] & free[:, None])
-    diagonal = np.abs(np.einsum("bii->bi", hessian))
+    diagonal = np.abs(hessian.diagonal(axis1=1, axis2=2))
     ceiling = diagonal.max(axis=1, keepdims=True)
     lowest = np.maximum(1e-14 * ceiling, 1e-9 * metric) + 1e-200
     scale = np.maximum(diagonal, lowest)
     scale = np.sqrt(np.where(held, 1.0, scale) if some_held else scale)
     damped = hessian / (scale[:, :, None] * scale[:, None])
-    own = np.einsum("bii->bi", damped)  # a view of the diagonals
+    own = damped.reshape(len(damped), -1)[:, :: width + 1]  # a view of the diagonals
     if some_held:
         own += held
     slope = gradient / scale
@@ -242,7 +248,7 @@ def _step(theta, gradient, hessian, damping, metric, low, high):
     ridge[np.isnan(ridge)] = 0.0
     own += ridge + 1e-13
     lost = None
-    if not (np.isfinite(damped).all() and np.isfinite(slope).all()):
+    if not _finite(damped, slope):
         lost = ~(np.isfinite(damped).all(axis=(1, 2)) & np.isfinite(slope).all(axis=1))
         damped[lost], slope[lost] = np.eye(width), 0.0
     try:
@@ -288,7 +294,8 @@ def _positive(matrices: np.ndarray) -> np.ndarray:
 
 def curvature(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.ndarray) -> np.ndarray:
     """Hessian (P, P) of the objective at theta (P,)."""
-    return _local(law.prepare(x), theta[None], target[None], rho, None)[2][0]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _local(law.prepare(x), theta[None], target[None], rho, None)[2][0]
 
 
 def _in_factors(theta, gradient, hessian, damping, metric, low, high, factors):
