@@ -6,8 +6,9 @@ weights of laws, it takes from runs below its own limit alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,6 +26,8 @@ SHARE, ENOUGH, MOST = 2.0, 3, 6
 # number, `misses.MOST`, the mean there, and the power in `blend.weights_of` were chosen together on planted
 # tables (`python -m benchmarks.forecast_rules`).
 WEIGHING = 1
+# Rows of a table up to which its past is remembered.
+REMEMBERED = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +98,51 @@ def past_of(rows: Sample, laws: Sequence[Law], settings: Settings, source: str) 
     Where each size is one trunk that reaches the highest budgets, no early part is free of what comes: then
     trunks are split, as the held-out rows of such a study split them, and `Past.split` says so.
     """
-    found = _past(rows, windows_of(rows), laws, settings, source)
+    plain = without_draws(settings)
+    if (
+        len(rows) > REMEMBERED
+        or plain.rho.scale is not None
+        or not all(isinstance(x, Hashable) for x in laws)
+    ):
+        return _past_of(rows, laws, plain, source)
+    return replace(_again(_Same(_content(rows), rows), tuple(laws), plain, source), rows=rows)
+
+
+@dataclass(frozen=True)
+class _Same:
+    """Rows that are told apart by what a fit sees of them."""
+
+    content: tuple
+    rows: Sample = field(compare=False)
+
+
+def _content(rows: Sample) -> tuple:
+    named = (*rows.inputs.items(), *rows.groups.items())
+    noise = None if rows.noise is None else rows.noise.tobytes()
+    arrays = rows.loss.tobytes(), rows.clusters.tobytes(), rows.held_out.tobytes(), rows.rows.tobytes()
+    return *((name, values.tobytes()) for name, values in named), *arrays, noise, rows.clustered_by
+
+
+@lru_cache(maxsize=16)
+def _again(same: _Same, laws: tuple[Law, ...], plain: Settings, source: str) -> Past:
+    """Remembered, since whoever fits, forecasts and audits a table asks for the same past each time."""
+    found = _past_of(same.rows, laws, plain, source)
+    found.logs.flags.writeable = False
+    return found
+
+
+def _past_of(rows: Sample, laws: Sequence[Law], plain: Settings, source: str) -> Past:
+    found = _past(rows, windows_of(rows), laws, plain, source)
     if found.windows or not rows.clustered_by:
         return found
-    return replace(_past(rows, windows_of(rows, split=True), laws, settings, source), split=True)
+    return replace(_past(rows, windows_of(rows, split=True), laws, plain, source), split=True)
 
 
 def _past(
-    rows: Sample, windows: tuple[Window, ...], laws: Sequence[Law], settings: Settings, source: str
+    rows: Sample, windows: tuple[Window, ...], laws: Sequence[Law], plain: Settings, source: str
 ) -> Past:
     logs = np.full((len(windows), len(laws), len(rows)), np.nan)
     values: list[list[Mapping[str, float] | None]] = [[None] * len(laws) for _ in windows]
-    plain = without_draws(settings)
     for column, law in enumerate(laws):
         known: list[Mapping[str, float]] = []
         for index in reversed(range(len(windows))):

@@ -54,7 +54,7 @@ def search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     return _again(law, replace(rho, scale=None), x.tobytes(), target.tobytes(), scale)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _again(law: Law, rho: Rho, x: bytes, target: bytes, scale: bytes | None) -> Optimum:
     measured = np.frombuffer(target)
     rho = replace(rho, scale=None if scale is None else np.frombuffer(scale))
