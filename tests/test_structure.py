@@ -80,7 +80,7 @@ ASKS_ANALYSIS = {
         "next_rate",
         "next_targets",
         "imports",
-        "doubts",
+        "import_remarks",
         "findings",
         "compression",
         "report",

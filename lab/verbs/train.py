@@ -150,13 +150,13 @@ def _train(
     import jax
 
     from lab.machine import provenance
-    from lab.runs import loop, places
+    from lab.runs import destination, loop
 
     found = len(jax.devices())
     if count > found or (cluster and count != found):
         raise InputError(f"--mesh: {how.mesh} needs {count} devices, there are {found}")
     run_id = config.run_id(dataset.digest)
-    place = places.place_of(out, run_id)
+    place = destination.destination_of(out, run_id)
     folder = place.folder
     spec = folder.spec()
     if spec and spec["run_id"] != run_id:

@@ -27,10 +27,10 @@ from lab.files import missing
 from lab.strict import nearest
 from sweeps.exchange import (
     charts,
-    doubts,
     evaluations,
     event_files,
     harnesses,
+    import_remarks,
     kinds,
     training_logs,
     wandb_files,
@@ -100,7 +100,7 @@ def import_(argv: list[str]) -> int:
                 f"--params {params:g} is taken for all {len(found.rows)} runs; --models says the size of each"
             )
             found = replace(found, remarks=(*found.remarks, Remark("params_for_all", text)))
-        found = replace(found, remarks=tuple(grouped((*found.remarks, *doubts.unfitted(found)))))
+        found = replace(found, remarks=tuple(grouped((*found.remarks, *import_remarks.unfitted(found)))))
         names = write(found.rows, out, (lambda value: value) if raw else no_formula)
         verb = "thresholds" if found.scores else "fit"
         known = any(one.code == "chance_known" for one in found.remarks)
@@ -265,7 +265,7 @@ def _table(path: Path, limits: ReadLimits, tasks: tuple[str, ...]) -> Found:
     names = list(rows[0]) if rows else names
     remarks = [Remark(note.code, f"{path.name}: {note.text}") for note in notes if note.code not in _USUAL]
     scores = wide is not None or {"task", "score"} <= set(names)
-    return Found(rows, (*doubt, *opened, *remarks, *doubts.not_finished(path, rows)), scores)
+    return Found(rows, (*doubt, *opened, *remarks, *import_remarks.not_finished(path, rows)), scores)
 
 
 # Said by `lab fit` of any table, and by the names of the columns that are written.
@@ -301,22 +301,22 @@ def together(
         remarks.append(Remark("renamed", text))
     # What was in doubt and is now said is in doubt no more.
     remarks = [one for one in remarks if one.code != "ambiguous" or not columns]
-    key = next((name for name in doubts.NAMES if rows and name in rows[0]), None)
+    key = next((name for name in import_remarks.NAMES if rows and name in rows[0]), None)
     if scores and key is not None and key != "model" and "model" not in rows[0]:
         rows = [{("model" if name == key else name): value for name, value in row.items()} for row in rows]
     if scores and all(row.get("model") is not None for row in rows):
         rows = [row if row.get("metric") is not None else row | {"metric": "accuracy"} for row in rows]
         found = evaluations.joined(rows, models, lambda name: metric_of(name) is not None)
-        return Found(found.rows, (*remarks, *found.remarks, *doubts.chance(found.rows)), True)
+        return Found(found.rows, (*remarks, *found.remarks, *import_remarks.chance(found.rows)), True)
     if models:
-        key = next((name for name in doubts.NAMES if rows and name in rows[0]), "name")
+        key = next((name for name in import_remarks.NAMES if rows and name in rows[0]), "name")
         rows, problems = sized(rows, models, key)
         if problems:
             raise InputError(*problems)
         remarks = [one for one in remarks if one.code != "params_from_name"]
     if scores:
-        remarks += doubts.chance(rows)
-    return Found(rows, (*remarks, *doubts.twice(rows)), scores)
+        remarks += import_remarks.chance(rows)
+    return Found(rows, (*remarks, *import_remarks.twice(rows)), scores)
 
 
 def mapped(

@@ -15,7 +15,7 @@ from lab.runs.remote import RemoteFolder, RemoteSpectator, View
 from lab.runs.spectator import folder_of_process
 
 
-class Place(Protocol):
+class Destination(Protocol):
     """``name``: as people know it; ``folder``: the run's, as this process may use it."""
 
     name: str
@@ -31,7 +31,7 @@ class Place(Protocol):
         """By whom it is held."""
 
 
-class LocalPlace:
+class LocalDestination:
     """A folder of this run alone."""
 
     def __init__(self, out: Path):
@@ -50,7 +50,7 @@ class LocalPlace:
         return claims.read(self._claim)
 
 
-class RemotePlace:
+class RemoteDestination:
     """Objects of a store at a URL. Each process works in a folder of its own, which goes when it ends."""
 
     def __init__(self, url: str, run_id: str):
@@ -76,7 +76,7 @@ class RemotePlace:
         )
 
 
-def place_of(out: Path, run_id: str) -> Place:
+def destination_of(out: Path, run_id: str) -> Destination:
     """Where ``--out`` says. Raises InputError where the client for such URLs is not installed."""
     url = url_of(out)
-    return LocalPlace(out) if url is None else RemotePlace(url, run_id)
+    return LocalDestination(out) if url is None else RemoteDestination(url, run_id)
