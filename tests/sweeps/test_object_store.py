@@ -79,7 +79,8 @@ def _s3():
 
 @pytest.fixture
 def bucket(server, request):
-    return f"{server}/{request.node.originalname[:40]}"
+    """A URL of this test and its parameters alone."""
+    return f"{server}/{request.node.originalname[:40]}-{request.node.callspec.id}"
 
 
 def test_a_url_is_known_also_where_a_path_was_made_of_it(tmp_path):
