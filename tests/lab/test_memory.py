@@ -49,7 +49,7 @@ SHAPES = {
         batch=2,
     ),
 }
-REPEATED = ("deep", "long")  # as deep, and as long, as others here
+REPEATED = ("deep", "long", "narrow")  # as deep, as long, and as narrow, as others here
 
 
 def compiled(config, how):
@@ -91,7 +91,7 @@ def test_prediction_and_compiler_agree_over_a_mesh(name, shape):
     agrees_over_a_mesh(SHAPES[name], Execution(mesh=shape))
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.weekly)])
 def test_prediction_and_compiler_agree_where_layers_are_gathered_one_by_one(remat):
     agrees_over_a_mesh(SHAPES["deep"], Execution(MeshShape(fsdp=2), remat=remat))
 
@@ -160,7 +160,13 @@ def scored(model, context, vocab) -> tuple[int, int]:
     return memory.breakdown(config, vocab).evaluation, program.memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.parametrize("name", SCORED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.weekly] if name in ("mlp", "one layer", "long") else [])
+        for name in SCORED
+    ],
+)
 def test_what_scoring_takes_is_predicted(name):
     predicted, found = scored(*SCORED[name])
     assert 1 / memory.FACTOR < found / predicted < memory.FACTOR

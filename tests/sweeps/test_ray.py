@@ -27,7 +27,7 @@ def cluster(monkeypatch):
     made.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.weekly  # a node that is killed is tested before every commit in test_slurm.py
 def test_a_node_that_goes_away_costs_nothing_but_time_and_the_bits_are_the_same(
     whole, one_size, cluster, tmp_path
 ):

@@ -254,7 +254,10 @@ SMALL = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("design", SMALL)
+@pytest.mark.parametrize(
+    "design",  # what the other tests train is a grid
+    [pytest.param(name, marks=[pytest.mark.weekly] if name == "grid" else []) for name in SMALL],
+)
 def test_the_example_of_each_design_runs(tmp_path, design):
     """At a few steps of tiny shapes, from the copy that the store keeps for workers."""
     from lab.machine import devices
