@@ -126,3 +126,18 @@ def test_an_interval_without_an_end_is_said():
     (said,) = [note.text for note in fit.warnings if note.code == "unbounded"]
     assert all(name in said for name in free)
     assert "inf" in fit_text(fit)
+
+
+def test_intervals_that_rest_on_two_degrees_of_freedom_say_so():
+    """Five sizes of a trunk each: between them the law has three parameters. Seven trunks leave four."""
+    said = {}
+    for cell in ("staircase", "trunks-7"):
+        table = CELLS[cell](np.random.default_rng(0)).columns
+        notes = {note.code: note.text for note in sl.fit(table, law=LAW, bootstrap=60).warnings}
+        said[cell] = notes.get("few_degrees", "")
+    assert "alpha" in said["staircase"]
+    assert "rest on 2 degrees of freedom: of such tables 11%" in said["staircase"]
+    assert not said["trunks-7"]
+    three = CELLS["rows-9"](np.random.default_rng(0)).columns
+    seven = {name: values[:7] for name, values in three.items()}
+    assert "few_degrees" in {note.code for note in sl.fit(seven, law=LAW, bootstrap=20).warnings}
