@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in notebooks.FOLDER.glob("*.py"))
 
 # Fewer draws than a reader gets; `make docs` runs all of them.
-FEW = "bootstrap=60"
+FEW = "bootstrap=30"
 DRAWN = re.compile(r"\bsl\.(fit|forecast|isoflop)\((\w+)((?:, (?!bootstrap)\w+=[^(),]+)*)\)")
 
 # Before each notebook; the names are told apart from those that a notebook would have to import.
@@ -43,7 +43,8 @@ def run(tmp_path_factory):
     def call(name, folder, **environment):
         notebook = notebooks.read(notebooks.FOLDER / f"{name}.py")
         for cell in notebook.cells:
-            source = cell.source.replace("bootstrap=300", FEW).replace("draws=199", "draws=99")
+            source = cell.source.replace("read_csv(table), draws=199", "read_csv(table), draws=29")
+            source = source.replace("bootstrap=300", FEW).replace("draws=199", "draws=99")
             cell.source = DRAWN.sub(rf"sl.\1(\2\3, {FEW})", source)
         forget = FORGET.format(folder=str(folder), environment=environment)
         notebook.cells.insert(0, nbformat.v4.new_code_cell(forget))

@@ -105,7 +105,7 @@ def past_of(rows: Sample, laws: Sequence[Law], settings: Settings, source: str) 
         or not all(isinstance(x, Hashable) for x in laws)
     ):
         return _past_of(rows, laws, plain, source)
-    return replace(_again(_Same(_content(rows), rows), tuple(laws), plain, source), rows=rows)
+    return replace(_again(_Same(_content(rows), rows, source), tuple(laws), plain), rows=rows)
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class _Same:
 
     content: tuple
     rows: Sample = field(compare=False)
+    source: str = field(compare=False)
 
 
 def _content(rows: Sample) -> tuple:
@@ -124,9 +125,9 @@ def _content(rows: Sample) -> tuple:
 
 
 @lru_cache(maxsize=16)
-def _again(same: _Same, laws: tuple[Law, ...], plain: Settings, source: str) -> Past:
+def _again(same: _Same, laws: tuple[Law, ...], plain: Settings) -> Past:
     """Remembered, since whoever fits, forecasts and audits a table asks for the same past each time."""
-    found = _past_of(same.rows, laws, plain, source)
+    found = _past_of(same.rows, laws, plain, same.source)
     found.logs.flags.writeable = False
     return found
 

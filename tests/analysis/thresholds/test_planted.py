@@ -32,14 +32,13 @@ def test_each_planted_truth_is_called(generator, expected):
     assert verdict(generator, 7) == expected
 
 
-def test_called_right_with_little_and_much_seed_noise():
-    """A table of each truth at either noise: 18 of 20 at the least, and no truth is missed by both."""
+def test_called_right_with_much_seed_noise():
+    """A table of each truth at twice the noise of the tables above: 9 of 10 at the least."""
     right = {
-        generator.__name__: [verdict(generator, 100, draws=99, seed_sd=sd) == expected for sd in (0.1, 0.4)]
+        generator.__name__: verdict(generator, 100, draws=99, seed_sd=0.4) == expected
         for generator, expected in planted.EXPECTED
     }
-    assert all(any(calls) for calls in right.values()), right
-    assert sum(sum(calls) for calls in right.values()) >= 18, right
+    assert sum(right.values()) >= len(right) - 1, right
 
 
 @pytest.mark.weekly
