@@ -13,7 +13,7 @@ import pytest
 from analysis.report import study
 from sweeps.study.overrides import to_toml
 
-FEW = "49"  # tables simulated a series, of 500
+FEW = "99"  # tables simulated a series, of 500
 
 
 @pytest.fixture(scope="session")
