@@ -55,7 +55,7 @@ def test_exact_match_is_that_of_greedy_generation():
     data = load(DataConfig(source="abilities", tasks={"copy": 1.0}, eval_items=200))
     config = RunConfig(
         tokens=500 * 64 * data.context,
-        model=ModelConfig(width=16, layers=2, heads=2),
+        model=ModelConfig(width=16, layers=1, heads=2),
         optimizer=OptimizerConfig(learning_rate=0.01, warmup_tokens=50 * 64 * data.context),
         data=data.config,
         batch=64,
@@ -109,7 +109,7 @@ def mixed():
     """An untrained model, sharpened, on tasks of several shapes."""
     tasks = {"addition/scratchpad": 1.0, "needle-32": 1.0, "induction": 1.0, "modular": 1.0}
     data = load(DataConfig(source="abilities", tasks=tasks, eval_items=60))
-    config = RunConfig(tokens=10**5, model=ModelConfig(width=16, layers=2, heads=2), data=data.config)
+    config = RunConfig(tokens=10**5, model=ModelConfig(width=16, layers=1, heads=2), data=data.config)
     params = train.initial_state(config, data.vocab_size).params
     params["head"]["kernel"] = params["head"]["kernel"] * 30
     return params, config, data

@@ -47,7 +47,8 @@ def test_parameters_drawn_in_blocks_are_the_model_s_own_to_the_bit(monkeypatch):
     drawn._program.cache_clear()
 
 
-@pytest.mark.parametrize("T", [10, 150])  # 150: several blocks of queries, the last one shorter
+# 150: several blocks of queries, the last one shorter; the first is as the one of 10
+@pytest.mark.parametrize("T", [pytest.param(10, marks=pytest.mark.weekly), 150])
 def test_gradients_show_causality(config, params, T):
     head_MxT = jax.random.normal(jax.random.key(2), (config.width, T))
 
@@ -130,7 +131,8 @@ def test_bfloat16_activations_keep_float32_parameters(config, params):
     assert 0 < difference < 0.05
 
 
-@pytest.mark.parametrize("T", [24, 150])  # one block of queries, and three
+# one block of queries, and three
+@pytest.mark.parametrize("T", [pytest.param(24, marks=pytest.mark.weekly), 150])
 def test_attention_within_documents_is_that_of_each_alone(T):
     """Packed documents give what each gives at position 0: nothing is seen across, positions restart."""
     config = ModelConfig(width=16, layers=2, heads=2, document_mask=True)

@@ -22,7 +22,7 @@ def world(tmp_path_factory):
     path = tmp_path_factory.mktemp("harness") / "t.jsonl"
     path.write_text("".join(f'{{"text": "some text number {n}"}}\n' for n in range(300)))
     data = load(DataConfig(source=str(path), context=64, val_windows=8))
-    config = RunConfig(tokens=10**5, model=ModelConfig(width=16, layers=2, heads=2), data=data.config)
+    config = RunConfig(tokens=10**5, model=ModelConfig(width=16, layers=1, heads=2), data=data.config)
     params = train.initial_state(config, data.vocab_size).params
     params["head"]["kernel"] = params["head"]["kernel"] * 20
     return params, config, data
