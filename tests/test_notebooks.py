@@ -43,10 +43,7 @@ def run(tmp_path_factory):
     def call(name, folder, **environment):
         notebook = notebooks.read(notebooks.FOLDER / f"{name}.py")
         for cell in notebook.cells:
-            source = cell.source.replace(
-                "read_csv(table), draws=199", "read_csv(table), draws=99, calibrate=False"
-            )
-            source = source.replace("bootstrap=300", FEW).replace("draws=199", "draws=99")
+            source = cell.source.replace("bootstrap=300", FEW).replace("draws=199", "draws=99")
             cell.source = DRAWN.sub(rf"sl.\1(\2\3, {FEW})", source)
         forget = FORGET.format(folder=str(folder), environment=environment)
         notebook.cells.insert(0, nbformat.v4.new_code_cell(forget))
