@@ -15,6 +15,7 @@ from analysis.audits.mistuned import find_mistuned, rungs_of
 from analysis.audits.windows import past_of, windows_of
 from analysis.fits.fitting import Settings
 from analysis.laws.law import FormulaLaw, Parameter
+from analysis.solve.objectives import Rho
 from analysis.tables.sample import sample
 from analysis.verbs.audit import audit as verb
 from benchmarks import planted_losses
@@ -347,6 +348,25 @@ def test_windows_rank_and_weigh_by_what_came_before_them_alone():
     assert one.weights == two.weights
     assert [values for _, values in one.laws] == [values for _, values in two.laws]
     assert first.errors(-1) != other.errors(-1)
+
+
+def test_a_remembered_past_is_of_the_same_rows():
+    rows = sample(sl.as_runs(ladder(np.random.default_rng(0), sizes=4, budgets=4)))
+    law = [sl.LAWS["power-params"]]
+    larger = {**rows.inputs, "params": 2 * rows.inputs["params"]}
+    first = past_of(rows, law, Settings(), "")
+    assert past_of(replace(rows, loss=rows.loss.copy()), law, Settings(), "elsewhere").logs is first.logs
+    others = [
+        past_of(replace(rows, loss=1.1 * rows.loss), law, Settings(), ""),
+        past_of(
+            replace(rows, inputs={**rows.inputs, "params": 2 * rows.inputs["params"]}), law, Settings(), ""
+        ),
+        past_of(replace(rows, noise=0.1 * rows.loss), law, Settings(), ""),
+        past_of(replace(rows, clustered_by="size"), law, Settings(), ""),
+        past_of(rows, [sl.LAWS["power-tokens"]], Settings(), ""),
+        past_of(rows, law, Settings(rho=Rho("squared", 1.0, False)), ""),
+    ]
+    assert all(other.logs is not first.logs for other in others)
 
 
 def test_a_trunk_is_never_split():

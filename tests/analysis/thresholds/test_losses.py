@@ -44,14 +44,14 @@ def test_a_loss_that_is_straight_on_any_of_its_scales_is_rarely_called_broken(na
 
 
 def test_a_store_that_answers_evenly_more_is_smooth():
-    assert detect(nats_table(STRAIGHT["nats"], start=1), draws=199)[0].verdict == "smooth"
+    assert detect(nats_table(STRAIGHT["nats"], start=1), draws=99)[0].verdict == "smooth"
 
 
 def test_a_loss_that_leaves_the_guess_at_a_size_and_saturates_is_emergent():
     nats = np.where(
         X < 0.9, 3.45, 3.45 * np.exp(-9 * np.minimum(X - 0.9, 0.6) - 0.5 * np.maximum(X - 1.5, 0))
     )
-    one = detect(nats_table(nats), draws=199)[0]
+    one = detect(nats_table(nats), draws=99)[0]
     assert one.verdict == "emergent"
     low, high = one.thresholds.elbow.interval
     apart = SIZES[1] / SIZES[0]  # of a saturating curve a step fits best, so the place is known to a size

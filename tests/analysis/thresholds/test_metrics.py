@@ -101,7 +101,7 @@ def test_a_column_for_each_metric_is_read_as_rows():
     wide = pandas.DataFrame({"task": "t", "params": np.repeat(SIZES, 3), "seed": np.tile([0, 1, 2], 8)})
     nats = 2 * 10 ** (-0.6 * np.repeat(X, 3)) * np.exp(0.05 * rng.normal(size=24))
     wide = wide.assign(items=1000, exact_match=np.round(np.exp(-8 * nats), 3), choice_nats=nats)
-    found = detect(wide, draws=199)
+    found = detect(wide, draws=99)
     assert found["t", "choice_nats"].verdict == "smooth"
     assert found["t", "exact_match"].verdict == "metric_artifact"
 
@@ -120,13 +120,13 @@ def pair(seeds):
 
 
 def test_an_exact_match_beside_a_smooth_overlap_is_an_artifact_of_the_metric():
-    one = detect(pair(3), draws=199)["text", "exact_match"]
+    one = detect(pair(3), draws=99)["text", "exact_match"]
     assert one.verdict == "metric_artifact"
     assert one.gates.metric_explains > 0.6
 
 
 def test_with_one_seed_the_pair_is_only_spoken_of():
-    one = detect(pair(1), draws=199)["text", "exact_match"]
+    one = detect(pair(1), draws=99)["text", "exact_match"]
     assert one.verdict == "undecided"
     assert "pair_smooth" in [note.code for note in one.warnings]
     assert one.gates.metric_explains > 0.6

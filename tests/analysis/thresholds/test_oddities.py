@@ -54,7 +54,7 @@ def test_a_jump_at_the_last_size_is_no_outlier():
 
 def test_a_plateau_that_wobbles_is_a_step_with_a_fall_in_it():
     """2.8B above 6.9B by ten standard errors: a remark, and no outlier, for either could be the odd one."""
-    one = detect(table([0.018, 0.035, 0.032, 0.051, 0.685, 0.477, 0.874], items=1500), draws=199)[0]
+    one = detect(table([0.018, 0.035, 0.032, 0.051, 0.685, 0.477, 0.874], items=1500), draws=99)[0]
     assert (one.verdict, one.leading) == ("undecided", "step")
     assert "non_monotone" in codes(one)
     assert "outlier" not in codes(one)
@@ -76,7 +76,7 @@ def test_sizes_that_differ_by_more_than_their_seeds_make_no_break():
     off = np.array([0.14, -0.16, 0.12, -0.02, 0.08, -0.12, 0.1, -0.1])
     level = 0.75 * expit(1.3 * np.linspace(-1, 3, 8) + off)
     frame = pandas.concat([table(level, items=20000, seed=0), table(level + 0.002, items=20000, seed=1)])
-    one = detect(frame, draws=199)[0]
+    one = detect(frame, draws=99)[0]
     assert one.verdict != "emergent"
 
 
@@ -84,9 +84,9 @@ def test_what_is_learnt_at_a_constant_rate_is_smooth_in_tokens():
     tokens = np.linspace(0.5e11, 3e11, 8)
     scores = expit(-4 + 5 * tokens / 3e11)
     frame = table(scores, sizes=np.full(8, 1e9), tokens=tokens)
-    one = detect(frame, axis="tokens", draws=199)[0]
+    one = detect(frame, axis="tokens", draws=99)[0]
     assert one.leading == "smooth"
     assert "one_run" in codes(one)
-    given = detect(frame, axis="tokens", seed_sd=0.05, draws=199)[0]
+    given = detect(frame, axis="tokens", seed_sd=0.05, draws=99)[0]
     assert given.p_value > 0.2
     assert given.verdict != "emergent"

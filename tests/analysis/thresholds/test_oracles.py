@@ -45,7 +45,7 @@ def final(pythia, *tasks):
 
 @pytest.mark.parametrize("shots", [2, 4, 8, 16])
 def test_pythia_addition_is_a_step_that_one_seed_cannot_prove(pythia, shots):
-    one = detect(final(pythia, f"addition_{shots}"), draws=199)[0]
+    one = detect(final(pythia, f"addition_{shots}"), draws=99)[0]
     assert (one.verdict, one.leading, one.p_value) == ("undecided", "step", None)
     low, high = one.thresholds.elbow.interval
     assert low == pytest.approx(1.41e9, rel=0.01)
@@ -57,12 +57,12 @@ def test_pythia_addition_is_a_step_that_one_seed_cannot_prove(pythia, shots):
 
 
 def test_pythia_addition_is_emergent_if_seeds_differ_by_a_usual_amount(pythia):
-    assert detect(final(pythia, "addition_16"), seed_sd=0.3, draws=199)[0].verdict == "emergent"
+    assert detect(final(pythia, "addition_16"), seed_sd=0.3, draws=99)[0].verdict == "emergent"
 
 
 def test_pythia_multiplication_is_straight_in_logits(pythia):
     """0.4 to 44.8 % looks like a jump; clustered errors are four times the binomial ones."""
-    one = detect(final(pythia, "multiplication_16"), seed_sd=0.3, draws=199)[0]
+    one = detect(final(pythia, "multiplication_16"), seed_sd=0.3, draws=99)[0]
     assert one.verdict == "smooth"
     assert one.p_value > 0.2
     assert "clustered" in [note.code for note in one.warnings]
@@ -71,7 +71,7 @@ def test_pythia_multiplication_is_straight_in_logits(pythia):
 def test_pythia_addition_is_gradual_over_the_checkpoints_of_one_model(pythia):
     """Straight in tokens, so bent on their logarithm: that is the axis, and no threshold."""
     frame = pythia[(pythia["task"] == "addition_16") & (pythia["model_new_name"] == "2.8b")]
-    one = detect(frame[["tokens", *[c for c in COLUMNS if c != "params"]]], axis="tokens", draws=199)[0]
+    one = detect(frame[["tokens", *[c for c in COLUMNS if c != "params"]]], axis="tokens", draws=99)[0]
     assert (one.verdict, one.leading) == ("undecided", "smooth")
     assert one.thresholds.half.value == pytest.approx(2.5e11, rel=0.1)
     assert "one_run" in [note.code for note in one.warnings]
@@ -94,7 +94,7 @@ def test_no_mmlu_subject_is_emergent_in_pythia(every, below):
     )
     tasks = sorted(set(frame["task"]))[::every]
     frame = frame[frame["task"].isin(tasks)]
-    found = detect(frame[["task", "metric", "params", "score", "items", "chance", "seed"]], draws=199)
+    found = detect(frame[["task", "metric", "params", "score", "items", "chance", "seed"]], draws=99)
     calls = Counter(one.verdict for one in found.series)
     assert calls["emergent"] == 0, calls
     assert sum(one.p_value <= 0.05 for one in found.series) <= below

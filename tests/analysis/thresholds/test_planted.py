@@ -21,7 +21,7 @@ def plan_for(generator, **more):
     return Plan(seeds=8 if generator is planted.seed_mixture else 3, **more)
 
 
-def verdict(generator, number, draws=199, **more):
+def verdict(generator, number, draws=99, **more):
     table = generator(plan_for(generator, **more), np.random.default_rng(number))
     metric = planted.JUDGED_BY.get(generator.__name__, "exact_match")
     return detect(pandas.DataFrame(table), draws=draws, seed=number)[generator.__name__, metric].verdict
@@ -68,26 +68,26 @@ def test_detectable_falls_when_items_are_added():
 
 def test_metric_share_is_high_for_an_artifact():
     table = pandas.DataFrame(planted.metric_only(Plan(), np.random.default_rng(1)))
-    one = detect(table, draws=199)["metric_only", "exact_match"]
+    one = detect(table, draws=99)["metric_only", "exact_match"]
     assert one.gates.metric_explains > 0.7
     assert one.gates.continuous_break is False
 
 
 def test_one_seed_a_size_is_undecided_and_says_what_would_settle_it():
     table = pandas.DataFrame(planted.hinge(Plan(seeds=1), np.random.default_rng(0)))
-    one = detect(table, draws=199)[0]
+    one = detect(table, draws=99)[0]
     assert (one.verdict, one.p_value, one.leading) == ("undecided", None, "hinge")
     assert one.seed_sd.source == "unknown"
     text = next(note.text for note in one.warnings if note.code == "one_seed")
     assert "would stand" in text
     assert "3 seeds" in text
-    assert detect(table, seed_sd=0.2, draws=199)[0].verdict == "emergent"
+    assert detect(table, seed_sd=0.2, draws=99)[0].verdict == "emergent"
 
 
 def test_seed_noise_is_pooled_from_other_tasks_and_named():
     rng = np.random.default_rng(0)
     table = planted.smooth(Plan(), rng) + planted.hinge(Plan(seeds=1), rng)
-    one = detect(pandas.DataFrame(table), draws=199)["hinge"]
+    one = detect(pandas.DataFrame(table), draws=99)["hinge"]
     assert (one.verdict, one.seed_sd.source) == ("emergent", "pooled")
     assert any("smooth" in note.text for note in one.warnings if note.code == "seed_sd_pooled")
 
@@ -123,7 +123,7 @@ def test_loss_axis_runs_from_high_to_low_loss():
     table = pandas.DataFrame(planted.hinge(Plan(), np.random.default_rng(0)))
     table["loss_nats"] = 4.0 - 0.5 * np.log10(table["params"] / 1e4)
     table["tokens"] = 1e8
-    one = detect(table, axis="loss_nats", draws=199)[0]
+    one = detect(table, axis="loss_nats", draws=99)[0]
     assert one.verdict == "emergent"
     assert one.thresholds.elbow.value == pytest.approx(4.0 - 0.5 * 1.5, abs=0.1)
     assert one.grid[0] > one.grid[-1]

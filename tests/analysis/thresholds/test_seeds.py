@@ -41,7 +41,7 @@ def table(task, scores):
 
 
 def test_a_lottery_over_four_seeds_is_no_threshold():
-    one = detect(table("addition", ADDITION), draws=199)[0]
+    one = detect(table("addition", ADDITION), draws=99)[0]
     assert (one.verdict, one.leading) == ("undecided", "seed_mixture")
     assert one.seed_sd.value > 1.5
     assert one.warnings[0].code == "seeds_differ"
@@ -61,7 +61,7 @@ def test_one_seed_draws_any_curve_and_none_is_believed():
 
 
 def test_saturation_within_two_sizes_cannot_be_told_from_a_steep_curve():
-    one = detect(table("copy", COPY), draws=199)[0]
+    one = detect(table("copy", COPY), draws=99)[0]
     assert one.verdict == "undecided"
     assert "2176" in " ".join(note.text for note in one.warnings)
 
@@ -82,7 +82,7 @@ def test_saturation_with_a_break_in_the_loss_is_emergent_in_the_loss():
         for size, n in nats.items()
         for j in range(3)
     )
-    found = detect(pandas.concat([table("copy", hard), soft]), draws=199)
+    found = detect(pandas.concat([table("copy", hard), soft]), draws=99)
     one, nats = found["copy", "exact_match"], found["copy", "gold_nats"]
     assert (one.verdict, nats.verdict) == ("undecided", "emergent")
     assert (one.gates.continuous_break, one.breaks_in) == (True, "gold_nats")
