@@ -358,9 +358,7 @@ def test_a_remembered_past_is_of_the_same_rows():
     assert past_of(replace(rows, loss=rows.loss.copy()), law, Settings(), "elsewhere").logs is first.logs
     others = [
         past_of(replace(rows, loss=1.1 * rows.loss), law, Settings(), ""),
-        past_of(
-            replace(rows, inputs={**rows.inputs, "params": 2 * rows.inputs["params"]}), law, Settings(), ""
-        ),
+        past_of(replace(rows, inputs=larger), law, Settings(), ""),
         past_of(replace(rows, noise=0.1 * rows.loss), law, Settings(), ""),
         past_of(replace(rows, clustered_by="size"), law, Settings(), ""),
         past_of(rows, [sl.LAWS["power-tokens"]], Settings(), ""),
