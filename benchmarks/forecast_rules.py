@@ -105,7 +105,7 @@ def trial(truth: str, design: str, seeds: Sequence[int]) -> Trial:
     drawn = [table(truth, DESIGNS[design], seed) for seed in seeds]
     columns, true = drawn[0]
     rows = sample(sl.as_runs(columns))
-    losses = np.stack([one["loss"] for one, _ in drawn])
+    losses, true = np.stack([one["loss"] for one, _ in drawn])[:, rows.rows], true[rows.rows]
     held = rows.held_out
     flops = flops_of(rows)
     inner = np.flatnonzero(~held)

@@ -91,7 +91,9 @@ def _bootstrap(everything, kept, huber: Fit) -> list[Check]:
     chosen = rng.choice(np.arange(kept.sum()), (DRAWS, kept.sum()), replace=True)
     weights = np.stack([np.bincount(rows, minlength=kept.sum()) for rows in chosen]).astype(float)
     rho = objective("huber", None, "log", None)
-    x, target, centre = centred(sample(as_runs(points)), LAW, rho)
+    rows = sample(as_runs(points))
+    weights = weights[:, rows.rows]
+    x, target, centre = centred(rows, LAW, rho)
     begin = np.repeat(LAW.to_inner(huber.params, centre)[None], DRAWS, axis=0)
     draws = LAW.to_public(minimise(LAW, x, target, rho, begin, weights).theta, centre)
     first = {name: values[0] for name, values in draws.items()}
