@@ -17,7 +17,7 @@ from lab.model import kernels
 from lab.runs import loop
 from lab.runs.folder import RunFolder
 from lab.runs.job import Job
-from lab.training import optimizer, pack, pack_timing, train
+from lab.training import mesh, optimizer, pack, pack_timing, train
 
 CALLS = ((0, 20), (20, 20), (40, 10))  # fifty steps
 
@@ -73,6 +73,16 @@ def test_fifty_steps_are_those_of_the_solo_run(mode, count, pair, solo, syntheti
         else:
             np.testing.assert_allclose(lines, expected, atol=1e-5)
             assert apart(state.params, alone.params) < 1e-5
+
+
+def test_one_program_draws_every_seed_over_a_mesh(pair, synthetic):
+    where, vocab = mesh.make(MeshShape(data=2), tuple(jax.devices()[:2])), synthetic.vocab_size
+    for seed in (0, 1, 2**32 - 1):
+        config = replace(pair[0], seed=seed)
+        found = mesh.fresh(config, vocab, where).params
+        assert apart(found, train.initial_state(config, vocab).params) < 1e-6
+    _, made = mesh.initial(config.model, config.optimizer.algorithm, vocab, where)
+    assert made._cache_size() == 1
 
 
 @pytest.mark.parametrize("mode", ["devices", "pmap", "vmap"])
