@@ -110,12 +110,10 @@ def test_the_exponent_along_another_convention_of_compute():
     table = grid(noise=1e-7)
     rows = sample(sl.as_runs(table))
     fitted = fit_sample(rows, sl.LAWS["chinchilla"], "", Settings(Rho("squared", 1e-3, False)))
-    flops = (6 * table["params"] ** 1.2 * table["tokens"])[rows.rows]
+    n, d = rows.inputs["params"], rows.inputs["tokens"]
     expected = LAW["beta"] / (LAW["alpha"] + 1.2 * LAW["beta"])
-    assert exponent_along(fitted, rows, flops) == pytest.approx(expected, abs=2e-3)
-    assert exponent_along(fitted, rows, 6 * table["params"] * table["tokens"]) == pytest.approx(
-        OPTIMAL, abs=1e-4
-    )
+    assert exponent_along(fitted, rows, 6 * n**1.2 * d) == pytest.approx(expected, abs=2e-3)
+    assert exponent_along(fitted, rows, 6 * n * d) == pytest.approx(OPTIMAL, abs=1e-4)
 
 
 def test_a_store_offers_its_own_conventions(planted_store):
