@@ -23,7 +23,6 @@ from sweeps.store.disk import StoreFault
 from sweeps.store.store import Store
 from sweeps.study import loader as studies
 
-
 # A worker that finds silence after seconds instead of a minute.
 HASTY = """
 import sys
