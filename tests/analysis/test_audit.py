@@ -297,7 +297,7 @@ def test_a_laws_own_forecast_holds_what_comes():
 @pytest.mark.weekly
 @pytest.mark.parametrize("design", [isogrid, dirty])
 def test_a_laws_own_forecast_holds_what_comes_over_many_tables(design):
-    """60 tables: the standard error is a point or two. Earlier misses widen an interval and never narrow it, so
+    """60 tables: the standard error is a point or two. Earlier misses widen an interval and never narrow it:
     where the law is true and the noise even, more than nine in ten lie inside."""
     assert 0.86 <= coverage(design, "chinchilla", 60)[0] <= 0.99
 
