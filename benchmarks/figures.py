@@ -193,24 +193,32 @@ def tables(folder: Path) -> tuple[Runs, pandas.DataFrame]:
     return runs, pandas.read_csv(folder / "abilities.csv")
 
 
+def exponents(fit: analysis.Fit) -> str:
+    return ", ".join(
+        f"{name} {fit.params[name]:.3g} [{low:.3g}, {high:.3g}]"
+        for name, (low, high) in fit.intervals.items()
+        if name in EXPONENTS
+    )
+
+
 def sentences(folder: Path) -> str:
     """What README says of the quick start, from its tables alone."""
     runs, scores = tables(folder)
     foretold = analysis.forecast(runs)
     fit, score = foretold.fit, foretold.score
-    exponents = ", ".join(
-        f"{name} {fit.params[name]:.2g} [{low:.2g}, {high:.2g}]"
-        for name, (low, high) in fit.intervals.items()
-        if name in EXPONENTS
-    )
     size = math.expm1(float(np.median(np.abs(fit.data["residual"]))))
     lines = [
         f"- **A law**, {fit.law.name}: `{tidy_formula(fit.law, fit.params)}`, fitted to {fit.points} "
-        f"runs; half of them lie within {size:.1%} of it. {exponents} ({fit.level:.0%} intervals).",
+        f"runs; half of them lie within {size:.1%} of it. {exponents(fit)} ({fit.level:.0%} intervals).",
         f"- **A forecast** of {score.cells} runs at up to {score.compute_ratio:.2g} times the fitted "
         f"compute: mean error {score.mean_abs_error_percent:.2g} %, {score.coverage:.0%} inside their "
         f"{foretold.level:.0%} interval.",
     ]
+    many = analysis.fit(analysis.read(folder / "repetitions.csv"), level=fit.level)
+    lines.append(
+        "- **Ten times with other seeds** ([runs](docs/quickstart/repetitions.csv)), fitted together: "
+        f"{exponents(many)}."
+    )
     found = detect(scores)
     for task in dict.fromkeys(one.task for one in found.series):
         own = [one for one in found.series if one.task == task and one.metric in SHOWN]

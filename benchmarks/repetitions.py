@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.repetitions FOLDER --repetitions 10`` trains repetition k with the seeds moved by
 k times their number (a store each; an interrupted one goes on where it was), then prints a row a repetition,
-from the JSON of ``lab fit``, ``lab forecast`` and ``lab thresholds``, and counts. Ten take about 100 CPU
-minutes.
+from the JSON of ``lab fit``, ``lab forecast`` and ``lab thresholds``, and counts; FOLDER/repetitions.csv has
+the runs of all (docs/quickstart/repetitions.csv). Ten take about 110 CPU minutes.
 """
 
 import argparse
@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas
+
 STUDY = Path(__file__).parents[1] / "sweeps" / "studies" / "quickstart.toml"
 # What the first page promises: induction appears with the second layer by either metric; neither facts nor a
 # coin is called emergent by exact match.
@@ -23,6 +25,12 @@ WANTED = {
     ("facts", "exact_match"): {"smooth", "undecided", "metric_artifact"},
     ("coin", "exact_match"): {"flat", "undecided"},
 }
+
+TOGETHER = (
+    *("run_id", "grid", "status", "seed", "held_out", "source", "width", "layers", "heads", "params_total"),
+    *("params_embedding", "params_head", "params_matrices", "params_vectors", "cluster", "tokens"),
+    *("batch_tokens", "learning_rate", "flops_6nd", "loss_nats"),
+)
 
 
 def moved(study: str, k: int) -> str:
@@ -100,6 +108,21 @@ def counts(repetitions: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def together(stores: list[Path]) -> pandas.DataFrame:
+    """The runs on text of all repetitions, a cluster for each shape and seed."""
+    tables = []
+    for k, store in enumerate(stores):
+        path = store / "table.csv"
+        lab("table", str(store), "--out", str(path))
+        table = pandas.read_csv(path)
+        path.unlink()
+        tables.append(
+            table[table["grid"] == "language"].assign(cluster=lambda t, k=k: f"{k}." + t["cluster"])
+        )
+    rows = pandas.concat(tables)[list(TOGETHER)].round({"loss_nats": 6})
+    return rows.sort_values(["seed", "width", "tokens"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -112,14 +135,15 @@ def main() -> None:
     titles = ["repetition", "law", "E", "alpha", "beta", "held-out error", "inside 90 %"]
     titles += [f"{task} {metric}" for task, metric in WANTED]
     print("| " + " | ".join(titles) + " |\n" + "|---" * len(titles) + "|", flush=True)
-    said = []
-    for k in range(args.repetitions):
-        study, store = args.folder / f"repetition{k}.toml", args.folder / f"repetition{k}"
+    said, stores = [], [args.folder / f"repetition{k}" for k in range(args.repetitions)]
+    for k, store in enumerate(stores):
+        study = args.folder / f"repetition{k}.toml"
         study.write_text(moved(args.study.read_text(), k))
         lab("run", str(study), "--out", str(store))
         said.append(read_all(store))
         print(line(k, said[-1]), flush=True)
     print("\n" + "\n".join(counts(said)))
+    together(stores).to_csv(args.folder / "repetitions.csv", index=False)
 
 
 if __name__ == "__main__":
