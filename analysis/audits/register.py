@@ -32,10 +32,11 @@ _TARGET = ("params", "tokens", "predicted", "low", "high")
 
 
 def digest_of(rows: Sample) -> str:
-    """SHA-256 of the numbers that were fitted: params, tokens and loss, in the table's order."""
-    seen = hashlib.sha256()
+    """SHA-256 of the numbers that were fitted: params, tokens and loss, in the table's order, which anybody
+    who has the file can compute; not in that of the sample."""
+    seen, places = hashlib.sha256(), np.argsort(rows.rows)
     for values in (*(rows.inputs[name] for name in ("params", "tokens")), rows.loss):
-        seen.update(np.ascontiguousarray(values, "<f8").tobytes())
+        seen.update(np.ascontiguousarray(values[places], "<f8").tobytes())
     return seen.hexdigest()
 
 
