@@ -119,9 +119,11 @@ def best_rates(runs: Any, level: float = 0.95, bootstrap: int = 2000, seed: int 
     if not keep.any():
         raise InputError(f"{runs.source}: no finished run with a learning rate above 0")
     loss, seeds = np.asarray(runs.columns["loss"], float), runs.columns.get("seed")
+    params, tokens = (np.asarray(runs.columns[name], float) for name in ("params", "tokens"))
+    rows = np.flatnonzero(keep)  # draws are dealt out in an order that is not the table's
     groups = [
-        _Group(runs, rows, rate, loss, None if seeds is None else np.asarray(seeds))
-        for rows in _by_size(runs, np.flatnonzero(keep))
+        _Group(runs, own, rate, loss, None if seeds is None else np.asarray(seeds))
+        for own in _by_size(runs, rows[np.lexsort((loss[rows], rate[rows], tokens[rows], params[rows]))])
     ]
     scatter = [group.residuals() for group in groups]
     freedom = sum(f for _, f in scatter)

@@ -5,7 +5,7 @@ tables.
 cell. Table number i of a cell is made from seed i alone. CELLS: `rows-9` ... `rows-25` (grids of 3 x 3 ... 5
 x 5, noise 2 %), with `+outlier` one run in each, at random, 10 % too high; `offset-0` ... `offset-1.7` (5 x
 5, noise 1 %, planted E); `trunks-5`, `trunks-7` (so many sizes of four branches each, 1 % of noise the
-trunk's); `staircase` (the quick start's 14 runs of five trunks); `long-19000`, `long-24000` (8 runs of so
+trunk's); `staircase` (14 runs of five trunks, a quick start of old); `long-19000`, `long-24000` (8 runs of so
 many checkpoints in all); `few-runs` (4 such runs); `stated` and `stated-clusters` (each row's noise
 known, ten-fold range).
 
@@ -102,9 +102,9 @@ def trunks(count: int, rng: np.random.Generator) -> Table:
 
 
 def staircase(rng: np.random.Generator) -> Table:
-    """The quick start's fitted runs: five sizes over a factor of four, a trunk each, four budgets of which
-    the six runs of most compute are left out. Noise 0.5 % of the trunk, 0.3 % of a run, as ten seeds of it
-    have."""
+    """The fitted runs of a former quick start: five sizes over a factor of four, a trunk each, four budgets
+    of which the six runs of most compute are left out. Noise 0.5 % of the trunk, 0.3 % of a run, as ten
+    seeds of it have."""
     columns = crossed([26_180, 32_992, 48_920, 67_920, 115_136], 600_000 * 2.0 ** np.arange(4))
     kept = np.sort(np.argsort(columns["params"] * columns["tokens"], kind="stable")[:14])
     columns = {name: values[kept].astype(float) for name, values in columns.items()}

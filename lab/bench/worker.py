@@ -53,7 +53,7 @@ def main(spec: dict) -> None:
             state = train.initial_state(config, vocab)
             compiled = fresh.lower(state, *batches, np.int32(1), hyper).compile()
             took.append(time.perf_counter() - started)
-    jax.config.update("jax_compilation_cache_dir", kept)
+    jax.config.update("jax_compilation_cache_dir", kept or str(devices.compilation_folder()))
     compilation_cache.reset_cache()  # it would keep the folder that it was first used with
 
     def steps(n: int) -> float:

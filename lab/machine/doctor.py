@@ -264,7 +264,11 @@ def _unused(root: Path = Path("/")) -> tuple[str, str] | None:
 
 def _memory() -> str:
     free, total = ram()
-    return "memory unknown" if free is None else f"{free / 1e9:.1f} of {total / 1e9:.1f} GB memory free"
+    if free is None:
+        return "memory unknown"
+    if free == total:  # all that is told there
+        return f"{total / 1e9:.1f} GB memory"
+    return f"{free / 1e9:.1f} of {total / 1e9:.1f} GB memory free"
 
 
 def _engines() -> Iterator[Check]:

@@ -20,7 +20,8 @@ class Prior:
     The scatter of the log loss about it: ``noise`` of each run, ``trunk_noise`` shared by the budgets of a
     size and seed, ``model_error`` what the law does not follow, alike for all seeds and for budgets within
     exp(``model_reach``) of each other. ``lab plan --prior STORE`` prints what a store has of each. A study
-    that states nothing is judged by the law and scatter of the quick start instead of these numbers.
+    that states nothing is judged by the law and scatter that `sweeps.plan.promised_intervals` has built in,
+    instead of these numbers.
     """
 
     E: Annotated[float, Within(0.0, 1e3)] = 1.7  # nats a token

@@ -293,7 +293,7 @@ def _published(name: str) -> Expected:
     if name not in PUBLISHED:
         raise InputError(f"--prior: published:{name} is none; there are {', '.join(PUBLISHED)}")
     return Expected(
-        "chinchilla", PUBLISHED[name], BUILT_IN.scatter, f"published:{name}, the quick start's scatter"
+        "chinchilla", PUBLISHED[name], BUILT_IN.scatter, f"published:{name}, the built-in scatter"
     )
 
 

@@ -41,6 +41,13 @@ def test_a_planted_law_is_found():
     assert best_rates(planted(exponent=0.0)).drift_octaves == pytest.approx(0, abs=1e-9)
 
 
+def test_the_order_of_rows_moves_no_interval():
+    table = planted(sd=0.01, sizes=(1e4, 2e4))
+    turned = {name: values[::-1] for name, values in table.items()}
+    first, second = (best_rates(one, bootstrap=100).curves for one in (table, turned))
+    assert [curve.interval for curve in first] == [curve.interval for curve in second]
+
+
 def test_the_steep_side_pulls_little():
     found = best_rates(planted(steep=3.0))
     for curve, best in zip(found.curves, [0.02 * 2**0.5, 0.02, 0.02 / 2**0.5, 0.01], strict=True):
