@@ -216,8 +216,7 @@ def sentences(folder: Path) -> str:
     ]
     many = analysis.fit(analysis.read(folder / "repetitions.csv"), level=fit.level)
     lines.append(
-        "- **Ten times with other seeds** ([runs](docs/quickstart/repetitions.csv)), fitted together: "
-        f"{exponents(many)}."
+        f"- **Over ten seeds** ([runs](docs/quickstart/repetitions.csv)), fitted together: {exponents(many)}."
     )
     found = detect(scores)
     for task in dict.fromkeys(one.task for one in found.series):
