@@ -160,7 +160,8 @@ def _fitted(
     loss = law.loss(params, rows.inputs)
     if not (np.isfinite(loss).all() and (loss > 0).all() and np.isfinite(value)):
         big = [name for name, number in params.items() if not np.isfinite(number)]
-        where = f" ({', '.join(big)} beyond 1e308; {', '.join(certificate.bound_hits)})" if big else ""
+        ends = "".join(f"; {hit}" for hit in certificate.bound_hits)
+        where = f" ({', '.join(big)} beyond 1e308{ends})" if big else ""
         raise InputError(
             f"{source}: the table drives {law.name} out of what numbers can hold{where}: "
             f"it does not show all of this law's parameters; fit a law with fewer"

@@ -22,6 +22,8 @@ SHORT = 0.995
 FAR = 50.0
 
 
+# What overflows on the way ends nowhere, and the best place that was passed is kept.
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def regress(
     residual: np.ndarray,
     slope: np.ndarray,

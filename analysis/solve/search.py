@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.laws.law import Law
 from analysis.laws.sums import SumLaw
-from analysis.solve.estimator import ROUGH, Optimum, curvature, minimise
+from analysis.solve.estimator import ROUGH, STALLED, Optimum, curvature, minimise
 from analysis.solve.kinks import cross
 from analysis.solve.objectives import Rho
 from analysis.solve.starts import starts
@@ -32,6 +32,9 @@ FAR = 1.5
 # Walks across kinks: so many short ones, and the leading ones of them to their end.
 SHORT, SHORT_STEPS = 12, 15
 LONG, LONG_STEPS = 3, 80
+# Basins that only kinks make lie side by side: walks from so many places around the best, shaken by a share
+# of a standard error, again while one ends lower.
+SHAKEN, SHARE, HOPS = 16, 0.3, 3
 MANY = 500
 # Of a smooth objective no further basins are looked for when so many of the starts have found the lowest one.
 RECURRED = 0.5
@@ -103,7 +106,15 @@ def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
         return pool
     if not rough:
         return _joined(pool, _walked(law, x, target, rho, pool.theta, _followed(law, x, target, rho, pool)))
-    return _walked(law, x, target, rho, np.concatenate([pool.theta, begin[:LEADING]]))
+    pool = _walked(law, x, target, rho, np.concatenate([pool.theta, begin[:LEADING]]))
+    for hop in range(HOPS):
+        best = int(np.argmin(pool.value))
+        found = _walked(law, x, target, rho, _around(law, x, target, rho, pool.theta[best], hop))
+        lower = found.value.min() < pool.value[best] * (1 - STALLED)
+        pool = _joined(pool, found)
+        if not lower:
+            break
+    return pool
 
 
 def _recurs(pool: Optimum, law: Law, x: np.ndarray) -> bool:
@@ -171,6 +182,13 @@ def _walked(law: Law, x, target, rho: Rho, places: np.ndarray, known: Optimum | 
         # Inside a corner that holds some rows Newton's method has the last word, and says what is left.
         pool = _joined(pool, _followed(law, x, target, rho, pool, 1))
     return pool
+
+
+def _around(law: Law, x, target, rho: Rho, theta: np.ndarray, seed: int) -> np.ndarray:
+    """Places (SHAKEN, P) within a share of a standard error of theta (P,)."""
+    root = _root(law, x, target, rho, theta)
+    away = np.random.default_rng(seed).standard_normal((SHAKEN, len(theta))) @ root
+    return np.clip(theta + SHARE * away, *law.bounds)
 
 
 def _valued(law: Law, x, target, rho: Rho, theta: np.ndarray) -> Optimum:
