@@ -34,7 +34,7 @@ SlurmctldPort={ports[0]}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket,cred_expire=15
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -44,8 +44,10 @@ SelectTypeParameters=CR_Core
 ReturnToService=2
 MpiDefault=none
 SlurmctldParameters=preempt_send_user_signal
-SchedulerParameters=bf_interval=2,sched_interval=2
-SlurmdTimeout=5
+SchedulerParameters=bf_interval=1,sched_interval=1
+SlurmdTimeout=2
+TCPTimeout=1
+MessageTimeout=5
 KillWait=5
 MaxArraySize=4
 StateSaveLocation={folder}/state
@@ -86,7 +88,7 @@ class Cluster:
     def kill(self, node: str) -> list[int]:
         """As when a node loses power: the daemon and all that it started. Returns the process ids."""
         daemon = int((self.folder / f"slurmd-{node}.pid").read_text())
-        gone = [daemon, *_of_node(node)]
+        gone = [daemon, *self.started_by(node)]
         for pid in gone:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -101,7 +103,7 @@ class Cluster:
 
     def stop(self) -> None:
         self.ask("scancel", "--user=root")
-        pids = [p for node in ("n1", "n2") for p in _of_node(node)]
+        pids = [p for node in ("n1", "n2") for p in self.started_by(node)]
         for file in (*self.folder.glob("*.pid"), self.folder / "munge" / "pid"):
             with contextlib.suppress(ValueError, OSError):
                 pids.append(int(file.read_text()))
@@ -109,22 +111,23 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def started_by(self, node: str) -> list[int]:
+        """Processes that a virtual node started: they have its name, and this cluster's file, in their
+        environment. First come the steps' managers above them, which would otherwise tell the controller how
+        their processes ended."""
+        named = {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.conf}".encode()}
+        tasks, managers = [], set()
+        for entry in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if named <= {*entry.read_bytes().split(b"\0")}:
+                    tasks.append(int(entry.parent.name))
+                    parent = entry.with_name("stat").read_text().rsplit(")", 1)[1].split()[1]
+                    if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes():
+                        managers.add(int(parent))
+        return [*managers, *tasks]
+
     def _run(self, *command) -> None:
         subprocess.run([str(word) for word in command], check=True, env=self.environment())
-
-
-def _of_node(node: str) -> list[int]:
-    """Processes that a virtual node started: they have its name in their environment. First come the steps'
-    managers above them, which would otherwise tell the controller how their processes ended."""
-    tasks, managers = [], set()
-    for entry in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if f"SLURMD_NODENAME={node}".encode() in entry.read_bytes().split(b"\0"):
-                tasks.append(int(entry.parent.name))
-                parent = entry.with_name("stat").read_text().rsplit(")", 1)[1].split()[1]
-                if b"slurmstepd" in Path(f"/proc/{parent}/cmdline").read_bytes():
-                    managers.add(int(parent))
-    return [*managers, *tasks]
 
 
 def _free_ports(count: int) -> list[int]:

@@ -217,7 +217,8 @@ def _follow(
         while states:
             for event in watch.events():
                 tell(event)
-            if time.monotonic() - asked > _ASK_SECONDS:
+            pause = _ASK_SECONDS if watch.cells_open() else _LOOK_SECONDS  # the workers are about to leave
+            if time.monotonic() - asked >= pause:
                 asked = time.monotonic()
                 with contextlib.suppress(InputError):  # a controller that restarts is asked again
                     states = _states(jobs)
