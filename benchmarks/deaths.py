@@ -77,15 +77,17 @@ _OPEN, _UNLINK, _RMDIR, _RMTREE = builtins.open, os.unlink, os.rmdir, shutil.rmt
 
 
 def _whole(path, kwargs: dict) -> str:
-    """The path, also where it is given from an open folder."""
+    """The path, also where it is given from an open folder, or as an open file."""
+    if isinstance(path, int):
+        return os.readlink(f"/proc/self/fd/{path}")
     folder = kwargs.get("dir_fd", kwargs.get("src_dir_fd"))
     return path if folder is None else os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
 
 
 @contextmanager
-def death(root: Path, at: int | None = None):
+def death(root: Path, at: int | None = None, kind: type[Reaper] = Reaper):
     """Within, file operations below ``root`` go through the :class:`Reaper` that is yielded."""
-    reaper = Reaper(root, at)
+    reaper = kind(root, at)
 
     def watched(name: str, real):
         def call(path, *args, **kwargs):
@@ -106,7 +108,7 @@ def death(root: Path, at: int | None = None):
         with mock.patch.multiple(os, unlink=_UNLINK, rmdir=_RMDIR):  # it is one operation here
             return _RMTREE(path, *args, **kwargs)
 
-    names = ("open", "replace", "rename", "link", "unlink", "mkdir", "rmdir")
+    names = ("open", "write", "replace", "rename", "link", "unlink", "mkdir", "rmdir")
     patched = {name: watched(name, getattr(os, name)) for name in names}
     with (
         mock.patch.multiple(os, **patched),

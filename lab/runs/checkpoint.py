@@ -29,6 +29,7 @@ import orbax.checkpoint as ocp
 from lab import files
 from lab.machine import distributed
 from lab.runs import file_digests
+from lab.runs.desk import Desk
 from lab.runs.file_digests import DamagedCheckpoint
 from lab.runs.folder import completed_steps, delete_step
 
@@ -52,10 +53,14 @@ class Checkpoints:
     Args:
         place: the shardings of a tree of shapes, for saves in parts and in the background; every process must
             then call :meth:`save` and :meth:`wait` together.
+        desk: of the run's owner, who writes nothing here once the run is taken over. Of saves in parts, which
+            Orbax names itself, only the beginning is held back by it.
     """
 
-    def __init__(self, folder: Path, writes: bool = True, place: Callable | None = None):
-        self.folder, self.writes, self._place = Path(folder).absolute(), writes, place
+    def __init__(
+        self, folder: Path, writes: bool = True, place: Callable | None = None, desk: Desk | None = None
+    ):
+        self.folder, self.writes, self._place, self._desk = Path(folder).absolute(), writes, place, desk
         self._under_way: int | None = None
         self._in_parts = None if place is None else ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
         # the plain tree handler takes 20 ms a save of a small run, a manager 50 to 150 ms
@@ -95,10 +100,14 @@ class Checkpoints:
             return
         host = jax.tree.map(np.asarray, tree)
         staged = self.folder / f".{step}.{uuid.uuid4().hex}.saving"
-        self._orbax.save(staged, {"tree": host, _DIGEST: _digest(host)})
-        files.write_text(staged / _COMMITTED, _SAID, staged)
-        file_digests.write(staged)
-        os.rename(staged, target)
+        try:
+            self._orbax.save(staged, {"tree": host, _DIGEST: _digest(host)})
+            files.write_text(staged / _COMMITTED, _SAID, staged)
+            file_digests.write(staged)
+            self._rename(staged, target)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
         files.sync_folder(self.folder, self.folder)
 
     def wait(self) -> None:
@@ -172,15 +181,23 @@ class Checkpoints:
     def set_aside(self, step: int) -> str:
         """Take a damaged checkpoint out of the way; returns its new name. One that is gone is no error."""
         aside = self.folder / f"{step}.damaged"
-        shutil.rmtree(aside, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
-            (self.folder / str(step)).rename(aside)
+            if aside.exists() and self._desk is not None:
+                self._desk.remove(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+            self._rename(self.folder / str(step), aside)
         return aside.name
 
     def delete(self, step: int) -> None:
         """At once: a kill in the middle leaves no half of a checkpoint under its name."""
         if self.writes:
-            delete_step(self.folder, step)
+            delete_step(self.folder, step, self._desk)
+
+    def _rename(self, old: Path, new: Path) -> None:
+        if self._desk is None:
+            os.rename(old, new)
+        else:
+            self._desk.put(old, new)
 
 
 def _digest(tree) -> np.ndarray:

@@ -4,7 +4,7 @@ A claim is a file made by exclusive creation, so one worker wins. Its owner touc
 claim whose owner is dead, or that was silent for long, is taken over by renaming it away (again one winner).
 
 * **Attempt** is a fence: each take-over raises it, and a worker that lost its claim finds another number in
-  the file, and writes nothing more (:meth:`lab.runs.folder.RunFolder.commit` closes the gap between the two).
+  the file, and writes nothing more (:mod:`lab.runs.desk` closes the gap between the two).
 * **Deaths** counts owners that died in a row without getting further: a cell that kills its workers is given
   up, one that was on machines that failed is not.
 * **Silence** is measured by the watcher's own steady clock (:class:`Watch`): no two clocks are ever compared.
@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab import file_system, files
+from lab.runs.desk import Lost
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
@@ -60,7 +61,7 @@ class Claim:
 
     def release(self) -> None:
         if self.is_mine():
-            self.path.unlink(missing_ok=True)
+            _clear(self)  # it may be taken over between the look and what follows
 
     def is_mine(self) -> bool:
         found = read(self.path)
@@ -140,6 +141,12 @@ def take(
     finally:
         temporary.unlink(missing_ok=True)
     return claim
+
+
+def check(claim: Claim, name: str) -> None:
+    """Raises Lost where the claim is of another owner by now; ``name``: what people call the run."""
+    if not claim.is_mine():
+        raise Lost(f"{name} was taken over from attempt {claim.attempt}")
 
 
 def forget_the_dead(path: Path) -> None:

@@ -1,5 +1,8 @@
 """The folder of one run: written by one process, readable by any tool.
 
+Who owns the run takes it over first (:meth:`RunFolder.withdraw`), and from then on each write comes before
+the next take-over, or fails (:mod:`lab.runs.desk`). Without that the folder is written as any other.
+
 ``spec.json`` once; ``metrics.jsonl`` and ``costs.jsonl`` appended and flushed; ``checkpoints/`` while
 training; ``final/`` the trained parameters; ``result.json`` by staged file, fsync and exclusive link: the
 commit point. Whatever was committed survives a kill at any moment; a torn last line of the metrics is dropped
@@ -14,13 +17,14 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lab import file_system, files
 from lab.runs import contents
+from lab.runs.desk import Desk, Lost, take_over
 
 RESULT, SPEC, FAILURE, DIVERGED = "result.json", "spec.json", "failure.json", "diverged.json"
 METRICS, COSTS, ITEMS = "metrics.jsonl", "costs.jsonl", "items.parquet"
@@ -71,8 +75,11 @@ def completed_steps(checkpoints: Path) -> list[int]:
         return []
 
 
-def delete_step(checkpoints: Path, step: int) -> None:
+def delete_step(checkpoints: Path, step: int, desk: Desk | None = None) -> None:
     """At once: a kill in the middle leaves no half of a checkpoint under its name."""
+    if desk is not None:
+        desk.remove(checkpoints / str(step))
+        return
     going = checkpoints / f".{step}.deleted"
     shutil.rmtree(going, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
@@ -93,6 +100,8 @@ class RunFolder:
     def __init__(self, path: Path, root: Path | None = None):
         self.path, self.root = Path(path), Path(path if root is None else root)
         self._run_id = None if root is None else self.path.name
+        self.desk: Desk | None = None  # of who took the run over
+        self._logs: dict[str, int] = {}  # open for its owner
 
     @property
     def checkpoints(self) -> Path:
@@ -112,7 +121,7 @@ class RunFolder:
 
     def drop(self, step: int) -> None:
         """Delete a checkpoint."""
-        delete_step(self.checkpoints, step)
+        delete_step(self.checkpoints, step, self.desk)
 
     # What a folder that is a copy of another place does beside (lab/runs/remote.py):
 
@@ -132,6 +141,11 @@ class RunFolder:
 
     def leave(self) -> None:
         """The claim is about to be given back."""
+        while self._logs:
+            os.close(self._logs.popitem()[1])
+        if self.desk is not None:
+            self.desk.clear()
+            self.desk = None
 
     def discard(self, name: str) -> None:
         """Remove ``failure.json``, so that the run is tried again."""
@@ -165,7 +179,7 @@ class RunFolder:
         if found.state == "unread":
             raise OSError(f"{self.path / SPEC}: {found.why}")
         if found.state != "whole":
-            files.write_json(self.path / SPEC, spec, self.root)
+            self._write_json(SPEC, spec)
 
     def spec(self) -> dict | None:
         return self.read(SPEC).value
@@ -184,7 +198,25 @@ class RunFolder:
     def write(self, name: str, value: dict) -> None:
         """Replace ``failure.json`` or ``diverged.json``."""
         if self.writes:
-            files.write_json(self.path / name, value, self.root)
+            self._write_json(name, value)
+
+    def _write_json(self, name: str, value: dict) -> None:
+        with self.replacing(name) as staged:
+            files.write_json(staged, value, self.root)
+
+    @contextlib.contextmanager
+    def replacing(self, name: str) -> Iterator[Path]:
+        """Where to write a file that gets its name when all of it is written. Raises Lost."""
+        if self.desk is None:
+            yield self.path / name  # by a rename, too (lab/files.py)
+            return
+        staged = self.path / f".{uuid.uuid4().hex}.tmp"
+        try:
+            yield staged
+            self.desk.put(staged, self.path / name)
+        finally:
+            staged.unlink(missing_ok=True)
+        files.sync_folder(self.path, self.root)
 
     def commit(self, result: dict, check: Callable[[], None] = lambda: None) -> None:
         """Once: the first commit stands, a later one changes nothing. Only a torn result is replaced.
@@ -193,6 +225,9 @@ class RunFolder:
             check: raises where the run belongs to another process by now. It is asked after the result was
                 staged and before it is linked; who takes a run over calls :meth:`withdraw`, then looks for a
                 result. So either the old owner's commit comes before that look, or it fails.
+
+        Raises:
+            Lost: where it was taken over since.
         """
         staged = self.path / f".result.{uuid.uuid4().hex}.staged"
         content = json.dumps(result, indent=1, allow_nan=False) + "\n"
@@ -201,6 +236,8 @@ class RunFolder:
             check()
             try:
                 file_system.put(staged, self.path / RESULT)
+            except FileNotFoundError:
+                raise Lost(f"{self.path}: another process took this run over") from None
             except FileExistsError:
                 if self.read(RESULT).state == "torn":
                     os.replace(staged, self.path / RESULT)
@@ -208,10 +245,18 @@ class RunFolder:
             staged.unlink(missing_ok=True)
         files.sync_folder(self.path, self.root)
 
-    def withdraw(self) -> None:
-        """Remove what other processes staged and did not commit."""
-        for staged in self.path.glob(".result.*.staged"):
-            staged.unlink(missing_ok=True)
+    def withdraw(self, check: Callable[[], None] = lambda: None) -> None:
+        """Take the run over: what others staged is gone, and they write nothing more. The caller has its
+        claim, looks at the folder only afterwards, and calls :meth:`leave` at the end.
+
+        Args:
+            check: raises where the run belongs to another process by now.
+        """
+        self.leave()
+        self.desk = take_over(self.path, (".result.*.staged",), check)
+        for name in () if self._is_there(RESULT) else (METRICS, COSTS):
+            with contextlib.suppress(FileNotFoundError, files.Refused):  # to be told when it is written to
+                self._put_log(name, files.read_bytes(self.path / name, self.root, _LOG_BYTES))
 
     def metrics(self) -> list[dict]:
         """All whole lines; what a kill tore off, and what is no record, is not there."""
@@ -234,7 +279,7 @@ class RunFolder:
 
     def append_costs(self, line: dict, after: str = "") -> None:
         """For good: what was spent on steps that a kill undid was spent all the same."""
-        files.append(self.path / COSTS, (after + json.dumps(line) + "\n").encode(), self.root)
+        self._append(COSTS, (after + json.dumps(line) + "\n").encode())
 
     def cut_metrics(self, step: int) -> None:
         """Drop lines beyond ``step``, and what is no record, before training goes on from there."""
@@ -245,8 +290,40 @@ class RunFolder:
         self._write_log(self.metrics())
 
     def _write_log(self, lines: Iterable[dict]) -> None:
-        files.write_text(self.path / METRICS, "".join(json.dumps(line) + "\n" for line in lines), self.root)
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        if self.desk is None:
+            files.write_bytes(self.path / METRICS, content, self.root)
+        else:
+            self._put_log(METRICS, content)
 
     def append_metrics(self, lines: Iterable[dict]) -> None:
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        files.append(self.path / METRICS, text.encode(), self.root)
+        self._append(METRICS, text.encode())
+
+    def _append(self, name: str, content: bytes) -> None:
+        if self.desk is None:
+            files.append(self.path / name, content, self.root)
+        elif name not in self._logs:
+            there = b""
+            with contextlib.suppress(FileNotFoundError):
+                there = files.read_bytes(self.path / name, self.root, _LOG_BYTES)
+            self._put_log(name, there + content)
+        else:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(self._logs[name], left) :]
+
+    def _put_log(self, name: str, content: bytes) -> None:
+        """A log of this content in the place of what is there, open for what is appended."""
+        staged = self.path / f".{uuid.uuid4().hex}.tmp"
+        files.create(staged, content, self.root)
+        handle = os.open(staged, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            self.desk.put(staged, self.path / name)
+        except BaseException:
+            os.close(handle)
+            staged.unlink(missing_ok=True)
+            raise
+        if name in self._logs:
+            os.close(self._logs[name])
+        self._logs[name] = handle

@@ -10,10 +10,6 @@ class Interrupted(Exception):
     """Training was asked to stop; everything up to here is in a checkpoint."""
 
 
-class Lost(Exception):
-    """The run belongs to another process by now; nothing more may be written here."""
-
-
 @dataclass(frozen=True)
 class Progress:
     """One message to whoever watches. ``phase``: compile, train, evaluate."""

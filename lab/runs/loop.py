@@ -10,6 +10,7 @@ The data need no state of their own: a batch is a function of the step.
 
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Literal
 
 import jax
@@ -23,8 +24,9 @@ from lab.machine import devices, distributed
 from lab.model import memory
 from lab.runs import checkpoint, divergence, live, resume, rows, spent, trackers
 from lab.runs.checkpoint import Checkpoints
+from lab.runs.desk import Lost
 from lab.runs.folder import DIVERGED, ITEMS
-from lab.runs.hooks import Hooks, Interrupted, Lost, Progress
+from lab.runs.hooks import Hooks, Interrupted, Progress
 from lab.runs.job import SCHEMA, Job
 from lab.runs.window import Window, is_full, last_loss
 from lab.training import optimizer, pack_timing, train
@@ -83,7 +85,7 @@ class _Lockstep:
         self.jobs, self.dataset, self.pack, self.hooks = jobs, dataset, pack, hooks
         in_parts = pack.mode == "mesh" and _bytes(pack) >= checkpoint.SHARDED_BYTES
         self.place = pack.place if in_parts and jobs[0].folder.takes_parts else None
-        self.stores = [Checkpoints(job.folder.checkpoints, job.folder.writes, self.place) for job in jobs]
+        self.stores = [self._checkpoints(job, job.folder.checkpoints) for job in jobs]
         self.alive = set(range(len(jobs)))
         self.end, self.marks, self.batch = jobs[0].end, jobs[0].branch_steps, jobs[0].config.batch
         self.probes = progress_measures.steps(dataset.config.progress, STEPS_PER_CALL, self.end)
@@ -91,6 +93,9 @@ class _Lockstep:
         self.saving = 0.0
         self.clock = spent.Clock(jobs, pack.devices)
         self.live = live.Live(jobs, hooks.track, hooks.warn)
+
+    def _checkpoints(self, job: Job, folder: Path) -> Checkpoints:
+        return Checkpoints(folder, job.folder.writes, self.place, job.folder.desk)
 
     def run(self) -> float | None:
         self.step = 0
@@ -339,8 +344,9 @@ class _Lockstep:
             return
         self.hooks.check()
         if measured.items and job.folder.writes:
-            item_files.write(job.folder.path / ITEMS, measured.items, job.folder.root)
-        final = Checkpoints(job.folder.final, job.folder.writes, self.place)
+            with job.folder.replacing(ITEMS) as staged:
+                item_files.write(staged, measured.items, job.folder.root)
+        final = self._checkpoints(job, job.folder.final)
         for step in final.steps():  # of an attempt that committed no result: a save replaces nothing
             final.delete(step)
         distributed.wait("removed what was final")

@@ -151,6 +151,7 @@ def _train(
 
     from lab.machine import provenance
     from lab.runs import destination, loop
+    from lab.runs.desk import Lost
 
     found = len(jax.devices())
     if count > found or (cluster and count != found):
@@ -207,7 +208,7 @@ def _train(
             if primary:
                 warn("interrupted; the same command goes on from here")
             return 130
-        except loop.Lost as lost:
+        except Lost as lost:
             raise InputError(str(lost)) from None
     result = folder.result()
     if result is None:
@@ -229,7 +230,7 @@ def _claimed(place, primary: bool) -> Iterator[Callable[[], None]]:
     """
     from lab.machine import distributed
     from lab.runs import claims
-    from lab.runs.hooks import Lost
+    from lab.runs.desk import Lost
 
     claim = place.claim() if primary else None
     if not distributed.from_primary(int(claim is not None)):
@@ -249,8 +250,8 @@ def _claimed(place, primary: bool) -> Iterator[Callable[[], None]]:
 
     heart = claims.Heartbeat()
     heart.hold([claim])
-    place.folder.withdraw()
     try:
+        place.folder.withdraw(check)
         yield check
     finally:
         heart.stop()

@@ -190,9 +190,11 @@ class Store:
         """Drop the claim of a worker that died before this command: its attempts are not held against it."""
         claims.forget_the_dead(self.claim_path(node.run_id))
 
-    def fail(self, run_id: str, attempts: int, error: str, traceback: str) -> None:
+    def fail(self, run: str | RunFolder, attempts: int, error: str, traceback: str) -> None:
+        """Give a run up; of its id, or of its folder as its owner has it."""
         failure = {"schema": SCHEMA, "attempts": attempts, "error": error, "traceback": traceback}
-        self.run(run_id).write(FAILURE, failure)
+        folder = self.run(run) if isinstance(run, str) else run
+        folder.write(FAILURE, failure)
 
     def forgive(self, run_id: str) -> None:
         """Forget a failure, so that the cell is tried again."""

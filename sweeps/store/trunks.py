@@ -1,6 +1,7 @@
 """Checkpoints of trunks, which are large and serve their branches alone: removed once none waits for them."""
 
 from lab.runs import claims
+from lab.runs.desk import Lost
 from sweeps.store.store import Store
 
 
@@ -28,8 +29,12 @@ def collect(store: Store, trunk: str, owner: claims.Owner) -> bool:
     if claim is None:
         return False
     try:
+        folder.withdraw(lambda: claims.check(claim, trunk))
         for step in folder.steps():
             folder.drop(step)
+    except Lost:
+        return False  # who has it now trains it again, or removes them
     finally:
+        folder.leave()
         claim.release()
     return True

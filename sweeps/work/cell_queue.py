@@ -13,6 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 
 from lab.runs import claims
+from lab.runs.desk import Lost
 from lab.runs.folder import RESULT
 from sweeps.plan.cells import Plan
 from sweeps.plan.pricing import Prices
@@ -128,8 +129,12 @@ class Frontier:
         if claim is None:
             self._leave(node, held=True)
             return None
-        node.job.folder.withdraw()
+        try:
+            node.job.folder.withdraw(lambda: claims.check(claim, node.run_id))
+        except Lost:
+            return None
         if self._is_over(node):  # finished between our look and our claim
+            node.job.folder.leave()
             claim.release()
             return None
         self._held.pop(node.run_id, None)

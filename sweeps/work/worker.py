@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from lab.errors import InputError
 from lab.machine import speed
 from lab.runs import claims
-from lab.runs.hooks import Hooks, Interrupted, Lost, Progress
+from lab.runs.desk import Lost
+from lab.runs.hooks import Hooks, Interrupted, Progress
 from lab.runs.live import Open
 from lab.runs.loop import run
 from lab.runs.resume import DamagedTrunk, mend_trunk
@@ -221,9 +222,11 @@ class Worker:
                 return False
             try:
                 self.heart.hold([*(mine for _, mine in pack), claim])
+                node.job.trunk.withdraw(lambda claim=claim, of=node.of.trunk: claims.check(claim, of))
                 mend_trunk(node.job, vocab)
             finally:
                 self.heart.hold([mine for _, mine in pack])
+                node.job.trunk.leave()
                 claim.release()
         return True
 
@@ -243,7 +246,7 @@ class Worker:
         self.tell(Event("done", node.run_id, text))
 
     def _give_up(self, node: Node, attempts: int, error: str, trace: str) -> None:
-        self.store.fail(node.run_id, attempts, error, trace)
+        self.store.fail(node.job.folder, attempts, error, trace)
         if not node.is_trunk:
             self.frontier.failed.add(node.run_id)
         self.frontier.close(node)
@@ -252,8 +255,7 @@ class Worker:
 
 def _check(pack: list[Claimed]) -> None:
     for node, claim in pack:
-        if not claim.is_mine():
-            raise Lost(f"{node.run_id} was taken over from attempt {claim.attempt}")
+        claims.check(claim, node.run_id)
 
 
 def _line(error: Exception) -> str:

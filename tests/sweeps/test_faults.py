@@ -16,6 +16,7 @@ import pytest
 from benchmarks.kills import TINY, kill_at_random
 from lab.data import load
 from lab.runs import claims
+from lab.runs.desk import Lost
 from sweeps.plan.cells import make
 from sweeps.plan.study_parts import Part
 from sweeps.store import digest, trunks
@@ -141,18 +142,19 @@ def test_a_crew_that_a_fault_of_the_program_broke_is_not_broken_by_it_again(tiny
 
 
 def test_a_commit_staged_before_a_take_over_cannot_be_made_after_it(tmp_path):
-    folder = Store(tmp_path).run("a")
+    folder, other = Store(tmp_path).run("a"), Store(tmp_path).run("a")
 
     def row(by: str) -> dict:
         return {"row": {"status": "diverged", "reason": by}}
 
     def take_over_in_the_gap():  # after the zombie looked at its claim
-        folder.withdraw()
+        other.withdraw()
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(Lost):
         folder.commit(row("zombie"), take_over_in_the_gap)
     assert folder.result() is None
-    folder.commit(row("owner"))
+    other.commit(row("owner"))
+    other.leave()
     folder.commit(row("late"))
     assert folder.result() == row("owner")
     assert [p.name for p in folder.path.iterdir()] == ["result.json"]
@@ -186,6 +188,7 @@ time.time = lambda: real() + float(skew)  # a host whose clock is off
 from pathlib import Path
 from lab.data import load
 from lab.runs import claims
+from lab.runs.desk import Lost
 from sweeps.plan import cells
 from sweeps.work import worker
 from sweeps.store.store import Store
