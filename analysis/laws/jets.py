@@ -1,12 +1,13 @@
 """Exact first and second derivatives of a formula written with ordinary numpy operators.
 
-A `Jet` carries a value with its gradient and Hessian in P parameters (forward mode, second order), so that a
-law is one line of arithmetic and the estimator still gets exact Newton steps.
+A `Jet` carries a value with its gradient and Hessian in the parameters that it depends on (forward mode,
+second order), so that a law is one line of arithmetic and the estimator still gets exact Newton steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Jet:
-    """value (B, n), first (B, P, n), second (B, P, P, n): B parameter vectors at n rows."""
+    """value (B, n), first (B, K, n), second (B, K, K, n): B parameter vectors at n rows. on: the numbers of
+    the K parameters that it depends on, in ascending order; a term of a law hangs on two or three of them."""
 
     value: np.ndarray
     first: np.ndarray
     second: np.ndarray
+    on: tuple[int, ...]
 
     # numpy must leave `array + jet` to Jet.__radd__ instead of making an array of objects.
     __array_priority__ = 1000
@@ -27,36 +30,74 @@ class Jet:
     def through(self, value, slope, bend) -> Jet:
         """f(self), given f, f' and f'' at self.value: the chain rule to second order."""
         outer = self.first[:, :, None] * self.first[:, None]
-        # In place where the shape allows: most of the time goes into new memory for (B, P, P, n).
+        # In place where the shape allows: most of the time goes into new memory for (B, K, K, n).
         outer = np.multiply(bend[:, None, None], outer, out=_room(outer, bend))
         second = slope[:, None, None] * self.second
         second = np.add(second, outer, out=outer if outer.shape == second.shape else None)
-        return Jet(value, slope[:, None] * self.first, second)
+        return Jet(value, slope[:, None] * self.first, second, self.on)
+
+    def among(self, on: tuple[int, ...], rows: int) -> Jet:
+        """The same with derivatives in all parameters of `on`, which has its own among others, at `rows`."""
+        if on == self.on:
+            return self
+        mine = _places(self.on, on)
+        draws, width = len(self.value), len(on)
+        first, second = np.zeros((draws, width, rows)), np.zeros((draws, width, width, rows))
+        first[:, mine], second[_block(mine, mine)] = self.first, self.second
+        return Jet(self.value, first, second, on)
 
     def __add__(self, other) -> Jet:
         if isinstance(other, Jet):
-            return Jet(self.value + other.value, self.first + other.first, self.second + other.second)
+            value = self.value + other.value
+            if self.on == other.on:
+                return Jet(value, self.first + other.first, self.second + other.second, self.on)
+            out = self.among(_union(self.on, other.on), value.shape[1])
+            if out is self:
+                wide = np.zeros_like(value)
+                out = Jet(value, self.first + wide[:, None], self.second + wide[:, None, None], self.on)
+            theirs = _places(other.on, out.on)
+            out.first[:, theirs] += other.first
+            out.second[_block(theirs, theirs)] += other.second
+            return Jet(value, out.first, out.second, out.on)
         value = self.value + other
         if value.shape == self.value.shape:
-            return Jet(value, self.first, self.second)
+            return Jet(value, self.first, self.second, self.on)
         return Jet(
             value,
             self.first + np.zeros_like(value)[:, None],
             self.second + np.zeros_like(value)[:, None, None],
+            self.on,
         )
 
     def __mul__(self, other) -> Jet:
         if isinstance(other, Jet):
             value = self.value * other.value
             cross = self.first[:, :, None] * other.first[:, None]
+            if self.on != other.on:
+                return self._times(other, value, cross)
             second = self.second * other.value[:, None, None]
             second = np.add(second, other.second * self.value[:, None, None], out=_room(second, value))
             second = np.add(second, cross, out=_room(second, value))
             second = np.add(second, np.swapaxes(cross, 1, 2), out=_room(second, value))
             first = self.first * other.value[:, None] + other.first * self.value[:, None]
-            return Jet(value, first, second)
+            return Jet(value, first, second, self.on)
         factor = np.broadcast_to(other, np.broadcast_shapes(self.value.shape, np.shape(other)))
-        return Jet(self.value * factor, self.first * factor[:, None], self.second * factor[:, None, None])
+        first, second = self.first * factor[:, None], self.second * factor[:, None, None]
+        return Jet(self.value * factor, first, second, self.on)
+
+    def _times(self, other: Jet, value: np.ndarray, cross: np.ndarray) -> Jet:
+        """The product with a jet of other parameters; cross (B, K, K of the other, n) of their gradients."""
+        on = _union(self.on, other.on)
+        mine, theirs = _places(self.on, on), _places(other.on, on)
+        draws, rows = value.shape
+        first, second = np.zeros((draws, len(on), rows)), np.zeros((draws, len(on), len(on), rows))
+        first[:, mine] = self.first * other.value[:, None]
+        first[:, theirs] += other.first * self.value[:, None]
+        second[_block(mine, mine)] = self.second * other.value[:, None, None]
+        second[_block(theirs, theirs)] += other.second * self.value[:, None, None]
+        second[_block(mine, theirs)] += cross
+        second[_block(theirs, mine)] += np.swapaxes(cross, 1, 2)
+        return Jet(value, first, second, on)
 
     def __pow__(self, other) -> Jet:
         if isinstance(other, Jet):
@@ -72,7 +113,7 @@ class Jet:
         return exp(self * np.log(base))
 
     def __neg__(self) -> Jet:
-        return Jet(-self.value, -self.first, -self.second)
+        return Jet(-self.value, -self.first, -self.second, self.on)
 
     def __sub__(self, other) -> Jet:
         return self + (-other)
@@ -90,18 +131,37 @@ class Jet:
     __rmul__ = __mul__
 
 
+@cache
+def _union(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted({*one, *other}))
+
+
+@cache
+def _places(some: tuple[int, ...], on: tuple[int, ...]) -> slice | np.ndarray:
+    """Where the parameters `some` stand among `on`: a slice where they are neighbours, which is a view."""
+    index = [on.index(number) for number in some]
+    if index == list(range(index[0], index[0] + len(index))):
+        return slice(index[0], index[0] + len(index))
+    return np.array(index)
+
+
+def _block(rows: slice | np.ndarray, columns: slice | np.ndarray) -> tuple:
+    """The index of these rows and columns of each (K, K) of (B, K, K, n)."""
+    if isinstance(rows, slice) or isinstance(columns, slice):
+        return slice(None), rows, columns
+    return slice(None), rows[:, None], columns
+
+
 def _room(array: np.ndarray, like: np.ndarray) -> np.ndarray | None:
-    """The array (B, P, P, n) itself, to be written over, if it has all rows of `like` (B, n)."""
+    """The array (B, K, K, n) itself, to be written over, if it has all rows of `like` (B, n)."""
     return array if (array.shape[0], array.shape[-1]) == like.shape else None
 
 
 def variables(theta: np.ndarray) -> list[Jet]:
     """One jet a parameter, for theta (B, P): values (B, 1), so that they broadcast over rows."""
     draws, width = theta.shape
-    first = np.zeros((width, draws, width, 1))
-    first[np.arange(width), :, np.arange(width)] = 1.0
-    second = np.zeros((draws, width, width, 1))
-    return [Jet(theta[:, index, None], first[index], second) for index in range(width)]
+    first, second = np.ones((draws, 1, 1)), np.zeros((draws, 1, 1, 1))
+    return [Jet(theta[:, index, None], first, second, (index,)) for index in range(width)]
 
 
 def exp(x: Any) -> Any:
@@ -136,10 +196,13 @@ def minimum(x, y):
     like = x if isinstance(x, Jet) else y
     x, y = _as_jet(x, like), _as_jet(y, like)
     first = x.value <= y.value
+    on = _union(x.on, y.on)
+    x, y = x.among(on, first.shape[1]), y.among(on, first.shape[1])
     return Jet(
         np.where(first, x.value, y.value),
         np.where(first[:, None], x.first, y.first),
         np.where(first[:, None, None], x.second, y.second),
+        on,
     )
 
 
@@ -148,4 +211,4 @@ def _as_jet(x, like: Jet) -> Jet:
     if isinstance(x, Jet):
         return x
     value = np.broadcast_to(x, np.broadcast_shapes(np.shape(x), like.value.shape))
-    return Jet(value, np.zeros_like(like.first), np.zeros_like(like.second))
+    return Jet(value, np.zeros_like(like.first), np.zeros_like(like.second), like.on)

@@ -249,8 +249,8 @@ class FormulaLaw(Law):
         values = {}
         for parameter, jet in zip(self.parameters, jets.variables(theta), strict=True):
             values[parameter.name] = jets.exp(jet) if parameter.positive else jet
-        jet = jets.log(self.function(values, plain))
-        return JetEvaluation(jet.value, jet.first, jet.second)
+        loss = self.function(values, plain).among(tuple(range(len(values))), x.shape[1])
+        return JetEvaluation(np.log(loss.value), loss)
 
     def log_loss(self, theta: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Log loss (B, n) alone, without derivatives."""
@@ -268,16 +268,23 @@ class FormulaLaw(Law):
 
 @dataclass(frozen=True, eq=False)
 class JetEvaluation:
-    """value (B, n) of the log loss, jacobian (B, P, n), second (B, P, P, n)."""
+    """value (B, n) of the log loss; loss: the loss itself with its derivatives in all P parameters."""
 
     value: np.ndarray
-    jacobian: np.ndarray
-    second: np.ndarray
+    loss: jets.Jet
+
+    @cached_property
+    def jacobian(self) -> np.ndarray:
+        """(B, P, n)"""
+        return self.loss.first / self.loss.value[:, None]
 
     def hessian(self, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
         """sum over rows of outer J J' + inner (second derivative): (B, P, P) for weights (B, n)."""
-        squares = (self.jacobian * outer[:, None]) @ np.swapaxes(self.jacobian, 1, 2)
-        return squares + (self.second * inner[:, None, None]).sum(axis=-1)
+        # The logarithm's second derivative is that of the loss, as a share of it, less J J'.
+        jacobian, second = self.jacobian, self.loss.second
+        out = (jacobian * (outer - inner)[:, None]) @ np.swapaxes(jacobian, 1, 2)
+        flat = second.reshape(len(out), -1, second.shape[-1])
+        return out + (flat @ (inner / self.loss.value)[:, :, None]).reshape(out.shape)
 
 
 def tidy_formula(law: Law, params: Mapping[str, float]) -> str:

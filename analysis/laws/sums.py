@@ -94,7 +94,17 @@ class SumLaw(Law):
         """`evaluate` with what depends on the rows alone computed once."""
         layout, features = self.layout, self.features(x)
         columns = [np.array(touched) for touched in layout]
-        pairs = [(one[:, None] * one[None]).reshape(-1, one.shape[1]).T for one in features]
+        # Terms touch one parameter or a few: those with fewer have empty places, so that all are one array.
+        width, most = len(self.parameters), max(map(len, layout))
+        pairs = np.zeros((len(layout), x.shape[1], most**2))
+        places = np.zeros((len(layout) * most**2, width**2))
+        for term, (touched, one) in enumerate(zip(layout, features, strict=True)):
+            products = one[:, None] * one[None]
+            for row, first in enumerate(touched):
+                for column, second in enumerate(touched):
+                    place = row * most + column
+                    pairs[term, :, place] = products[row, column]
+                    places[term * most**2 + place, first * width + second] = 1.0
 
         def evaluate(theta: np.ndarray) -> SumEvaluation:
             shares = np.empty((len(layout), len(theta), x.shape[1]))
@@ -105,7 +115,7 @@ class SumLaw(Law):
             np.exp(shares, out=shares)
             total = shares.sum(axis=0)
             shares /= total
-            return SumEvaluation(top + np.log(total), shares, layout, features, pairs, theta.shape[1])
+            return SumEvaluation(top + np.log(total), shares, layout, features, pairs, places, width)
 
         return evaluate
 
@@ -128,14 +138,16 @@ class SumLaw(Law):
 class SumEvaluation:
     """value (B, n) of the log loss; shares (K, B, n), the terms' parts of the loss: all else follows.
 
-    pairs: for each term, the products of its features (n, touched squared).
+    pairs (K, n, touched squared): for each term, the products of its features; places (K touched squared,
+    P squared): 1 where such a product stands in the Hessian.
     """
 
     value: np.ndarray
     shares: np.ndarray
     layout: tuple[tuple[int, ...], ...]
     features: list[np.ndarray]
-    pairs: list[np.ndarray]
+    pairs: np.ndarray
+    places: np.ndarray
     width: int
 
     @cached_property
@@ -156,10 +168,7 @@ class SumEvaluation:
         """sum over rows of outer J J' + inner (second derivative): (B, P, P) for weights (B, n)."""
         jacobian = self.jacobian
         out = (jacobian * (outer - inner)[:, None]) @ np.swapaxes(jacobian, 1, 2)
-        for weight, touched, pairs in zip(inner * self.shares, self.layout, self.pairs, strict=True):
-            block = weight @ pairs
-            # Fits are many and small: one slice after the other is half the time of an array of indices.
-            places = ((row, column) for row in touched for column in touched)
-            for place, (row, column) in enumerate(places):
-                out[:, row, column] += block[:, place]
+        blocks = (inner * self.shares) @ self.pairs
+        # Fits are many and small: a product with zeros and ones is a third of the time of slices one by one.
+        out += (np.swapaxes(blocks, 0, 1).reshape(len(out), -1) @ self.places).reshape(out.shape)
         return out

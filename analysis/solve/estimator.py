@@ -136,9 +136,9 @@ def _newton(
     here = np.arange(count)
     value, gradient, hessian, metric = _local(prepared, theta, y, rho, w)
     damping = np.full(count, 1e-6)
+    floor = ROUNDING * y.shape[1]
     for _ in range(steps):
         step, decrement = _step(theta, gradient, hessian, damping, metric, low, high)
-        floor = ROUNDING * y.shape[1]
         # A heavily damped step promises little wherever it stands, and a free one anything along an edge
         # between kinks. Damped by the rows' smooth curvature it tells what a typical residual could gain.
         doubt = (damping > 1) & ((decrement <= STALLED * value + floor) | (damping > 1e12))
@@ -146,21 +146,22 @@ def _newton(
             free = (theta[doubt], gradient[doubt], hessian[doubt], np.ones(doubt.sum()), metric[doubt])
             decrement[doubt] = _step(*free, low[doubt], high[doubt])[1]
         done = decrement <= tolerance * value + floor
-        stuck = damping > 1e12
-        leaving = done | stuck
-        best.theta[here], best.value[here] = theta, value
-        best.decrement[here] = decrement / (value + floor)
-        best.converged[here] = done | (decrement <= STALLED * value + floor)
-        if leaving.all():
-            return best
-        if np.count_nonzero(leaving) > 0.25 * len(leaving):
+        leaving = done | (damping > 1e12)
+        left = int(np.count_nonzero(leaving))
+        if left > 0.25 * len(leaving):
+            best.theta[here], best.value[here] = theta, value
+            best.decrement[here] = decrement / (value + floor)
+            best.converged[here] = done | (decrement <= STALLED * value + floor)
+            if left == len(leaving):
+                return best
             stay = ~leaving
+            decrement, done = decrement[stay], done[stay]
             here, theta, value, gradient = here[stay], theta[stay], value[stay], gradient[stay]
             hessian, damping, step, y = hessian[stay], damping[stay], step[stay], y[stay]
             metric, low, high = metric[stay], low[stay], high[stay]
             w = None if w is None else w[stay]
             leaving = leaving[stay]
-        trial = np.clip(theta + step, low, high)
+        trial = np.minimum(np.maximum(theta + step, low), high)
         new_value, new_gradient, new_hessian, new_metric = _local(prepared, trial, y, rho, w)
         better = (new_value <= value) & ~leaving
         again = np.flatnonzero(~better & ~leaving & (damping <= BENT))
@@ -168,7 +169,7 @@ def _newton(
             # A factor on its way to 0 leads along a valley that bends in logarithms: hundreds of short steps.
             part = (theta[again], gradient[again], hessian[again], damping[again], metric[again])
             straight = _in_factors(*part, low[again], high[again], factors)
-            second = np.clip(theta[again] + straight, low[again], high[again])
+            second = np.minimum(np.maximum(theta[again] + straight, low[again]), high[again])
             found = _local(prepared, second, y[again], rho, None if w is None else w[again])
             good = found[0] <= value[again]
             some = again[good]
@@ -176,16 +177,18 @@ def _newton(
             new_value[some], new_gradient[some], new_hessian[some], new_metric[some] = (
                 part[good] for part in found
             )
-        if better.all():
-            theta, value, gradient, hessian, metric = trial, new_value, new_gradient, new_hessian, new_metric
-        else:
-            theta = np.where(better[:, None], trial, theta)
-            value = np.where(better, new_value, value)
-            gradient = np.where(better[:, None], new_gradient, gradient)
-            hessian = np.where(better[:, None, None], new_hessian, hessian)
-            metric = np.where(better[:, None], new_metric, metric)
+        base = value
+        kept = ~better
+        if kept.any():
+            new_value = np.where(better, new_value, value)
+            old = ((trial, theta), (new_gradient, gradient), (new_hessian, hessian), (new_metric, metric))
+            for mine, theirs in old:
+                mine[kept] = theirs[kept]
+        theta, value, gradient, hessian, metric = trial, new_value, new_gradient, new_hessian, new_metric
         damping = np.where(better, np.where(damping < 1e-8, 0.0, damping / 30), np.maximum(damping * 8, 1e-5))
     best.theta[here], best.value[here] = theta, value
+    best.decrement[here] = decrement / (base + floor)
+    best.converged[here] = done | (decrement <= STALLED * base + floor)
     return best
 
 
@@ -228,9 +231,10 @@ def _step(theta, gradient, hessian, damping, metric, low, high):
     its eigenvalues are taken by their size, so that every step goes down.
     """
     width = theta.shape[1]
-    held = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
-    some_held = held.any()
+    below, above = theta <= low, theta >= high
+    some_held = bool(below.any() or above.any())
     if some_held:
+        held = (below & (gradient > 0)) | (above & (gradient < 0))
         gradient = np.where(held, 0.0, gradient)
         free = ~held
         hessian = hessian * (free[:, :, None] & free[:, None])
@@ -256,7 +260,11 @@ def _step(theta, gradient, hessian, damping, metric, low, high):
     except np.linalg.LinAlgError:  # one is exactly singular: all go by their eigenvalues below
         step = np.full_like(slope, np.nan)
     gain = -(step * slope).sum(axis=1)
-    wrong = ~_positive(damped) | ~(gain >= 0)
+    wrong = ~(gain >= 0)
+    # What promises a rise is not positive definite, whatever its pivots are.
+    rest = damped[~wrong] if wrong.any() else damped
+    if len(rest):
+        wrong[~wrong] = ~_positive(rest)
     if wrong.any():
         sizes, axes = np.linalg.eigh(damped[wrong])
         sizes = np.maximum(np.abs(sizes), 1e-7)
@@ -282,14 +290,15 @@ def _positive(matrices: np.ndarray) -> np.ndarray:
         return np.ones(len(matrices), bool)
     left = matrices.copy()
     good = np.ones(len(matrices), bool)
-    for k in range(matrices.shape[1]):
+    last = matrices.shape[1] - 1
+    for k in range(last):
         pivot = left[:, k, k]
         good &= pivot > 1e-12
-        safe = np.where(good, pivot, 1.0)
-        left[:, k + 1 :, k + 1 :] -= (
-            left[:, k + 1 :, k, None] * left[:, k, None, k + 1 :] / safe[:, None, None]
-        )
-    return good
+        # Beyond a pivot that is none the numbers mean nothing, and the matrix has failed already.
+        part = left[:, k + 1 :, k, None] * left[:, k, None, k + 1 :]
+        part /= pivot[:, None, None]
+        left[:, k + 1 :, k + 1 :] -= part
+    return good & (left[:, last, last] > 1e-12)
 
 
 def curvature(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho, theta: np.ndarray) -> np.ndarray:

@@ -35,6 +35,8 @@ LONG, LONG_STEPS = 3, 80
 # Basins that only kinks make lie side by side: walks from so many places around the best, shaken by a share
 # of a standard error, again while one ends lower.
 SHAKEN, SHARE, HOPS = 16, 0.3, 3
+# Times the lowest objective above which nothing is followed for longer.
+HOPELESS = 2.0
 MANY = 500
 # Of a smooth objective no further basins are looked for when so many of the starts have found the lowest one.
 RECURRED = 0.5
@@ -98,7 +100,7 @@ def _search(law: Law, x: np.ndarray, target: np.ndarray, rho: Rho) -> Optimum:
     how = {"steps": 2 * QUICK, "tolerance": 1e-8} if rough else {}
     pool = _joined(pool, _followed(law, x, target, smooth, pool, **how))
     traced = _traced(law, x, target, smooth, pool)
-    pool = _joined(pool, minimise(law, x, target, smooth, traced, direct=True, **how))
+    pool = _joined(pool, _settled(law, x, target, smooth, traced, pool, **how))
     if rough:
         # On the way down a trace may have passed a place that the kinked objective prefers.
         pool = _joined(pool, _valued(law, x, target, smooth, traced))
@@ -126,7 +128,20 @@ def _recurs(pool: Optimum, law: Law, x: np.ndarray) -> bool:
 
 
 def _followed(law: Law, x, target, rho: Rho, pool: Optimum, count: int = LEADING, **how) -> Optimum:
-    return minimise(law, x, target, rho, pool.theta[distinct_optima(pool, count)], direct=True, **how)
+    return _settled(law, x, target, rho, pool.theta[distinct_optima(pool, count)], pool, **how)
+
+
+def _settled(law: Law, x, target, rho: Rho, theta: np.ndarray, pool: Optimum, **how) -> Optimum:
+    """Optima from near places theta (S, P). One that creeps along far above the lowest of the pool is left
+    where it is: it would take hundreds of steps more, and they lead nowhere."""
+    found = minimise(law, x, target, rho, theta, direct=True, **{"steps": 2 * QUICK, **how})
+    if how:
+        return found
+    lowest = min(pool.value.min(), found.value.min())
+    some = np.flatnonzero(~found.converged & (found.value <= HOPELESS * lowest))
+    if len(some):
+        found = _joined(found, minimise(law, x, target, rho, found.theta[some], direct=True))
+    return found
 
 
 def _traced(law: Law, x, target, rho: Rho, pool: Optimum) -> np.ndarray:

@@ -165,12 +165,17 @@ ENDS = {(64, 250_000, 1): "diverged", (32, 1_000_000, 1): "unfinished", (24, 500
 
 
 @pytest.fixture(scope="session")
-def planted_store(tmp_path_factory) -> Path:
-    """40 runs of a law and 18 of two abilities; one diverged, one unfinished, one failed."""
-    store = Store(tmp_path_factory.mktemp("store"))
-    language(store, ends=ENDS)
-    abilities(store)
-    return store.finish()
+def planted_store(made_once) -> Path:
+    """40 runs of a law and 18 of two abilities; one diverged, one unfinished, one failed. Of all test
+    processes, which find each other's fits beside it."""
+
+    def make(folder: Path) -> None:
+        store = Store(folder / "store")
+        language(store, ends=ENDS)
+        abilities(store)
+        store.finish()
+
+    return made_once("planted", make) / "store"
 
 
 @pytest.fixture
@@ -184,11 +189,13 @@ def new_store(tmp_path) -> Store:
 
 
 @pytest.fixture(scope="session")
-def planted_study(planted_store):
-    """All that a report finds in the planted store, with few draws."""
+def planted_study(planted_store, made_once):
+    """All that a report finds in the planted store, with few draws; fitted once for all test processes."""
     from analysis.report.study import gather
 
-    return gather(planted_store, draws=60)
+    here = []
+    made_once("planted-study", lambda _: here.append(gather(planted_store, draws=60)))
+    return here[0] if here else gather(planted_store, draws=60)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from analysis.intervals.bootstrap import interval
 
 @pytest.fixture
 def store(planted_store, tmp_path):
-    return shutil.copytree(planted_store, tmp_path / "store")
+    return shutil.copytree(planted_store, tmp_path / "store", ignore=shutil.ignore_patterns("cache"))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def counted(monkeypatch):
 
 
 def test_what_the_verb_found_the_report_does_not_simulate_again(planted_store, tmp_path, counted):
-    store = shutil.copytree(planted_store, tmp_path / "store")
+    store = shutil.copytree(planted_store, tmp_path / "store", ignore=shutil.ignore_patterns("cache"))
     whole = sl.read(store)
     # One metric: the others would be simulated in the same way, and kept in the same file.
     rows = tuple(row for row in whole.ability_rows if row["metric"] == "exact_match")
