@@ -1,5 +1,6 @@
 """What all test processes share: devices, threads, XLA flags, compiled programs; the published tables."""
 
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -54,6 +55,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Tokens of the texts that tests make are thrown away with them.
 _TOKENS = tempfile.TemporaryDirectory(prefix="scaling-law-lab-tests-")
 os.environ["SCALING_LAB_DATA"] = _TOKENS.name
+
+# A traced program is a great many objects and few cycles: looking for those took a sixth of the suite's time.
+gc.set_threshold(50_000, 20, 100)
+atexit.register(gc.freeze)  # at the end there is no need to look again
 
 # The same examples every time: a suite that fails by luck teaches people to run it again.
 settings.register_profile("repeatable", derandomize=True)

@@ -139,13 +139,15 @@ def test_devices_of_a_slurm_task_are_those_of_its_node_divided_by_its_tasks():
 
 # What `lab train` does of it before it trains; that two processes then train as one is tested above.
 JOIN = """
+import sys
 from lab.machine import devices, distributed
 devices.configure(2)
 distributed.start(distributed.parse(""))
 import jax
 mine, every = len(jax.local_devices()), len(jax.devices())
 agreed = distributed.agree(jax.process_index() == 1)[0]
-print(f"{jax.process_count()} processes, {mine} of {every} devices, agreed: {agreed}")
+told = f"{jax.process_count()} processes, {mine} of {every} devices, agreed: {agreed}"
+sys.stdout.write(told + chr(10))  # in one piece, also where output is not buffered
 """
 
 
