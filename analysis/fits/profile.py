@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.errors import InputError
+from analysis.fits.edges import Place, edge_of, together
 from analysis.fits.held import Held, bent
 from analysis.fits.results import Fit
 from analysis.intervals.bootstrap import Interval
@@ -22,14 +23,12 @@ from analysis.solve.scale import CORNER, few_factor, noise_of, spanned, tangent
 # Weight of the row that holds a quantity near its place, over the curvature of the others along it. A stiffer
 # one takes hundreds of steps along a bent surface.
 HOLD = 100.0
-# How often an end is looked for further out, each time up to FURTHER times as far, and how often between.
-OUTWARD, FURTHER = 14, 3.0
-BETWEEN = 20
-# An end is found when the root of the rise is this near to what is allowed.
-NEAR_ENOUGH = 5e-3
 # What may be left of the objective at a point of the profile: a hundred-thousandth of what is allowed to
 # rise.
 ROUGHLY = {"tolerance": 1e-7, "steps": 100}
+# Steps more for a point that is no optimum by then: along the valleys of a law of six parameters it takes
+# hundreds, and what is not minimised can refuse nothing.
+PATIENT = 1000
 
 
 def profile_interval(
@@ -109,7 +108,7 @@ def profiles_of(fit: Fit, public, level: float, names: Sequence[str]) -> np.ndar
     here = raw(theta[None])[0]
     if not np.isfinite(here).all():
         raise InputError(f"profile: the fit has no {names[int(np.argmin(np.isfinite(here)))]}")
-    slopes = bent(raw, theta[None])[1][0]
+    _, (slopes,), (bends,) = bent(raw, theta[None])
     quantile = student_quantile(fit, level)
     scales = [_scale(law, x, target, rho, theta, rows.clusters, slope) for slope in slopes.T]
     unit, error = np.array(scales).T
@@ -122,7 +121,7 @@ def profiles_of(fit: Fit, public, level: float, names: Sequence[str]) -> np.ndar
         # Beyond its corner the added row would pull with a constant force.
         stiff = stiff * np.maximum(1.0, error / rho.delta)
     base = float(rho.exact(rho.residual(target, law.log_loss(theta[None], x)[0])).sum())
-    alone = np.array([law.names.index(n) if n in law.names and _alone(law, n) else -1 for n in names])
+    alone = np.array([_alone(law, *each) for each in zip(names, slopes.T, bends.T, strict=True)])
 
     def rise(which: np.ndarray, offsets: np.ndarray, begin: np.ndarray) -> list[Place]:
         """The lowest objective with quantities pulled towards their offsets, one a row. Where it comes to
@@ -140,19 +139,26 @@ def profiles_of(fit: Fit, public, level: float, names: Sequence[str]) -> np.ndar
         at = np.clip(theta[place] + offsets[mine], low[mine, place], high[mine, place])
         low[mine, place] = high[mine, place] = at
 
-        def settled(some: np.ndarray, start: np.ndarray) -> Optimum:
+        def settled(some: np.ndarray, start: np.ndarray, **how) -> Optimum:
             bounds = low[some], high[some]
             start = np.clip(start, *bounds)
+            how = {**ROUGHLY, **how}
             return minimise(
-                held, wide, goal[some], longer, start, weights[some], direct=True, bounds=bounds, **ROUGHLY
+                held, wide, goal[some], longer, start, weights[some], direct=True, bounds=bounds, **how
             )
 
         found = settled(count, begin)
-        again = np.flatnonzero(~found.converged)
-        if len(again):
-            second = settled(again, np.tile(theta, (len(again), 1)))
-            for name in ("theta", "converged"):
-                getattr(found, name)[again] = getattr(second, name)
+        for steps in (ROUGHLY["steps"], PATIENT):
+            again = np.flatnonzero(~found.converged)
+            if not len(again):
+                break
+            anew = steps == ROUGHLY["steps"]
+            second = settled(
+                again, np.tile(theta, (len(again), 1)) if anew else found.theta[again], steps=steps
+            )
+            better = second.converged | ~(second.value > found.value[again])
+            for name in ("theta", "value", "converged"):
+                getattr(found, name)[again[better]] = getattr(second, name)[better]
         with np.errstate(all="ignore"):
             away = raw(found.theta)[count, which] - here[which]
             value = rho.exact(rho.residual(target, law.log_loss(found.theta, x))).sum(axis=1)
@@ -164,26 +170,9 @@ def profiles_of(fit: Fit, public, level: float, names: Sequence[str]) -> np.ndar
     steps = np.stack([-error * quantile, error * quantile])
     allowed = quantile**2 * unit / 2
     index = np.tile(np.arange(len(here)), 2)
-    edges = [_edge(theta, step, allowed[k]) for k, step in zip(index, steps.ravel(), strict=True)]
-    found = _together(edges, index, rise)
+    edges = [edge_of(theta, step, allowed[k]) for k, step in zip(index, steps.ravel(), strict=True)]
+    found = together(edges, index, rise)
     return here + np.reshape(found, (2, len(here)))
-
-
-def _together(edges: list[Generator], index: np.ndarray, rise) -> list[float]:
-    """What searches return that ask for places, (offset, begin (P,)), one after the other; all that are still
-    at it are answered at once."""
-    out = [0.0] * len(edges)
-    asked = {place: next(edge) for place, edge in enumerate(edges)}
-    while asked:
-        offsets, begins = zip(*asked.values(), strict=True)
-        found = rise(index[list(asked)], np.array(offsets), np.stack(begins))
-        for place, there in zip(list(asked), found, strict=True):
-            try:
-                asked[place] = edges[place].send(there)
-            except StopIteration as done:
-                out[place] = done.value
-                del asked[place]
-    return out
 
 
 def constant(law: Law, name: str) -> bool:
@@ -192,63 +181,15 @@ def constant(law: Law, name: str) -> bool:
     return parameter.vanishes and dict(parameter.units) == {"loss": 1}
 
 
-def _alone(law: Law, name: str) -> bool:
-    """Whether a parameter's value, or its logarithm, is a fitted number but for a constant."""
-    units = law.parameters[law.names.index(name)].units
-    return all(unit == "loss" and isinstance(power, int | float) for unit, power in units.items())
-
-
-@dataclass(frozen=True)
-class Place:
-    """A point of the profile: the quantity's offset, the objective's rise, theta (P,), whether that is an
-    optimum."""
-
-    offset: float
-    rise: float
-    theta: np.ndarray
-    optimum: bool
-
-    def within(self, allowed: float) -> bool:
-        """An objective not minimised is above its minimum: it can accept an offset, not refuse it."""
-        return self.rise <= allowed or not self.optimum
-
-
-def _edge(theta: np.ndarray, step: float, allowed: float) -> Generator:
-    """The offset, on the side of `step`, where the objective has risen by `allowed`; infinite where it does
-    not. Yields (offset, where to begin), and takes the Place.
-
-    The root of the rise is nearly a straight line in the offset, so the end is looked for along it, outwards
-    first and then between what is within and what is not.
+def _alone(law: Law, name: str, slope: np.ndarray, bend: np.ndarray) -> int:
+    """Which of the fitted numbers is this quantity, or its logarithm, but for a constant; -1 for none. slope
+    (P,) and bend (P, P) of it in those: the coupled law is fitted in gamma alpha, and alpha is none of them.
     """
-    inside, outside = Place(0.0, 0.0, theta, True), None
-    asked, goal = step, float(np.sqrt(allowed))
-    for _ in range(OUTWARD):
-        there = yield asked, inside.theta
-        if not np.isfinite(there.offset):
-            return float(np.sign(step) * np.inf)
-        if not there.within(allowed):
-            outside = there
-            break
-        if abs(there.offset - inside.offset) < 1e-3 * abs(asked - inside.offset) or there.offset * step <= 0:
-            return float(np.sign(step) * np.inf)  # the law's domain ends here, and the table allows it
-        root = float(np.sqrt(min(there.rise, allowed)))
-        inside, asked = there, there.offset * min(FURTHER, 1.1 * goal / max(root, 1e-300))
-    if outside is None:
-        return float(np.sign(step) * np.inf)
-    for _ in range(BETWEEN):
-        first, last = float(np.sqrt(inside.rise)), float(np.sqrt(outside.rise))
-        near = abs(outside.offset - inside.offset) < 1e-3 * abs(outside.offset)
-        if near or last - goal < NEAR_ENOUGH * goal:
-            break
-        if inside.optimum and goal - first < NEAR_ENOUGH * goal:
-            return inside.offset
-        part = (goal - first) / (last - first) if last > first else 0.5
-        asked = inside.offset + min(max(part, 0.05), 0.95) * (outside.offset - inside.offset)
-        there = yield asked, inside.theta
-        if not abs(inside.offset) < abs(there.offset) < abs(outside.offset):
-            break
-        inside, outside = (there, outside) if there.within(allowed) else (inside, there)
-    return outside.offset
+    if name not in law.names:
+        return -1
+    place = law.names.index(name)
+    same = np.abs(slope - np.eye(len(slope))[place]).max() < 1e-4 and np.abs(bend).max() < 1e-4
+    return place if same else -1
 
 
 def _vanished(
