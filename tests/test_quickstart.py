@@ -10,10 +10,11 @@ from unittest import mock
 
 import pytest
 
-from analysis.report import study
+from analysis.report import build, study
 from sweeps.study.overrides import to_toml
 
-FEW = "99"  # tables simulated a series, of 500
+FEW = 99  # tables simulated a series, of 500
+DRAWS = 100  # of a bootstrap, of 1000
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +27,9 @@ def shortened() -> dict:
     study = tomllib.loads((files("sweeps") / "studies" / "quickstart.toml").read_text())
     language, abilities = study["grids"]
     study["optimizer"]["warmup_tokens"] = 2_000
-    language |= {"tokens": [5_000, 10_000, 20_000, 40_000], "held_out": 3, "sizes": language["sizes"][:3]}
+    language |= {"tokens": [3_000, 6_000, 12_000, 24_000], "held_out": 3, "sizes": language["sizes"][:3]}
     language["data"]["val_windows"] = 64
-    abilities |= {"tokens": [30_000], "seeds": [0, 1]}
+    abilities |= {"tokens": [15_000], "seeds": [0, 1]}
     abilities["optimizer"]["warmup_tokens"] = 8_000
     abilities["data"]["eval_items"] = 50
     shallow, deep = ([one for one in abilities["sizes"] if ("layers" in one) is own] for own in (True, False))
@@ -53,12 +54,19 @@ def told(store, made_once, here):
     """verb -> what it printed, in the order of the quick start: what one computed is kept for the next."""
 
     def tell(folder):
-        few = {"params": int(FEW), "loss_nats": int(FEW)}
+        few = {"params": FEW, "loss_nats": FEW}
         one_core = mock.patch(
             "os.cpu_count", return_value=1
         )  # a second process would import everything again
-        with one_core, mock.patch.object(study, "THRESHOLD_DRAWS", few):
-            for verb, *more in (("fit",), ("forecast",), ("thresholds", "--draws", FEW), ("report",)):
+
+        def gather(source, _draws, **more):
+            with mock.patch.object(study, "THRESHOLD_DRAWS", few):
+                return study.gather(source, DRAWS, **more)
+
+        verbs = [("fit", "--bootstrap", DRAWS), ("forecast", "--bootstrap", DRAWS)]
+        verbs += [("thresholds", "--draws", FEW), ("report",)]
+        with one_core, mock.patch.object(build, "gather", gather):
+            for verb, *more in verbs:
                 done = here(verb, store, *more, "--json")
                 assert done.returncode == 0, done.stderr
                 (folder / verb).write_text(done.stdout)
