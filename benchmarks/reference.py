@@ -11,6 +11,7 @@ import re
 import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -288,6 +289,7 @@ def codes() -> str:
     return "\n".join([*parts, table(("code", "what is said"), rows)])
 
 
+@cache
 def remarks() -> dict[str, list[str]]:
     """Code -> sentences, of every `Note` and `Remark` in the code whose code is written there."""
     found: dict[str, list[str]] = {}
@@ -295,17 +297,18 @@ def remarks() -> dict[str, list[str]]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         for scope in scopes:
+            inside = list(ast.walk(scope))
+            calls = [node for node in inside if isinstance(node, ast.Call)]
+            calls = [call for call in calls if getattr(call.func, "id", "") in ("Note", "Remark")]
             assigned = [
                 (node.lineno, target.id, node.value)
-                for node in ast.walk(scope)
-                if isinstance(node, ast.Assign)
+                for node in inside
+                if calls and isinstance(node, ast.Assign)
                 for target in node.targets
                 if isinstance(target, ast.Name)
             ]
             assigned.sort(key=lambda one: one[0])
-            for call in ast.walk(scope):
-                if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("Note", "Remark")):
-                    continue
+            for call in calls:
                 code, *rest = [*call.args, *(word.value for word in call.keywords)]
                 named = {name: value for line, name, value in assigned if line <= call.lineno}
                 if isinstance(code, ast.Constant) and rest:

@@ -30,6 +30,10 @@ def pytest_collection_finish():
     gc.enable()
 
 
+# No test cuts the power: what a test's own process writes need not be on the disk when it goes on, which is
+# milliseconds a file. The processes that it starts flush as ever.
+os.fsync = lambda handle: None
+
 # The processes of the suite fill the cores; more threads would wait for each other. numpy is not here yet.
 for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(pool, "1")

@@ -15,7 +15,7 @@ from benchmarks import notebooks
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in notebooks.FOLDER.glob("*.py"))
 
-# Fewer draws than a reader gets; `make docs` runs all of them.
+# Fewer draws, and files of fewer kinds, than a reader gets; `make docs` makes all of them.
 FEW = "bootstrap=30"
 DRAWN = re.compile(r"\bsl\.(fit|forecast|isoflop)\((\w+)((?:, (?!bootstrap)\w+=[^(),]+)*)\)")
 
@@ -44,6 +44,7 @@ def run(tmp_path_factory):
         notebook = notebooks.read(notebooks.FOLDER / f"{name}.py")
         for cell in notebook.cells:
             source = cell.source.replace("bootstrap=300", FEW).replace("draws=199", "draws=99")
+            source = source.replace("plots.save(figure, OUT)", 'plots.save(figure, OUT, ("svg", "csv"))')
             cell.source = DRAWN.sub(rf"sl.\1(\2\3, {FEW})", source)
         forget = FORGET.format(folder=str(folder), environment=environment)
         notebook.cells.insert(0, nbformat.v4.new_code_cell(forget))

@@ -51,6 +51,7 @@ _ALIASES: Mapping[str, tuple[str, str]] = {
     "cluster": ("cluster trunk", "runid run runname experiment experimentname expname name modelname"),
 }
 ALIASES = {role: tuple(tuple(tier.split()) for tier in tiers) for role, tiers in _ALIASES.items()}
+_ALL = frozenset(alias for tiers in ALIASES.values() for tier in tiers for alias in tier)
 NEEDED = ("params", "tokens", "flops", "loss")
 # Inputs that laws with terms take besides; `--columns` may name or compute them.
 _COVARIATES = (
@@ -206,9 +207,8 @@ def _bare(name: str) -> str:
 
 def is_known(name: str) -> bool:
     """Whether a head is one that some role is recognised by, its unit aside."""
-    base = unit_of(_bare(name))[0]
-    known = {alias for tiers in ALIASES.values() for tier in tiers for alias in tier}
-    return normal(base) in known or bool(re.search(_LOSS, normal(base)))
+    base = normal(unit_of(_bare(name))[0])
+    return base in _ALL or bool(re.search(_LOSS, base))
 
 
 def is_params(name: str) -> bool:

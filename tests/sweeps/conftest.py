@@ -77,11 +77,13 @@ def study_of_one_place(tmp_path):
 
 @pytest.fixture(scope="session")
 def whole(made_once, small_study, here) -> Path:
-    """A folder with `small.toml`, and the store of its undisturbed run on a local worker in `store`."""
+    """A folder with `small.toml`, and the store of its undisturbed run on one worker in `store`."""
 
     def train(folder):
         (folder / "small.toml").write_text(small_study)
-        done = here("run", folder / "small.toml", "--out", folder / "store", "--workers", "1", "--json")
+        with pytest.MonkeyPatch.context() as patch:
+            _work_here(patch)
+            done = here("run", folder / "small.toml", "--out", folder / "store", "--workers", "1", "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["states"] == {"done": 12}
 
@@ -91,15 +93,21 @@ def whole(made_once, small_study, here) -> Path:
 @pytest.fixture
 def worker_here(monkeypatch):
     """The one local worker of `lab run` works in this process, where the test is not of processes."""
+    _work_here(monkeypatch)
+
+
+def _work_here(patch: pytest.MonkeyPatch) -> None:
+    from lab.machine import devices
     from sweeps.verbs import training
     from sweeps.work.engines.options import EngineOptions
     from sweeps.work.worker import Worker
 
     def work(self, launch, pack, watch, tell, cells=None) -> int:
+        devices.enable_compilation_cache()
         worker = Worker(training.plan_of(launch.study), Store(launch.out), lambda event: None)
         return 1 if worker.work() else 0
 
-    monkeypatch.setattr(EngineOptions, "run", work)
+    patch.setattr(EngineOptions, "run", work)
 
 
 @pytest.fixture(scope="session")

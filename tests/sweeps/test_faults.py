@@ -161,17 +161,17 @@ def test_a_commit_staged_before_a_take_over_cannot_be_made_after_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stopped_process_wakes_to_find_its_work_done_by_another(calm, tmp_path):
+def test_a_stopped_process_wakes_to_find_its_work_done_by_another(tiny, calm, tmp_path, monkeypatch):
     root = tmp_path / "store"
     (tmp_path / "tiny.toml").write_text(TINY)
     words = ["worker", str(tmp_path / "tiny.toml"), "--out", str(root)]
-    command = [sys.executable, "-c", HASTY, *words]
-    sleeper = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    sleeper = subprocess.Popen([sys.executable, "-c", HASTY, *words], stderr=subprocess.DEVNULL)
     wait_for(lambda: list(root.glob("runs/*/claim")), sleeper)
     sleeper.send_signal(signal.SIGSTOP)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "taken over, attempt 2" in done.stderr
+    told = []
+    monkeypatch.setattr(claims, "STALE_SECONDS", 2.0)
+    assert work(tiny, root, told.append) == 0
+    assert "taken over, attempt 2" in [event.text for event in told]
     before = files(root)
     assert digest.runs(root) == calm
     sleeper.send_signal(signal.SIGCONT)
@@ -376,7 +376,7 @@ def test_a_full_disk_is_one_line_of_the_command(tiny, calm, disk, here, tmp_path
 
 
 @pytest.mark.slow
-def test_a_study_edited_while_it_runs_keeps_the_old_runs_and_adds_new_ones(calm, here, tmp_path):
+def test_a_study_edited_while_it_runs_keeps_the_old_runs_and_adds_new_ones(calm, here, worker_here, tmp_path):
     study, root = tmp_path / "tiny.toml", tmp_path / "store"
     study.write_text(TINY)
 

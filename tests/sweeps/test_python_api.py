@@ -128,7 +128,8 @@ def test_workers_are_watched_from_any_thread(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_example_runs(worker_here, tmp_path, capsys):
+def test_the_example_runs(worker_here, trained, tmp_path, capsys):
+    """In a store that has the runs of its smallest size from another study."""
     module = runpy.run_path(str(EXAMPLE))
     assert module["main"](tmp_path / "store") == 0
     said = capsys.readouterr()
@@ -136,7 +137,7 @@ def test_the_example_runs(worker_here, tmp_path, capsys):
     assert "9 done" in said.out
     assert "alpha" in said.out
     assert isinstance(sweeps.make_plan(module["study"]()), cells.Plan)
-    assert "9 of 9 runs to train" in said.err
+    assert "6 of 9 runs to train" in said.err
     again = sweeps.run(module["study"](), tmp_path / "store", sweeps.EngineOptions(workers=1))
     assert "0 of 9 runs to train" in capsys.readouterr().err, "the same call goes on: nothing is left"
     assert str(again).endswith("9 done")

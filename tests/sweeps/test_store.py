@@ -244,11 +244,13 @@ SMALL = {
         grids.ladder.held_out=1""",
     "trunk_branch": """grids.branches.sizes=[{ width = 8 }]
         grids.branches.tokens=[8_000, 16_000]
-        grids.branches.held_out_where=[{ tokens = "largest" }]""",
+        grids.branches.held_out_where=[{ tokens = "largest" }]
+        model.heads=1""",
     "factorial": """grids.rates.factors={ optimizer.learning_rate = [0.01, 0.02] }
         grids.rates.tokens=[8_000]
         grids.schedules.tokens=[8_000, 16_000]
         grids.schedules.sizes=[{ width = 8 }]
+        model.heads=1
         model.width=8""",
 }
 
@@ -266,8 +268,13 @@ def test_the_example_of_each_design_runs(tmp_path, design):
     devices.enable_compilation_cache()
     file, store = tmp_path / "s.toml", Store(tmp_path / "store")
     planning.init([str(file), "--design", design])
-    sets = ["data.source=synthetic", "data.context=32", "data.val_windows=16", "model.layers=1"]
-    sets += ["optimizer.warmup_tokens=2_000", *(line.strip() for line in SMALL[design].splitlines())]
+    # the shape of other tests' runs, of which programs are there
+    sets = ["data.source=synthetic", "data.context=32", "data.val_windows=64"]
+    sets += [
+        "model.layers=1",
+        "optimizer.warmup_tokens=2_000",
+        *(line.strip() for line in SMALL[design].splitlines()),
+    ]
     made = plan.make(loader.load(file, sets), load)
     store.write_study(made, loader.text_of(file, sets))
     (copy,) = (store.root / "studies").glob("*.toml")
