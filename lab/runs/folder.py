@@ -133,8 +133,8 @@ class RunFolder:
     def fetch(self, step: int | None = None) -> None:
         """Before work on the run: bring it here, or what a branch at ``step`` needs of it."""
 
-    def push(self) -> None:
-        """After each save: put what is new."""
+    def push(self, check: Callable[[], None] = lambda: None) -> None:
+        """After each save: put what is new. ``check``: as of :meth:`commit`."""
 
     def forget(self, step: int) -> None:
         """A checkpoint was set aside."""

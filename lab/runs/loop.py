@@ -297,7 +297,7 @@ class _Lockstep:
             for older in there[:-1]:
                 if older not in self.marks:
                     self.stores[r].delete(older)
-            self.jobs[r].folder.push()
+            self.jobs[r].folder.push(self.hooks.check)
 
     def _expect(self, r: int, at: int, step: int) -> None:
         """The data of a step may only meet the state of that step."""
@@ -380,7 +380,7 @@ class _Lockstep:
             self.live.close(r, row, trackers.numbers(scores))
         for step in self.stores[r].steps():  # the trained parameters are in final/
             self.stores[r].delete(step)
-        job.folder.push()
+        job.folder.push(self.hooks.check)
 
 
 def _bytes(pack: Pack) -> int:

@@ -100,6 +100,7 @@ class RemoteFolder(RunFolder):
         self._is_here = False  # whether the files here are those of a run that this process works on
         self._read: dict[tuple[str, str], Reading] = {}
         self._put: dict[str, tuple] = {}  # name -> size and time of the file when it was put
+        self._known: set[int] = set()  # checkpoints that were fetched, or put from here
 
     def read(self, name: str) -> Reading:
         if self._is_here:
@@ -141,7 +142,7 @@ class RemoteFolder(RunFolder):
         there = self._view.run(self.path.name)
         if step is None:
             shutil.rmtree(self.path, ignore_errors=True)
-            self._put = {}
+            self._put, self._known = {}, self._there("checkpoints")
         for name in SMALL:
             if name in there:
                 content = self._objects.get(f"{self._where}/{name}", _LOG_BYTES)
@@ -156,16 +157,22 @@ class RemoteFolder(RunFolder):
                 self.forget(one)
         self._is_here = step is None
 
-    def push(self) -> None:
-        """Put what is here and not there, records first; delete checkpoints that are here no more."""
+    def push(self, check: Callable[[], None] = lambda: None) -> None:
+        """Put what is here and not there, records first; delete checkpoints that were here and are no more.
+
+        Args:
+            check: as of :meth:`commit`; asked before each object, for the one before may have taken long.
+        """
         for name in SMALL:
-            self._put_file(name)
+            self._put_file(name, check)
         self._view.look(self.path.name)
         here, there = set(completed_steps(self.checkpoints)), self._there("checkpoints")
         for step in sorted(here - there):
-            self._pack(f"checkpoints/{step}")
-        for step in there - here:
+            self._pack(f"checkpoints/{step}", check)
+        for step in sorted((there & self._known) - here):  # others are of who took the run over
+            check()
             self._objects.delete(f"{self._where}/checkpoints/{step}.tar")
+        self._known |= here
 
     def drop(self, step: int) -> None:
         super().drop(step)
@@ -183,9 +190,9 @@ class RemoteFolder(RunFolder):
     def commit(self, result: dict, check: Callable[[], None] = lambda: None) -> None:
         """Write the result where there is none yet; the files that it refers to are uploaded before it."""
         super().commit(result, check)
-        self.push()
+        self.push(check)
         for step in completed_steps(self.final):
-            self._pack(f"final/{step}")
+            self._pack(f"final/{step}", check)
         check()
         with contextlib.suppress(FileExistsError):  # of another worker, which trained the same bits
             self._objects.create(f"{self._where}/{RESULT}", files.read_bytes(self.path / RESULT, self.root))
@@ -206,21 +213,23 @@ class RemoteFolder(RunFolder):
         found = (_STEP.fullmatch(name) for name in self._view.run(self.path.name))
         return {int(m[2]) for m in found if m and m[1] == place}
 
-    def _put_file(self, name: str) -> None:
+    def _put_file(self, name: str, check: Callable[[], None]) -> None:
         path = self.path / name
         try:
             now = path.stat().st_size, path.stat().st_mtime_ns
         except FileNotFoundError:
             return
         if self._put.get(name) != now:
+            check()
             self._objects.upload(path, f"{self._where}/{name}")
             self._put[name] = now
 
-    def _pack(self, name: str) -> None:
+    def _pack(self, name: str, check: Callable[[], None]) -> None:
         packed = self.root / f".{uuid.uuid4().hex}.tar"
         try:
             with tarfile.open(packed, "w") as tar:
                 tar.add(self.path / name, arcname=".", filter=_anonymous)
+            check()
             self._objects.upload(packed, f"{self._where}/{name}.tar")
         finally:
             packed.unlink(missing_ok=True)
@@ -234,7 +243,7 @@ class RemoteSpectator(RemoteFolder):
     def commit(self, result: dict, check: Callable[[], None] = lambda: None) -> None:
         pass
 
-    def push(self) -> None:
+    def push(self, check: Callable[[], None] = lambda: None) -> None:
         pass
 
     def forget(self, step: int) -> None:

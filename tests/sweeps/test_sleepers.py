@@ -1,8 +1,10 @@
 """A worker that is stopped before any of its writes wakes to find its run another's, and changes nothing."""
 
+import hashlib
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,10 @@ import pytest
 from benchmarks.deaths import Reaper, death
 from benchmarks.kills import TINY
 from lab.data import load
+from lab.objects import Entry
 from lab.runs import claims
+from lab.runs.desk import Lost
+from lab.runs.remote import RemoteFolder, View
 from sweeps.plan.cells import make
 from sweeps.store import digest
 from sweeps.store.store import Store
@@ -124,3 +129,78 @@ def test_nor_does_one_that_is_stopped_anywhere(tmp_path):
     plan, root, done = undisturbed(tmp_path / "study", "[7_680, 15_360]")
     wrong = {f"{at} {text}": sleep(plan, root, tmp_path / str(at), at) for at, text in enumerate(done)}
     assert not {place: what for place, what in wrong.items() if what}
+
+
+class Memory:
+    """An object store; ``sleep`` is called before the put or deletion of the name that it is set for."""
+
+    url = "memory://"
+
+    def __init__(self):
+        self.held: dict[str, bytes] = {}
+        self.sleep: tuple[str, Callable] | None = None
+
+    def listing(self, prefix: str = "") -> dict[str, Entry]:
+        found = {name: content for name, content in self.held.items() if name.startswith(prefix)}
+        return {n: Entry(len(c), hashlib.sha256(c).hexdigest(), 0.0) for n, c in found.items()}
+
+    def get(self, name: str, limit: int = 0) -> bytes:
+        return self.held[name]
+
+    def create(self, name: str, content: bytes) -> None:
+        if name in self.held:
+            raise FileExistsError(name)
+        self.held[name] = content
+
+    def upload(self, path: Path, name: str) -> None:
+        self._meets(name)
+        self.held[name] = path.read_bytes()
+
+    def download(self, name: str, path: Path) -> None:
+        path.write_bytes(self.held[name])
+
+    def delete(self, name: str) -> None:
+        self._meets(name)
+        self.held.pop(name, None)
+
+    def _meets(self, name: str) -> None:
+        if self.sleep and self.sleep[0] in name:
+            (_, call), self.sleep = self.sleep, None
+            call()
+
+
+def test_in_an_object_store_what_another_put_is_neither_replaced_after_a_look_nor_deleted(tmp_path):
+    """Before: all that was to be put followed one look, and each checkpoint that is not here was deleted."""
+    objects = Memory()
+
+    def folder(who: str) -> RemoteFolder:
+        (tmp_path / who).mkdir()
+        found = RemoteFolder(tmp_path / who / "runs" / "a", tmp_path / who, View(objects))
+        found.fetch()
+        return found
+
+    def save(folder: RemoteFolder, step: int, check=lambda: None) -> None:
+        folder.append_metrics([{"step": step, "loss_nats": float(step)}])
+        (folder.checkpoints / str(step)).mkdir(parents=True)
+        for before in (step for step in folder.steps()[:-1]):
+            shutil.rmtree(folder.checkpoints / str(before))
+        folder.push(check)
+
+    def look() -> None:
+        if was:
+            raise Lost
+
+    was: dict = {}
+
+    def other_trains_it() -> None:
+        save(folder("other"), 60)
+        was.update(objects.held)
+
+    sleeper = folder("sleeper")
+    save(sleeper, 20)
+    objects.sleep = "metrics.jsonl", other_trains_it  # while the first of the objects is under way
+    with pytest.raises(Lost):
+        save(sleeper, 40, look)
+    assert set(objects.held) == set(was) == {f"runs/a/{n}" for n in ("metrics.jsonl", "checkpoints/60.tar")}
+    sleeper.push()  # had it not looked
+    assert set(was) <= set(objects.held)
