@@ -3,16 +3,31 @@
 Every process draws the same batches and holds its part of the mesh. Process 0 alone writes the run folder;
 the others read it, so it must lie where all of them see it. What depends on a clock or a signal (when to
 save, whether to stop) is agreed upon, because a process that goes another way would leave the rest waiting.
+
+Who waits says for whom. One that never comes ends the others after :attr:`Cluster.wait` seconds. One that
+dies later ends them at their next step in common (:func:`ending_together`); where its whole machine falls
+silent, after the 100 s that jax allows between two signs of life.
 """
 
+import contextlib
 import os
 import re
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lab.errors import InputError
 from lab.strict import said
 
 _KEYS = ("coordinator", "processes", "process")
+_WAIT = "wait"
+_GONE = re.compile("gloo|nccl|peer|connection|heartbeat|unavailable", re.I)  # of what jax says of a failure
+_FIRST_WORD, _NEXT_WORD = 5.0, 30.0  # seconds of silence before it is said what is waited for, and then again
+_LAST_WORD = 2.0  # seconds that process 0 lives on after a failure: with it jax ends the others in the middle
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,7 @@ class Cluster:
     coordinator: str | None = None  # host:port of process 0
     processes: int | None = None
     process: int | None = None
+    wait: int = 300  # seconds for all to come
 
     @property
     def is_primary(self) -> bool:
@@ -33,15 +49,17 @@ def parse(text: str, environment=os.environ) -> Cluster | None:
 
     ``off``: this process alone. ``auto``: found by jax. ``coordinator=HOST:PORT,processes=N,process=I``: as
     said; the same three as LAB_COORDINATOR, LAB_PROCESSES, LAB_PROCESS. Empty: those variables if they are
-    set, ``auto`` in a Slurm step of several tasks, else ``off``.
+    set, ``auto`` in a Slurm step of several tasks, else ``off``. With ``wait=SECONDS`` or LAB_WAIT, another
+    time for all to come.
 
     Raises:
         InputError: one line for each thing that is missing or wrong.
     """
     if text == "off":
         return None
+    wait = _seconds("LAB_WAIT", environment.get("LAB_WAIT", str(Cluster.wait)))
     if text == "auto":
-        return Cluster()
+        return Cluster(wait=wait)
     if not text:
         given = {k: environment[f"LAB_{k.upper()}"] for k in _KEYS if f"LAB_{k.upper()}" in environment}
         if not given:
@@ -51,12 +69,14 @@ def parse(text: str, environment=os.environ) -> Cluster | None:
                     f"SLURM_STEP_NUM_TASKS: should be a whole number, is {said(tasks)}; "
                     "--distributed off does not ask for it"
                 )
-            return Cluster(processes=int(tasks)) if int(tasks) > 1 else None
+            return Cluster(processes=int(tasks), wait=wait) if int(tasks) > 1 else None
         where = "LAB_"
     else:
         given = dict(part.strip().partition("=")[::2] for part in text.split(","))
         where = "--distributed: "
-    problems = [f"{where}{key}: no such key; valid: {', '.join(_KEYS)}" for key in given if key not in _KEYS]
+        wait = _seconds(f"{where}{_WAIT}", given.pop(_WAIT, str(wait)))
+    valid = ", ".join((*_KEYS, _WAIT))
+    problems = [f"{where}{key}: no such key; valid: {valid}" for key in given if key not in _KEYS]
     problems += [f"{where}{_name(where, key)} is missing" for key in _KEYS if key not in given]
     for key in _KEYS[1:]:
         if key in given and not (given[key].isascii() and given[key].isdigit() and len(given[key]) < 10):
@@ -68,7 +88,13 @@ def parse(text: str, environment=os.environ) -> Cluster | None:
         raise InputError(
             f"{where}{_name(where, 'process')} should lie between 0 and {processes - 1}, is {process}"
         )
-    return Cluster(given["coordinator"], processes, process)
+    return Cluster(given["coordinator"], processes, process, wait)
+
+
+def _seconds(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
+        raise InputError(f"{name} should be a number of seconds, is {said(text)}")
+    return int(text)
 
 
 def _name(where: str, key: str) -> str:
@@ -116,11 +142,14 @@ def _tasks_on_node(environment) -> int:
     return counts[int(node)] if node.isdigit() and int(node) < len(counts) else counts[0]
 
 
-def start(cluster: Cluster | None) -> None:
+def start(cluster: Cluster | None, tell: Callable[[str], None] = lambda text: None) -> None:
     """Join the others; before anything asks jax for devices. Returns when all have come.
 
+    Args:
+        tell: receives what is waited for, and for whom, where that takes more than a few seconds.
+
     Raises:
-        InputError: if they cannot be found.
+        InputError: if they cannot be found, or have not come after ``cluster.wait`` seconds.
     """
     if cluster is None:
         return
@@ -128,17 +157,94 @@ def start(cluster: Cluster | None) -> None:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    try:
-        # without an address of its own process 0 would listen on every network of its machine
-        jax.distributed.initialize(
-            cluster.coordinator,
-            cluster.processes,
-            cluster.process,
-            mine,  # said, also where it is empty: jax would ask Slurm
-            coordinator_bind_address=cluster.coordinator,
-        )
-    except (ValueError, RuntimeError) as error:
+    failed: list[Exception] = []
+
+    def join() -> None:
+        try:
+            # without an address of its own process 0 would listen on every network of its machine
+            jax.distributed.initialize(
+                cluster.coordinator,
+                cluster.processes,
+                cluster.process,
+                mine,  # said, also where it is empty: jax would ask Slurm
+                coordinator_bind_address=cluster.coordinator,
+                initialization_timeout=cluster.wait + 3600,  # jax would end this process in the middle
+            )
+        except Exception as error:
+            failed.append(error)
+
+    # in a thread, since it can be neither interrupted nor asked what it waits for
+    joining = threading.Thread(target=join, daemon=True)
+    joining.start()
+    begun, word = time.monotonic(), _FIRST_WORD
+    while joining.is_alive():
+        joining.join(min(word, cluster.wait) - (time.monotonic() - begun))
+        waited = time.monotonic() - begun
+        if joining.is_alive() and waited >= cluster.wait:
+            raise InputError(
+                f"--distributed: {_missing(cluster)}, after {cluster.wait} s; "
+                "wait=SECONDS or LAB_WAIT allows more"
+            )
+        if joining.is_alive() and waited >= word:
+            tell(f"--distributed: {_missing(cluster)}; waiting, {waited:.0f} s of at most {cluster.wait}")
+            word += _NEXT_WORD
+    for error in failed:
+        if not isinstance(error, ValueError | RuntimeError):
+            raise error
         raise InputError(f"--distributed: {str(error).splitlines()[0]}") from error
+
+
+def _missing(cluster: Cluster) -> str:
+    """Who is waited for, as far as it can be told."""
+    from jax._src import distributed as joined  # what jax found where nothing was said
+
+    state = joined.global_state
+    address = cluster.coordinator or getattr(state, "coordinator_address", None)
+    processes = cluster.processes or getattr(state, "num_processes", None)
+    me = cluster.process if cluster.process is not None else getattr(state, "process_id", None)
+    if address is None:
+        return "jax has not found the other processes"
+    if me == 0:
+        others = "process 1 has not" if processes == 2 else f"not all of processes 1 to {processes - 1} have"
+        return f"process 0 listens at {address}, and {others} come"
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
+    except (OSError, ValueError) as error:
+        return f"process 0 does not answer at {address} ({getattr(error, 'strerror', None) or error})"
+    return f"process 0 answers at {address}, and not all of {processes} processes have come"
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """Where this process fails, it ends at once: jax would first wait for the others, who may be gone.
+
+    That another is gone is told in a line. Errors of input are raised: all processes come to the same.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if count() == 1:
+            raise
+        import jax
+
+        reason = str(error).splitlines()[0] if str(error) else "no message"
+        if isinstance(error, jax.errors.JaxRuntimeError) and _GONE.search(reason):
+            me = f"process {jax.process_index()} of {count()}"
+            print(
+                f"error: --distributed: {me} lost another one ({reason}); "
+                "give the same commands again: the run goes on from its last checkpoint",
+                file=sys.stderr,
+            )
+        else:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if is_primary():
+            time.sleep(_LAST_WORD)
+        os._exit(1)
 
 
 def count() -> int:

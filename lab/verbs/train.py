@@ -56,7 +56,7 @@ def train(argv: list[str]) -> int:
                 the end alone.
             distributed: coordinator=HOST:PORT,processes=N,process=I; auto: as Slurm or the TPU pod says;
                 off. By default LAB_COORDINATOR, LAB_PROCESSES and LAB_PROCESS, or Slurm where a step has
-                several tasks.
+                several tasks. With wait=SECONDS (LAB_WAIT; 300 by default) until all have to be there.
             predict: train nothing; print the time and memory by arithmetic on this chip (h100, v5e, ...),
                 as many as the mesh has.
             provenance: what the spec tells of this machine: full adds paths, the host, the working folder.
@@ -141,7 +141,25 @@ def _train(
         raise InputError("--distributed: needs --mesh, such as --mesh fsdp=N over N devices of all processes")
     count = how.mesh.devices
     devices.configure(-(-count // (cluster.processes or 1)) if cluster else count)
-    distributed.start(cluster)
+    distributed.start(cluster, warn)
+    with distributed.ending_together():
+        return _joined(out, config, mode, how, cluster, detail, log, as_json)
+
+
+def _joined(
+    out: Path,
+    config: RunConfig,
+    mode: str,
+    how: Execution,
+    cluster,
+    detail: Detail,
+    log: Target | None,
+    as_json: bool,
+) -> int:
+    """What every process does once all have come."""
+    from lab.machine import devices, distributed
+
+    count = how.mesh.devices
     dataset = load_data(config.data)
     config = recipes.resolve(config, dataset.vocab_size, "lab train: ")
     how.check(config)  # a law may have set the batch

@@ -240,7 +240,7 @@ def _work_together(cluster: str, work) -> int:
     """One process of a crew. A failure ends it at once: jax would wait for the others, and they for it."""
     from lab.machine import distributed
 
-    distributed.start(distributed.parse(cluster))
+    distributed.start(distributed.parse(cluster), lambda text: print(text, file=sys.stderr, flush=True))
     try:
         return work()
     except Exception:

@@ -1,10 +1,12 @@
 """Two processes with real collectives train one model: the losses of one process, one run folder."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -116,6 +118,80 @@ def test_how_processes_are_told_to_find_each_other():
     assert distributed.parse("", said) == distributed.Cluster("a:1", 4, 3)
     assert distributed.parse("coordinator=a:1,processes=4,process=3", {}) == distributed.parse("", said)
     assert not distributed.parse("", said).is_primary
+
+
+def test_how_long_processes_wait_for_each_other_is_told():
+    where = "coordinator=a:1,processes=4,process=3"
+    assert distributed.parse(where, {}).wait == 300
+    assert distributed.parse(where + ",wait=20", {"LAB_WAIT": "7"}).wait == 20
+    assert distributed.parse(where, {"LAB_WAIT": "7"}).wait == 7
+    assert distributed.parse("auto", {"LAB_WAIT": "7"}).wait == 7
+    assert distributed.parse("", {"LAB_WAIT": "7"}) is None
+    for text, named in (("wait=soon", "--distributed: wait"), ("wait=0", "--distributed: wait")):
+        with pytest.raises(InputError, match=f"{named} should be a number of seconds"):
+            distributed.parse(f"{where},{text}", {})
+    with pytest.raises(InputError, match="LAB_WAIT should be a number of seconds, is 'x'"):
+        distributed.parse("auto", {"LAB_WAIT": "x"})
+
+
+@pytest.mark.parametrize("me", [0, 1])
+def test_who_is_waited_for_is_told_in_seconds_and_ends_in_a_line(me, monkeypatch):
+    """Before: 300 s without a word, then an abort with a stack of C++, exit code 134."""
+    import jax
+
+    over, told = threading.Event(), []
+    monkeypatch.setattr(jax.config, "update", lambda *of: None)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *of, **more: over.wait(20))
+    monkeypatch.setattr(distributed, "_FIRST_WORD", 0.05)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    cluster = distributed.Cluster(f"127.0.0.1:{port}", 3, me, wait=1)
+    where = {
+        0: f"process 0 listens at 127.0.0.1:{port}, and not all of processes 1 to 2 have come",
+        1: rf"process 0 does not answer at 127.0.0.1:{port} \(Connection refused\)",
+    }[me]
+    with pytest.raises(InputError, match=f"{where}, after 1 s"):
+        distributed.start(cluster, told.append)
+    over.set()
+    assert len(told) == 1
+    assert re.fullmatch(f"--distributed: {where}; waiting, 0 s of at most 1", told[0])
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_process_that_lost_another_ends_at_once_with_a_line(gone, monkeypatch, capsys):
+    """Before: a traceback, 107 s of waiting for who was dead, and an abort."""
+    import jax
+
+    said = "UNKNOWN: Gloo AllGather failed: Connection closed by peer" if gone else "RESOURCE_EXHAUSTED: out"
+
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr(distributed, "_LAST_WORD", 0.0)
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(SystemExit) as end, distributed.ending_together():
+        raise jax.errors.JaxRuntimeError(said)
+    assert end.value.code == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: --distributed: process 0 of 2 lost another one (UNK") == gone
+    assert ("Traceback" in err) != gone
+    with pytest.raises(InputError), distributed.ending_together():
+        raise InputError("all processes come to the same")
+
+
+@pytest.mark.weekly
+def test_where_one_of_two_is_killed_the_other_ends_and_both_go_on_from_there(tmp_path, own_devices):
+    processes = start_two(tmp_path, own_devices)
+    while not losses(tmp_path).size and all(p.poll() is None for p in processes):
+        time.sleep(0.05)
+    processes[1].kill()
+    said = processes[0].communicate(timeout=60)[1]
+    assert processes[0].returncode == 1
+    assert "error: --distributed: process 0 of 2 lost another one" in said
+    processes[1].communicate()
+    assert finish(start_two(tmp_path, own_devices)) == [0, 0]
 
 
 def test_devices_of_a_slurm_task_are_those_of_its_node_divided_by_its_tasks():
