@@ -339,17 +339,14 @@ def _deviations(
     fit: Fit, search: Search, at: np.ndarray, budget: float, best: float, limits: Limits
 ) -> list[Deviation]:
     """What other sizes cost under the same limits; those that the limits forbid are left out."""
-    out = []
-    for factor in DEVIATIONS:
-        there = float(at + np.log(factor))
-        loss = float(search.loss(fit.params, there, budget))
-        if not np.isfinite(loss) or np.exp(there) > 1.0001 * (limits.max_params or np.inf):
-            continue
-        same = float(search.budget(fit.params, np.log(loss), budget))
-        wasted = 1.0 - float(np.exp(same - budget))
-        tokens = float(search.tokens(there, budget))
-        out.append(Deviation(factor, float(np.exp(there)), tokens, loss, loss - best, wasted))
-    return out
+    factors = np.array(DEVIATIONS)
+    there = at + np.log(factors)
+    loss = search.loss(fit.params, there, budget)
+    open_to = np.isfinite(loss) & (np.exp(there) <= 1.0001 * (limits.max_params or np.inf))
+    factors, there, loss = factors[open_to], there[open_to], loss[open_to]
+    wasted = 1.0 - np.exp(search.budget(fit.params, np.log(loss), budget) - budget)
+    columns = (factors, np.exp(there), search.tokens(there, budget), loss, loss - best, wasted)
+    return [Deviation(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
 def _said(fit: Fit, limits: Limits) -> list[Note]:

@@ -54,7 +54,8 @@ def lowest(along: Callable, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarr
         right = low + shares[np.minimum(at + 1, CELLS)] * (high - low)
         for _ in range(HALVINGS):
             middle = 0.5 * (left + right)
-            rising = along(np.minimum(middle + STEP, high)) > along(np.maximum(middle - STEP, low))
+            up, down = along(np.stack([np.minimum(middle + STEP, high), np.maximum(middle - STEP, low)]))
+            rising = up > down
             left, right = np.where(rising, left, middle), np.where(rising, middle, right)
     found = 0.5 * (left + right)
     near = 2 * STEP

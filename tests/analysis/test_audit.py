@@ -117,12 +117,12 @@ def test_what_cannot_be_tested_is_not():
 def test_rollouts_never_see_the_future():
     """Whatever the losses beyond a window are, what was predicted from within it stays the same."""
     table = isogrid(np.random.default_rng(0))
-    for axis in ("tokens", "flops"):
-        honest = sl.rollout(table, axis, windows=4)
+    for axis, windows in (("tokens", 2), ("flops", 4)):
+        honest = sl.rollout(table, axis, windows=windows)
         limit = honest.steps[1].limit
         along = sl.as_runs(table).columns[axis]
         other = {**table, "loss": np.where(along > limit * 1.002, 1.5 * table["loss"], table["loss"])}
-        changed = sl.rollout(other, axis, windows=4)
+        changed = sl.rollout(other, axis, windows=windows)
         before = {(m.limit, m.row): m.error_percent for m in honest.misses if m.limit <= limit}
         after = {(m.limit, m.row): m.error_percent for m in changed.misses if m.limit <= limit}
         common = before.keys() & after.keys()
@@ -145,13 +145,13 @@ def test_errors_are_summed_by_distance():
 
 def test_laws_are_ranked_by_what_they_predict():
     """Runs of a coupled law: it must come before Chinchilla's, and be right at ten times the compute."""
-    n, d = np.meshgrid(np.geomspace(1e6, 1e9, 7), np.geomspace(1e8, 1e11, 7), indexing="ij")
+    n, d = np.meshgrid(np.geomspace(1e6, 1e9, 6), np.geomspace(1e8, 1e11, 6), indexing="ij")
     table = {"params": n.ravel(), "tokens": d.ravel()}
     truth = {"E": 1.5, "A": 3e3, "B": 3e4, "alpha": 0.6, "beta": 0.6, "gamma": 0.5}
-    noise = 0.002 * np.random.default_rng(0).standard_normal(49)
+    noise = 0.002 * np.random.default_rng(0).standard_normal(36)
     table["loss"] = sl.LAWS["coupled"].loss(truth, table) * np.exp(noise)
     done = []
-    result = sl.audit(table, laws=("chinchilla", "coupled"), bootstrap=100, progress=done.append)
+    result = sl.audit(table, laws=("chinchilla", "coupled"), bootstrap=60, progress=done.append)
     assert done == pytest.approx([0, 1 / 3, 2 / 3])
     assert [one.law for one in result.laws] == ["coupled", "chinchilla"]
     assert result.laws[0].relative == 1.0

@@ -74,12 +74,14 @@ def test_the_shared_fit_hears_what_both_quantities_say():
     """Exact losses beside noisy scores: the loss law must follow the losses."""
     table = ladder(seed=1, noise=0.03)
     table["loss"] = sl.LAWS["chinchilla"].loss(LAW, table)
-    found = sl.fit_downstream(table, "accuracy", chance=0.25, ways=("sigmoid",), bootstrap=0)
+    rows, score = scored(sl.as_runs(table), "accuracy")
+    rows, score = rows.where(~rows.held_out), score[~rows.held_out]
+    found = fit_way("sigmoid", rows, score, 0.25, "", losses_of(rows, ""))
     assert found.params["alpha"] == pytest.approx(LAW["alpha"], abs=0.01)
     assert found.params["beta"] == pytest.approx(LAW["beta"], abs=0.01)
 
 
-def test_a_ceiling_is_believed_where_runs_lie_at_it_and_doubted_elsewhere():
+def test_a_ceiling_is_believed_where_runs_lie_at_it_and_doubted_elsewhere(result):
     """The same law with a ceiling of 0.7: on the plateau the fitted ceiling must carry the prediction."""
     table = ladder(seed=3)
     n, d = table["params"], table["tokens"]
@@ -90,8 +92,8 @@ def test_a_ceiling_is_believed_where_runs_lie_at_it_and_doubted_elsewhere():
     assert found.ways[0].name == "sigmoid"
     assert found.params["ceiling"] == pytest.approx(0.7, abs=0.02)
     assert max(abs(cell.error) for cell in found.cells) < 0.05
-    early = sl.fit_downstream(ladder(), "accuracy", chance=0.25, ways=("sigmoid",), bootstrap=0)
-    assert "sigmoid to 1" in [way.name for way in early.ways if way.weight > 0.3]
+    early = {way.name: way.earlier_error for way in result.ways if way.name.startswith("sigmoid")}
+    assert weights_of(early)["sigmoid to 1"] > 0.3
 
 
 def test_runs_of_a_direct_law_make_it_the_heaviest():

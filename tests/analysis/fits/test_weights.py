@@ -63,7 +63,7 @@ def test_a_new_run_is_as_noisy_as_it_says():
     """Quiet runs and loud ones lie in intervals that are as wide as their own noise asks for."""
     hits, widths = [], []
     for seed in range(6):
-        fit = sl.fit(stated(seed), bootstrap=200, noise="error")
+        fit = sl.fit(stated(seed), bootstrap=100, noise="error")
         rng = np.random.default_rng(100 + seed)
         n, d = 10 ** rng.uniform(8, 9.5, 20), 10 ** rng.uniform(9, 10.8, 20)
         truth = LAW.loss(TRUTH, {"params": n, "tokens": d})
