@@ -32,6 +32,13 @@ RUN = {
 
 
 IN_PARTS = "from lab.runs import checkpoint; checkpoint.SHARDED_BYTES = 0; "  # as if the state were large
+STEP = {
+    "SLURM_JOB_ID": str(os.getpid()),
+    "SLURM_STEP_NODELIST": "127.0.0.1",
+    "SLURM_NTASKS": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_TASKS_PER_NODE": "2",
+}
 LAB = "import sys; from lab.__main__ import main; sys.exit(main())"
 
 
@@ -47,16 +54,20 @@ def start(out, environment, *options, before=""):
     )
 
 
-def start_two(out, environment):
+def start_two(out, environment, slurm=False):
+    """Two processes of two devices each, told of each other by name, or tasks of a Slurm step."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     where = f"coordinator=127.0.0.1:{port},processes=2,process="
-    mesh = ("--mesh", "data=2,fsdp=2")
     # the patch imports jax, which must know its devices by then
     ready = "from lab.machine import devices; devices.configure(2); devices.configure = lambda *a: None; "
-    before = ready + IN_PARTS
-    return [start(out, environment, *mesh, "--distributed", f"{where}{i}", before=before) for i in range(2)]
+    both = []
+    for i in "01":
+        told = ("--mesh", "data=2,fsdp=2", *(() if slurm else ("--distributed", f"{where}{i}")))
+        known = environment | (STEP | {"SLURM_PROCID": i, "SLURM_LOCALID": i} if slurm else {})
+        both.append(start(out, known, *told, before=ready + IN_PARTS))
+    return both
 
 
 def finish(processes) -> list[int]:
@@ -77,7 +88,7 @@ def test_two_processes_train_as_one_save_in_parts_and_go_on_where_they_were_stop
 ):
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert here(*words(alone)).returncode == 0
-    processes = start_two(together, own_devices)
+    processes = start_two(together, own_devices, slurm=True)
     while not losses(together).size and all(p.poll() is None for p in processes):
         time.sleep(0.05)
     processes[1].send_signal(signal.SIGTERM)  # the one that does not write; both must stop at one step
@@ -87,6 +98,7 @@ def test_two_processes_train_as_one_save_in_parts_and_go_on_where_they_were_stop
         (step,) = RunFolder(together).steps()
         assert not (together / "checkpoints" / str(step) / "files.json").exists(), "in parts, not whole"
         assert finish(start_two(together, own_devices)) == [0, 0]
+    assert RunFolder(together).spec()["provenance"]["processes"] == 2, "tasks of a step found each other"
     a, b = (RunFolder(out).result()["row"] for out in (alone, together))
     assert b["status"] == "ok"
     assert b["run_id"] == a["run_id"]
@@ -211,44 +223,6 @@ def test_devices_of_a_slurm_task_are_those_of_its_node_divided_by_its_tasks():
         mine("3", 0, eight)
     with pytest.raises(InputError, match="SLURM_LOCALID: should be a whole number, is 'x'"):
         mine("2", "x", eight)
-
-
-# What `lab train` does of it before it trains; that two processes then train as one is tested above.
-JOIN = """
-import sys
-from lab.machine import devices, distributed
-devices.configure(2)
-distributed.start(distributed.parse(""))
-import jax
-mine, every = len(jax.local_devices()), len(jax.devices())
-agreed = distributed.agree(jax.process_index() == 1)[0]
-told = f"{jax.process_count()} processes, {mine} of {every} devices, agreed: {agreed}"
-sys.stdout.write(told + chr(10))  # in one piece, also where output is not buffered
-"""
-
-
-@pytest.mark.slow
-def test_tasks_of_a_slurm_step_without_accelerators_find_each_other(own_devices):
-    step = {
-        "SLURM_JOB_ID": str(os.getpid()),
-        "SLURM_STEP_NODELIST": "127.0.0.1",
-        "SLURM_NTASKS": "2",
-        "SLURM_STEP_NUM_TASKS": "2",
-        "SLURM_STEP_TASKS_PER_NODE": "2",
-    }
-    tasks = [
-        subprocess.Popen(
-            [sys.executable, "-c", JOIN],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=own_devices | step | {"SLURM_PROCID": i, "SLURM_LOCALID": i},
-        )
-        for i in ("0", "1")
-    ]
-    said = [task.communicate(timeout=200) for task in tasks]
-    for out, err in said:  # among what gloo says
-        assert "2 processes, 2 of 4 devices, agreed: True\n" in out, out + err
 
 
 @pytest.mark.parametrize(

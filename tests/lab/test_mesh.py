@@ -13,7 +13,7 @@ from lab.data import DataConfig, load
 from lab.errors import InputError
 from lab.execution import Execution, MeshShape
 
-STEPS = 20
+STEPS, CUT = 12, 7  # in all; and where a state moves to other devices
 DATA = DataConfig(source="synthetic", context=32, val_windows=16)
 PLAIN = RunConfig(
     tokens=STEPS * 16 * 32,
@@ -71,7 +71,7 @@ def measure() -> dict:
             for shard in leaf.addressable_shards[:1]
         }
         before = p._program._cache_size()
-        _, _, _ = train(replace(config, seed=1), mode="mesh", how=how)
+        train(replace(config, seed=1), 1, "mesh", how)
         found[name] = {
             "losses": float(np.abs(losses - expected).max()),
             "params": apart(state.params, solo.params),
@@ -90,9 +90,10 @@ def measure() -> dict:
             *(progress_measures.attention(params, data.inputs_WxT[:2], config.model, 64) for params in both)
         )
     config, how = CASES["fsdp=8"]
-    first, placed, _ = train(config, 12)
-    on_mesh, moved, _ = train(config, 8, "mesh", how, start=first.get(placed, 0), at=12)
-    back, home, _ = train(config, 8, start=on_mesh.get(train(config, 12, "mesh", how)[1], 0), at=12)
+    rest = {"n": STEPS - CUT, "at": CUT}
+    first, placed, _ = train(config, CUT)
+    on_mesh, moved, _ = train(config, mode="mesh", how=how, start=first.get(placed, 0), **rest)
+    back, home, _ = train(config, start=on_mesh.get(train(config, CUT, "mesh", how)[1], 0), **rest)
     straight, whole, _ = solo_of[False]
     found["resumed"] = [
         apart(on_mesh.get(moved, 0), straight.get(whole, 0)),
