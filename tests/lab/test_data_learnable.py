@@ -11,7 +11,7 @@ from lab.runs.folder import RunFolder
 from lab.runs.job import Job
 
 DATA = DataConfig(source="synthetic", context=42, contexts=256)
-BUDGETS = (40_000, 400_000)
+BUDGETS = (20_000, 260_000)
 
 
 def true_loss(law, dataset):
@@ -32,7 +32,7 @@ def test_a_small_decoder_approaches_the_entropy_rate_from_above(tmp_path):
         config = RunConfig(
             tokens=tokens,
             model=ModelConfig(width=16, layers=2, heads=2),
-            optimizer=OptimizerConfig(learning_rate=1e-2, warmup_tokens=10_000),
+            optimizer=OptimizerConfig(learning_rate=2e-2, warmup_tokens=10_000),
             data=DATA,
             batch=16,
         )

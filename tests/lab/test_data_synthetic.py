@@ -1,5 +1,7 @@
 """The synthetic source against what is claimed of it: entropy, excess loss, its power law."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -88,11 +90,11 @@ def test_excess_before_any_data_is_that_of_the_uniform_guess(law):
 
 @pytest.mark.parametrize("shift", [0.5, 8.0])
 def test_mean_log_of_poisson_against_the_sum(shift):
-    from scipy.stats import poisson
-
     for mean in (0.0, 1e-4, 0.3, 7.0, 150.0, 399.0, 401.0, 5000.0):
         n = np.arange(0, int(mean + 12 * np.sqrt(mean) + 30))
-        exact = poisson.pmf(n, mean) @ np.log(n + shift)
+        log = math.log(mean or 1)
+        p = [math.exp(k * log - mean - math.lgamma(k + 1)) for k in n.tolist()] if mean else n == 0
+        exact = p @ np.log(n + shift)
         assert float(_mean_log_poisson(np.array(mean), shift)) == pytest.approx(exact, abs=2e-6)
 
 

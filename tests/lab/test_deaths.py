@@ -82,14 +82,14 @@ def test_a_death_within_the_second_save_of_a_pack_changes_no_run(mode, runs, som
 
 def test_runs_at_different_steps_are_packed_together(tmp_path):
     rng, died = random.Random(0), 0
-    for i in range(4):  # two deaths each, so that what is packed anew has come unequally far
+    for i in range(3):  # two deaths each, so that what is packed anew has come unequally far
         packings = [draw(rng, ["devices", "vmap"], 2) for _ in range(2)] + [together("devices", 2)]
         renames = [[i for i, x in enumerate(operations(p)) if "rename" in x] for p in packings[:2]]
         at = [rng.choice(where) for where in renames]
         more, problems = suffer(tmp_path / str(i), packings, at)
         assert not problems, (packings, at)
         died += more
-    assert died >= 4
+    assert died >= 3
 
 
 def test_a_state_meets_only_the_data_of_its_step(tmp_path):

@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -52,6 +55,36 @@ def apart(a, b) -> float:
     return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in pairs)
 
 
+# Sizes that no number of devices divides; two devices: tests/lab/test_verbs.py
+COUNTS = (1, 3)
+UNEVEN = RunConfig(
+    tokens=round(20.6 * 12 * 16),  # 21 steps; a batch of 12 is cut by each count
+    model=ModelConfig(width=8, layers=1, heads=1),
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_tokens=500),
+    data=DataConfig(source="synthetic", context=16, val_windows=13),
+    batch=12,
+)
+
+
+def of_counts() -> dict[str, list]:
+    """Of whole runs over so many devices: losses and tokens of their rows."""
+    import jax
+
+    from lab.runs import loop
+    from lab.runs.folder import RunFolder
+    from lab.runs.job import Job
+
+    data, every, found = load(UNEVEN.data), jax.local_devices(), {}
+    with tempfile.TemporaryDirectory() as name:
+        for n in COUNTS:
+            job = Job(UNEVEN, f"mesh{n}", RunFolder(Path(name) / f"mesh{n}"))
+            with mock.patch.object(jax, "local_devices", lambda *_, n=n: every[:n]):
+                loop.run([job], data, "mesh", how=Execution(MeshShape(data=n)))
+            row = job.folder.result()["row"]
+            found[str(n)] = [row[key] for key in ("loss_nats", "loss_se", "train_loss_nats", "tokens")]
+    return found
+
+
 def measure() -> dict:
     """Run in a process of its own, which has eight devices."""
     from benchmarks import depth
@@ -59,7 +92,7 @@ def measure() -> dict:
     from lab.model import accounting, memory
     from lab.training import mesh
 
-    found, data = {}, load(DATA).validation()
+    found, data = {"counts": of_counts()}, load(DATA).validation()
     solo_of = {tied: train(config) for tied, config in ((False, PLAIN), (True, TIED))}
     for name, (config, how) in CASES.items():
         p, placed, losses = train(config, mode="mesh", how=how)
@@ -156,6 +189,14 @@ def test_another_seed_compiles_nothing_new(found):
 @pytest.mark.slow
 def test_a_state_moves_between_one_device_and_eight(found):
     assert max(found["resumed"]) < 1e-5
+
+
+@pytest.mark.slow
+def test_losses_do_not_depend_on_the_number_of_devices(found):
+    first, *others = found["counts"].values()
+    assert first[-1] == 21 * UNEVEN.batch_tokens
+    for values in others:
+        assert values == pytest.approx(first, abs=1e-5)
 
 
 def test_what_does_not_divide_is_named_all_at_once():
