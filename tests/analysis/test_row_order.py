@@ -23,7 +23,7 @@ VERBS = {
     "forecast by rollout": (fit.forecast, "--law chinchilla-tied --rollout flops --bootstrap 20"),
     "isoflop": (fit.isoflop, "--law chinchilla --bootstrap 20"),
     "audit": (audit.audit, "--laws chinchilla-tied --bootstrap 10"),
-    "downstream": (downstream.downstream, "--score accuracy --ways direct --bootstrap 5"),
+    "downstream": (downstream.downstream, "--score accuracy --ways sigmoid --bootstrap 5"),
     "thresholds": (thresholds.thresholds, f"--axis flops --forecast {GUESSED}"),
 }
 

@@ -114,31 +114,33 @@ def test_fonts_are_in_the_file_as_outlines_that_can_be_edited(on_paper):
 
 
 def test_equal_input_gives_equal_bytes_in_every_style(planted_study):
-    def bytes_of(style):
+    def bytes_of(style, kinds=("svg", "pdf", "png")):
         with styled(style):
             plot = plots.law_contour(planted_study.law.fit)
-        return [plot.content(kind) for kind in ("svg", "pdf", "png")]
+        return [plot.content(kind) for kind in kinds]
 
-    assert bytes_of("paper") == bytes_of("paper")
-    assert bytes_of("paper") != bytes_of("page")
+    first = bytes_of("paper")
+    assert bytes_of("paper") == first
+    assert bytes_of("page", ("svg",)) != first[:1]
 
 
-@pytest.mark.parametrize("style", ["page", "paper"])
-def test_the_line_of_python_draws_the_same_figure(new_store, few_draws, tmp_path, capsys, style):
+def test_the_line_of_python_draws_the_same_figure(new_store, few_draws, tmp_path, capsys):
     new_store.language(widths=(16, 24, 32), seeds=(0,))
-    path, out = new_store.finish(), tmp_path / "figures"
-    words = ["plot", str(path), "loss_compute", "law_contour", "--out", str(out), "--formats", "svg,csv"]
-    assert main([*words, "--style", style]) == 0
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    code = [line.removeprefix("in Python: ") for line in lines if line.startswith("in Python: ")]
-    assert len(code) == 2
-    kept = {one.name: one.read_bytes() for one in out.iterdir()}
-    for one in out.iterdir():
-        one.unlink()
-    for line in code:
-        exec(line, {})
-    again = {one.name: one.read_bytes() for one in out.iterdir() if one.suffix in (".svg", ".csv")}
-    assert again == kept
+    path = new_store.finish()
+    for style in ("page", "paper"):
+        out = tmp_path / style
+        words = ["plot", str(path), "loss_compute", "law_contour", "--out", str(out), "--formats", "svg,csv"]
+        assert main([*words, "--style", style]) == 0
+        lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+        code = [line.removeprefix("in Python: ") for line in lines if line.startswith("in Python: ")]
+        assert len(code) == 2
+        kept = {one.name: one.read_bytes() for one in out.iterdir()}
+        for one in out.iterdir():
+            one.unlink()
+        for line in code:
+            exec(line, {})
+        again = {one.name: one.read_bytes() for one in out.iterdir() if one.suffix in (".svg", ".csv")}
+        assert again == kept
 
 
 def test_the_line_says_which_columns_and_rows(few_draws, tmp_path, capsys):

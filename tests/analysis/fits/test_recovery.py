@@ -113,8 +113,9 @@ def test_stated_noise_is_used():
         told = sl.fit(table, objective="squared", bootstrap=0, noise="error")
         errors.append([abs(fit.params["beta"] - truth["beta"]) for fit in (plain, told)])
         assert {"noise_understated", "noise_overstated"}.isdisjoint(note.code for note in told.warnings)
-        lying = sl.fit({**table, "error": table["error"] / 50}, bootstrap=0, noise="error")
-        notes |= {note.code for note in lying.warnings}
+        if seed < 2:
+            lying = sl.fit({**table, "error": table["error"] / 50}, bootstrap=0, noise="error")
+            notes |= {note.code for note in lying.warnings}
     plain, told = np.mean(errors, axis=0)
     assert told < 0.5 * plain
     assert "noise_understated" in notes

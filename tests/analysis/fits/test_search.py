@@ -46,9 +46,13 @@ def planted_gap(law, seed: int, starts: int) -> float:
 
 
 OTHERS = [law for law in sl.LAWS.values() if law.name not in rival.FORMULAS and not law.absolute]
+# A law of one axis is the same formula whatever the axis is called.
+RENAMED = {f"{shape}-{axis}" for shape in ("power", "broken1") for axis in ("tokens", "flops")}
+RENAMED |= {"power-flops-offset"}
+SOON = [law for law in OTHERS if len(law.names) < 8 and law.name not in RENAMED]
 
 
-@pytest.mark.parametrize("law", [law for law in OTHERS if len(law.names) < 8], ids=lambda law: law.name)
+@pytest.mark.parametrize("law", SOON, ids=lambda law: law.name)
 def test_no_other_search_finds_lower_of_any_law(law):
     assert planted_gap(law, 1, 2) <= 1e-6
 

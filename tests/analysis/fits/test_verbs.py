@@ -58,7 +58,8 @@ def test_the_text_shows_what_was_left_out_and_what_is_odd(table, capsys):
 
 
 def test_forecast_of_a_run_that_is_not_there(table, capsys):
-    assert verbs.forecast([str(table), "--params", "7e10", "--tokens", "1.4e12", "--json"]) == 0
+    asked = ["--params", "7e10", "--tokens", "1.4e12", "--bootstrap", "100"]
+    assert verbs.forecast([str(table), *asked, "--json"]) == 0
     out = json.loads(capsys.readouterr().out)
     cell = out["cells"][0]
     assert cell["measured"] is None
@@ -106,7 +107,7 @@ def test_groups_that_follow_different_laws_are_noticed():
 def test_importing_costs_neither_pandas_nor_jax(table):
     code = (
         "import sys, analysis as sl; from analysis.verbs import fit as verbs; "
-        f"verbs.fit([{str(table)!r}, '--json']); "
+        f"verbs.fit([{str(table)!r}, '--bootstrap', '20', '--json']); "
         "bad = {'pandas', 'jax', 'lab', 'sweeps', 'matplotlib', 'scipy.optimize'} & set(sys.modules); "
         "print(sorted(bad), file=sys.stderr)"
     )
