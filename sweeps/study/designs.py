@@ -354,10 +354,18 @@ def is_whole(key: str) -> bool:
     return key == "batch" or hint is int or int in get_args(hint)
 
 
-def _problem_of_factor(key: str) -> str:
+@cache
+def _factor_keys() -> frozenset[str]:
+    """What a factor may vary: keys of a run in no table, and in its tables."""
     valid = {"batch", "precision"}
     for table, cls in _TABLES.items():
-        valid |= {f"{table}.{f.name}" for f in fields(cls) if not is_dataclass(get_type_hints(cls)[f.name])}
+        hints = get_type_hints(cls)
+        valid |= {f"{table}.{f.name}" for f in fields(cls) if not is_dataclass(hints[f.name])}
+    return frozenset(valid)
+
+
+def _problem_of_factor(key: str) -> str:
+    valid = _factor_keys()
     if key in valid or key.rpartition(".")[0] in ("data.rates", "data.tasks"):
         return ""
-    return f"no such key; {nearest_key(key, valid)}"
+    return f"no such key; {nearest_key(key, sorted(valid))}"

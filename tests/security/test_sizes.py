@@ -131,11 +131,11 @@ def bombs(folder):
     parquet.write_table(pa.table({"text": long}), folder / "repeated.parquet", compression="zstd")
     zeros = pa.table({"n": pa.array(np.zeros(5_000_000, np.int8))})
     parquet.write_table(zeros, folder / "long.parquet", compression="zstd")
-    one = pa.ListArray.from_arrays([0, 25_000_000], pa.array(np.zeros(25_000_000, np.int8)))
+    one = pa.ListArray.from_arrays([0, 17_500_000], pa.array(np.zeros(17_500_000, np.int8)))
     lists = pa.table({"l": one})
     plain = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
     parquet.write_table(lists, folder / "lists.parquet", **plain)
-    blob = pa.table({"b": pa.array(["w" * 100_000_000])})
+    blob = pa.table({"b": pa.array(["w" * 70_000_000])})
     parquet.write_table(blob, folder / "blob.parquet", **plain)
 
 

@@ -2,14 +2,15 @@
 
 import importlib.util
 import json
-import multiprocessing
 import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from analysis.tables.store import read_store
+from lab import python
 from lab.data import load
 from lab.errors import InputError
 from lab.runs import claims
@@ -20,35 +21,42 @@ from sweeps.store.store import Store
 from sweeps.study import loader
 from sweeps.verbs import planning, status
 
-
-def _write(root, worker, runs, barrier):
-    """What a worker does, without training: claim, log line by line, commit."""
-    store, me = Store(root), claims.Owner.me()
-    barrier.wait()
-    for i in range(runs):
-        run_id = f"{i:012x}"
-        claim = claims.take(store.claim_path(run_id), me)
-        if claim is None:
-            continue
-        folder = store.run(run_id)
-        if folder.result() is None:
-            folder.write_spec({"kind": "run", "run_id": run_id})
-            for step in range(20):
-                folder.append_metrics([{"step": step, "loss_nats": 5.0 - step / 10, "worker": worker}])
-            row = {"run_id": run_id, "status": "ok", "loss_nats": 3.0 + i, "worker": worker}
-            folder.commit({"schema": 1, "row": row, "abilities": []})
-        claim.release()
+# What a worker does, without training: claim, log line by line, commit.
+WRITE = """
+import sys
+from pathlib import Path
+from lab.runs import claims
+from sweeps.store.store import Store
+store, me, worker = Store(Path(sys.argv[1])), claims.Owner.me(), int(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(60):
+    run_id = f"{i:012x}"
+    claim = claims.take(store.claim_path(run_id), me)
+    if claim is None:
+        continue
+    folder = store.run(run_id)
+    if folder.result() is None:
+        folder.write_spec({"kind": "run", "run_id": run_id})
+        for step in range(20):
+            folder.append_metrics([{"step": step, "loss_nats": 5.0 - step / 10, "worker": worker}])
+        row = {"run_id": run_id, "status": "ok", "loss_nats": 3.0 + i, "worker": worker}
+        folder.commit({"schema": 1, "row": row, "abilities": []})
+    claim.release()
+"""
 
 
 def test_four_processes_write_at_once_and_nothing_is_lost_or_doubled(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(4)
-    workers = [context.Process(target=_write, args=(tmp_path, w, 60, barrier)) for w in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=120)
-    assert [w.exitcode for w in workers] == [0] * 4
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [
+        subprocess.Popen(python.command("-c", WRITE, tmp_path, w), env=python.environment(), **pipes)
+        for w in range(4)
+    ]
+    assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 4
+    for worker in workers:  # all are ready: a fair start
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    assert [worker.wait(timeout=120) for worker in workers] == [0] * 4
     columns, _, notes = read_store(tmp_path)
     assert notes == []
     assert dict(zip(columns["run_id"], columns["loss_nats"], strict=True)) == {
@@ -218,18 +226,18 @@ def test_a_damaged_study_or_no_store_is_one_line(tmp_path, study_file, made):
     assert status.Look(tmp_path).collect()["studies"][0]["cells"] == 12
 
 
-def test_two_thousand_folders_are_one_table_and_none_is_read_twice(tmp_path):
+def test_five_hundred_folders_are_one_table_and_none_is_read_twice(tmp_path):
     spec = importlib.util.spec_from_file_location("crowd", Path(__file__).with_name("crowd.py"))
     crowd = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(crowd)
-    crowd.fill(tmp_path / "s", 2_000, studies=3)
+    crowd.fill(tmp_path / "s", 500, studies=3)
     columns, _, notes = read_store(tmp_path / "s")
-    assert len(set(columns["run_id"])) == len(columns["run_id"]) == 2_000
-    assert Counter(columns["status"]) == {"ok": 1_800, "unfinished": 200}
+    assert len(set(columns["run_id"])) == len(columns["run_id"]) == 500
+    assert Counter(columns["status"]) == {"ok": 450, "unfinished": 50}
     assert notes == []
     shutil.rmtree(tmp_path / "s" / "runs" / f"{7:012x}")
     again, _, _ = read_store(tmp_path / "s")
-    assert Counter(again["status"]) == {"ok": 1_799, "unfinished": 201}, "the folders are the truth"
+    assert Counter(again["status"]) == {"ok": 449, "unfinished": 51}, "the folders are the truth"
 
 
 SMALL = {
