@@ -117,7 +117,7 @@ def _program(product: Product):
 
     # results take the place of the last ones: fresh memory would be most of the time
     program = jax.jit(multiply, donate_argnums=2, keep_unused=True)
-    empty = list(jnp.zeros((copies, *product.out)))
+    empty = jax.device_put([np.zeros(product.out, np.float32) for _ in range(copies)])
     held = [jax.block_until_ready(program(left, right, empty))]
 
     def call() -> float:
