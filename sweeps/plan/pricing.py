@@ -16,7 +16,6 @@ from sweeps.plan.cells import Cell, Plan, Trunk
 # For accelerators: idle to limit of common cards. Bounds of an estimate, not a measurement.
 CORE_WATTS = (3.0, 25.0)
 ACCELERATOR_WATTS = (60.0, 700.0)
-_GUESSES = 8
 _LIKE = 8.0  # times the FLOPs of a program up to which another says what a FLOP should cost
 _ODD = 3.0  # times what its neighbours cost a FLOP: a probe that the machine disturbed
 
@@ -129,17 +128,12 @@ def _step_times(plan: Plan, found: dict[tuple, Program], seen: Seen) -> dict[str
     beside = [pair for pair in seen.pairs if pair[0] not in flops.values()]
     if not told and not beside:
         beside = speed.others()
-    if not told and not beside:  # a product of matrices for a few of the sizes stands for the others
-        by_size = sorted(found, key=flops.get)
-        guessed = by_size[:: max(1, len(by_size) // _GUESSES)]
-        told = {key: speed.predict(found[key].config, found[key].vocab).seconds for key in guessed}
-        fastest = 0.0  # wider products are no slower; where one seems so, the machine was busy
-        for key in guessed:
-            fastest = max(fastest, flops[key] / told[key])
-            told[key] = flops[key] / fastest
-    for number, (needed, seconds) in enumerate(beside):
-        flops[number], told[number] = needed, seconds
-    bounded = bounded_times(flops, told)
+    if told or beside:
+        for number, (needed, seconds) in enumerate(beside):
+            flops[number], told[number] = needed, seconds
+        bounded = bounded_times(flops, told)
+    else:
+        bounded = {key: speed.predict(p.config, p.vocab).seconds for key, p in found.items()}
     times = {key: speed.StepTime(bounded[key], key in measured) for key in found}
     return {
         node.run_id: times[program_key(node.config, plan.dataset(node.config).vocab_size)]

@@ -236,6 +236,34 @@ def test_one_run_beside_other_work_does_not_change_what_a_shape_takes(pair, tmp_
     assert 0.3 in [seconds for _, seconds in speed.others()]
 
 
+@pytest.mark.parametrize(
+    ("width", "layers", "batch", "context", "algorithm", "taken"),  # CPU milliseconds a step, on one core
+    [
+        (8, 1, 64, 16, "muon", 0.946),
+        (28, 2, 64, 16, "muon", 4.31),
+        (80, 2, 8, 128, "muon", 21.2),
+        (16, 1, 8, 32, "adamw", 0.313),
+        (64, 4, 32, 128, "adamw", 107),
+        (256, 4, 16, 256, "adamw", 1110),
+    ],
+)
+def test_steps_that_nobody_measured_are_foretold_from_a_product(
+    pair, width, layers, batch, context, algorithm, taken, monkeypatch
+):
+    """Before: at 0.6 to 5.9 times what they take, since all were held to run at one rate."""
+    monkeypatch.setattr(speed, "_product_rate", lambda: 93e9)  # of that core
+    monkeypatch.setattr(speed, "known", lambda *of: None)
+    config = replace(
+        pair[0],
+        model=replace(pair[0].model, width=width, layers=layers, heads=2),
+        optimizer=replace(pair[0].optimizer, algorithm=algorithm),
+        data=replace(pair[0].data, context=context),
+        batch=batch,
+    )
+    vocab = {16: 36, 128: 258}[context] if algorithm == "muon" else 16
+    assert 0.85 < speed.predict(config, vocab).seconds / (taken / 1000) < 1.4
+
+
 @pytest.mark.parametrize("what", TORN)
 def test_speeds_that_were_kept_and_torn_are_absent_and_written_anew(what, pair, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
