@@ -355,7 +355,7 @@ def _points(entries: list[Entry], joules: Callable[[Spent], float]) -> list[Poin
         while len(edge) > 1 and _slope(edge[-2], edge[-1], joules) >= _slope(edge[-2], one, joules):
             edge.pop()
         edge.append(one)
-    prices = [None, *(-POINT / _slope(a, b, joules) for a, b in pairwise(edge))]
+    prices = [None, *(-POINT / _slope(a, b, joules) for a, b in pairwise(edge))][: len(edge)]
     return [Point(one, joules(one.spent), price) for one, price in zip(edge, prices, strict=True)]
 
 

@@ -62,6 +62,16 @@ def found(store, **options):
     return ledger(read(store.finish()), **options)
 
 
+def test_a_store_in_which_no_run_is_finished_has_costs_and_no_best_buys(new_store, capsys):
+    """Before: `lab report` and `lab energy` of a study in its first minutes ended in a traceback."""
+    run(new_store, "first", 10 * 2048, end="waiting")
+    log(new_store, "first", [line(5, 3.0)])
+    costs = found(new_store)
+    assert (costs.points, [one.spent.seconds for one in costs.entries]) == ((), [3.0])
+    assert main(["energy", str(new_store.path)]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_every_line_is_counted_once_and_a_trunk_is_shared(store):
     costs = found(store)
     seconds = {one.run_id: one.spent.seconds for one in costs.entries}
