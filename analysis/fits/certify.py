@@ -10,7 +10,7 @@ import numpy as np
 from analysis.fits.results import Basin, Certificate
 from analysis.laws.law import Law
 from analysis.solve.estimator import Optimum, curvature, minimise
-from analysis.solve.kinks import cross, exactly
+from analysis.solve.kinks import blurred, cross, exactly
 from analysis.solve.objectives import Rho
 
 # Factors on inputs and loss of a table in other units.
@@ -18,6 +18,8 @@ OTHER_INPUTS, OTHER_LOSS = 1e-6, 1 / np.log(2)
 MANY = 20_000
 # A robust objective is rough: further away there may be another optimum.
 BESIDE = 1e-4
+# The share of the objective from which on a difference is told.
+TOLD = 1e-6
 
 
 def invariances(
@@ -25,9 +27,11 @@ def invariances(
 ) -> dict[str, float]:
     """Relative differences in the objective where a fit from just beside theta ends when it minimises the
     mean, or sees the table in other units without being centred anew. Empty for very large tables, and where
-    the law fits exactly.
+    the law fits so exactly that rounding is a part of the objective that would be told.
     """
-    if len(target) > MANY or not value > exactly(target, rho):
+    residual = rho.residual(target, law.log_loss(theta[None], x)[0])
+    blur = blurred(target, rho, residual, np.array(value))
+    if len(target) > MANY or not value > exactly(target, rho) or blur > TOLD:
         return {}
     beside = theta + BESIDE * np.where(np.arange(len(theta)) % 2, 1.0, -1.0)
     out = {"mean": _mean(law, x, target, rho, beside) / value - 1}
@@ -88,11 +92,13 @@ def certify(
     smallest = float(np.abs(sizes).min())
     basins: list[Basin] = []
     lowest = float(found.value[best])
+    residual = rho.residual(target, law.log_loss(theta[None], x)[0])
+    apart = max(TOLD, 10 * float(blurred(target, rho, residual, np.array(lowest))))
     for index in np.argsort(found.value, kind="stable"):
         value = float(found.value[index])
         seen = [lowest, *(basin.value for basin in basins)]
         # a start that overflowed went nowhere: it is no basin
-        new = np.isfinite(value) and all(abs(value - o) > 1e-6 * max(abs(o), 1e-300) for o in seen)
+        new = np.isfinite(value) and all(abs(value - o) > apart * max(abs(o), 1e-300) for o in seen)
         if new and found.converged[index] and not gone[index].any() and value > 1e-20 and len(basins) < 5:
             at = law.to_public(found.theta[index][None], centre)
             basins.append(Basin(value, {name: float(values[0]) for name, values in at.items()}))

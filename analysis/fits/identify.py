@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.errors import InputError
+from analysis.fits.certify import TOLD
 from analysis.fits.results import Certificate
 from analysis.laws.law import Law
 from analysis.laws.sums import SumLaw
@@ -184,7 +185,7 @@ def _optimum(law: Law, certificate: Certificate, value: float) -> list[Note]:
         text = f"the best point found is not at an optimum (gradient norm {certificate.gradient_norm:.1e})"
         said.append(Note("not_converged", text))
     for name, gap in certificate.invariance.items():
-        if abs(gap) > 1e-6:
+        if abs(gap) > TOLD:
             text = f"from beside the optimum, in {name}, the fit ends {gap:+.1e} of the objective away"
             said.append(Note("not_invariant", text))
     for hit in certificate.bound_hits:

@@ -32,6 +32,8 @@ FACTORS = {"parabola": 3, "cubic": 4, "akima": 4, "law": 3}
 NEEDED = {"parabola": 4, "cubic": 6, "akima": 5, "law": 4}
 # Exponents further apart than this are a disagreement where no interval says what noise could do.
 APART = 0.03
+# Values that differ by less than this part of them are equal but for rounding.
+SAME = 1e-9
 
 
 def isoflop(
@@ -361,11 +363,21 @@ def envelope(runs: Any, exclude_held_out: bool = False) -> Envelope:
     return envelope_of(rows.without_held_out(exclude_held_out))
 
 
+def steps(values: np.ndarray) -> np.ndarray:
+    """The rank (n,) of each value, equal for values that differ by no more than rounding."""
+    order = np.argsort(values, kind="stable")
+    raised = np.diff(values[order]) > SAME * np.abs(values[order][1:])
+    ranks = np.empty(len(values), int)
+    ranks[order] = np.concatenate([[0], np.cumsum(raised)])
+    return ranks
+
+
 def envelope_of(rows: Sample) -> Envelope:
     """`envelope` of rows that are already chosen."""
     flops, loss = rows.inputs["flops"], rows.loss
-    order = np.lexsort((loss, flops))
-    lowest = np.minimum.accumulate(loss[order])
+    # 6 params tokens of one budget differ in their last digits, which must not decide who comes first.
+    order = np.lexsort((rows.inputs["params"], steps(loss), steps(flops)))
+    lowest = np.minimum.accumulate(steps(loss)[order])
     first = np.concatenate([[True], lowest[1:] < lowest[:-1]])
     kept = order[first]
     picked = {name: rows.inputs[name][kept] for name in ("flops", "params", "tokens")}

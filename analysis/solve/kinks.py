@@ -17,8 +17,8 @@ from analysis.solve.estimator import STALLED, Optimum
 from analysis.solve.interior import regress
 from analysis.solve.objectives import Rho
 
-# Of a residual of the log.
-ROUNDING = 1e-14
+# Of a residual of the log: what is taken for none, and what rounding does to one on average.
+ROUNDING, BLUR = 1e-14, 1e-15
 # The trust at which a stopped walk is asked what it could still gain: nearly free.
 FREE = 1e-4
 LAST_TRUST = 1e12
@@ -121,7 +121,19 @@ def cross(
     share[finite] = np.where(
         here.value[finite] <= floor, 0.0, np.maximum(promised[finite], 0.0) / (here.value[finite] + floor)
     )
-    return Optimum(theta, here.value, share, share <= STALLED)
+    with np.errstate(invalid="ignore"):
+        blur = blurred(target, rho, here.residual, here.value)
+    return Optimum(theta, here.value, share, share <= STALLED + blur)
+
+
+def blurred(target: np.ndarray, rho: Rho, residual: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """The share (B,) of the objective, value (B,), that rounding of its residuals (B, n) may be. Of losses
+    that a law gives to ten digits it is far above what is asked of an optimum elsewhere."""
+    over = np.where(residual < 0, rho.over, 1.0)
+    pull = over if rho.name == "l1" else np.abs(rho.parts(residual)[1])
+    unit = np.exp(target) if rho.raw else np.ones_like(target)
+    unit = unit if rho.scale is None else unit * rho.scale
+    return BLUR * (pull * unit).sum(axis=-1) / np.maximum(value, 1e-300)
 
 
 def exactly(target: np.ndarray, rho: Rho) -> float:

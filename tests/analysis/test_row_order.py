@@ -8,6 +8,8 @@ import numpy as np
 import pandas
 import pytest
 
+from analysis.audits.leading import leading_fit
+from analysis.isoflops.minima import envelope
 from analysis.tables.sample import sample
 from analysis.tables.table import as_runs
 from analysis.verbs import audit, downstream, fit, thresholds
@@ -115,3 +117,18 @@ def test_runs_that_only_the_file_tells_apart_may_stand_in_any_order():
     assert one.clusters.max() == 5
     assert np.array_equal(one.clusters, other.clusters)
     assert np.array_equal(one.loss, other.loss)
+
+
+def test_the_last_bits_of_losses_decide_nothing():
+    """Who is on the envelope of equal losses, at compute equal but for rounding; who leads exactly."""
+    rng = np.random.default_rng(0)
+    params = np.repeat(np.geomspace(1e7, 1e9, 5), 5)
+    tokens = np.tile(np.geomspace(1e18, 1e20, 5), 5) / 6 / params
+    exact = 1.7 + 400 * params**-0.34 + 400 * tokens**-0.28
+    told = []
+    for shaken in (0.0, 1e-13, -1e-13):
+        loss = np.round(exact, 1) * (1 + shaken * rng.standard_normal(25))
+        told.append(envelope({"params": params, "tokens": tokens, "loss": loss}).rows.tolist())
+    assert told[1:] == told[:1] * 2
+    table = {"params": params, "tokens": tokens, "loss": exact}
+    assert leading_fit(table, bootstrap=0).law.name == "chinchilla"

@@ -110,6 +110,21 @@ def test_a_factor_that_vanishes_takes_few_steps(seed):
     assert soon.value == pytest.approx(minimise(law, x, target, rho, begin).value, rel=1e-8)
 
 
+@pytest.mark.parametrize("objective", ["huber", "l1"])
+@pytest.mark.parametrize("digits", [8, 10, 12])
+def test_an_exact_table_of_some_digits_is_fitted_to_its_rounding(objective, digits):
+    """What rounding is of the objective there was told as a gradient, as other units, as another basin."""
+    params = np.repeat(np.geomspace(1e7, 1e9, 6), 4)
+    tokens = np.tile(np.geomspace(1e18, 1e20, 4), 6) / 6 / params
+    loss = 1.7 + 400 * params**-0.34 + 400 * tokens**-0.28
+    table = {"params": params, "tokens": tokens, "loss": [float(f"{one:.{digits}e}") for one in loss]}
+    fit = sl.fit(table, objective=objective, bootstrap=0)
+    codes = {note.code for note in fit.warnings}
+    assert fit.certificate.converged
+    assert not codes & {"not_converged", "not_invariant", "second_basin"}, codes
+    assert fit.params["alpha"] == pytest.approx(0.34, rel=1e-6)
+
+
 def test_remembered_searches_are_of_the_same_problem():
     """Whatever changes the optimum is part of what a search is remembered by."""
     rng = np.random.default_rng(0)
