@@ -124,7 +124,7 @@ def test_the_coordinator_listens_where_it_is_asked(monkeypatch):
     told = {}
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: told.update(k))
     distributed.start(distributed.Cluster("10.1.2.3:1234", 2, 0))
-    assert told == {"coordinator_bind_address": "10.1.2.3:1234"}
+    assert told["coordinator_bind_address"] == "10.1.2.3:1234"
 
 
 @pytest.mark.parametrize("kind", ["above", "whole", "link"])
