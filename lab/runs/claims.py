@@ -68,8 +68,12 @@ class Claim:
         return found is not None and (found.owner, found.attempt) == (self.owner, self.attempt)
 
     def is_stale(self) -> bool:
-        """For one look: by the age of the last beat, on the clock of the file system."""
-        return self.owner.is_gone() or _age(self.path) > STALE_SECONDS
+        """For one look: by the age of the last beat, on the clock of the file system.
+
+        A beat that is still to come by that clock is none: the clock was put back, or the file came from a
+        machine whose clock was off. An owner that lives would have beaten again.
+        """
+        return self.owner.is_gone() or abs(_age(self.path)) > STALE_SECONDS
 
     def last_beat(self) -> object:
         """What another beat changes. Raises OSError or Refused where it cannot be told."""
@@ -245,9 +249,10 @@ def _age(path: Path) -> float:
         now = probe.stat().st_mtime
         probe.unlink(missing_ok=True)
     except OSError:
-        now = time.time()
+        now = None
     try:
-        return now - path.stat().st_mtime
+        beat = path.stat().st_mtime
+        return max(time.time() - beat, 0.0) if now is None else now - beat
     except OSError:
         return 0.0
 

@@ -151,3 +151,23 @@ def test_a_heart_keeps_its_own_claim_alive_and_not_its_successors(tmp_path, monk
         pass
     heart.stop()
     assert taken.path.stat().st_mtime == 0
+
+
+def test_a_beat_that_is_yet_to_come_is_of_nobody(tmp_path, monkeypatch):
+    """Before: where a clock had been ahead, the run of a host that died was "running" until that time came,
+    and neither `lab train` nor `lab merge` could have it. (A worker watches for itself.)"""
+    path, other = tmp_path / "claim", replace(Owner.me(), host="elsewhere")
+    held = take(path, other)
+    for ahead, stale in ((30.0, False), (3600.0, True)):
+        beat = path.stat().st_mtime + ahead
+        os.utime(path, (beat, beat))
+        assert held.is_stale() == stale
+    assert take(path, Owner.me()).attempt == 2
+    beat = path.stat().st_mtime + 3600
+    os.utime(path, (beat, beat))
+
+    def refuse(probe, *of, **more):
+        raise PermissionError
+
+    monkeypatch.setattr(claims.Path, "touch", refuse)  # who may not write there has its own clock alone
+    assert not held.is_stale()
