@@ -167,8 +167,7 @@ def multiverse(
             found += _by_runs(kept, at, paid, runs.source)
     varied = [name for name in DIMENSIONS if len({u.choices[name] for u in found if name in u.choices}) > 1]
     found = [replace(u, choices={k: v for k, v in u.choices.items() if k in varied}) for u in found]
-    # Of equal exponents, such as those of all objectives where noise is small, the first that was asked for.
-    found.sort(key=lambda one: (one.exponent is None, round(one.exponent or 0.0, 9)))
+    found.sort(key=lambda one: (one.exponent is None, one.exponent or 0.0))
     choices, interactions = _effects(found, varied)
     said = tuple(_remarks(found, baseline))
     return Multiverse(tuple(found), choices, baseline, runs.source, interactions, said)
