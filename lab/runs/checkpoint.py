@@ -29,7 +29,7 @@ import orbax.checkpoint as ocp
 from lab import files
 from lab.machine import distributed
 from lab.runs import file_digests
-from lab.runs.desk import Desk
+from lab.runs.fence import Fence
 from lab.runs.file_digests import DamagedCheckpoint
 from lab.runs.folder import completed_steps, delete_step
 
@@ -53,14 +53,14 @@ class Checkpoints:
     Args:
         place: the shardings of a tree of shapes, for saves in parts and in the background; every process must
             then call :meth:`save` and :meth:`wait` together.
-        desk: of the run's owner, who writes nothing here once the run is taken over. Of saves in parts, which
-            Orbax names itself, only the beginning is held back by it.
+        fence: of the run's owner, who writes nothing here once the run is taken over. Of saves in parts,
+            which Orbax names itself, only the beginning is held back by it.
     """
 
     def __init__(
-        self, folder: Path, writes: bool = True, place: Callable | None = None, desk: Desk | None = None
+        self, folder: Path, writes: bool = True, place: Callable | None = None, fence: Fence | None = None
     ):
-        self.folder, self.writes, self._place, self._desk = Path(folder).absolute(), writes, place, desk
+        self.folder, self.writes, self._place, self._fence = Path(folder).absolute(), writes, place, fence
         self._under_way: int | None = None
         self._in_parts = None if place is None else ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
         # the plain tree handler takes 20 ms a save of a small run, a manager 50 to 150 ms
@@ -182,8 +182,8 @@ class Checkpoints:
         """Take a damaged checkpoint out of the way; returns its new name. One that is gone is no error."""
         aside = self.folder / f"{step}.damaged"
         with contextlib.suppress(FileNotFoundError):
-            if aside.exists() and self._desk is not None:
-                self._desk.remove(aside)
+            if aside.exists() and self._fence is not None:
+                self._fence.remove(aside)
             shutil.rmtree(aside, ignore_errors=True)
             self._rename(self.folder / str(step), aside)
         return aside.name
@@ -191,13 +191,13 @@ class Checkpoints:
     def delete(self, step: int) -> None:
         """At once: a kill in the middle leaves no half of a checkpoint under its name."""
         if self.writes:
-            delete_step(self.folder, step, self._desk)
+            delete_step(self.folder, step, self._fence)
 
     def _rename(self, old: Path, new: Path) -> None:
-        if self._desk is None:
+        if self._fence is None:
             os.rename(old, new)
         else:
-            self._desk.put(old, new)
+            self._fence.put(old, new)
 
 
 def _digest(tree) -> np.ndarray:

@@ -3,8 +3,8 @@
 A claim is a file made by exclusive creation, so one worker wins. Its owner touches it every few seconds; a
 claim whose owner is dead, or that was silent for long, is taken over by renaming it away (again one winner).
 
-* **Attempt** is a fence: each take-over raises it, and a worker that lost its claim finds another number in
-  the file, and writes nothing more (:mod:`lab.runs.desk` closes the gap between the two).
+* **Attempt** rises with each take-over, and a worker that lost its claim finds another number in
+  the file, and writes nothing more (:mod:`lab.runs.fence` closes the gap between the two).
 * **Deaths** counts owners that died in a row without getting further: a cell that kills its workers is given
   up, one that was on machines that failed is not.
 * **Silence** is measured by the watcher's own steady clock (:class:`Watch`): no two clocks are ever compared.
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab import file_system, files
-from lab.runs.desk import Lost
+from lab.runs.fence import Lost
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0

@@ -1,7 +1,7 @@
 """The folder of one run: written by one process, readable by any tool.
 
 Who owns the run takes it over first (:meth:`RunFolder.withdraw`), and from then on each write comes before
-the next take-over, or fails (:mod:`lab.runs.desk`). Without that the folder is written as any other.
+the next take-over, or fails (:mod:`lab.runs.fence`). Without that the folder is written as any other.
 
 ``spec.json`` once; ``metrics.jsonl`` and ``costs.jsonl`` appended and flushed; ``checkpoints/`` while
 training; ``final/`` the trained parameters; ``result.json`` by staged file, fsync and exclusive link: the
@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from lab import file_system, files
 from lab.runs import contents
-from lab.runs.desk import Desk, Lost, take_over
+from lab.runs.fence import Fence, Lost, take_over
 
 RESULT, SPEC, FAILURE, DIVERGED = "result.json", "spec.json", "failure.json", "diverged.json"
 METRICS, COSTS, ITEMS = "metrics.jsonl", "costs.jsonl", "items.parquet"
@@ -75,10 +75,10 @@ def completed_steps(checkpoints: Path) -> list[int]:
         return []
 
 
-def delete_step(checkpoints: Path, step: int, desk: Desk | None = None) -> None:
+def delete_step(checkpoints: Path, step: int, fence: Fence | None = None) -> None:
     """At once: a kill in the middle leaves no half of a checkpoint under its name."""
-    if desk is not None:
-        desk.remove(checkpoints / str(step))
+    if fence is not None:
+        fence.remove(checkpoints / str(step))
         return
     going = checkpoints / f".{step}.deleted"
     shutil.rmtree(going, ignore_errors=True)
@@ -100,7 +100,7 @@ class RunFolder:
     def __init__(self, path: Path, root: Path | None = None):
         self.path, self.root = Path(path), Path(path if root is None else root)
         self._run_id = None if root is None else self.path.name
-        self.desk: Desk | None = None  # of who took the run over
+        self.fence: Fence | None = None  # of who took the run over
         self._logs: dict[str, int] = {}  # open for its owner
 
     @property
@@ -121,7 +121,7 @@ class RunFolder:
 
     def drop(self, step: int) -> None:
         """Delete a checkpoint."""
-        delete_step(self.checkpoints, step, self.desk)
+        delete_step(self.checkpoints, step, self.fence)
 
     # What a folder that is a copy of another place does beside (lab/runs/remote.py):
 
@@ -143,9 +143,9 @@ class RunFolder:
         """The claim is about to be given back."""
         while self._logs:
             os.close(self._logs.popitem()[1])
-        if self.desk is not None:
-            self.desk.clear()
-            self.desk = None
+        if self.fence is not None:
+            self.fence.clear()
+            self.fence = None
 
     def discard(self, name: str) -> None:
         """Remove ``failure.json``, so that the run is tried again."""
@@ -207,13 +207,13 @@ class RunFolder:
     @contextlib.contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
         """Where to write a file that gets its name when all of it is written. Raises Lost."""
-        if self.desk is None:
+        if self.fence is None:
             yield self.path / name  # by a rename, too (lab/files.py)
             return
         staged = self.path / f".{uuid.uuid4().hex}.tmp"
         try:
             yield staged
-            self.desk.put(staged, self.path / name)
+            self.fence.put(staged, self.path / name)
         finally:
             staged.unlink(missing_ok=True)
         files.sync_folder(self.path, self.root)
@@ -253,7 +253,7 @@ class RunFolder:
             check: raises where the run belongs to another process by now.
         """
         self.leave()
-        self.desk = take_over(self.path, (".result.*.staged",), check)
+        self.fence = take_over(self.path, (".result.*.staged",), check)
         for name in () if self._is_there(RESULT) else (METRICS, COSTS):
             with contextlib.suppress(FileNotFoundError, files.Refused):  # to be told when it is written to
                 self._put_log(name, files.read_bytes(self.path / name, self.root, _LOG_BYTES))
@@ -291,7 +291,7 @@ class RunFolder:
 
     def _write_log(self, lines: Iterable[dict]) -> None:
         content = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        if self.desk is None:
+        if self.fence is None:
             files.write_bytes(self.path / METRICS, content, self.root)
         else:
             self._put_log(METRICS, content)
@@ -301,7 +301,7 @@ class RunFolder:
         self._append(METRICS, text.encode())
 
     def _append(self, name: str, content: bytes) -> None:
-        if self.desk is None:
+        if self.fence is None:
             files.append(self.path / name, content, self.root)
         elif name not in self._logs:
             there = b""
@@ -319,7 +319,7 @@ class RunFolder:
         files.create(staged, content, self.root)
         handle = os.open(staged, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            self.desk.put(staged, self.path / name)
+            self.fence.put(staged, self.path / name)
         except BaseException:
             os.close(handle)
             staged.unlink(missing_ok=True)

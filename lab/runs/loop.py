@@ -24,7 +24,7 @@ from lab.machine import devices, distributed
 from lab.model import memory
 from lab.runs import checkpoint, divergence, live, resume, rows, spent, trackers
 from lab.runs.checkpoint import Checkpoints
-from lab.runs.desk import Lost
+from lab.runs.fence import Lost
 from lab.runs.folder import DIVERGED, ITEMS
 from lab.runs.hooks import Hooks, Interrupted, Progress
 from lab.runs.job import SCHEMA, Job
@@ -95,7 +95,7 @@ class _Lockstep:
         self.live = live.Live(jobs, hooks.track, hooks.warn)
 
     def _checkpoints(self, job: Job, folder: Path) -> Checkpoints:
-        return Checkpoints(folder, job.folder.writes, self.place, job.folder.desk)
+        return Checkpoints(folder, job.folder.writes, self.place, job.folder.fence)
 
     def run(self) -> float | None:
         self.step = 0

@@ -78,7 +78,7 @@ def mend_trunk(job: Job, vocab: int) -> None:
 
     It is read once more: another worker may have trained the trunk again in the meantime.
     """
-    trunk, hold = Checkpoints(job.trunk.checkpoints, desk=job.trunk.desk), job.config.hold_steps
+    trunk, hold = Checkpoints(job.trunk.checkpoints, fence=job.trunk.fence), job.config.hold_steps
     if hold not in trunk.steps():
         return
     try:

@@ -169,7 +169,7 @@ def _joined(
 
     from lab.machine import provenance
     from lab.runs import destination, loop
-    from lab.runs.desk import Lost
+    from lab.runs.fence import Lost
 
     found = len(jax.devices())
     if count > found or (cluster and count != found):
@@ -248,7 +248,7 @@ def _claimed(place, primary: bool) -> Iterator[Callable[[], None]]:
     """
     from lab.machine import distributed
     from lab.runs import claims
-    from lab.runs.desk import Lost
+    from lab.runs.fence import Lost
 
     claim = place.claim() if primary else None
     if not distributed.from_primary(int(claim is not None)):

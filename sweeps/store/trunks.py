@@ -1,7 +1,7 @@
 """Checkpoints of trunks, which are large and serve their branches alone: removed once none waits for them."""
 
 from lab.runs import claims
-from lab.runs.desk import Lost
+from lab.runs.fence import Lost
 from sweeps.store.store import Store
 
 

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 
 from lab.runs import claims
-from lab.runs.desk import Lost
+from lab.runs.fence import Lost
 from lab.runs.folder import RESULT
 from sweeps.plan.cells import Plan
 from sweeps.plan.pricing import Prices

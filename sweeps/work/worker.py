@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from lab.errors import InputError
 from lab.machine import speed
 from lab.runs import claims
-from lab.runs.desk import Lost
+from lab.runs.fence import Lost
 from lab.runs.hooks import Hooks, Interrupted, Progress
 from lab.runs.live import Open
 from lab.runs.loop import run

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.kills import TINY, kill_at_random
 from lab.data import load
 from lab.runs import claims
-from lab.runs.desk import Lost
+from lab.runs.fence import Lost
 from sweeps.plan.cells import make
 from sweeps.plan.study_parts import Part
 from sweeps.store import digest, trunks
@@ -188,7 +188,7 @@ time.time = lambda: real() + float(skew)  # a host whose clock is off
 from pathlib import Path
 from lab.data import load
 from lab.runs import claims
-from lab.runs.desk import Lost
+from lab.runs.fence import Lost
 from sweeps.plan import cells
 from sweeps.work import worker
 from sweeps.store.store import Store

@@ -15,7 +15,7 @@ from benchmarks.kills import TINY
 from lab.data import load
 from lab.objects import Entry
 from lab.runs import claims
-from lab.runs.desk import Lost
+from lab.runs.fence import Lost
 from lab.runs.remote import RemoteFolder, View
 from sweeps.plan.cells import make
 from sweeps.store import digest

@@ -2,9 +2,10 @@
 
 To look at the claim and to write are two steps. A process that is stopped between them (SIGSTOP, the lid of a
 laptop) wakes minutes later and writes into what another has trained and committed meanwhile. So who takes a
-run over makes a folder of its own in the run's, its *desk*, and takes the desks of all before it away. A file
-or folder gets its name by a rename out of the owner's desk, and loses it by a rename into it. A rename is one
-step, and fails where its folder is gone: so each write of an owner comes before the take-over, or not at all.
+run over makes a folder of its own in the run's, its *fence*, and takes the fences of all before it away. A
+file or folder gets its name by a rename out of the owner's fence, and loses it by a rename into it. A rename
+is one step, and fails where its folder is gone: so each write of an owner comes before the take-over, or not
+at all.
 
 Logs are appended to through a file that stays open. Who takes over puts copies in their places, so that what
 an owner before it has open is no file of the run any more.
@@ -17,14 +18,14 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-_NAME = ".desk."
+_NAME = ".fence."
 
 
 class Lost(Exception):
     """The run belongs to another process by now; nothing more may be written here."""
 
 
-class Desk:
+class Fence:
     """A folder of one owner in the folder of a run, which must be there."""
 
     def __init__(self, folder: Path):
@@ -67,19 +68,19 @@ class Desk:
             raise
 
 
-def take_over(folder: Path, patterns: tuple[str, ...], check: Callable[[], None]) -> Desk:
-    """The desk of a new owner. Those of all before are gone, and what they staged under these patterns.
+def take_over(folder: Path, patterns: tuple[str, ...], check: Callable[[], None]) -> Fence:
+    """The fence of a new owner. Those of all before are gone, and what they staged under these patterns.
 
     Args:
-        check: raises where the run belongs to yet another by now. That one's desk is then not among those
+        check: raises where the run belongs to yet another by now. That one's fence is then not among those
             which are taken away, and it takes this one away.
     """
     found = [path for pattern in (f"{_NAME}*", *patterns) for path in folder.glob(pattern)]
-    desk = Desk(folder)
+    fence = Fence(folder)
     try:
         check()
     except BaseException:
-        desk.clear()
+        fence.clear()
         raise
     for path in found:
         with contextlib.suppress(FileNotFoundError):
@@ -88,7 +89,7 @@ def take_over(folder: Path, patterns: tuple[str, ...], check: Callable[[], None]
                 os.rename(path, away)
                 path = away
             _erase(path)
-    return desk
+    return fence
 
 
 def _erase(path: Path) -> None:
