@@ -159,7 +159,12 @@ def go_on(root: Path, packing: Packing, tell=lambda text: None) -> None:
         hooks = loop.Hooks(warn=tell, checkpoint_seconds=0.0)
         with mock.patch.object(loop, "_SAVING_SHARE", 0):
             if left:
+                for job in left:  # as whoever has won the claim does
+                    job.folder.path.mkdir(parents=True, exist_ok=True)
+                    job.folder.withdraw()
                 loop.run(left, DATA, "serial" if len(left) < len(seeds) == 2 else mode, hooks, how)
+                for job in left:
+                    job.folder.leave()
 
 
 def ended(root: Path, seed: int) -> Ended:
