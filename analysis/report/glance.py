@@ -14,7 +14,7 @@ from analysis.errors import InputError
 from analysis.fits.reach import CODES
 from analysis.fits.results import Allocation
 from analysis.laws.law import tidy_formula
-from analysis.plots.ability import words
+from analysis.plots.ability import verdict_words, words
 from analysis.plots.panel import elbow_of
 from analysis.plots.style import FORMATS, plain
 from analysis.report.abilities import by_task, headline
@@ -174,7 +174,7 @@ def _abilities(study: Study) -> str:
     for task, series in by_task(study).items():
         first = headline(series)
         kind = "emergent" if first.breaks_in else first.verdict
-        said = task
+        said = f"{task} ({verdict_words(first).removeprefix('emergent ')})" if first.breaks_in else task
         elbow = elbow_of(first)
         if kind == "emergent" and elbow.value is not None:
             show = FORMATS.get(first.axis, plain)

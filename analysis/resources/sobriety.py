@@ -79,7 +79,7 @@ class Enough:
             return f"no smaller model is within {self.percent:g} % of the best {self.what}, {best}"
         return (
             f"the smallest model within {self.percent:g} % of the best {self.what} ({best}) has "
-            f"{self.run.params:.4g} params and {value}: it takes {', '.join(parts)}"
+            f"{float(f'{self.run.params:.4g}'):,.0f} params and reaches {value}: it takes {', '.join(parts)}"
         )
 
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -365,3 +366,13 @@ def test_an_interval_without_an_end_says_so_in_words():
     assert _from(0.0, inf) == "from 0 up, without an upper end"
     assert _from(0.19, 1.8) == "from 0.19 to 1.8"
     assert _from(-inf, 2.0) == "up to 2, without a lower end"
+
+
+def test_an_ability_that_another_metric_alone_shows_is_named_with_that_metric(planted_study):
+    from analysis.report.abilities import by_task, headline
+    from analysis.report.glance import _abilities
+
+    (coin,) = [headline(series) for task, series in by_task(planted_study).items() if task == "coin"]
+    shown = replace(coin, breaks_in="gold_nats")
+    assert "coin (in nats)" in _abilities(replace(planted_study, thresholds=(shown,)))
+    assert "coin (" not in _abilities(replace(planted_study, thresholds=(coin,)))

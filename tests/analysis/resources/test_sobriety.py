@@ -58,7 +58,7 @@ def test_the_smallest_model_that_is_good_enough(store):
     assert (loss.run.run_id, loss.best_run.run_id) == ("r2", "r5")
     assert loss.shares == pytest.approx({"joules": 0.25, "flops": 0.25, "bytes": 0.25, "serving": 0.25})
     assert str(loss).startswith(
-        "the smallest model within 2.5 % of the best loss (2) has 4000 params and 2.04"
+        "the smallest model within 2.5 % of the best loss (2) has 4,000 params and reaches 2.04"
     )
     assert copy.what == "copy (exact_match) above chance", "and the coin is luck"
     assert copy.run.run_id == "r3"
